@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/capture/capture.h - capture files and interfaces to packets.
+ *
+ * Purpose.  Opens pcap and pcapng, plain or compressed with gzip, zstd or lz4
+ * (recognised by content, `-` is standard input), or a live interface, and
+ * hands out packets one by one, in file order.
+ *
+ * Ownership.  A packet's bytes belong to the capture and are valid until the
+ * next call.  Failure.  Functions return -1 (or NULL) and leave one clear line
+ * in nbds_capture_error(); what was read before an error stays good.
+ */
+#ifndef NBDSCOPE_ANALYZER_CAPTURE_H
+#define NBDSCOPE_ANALYZER_CAPTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct nbds_packet {
+	uint64_t frame;     /* 1-based, as Wireshark numbers it */
+	int64_t time;       /* nanoseconds since 1970 */
+	uint32_t caplen;    /* bytes here */
+	uint32_t len;       /* bytes on the wire; > caplen if cut by the snapshot length */
+	uint32_t interface; /* 0-based */
+	int linktype;       /* LINKTYPE_* / DLT_* as pcap_datalink() gives it */
+	const uint8_t *data;
+};
+
+struct nbds_capture_info {
+	const char *format;      /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
+	const char *compression; /* "gzip", "zstd", "lz4" or NULL */
+	uint64_t frames;         /* handed out so far */
+	uint64_t bytes;          /* captured bytes handed out so far */
+	uint64_t truncated_frames; /* frames cut by the snapshot length so far */
+	uint64_t dropped;        /* dropped by the capture, as far as it says */
+	bool dropped_known;      /* the source says how many were dropped */
+	uint32_t interfaces;     /* interfaces seen so far */
+	int64_t start, end;      /* first and last (greatest) time, ns; 0 if no frame */
+	bool complete;           /* read to its end without error */
+	uint64_t position, size; /* progress: bytes of the file read, of all; size 0 if unknown */
+};
+
+struct nbds_capture;
+
+/* Opens `path`. NULL on failure, with the reason in `err` (errsize bytes). */
+struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsize);
+
+/* Opens interface `device` for live capture with the pcap filter `filter`
+ * (NULL: all). `snaplen` 0 means whole packets. NULL on failure as above. */
+struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter,
+                                            char *err, size_t errsize);
+
+/* 1: *p is the next packet. 0: the end (file), or nothing within the read
+ * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
+int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
+
+/* Live: also save every packet handed out from now on to `path` as pcapng.
+ * 0, or -1 with the reason in nbds_capture_error(). */
+int nbds_capture_save(struct nbds_capture *c, const char *path);
+
+/* The state now. Live: asks the kernel for its drop counters. */
+void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info);
+
+/* The last error, one line without newline; "" if none. */
+const char *nbds_capture_error(const struct nbds_capture *c);
+
+/* Flushes and closes everything. 0, or -1 if the saved file could not be written. */
+int nbds_capture_close(struct nbds_capture *c);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/capture/ip.h - packets to TCP segments.
+ *
+ * Purpose.  Takes off the link layer (Ethernet with any number of VLAN tags,
+ * NULL, LOOP, RAW, IPV4, IPV6, LINUX_SLL, LINUX_SLL2, PPP-less) and IP (v4 with
+ * fragments, v6 with extension and fragment headers) and finds the TCP
+ * segment.  Checksums are not verified: with offload they are wrong as a rule.
+ * An IP total length of 0 (segmentation offload) means "to the end of the
+ * frame"; link-layer padding is not payload.
+ *
+ * Ownership.  The segment's payload points into the packet, or (reassembled
+ * fragments) into the reader's own memory, valid until the next call.
+ * Fragments held are bounded in number and bytes; the oldest is given up.
+ * Failure.  None: what is no whole TCP segment is counted.
+ */
+#ifndef NBDSCOPE_ANALYZER_IP_H
+#define NBDSCOPE_ANALYZER_IP_H
+
+#include "capture.h"
+
+/* An endpoint. IPv4 uses the first 4 bytes of `ip`, the rest is 0. */
+struct nbds_addr {
+	uint8_t ip[16];
+	uint16_t port;
+	uint8_t family; /* 4 or 6 */
+};
+
+bool nbds_addr_equal(const struct nbds_addr *a, const struct nbds_addr *b);
+/* "192.0.2.1:10809" or "[2001:db8::1]:10809"; returns buf. */
+#define NBDS_ADDR_TEXT 56
+char *nbds_addr_text(const struct nbds_addr *a, char buf[NBDS_ADDR_TEXT]);
+
+enum { NBDS_TCP_FIN = 1, NBDS_TCP_SYN = 2, NBDS_TCP_RST = 4, NBDS_TCP_PSH = 8,
+       NBDS_TCP_ACK = 16, NBDS_TCP_URG = 32 };
+
+struct nbds_segment {
+	const struct nbds_packet *packet;
+	struct nbds_addr src, dst;
+	uint32_t seq, ack;
+	uint8_t flags;      /* NBDS_TCP_* */
+	uint16_t window;
+	const uint8_t *payload;
+	uint32_t caplen;    /* payload bytes here */
+	uint32_t len;       /* payload bytes on the wire (> caplen: cut by snaplen) */
+};
+
+struct nbds_ip_stats {
+	uint64_t segments, fragments, fragments_lost, not_tcp, malformed, unknown_link, truncated_headers;
+};
+
+struct nbds_ip;
+struct nbds_ip *nbds_ip_new(void);
+void nbds_ip_free(struct nbds_ip *ip);
+/* true: *s is the TCP segment that `p` carries (or completes). */
+bool nbds_ip_segment(struct nbds_ip *ip, const struct nbds_packet *p, struct nbds_segment *s);
+const struct nbds_ip_stats *nbds_ip_stats(const struct nbds_ip *ip);
+
+#endif

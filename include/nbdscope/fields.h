@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nbdscope/fields.h - one walk over the fields of a message, for all consumers.
+ *
+ * Purpose.  Wireshark's tree, `nbdaudit --messages` and nbdtop's detail pane
+ * show the same fields because they take them from here: each with its name
+ * (those of Wireshark 4.6's display filter reference where it has the field),
+ * place, value, and label.  The set of all fields that a walk can yield is a
+ * table too (nbds_fields), so that a plugin can register them.
+ *
+ * Ownership.  Everything handed to the callback is valid during the call.
+ * Failure.  None: a malformed message yields the fields that fit its bytes.
+ */
+#ifndef NBDSCOPE_FIELDS_H
+#define NBDSCOPE_FIELDS_H
+
+#include <nbdscope/decoder.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum nbds_field_type {
+	NBDS_FT_UINT8, NBDS_FT_UINT16, NBDS_FT_UINT32, NBDS_FT_UINT64,
+	NBDS_FT_BOOLEAN, /* one bit of the flags field before it */
+	NBDS_FT_STRING,
+	NBDS_FT_BYTES,
+};
+
+enum nbds_field_base { NBDS_BASE_NONE, NBDS_BASE_DEC, NBDS_BASE_HEX };
+
+/* A field that a walk can yield. */
+struct nbds_field_info {
+	const char *name;    /* "nbd.cmd.flags.fua" */
+	const char *label;   /* "Forced Unit Access" */
+	const char *what;    /* one line: what it is */
+	enum nbds_field_type type;
+	enum nbds_field_base base;
+	const struct nbds_name *values; /* value names, or NULL */
+	size_t values_count;
+	uint64_t mask;       /* BOOLEAN: the bit in its parent; else 0 */
+	uint8_t mask_bits;   /* BOOLEAN: width of the parent in bits */
+	int parent;          /* BOOLEAN: index of the parent field; else -1 */
+};
+
+/* All fields; an index into it is a field id. */
+extern const struct nbds_field_info nbds_fields[];
+extern const size_t nbds_fields_count;
+
+/* The id of the field called `name`, or -1. */
+int nbds_field_find(const char *name);
+
+struct nbds_field {
+	int id;                /* index into nbds_fields */
+	uint32_t offset;       /* in the message's head (payload: head_len) */
+	uint32_t length;       /* bytes; for BYTES of payload, clamped to UINT32_MAX */
+	uint64_t value;        /* numbers and booleans (0 or 1) */
+	const uint8_t *bytes;  /* STRING and BYTES: `length` bytes in the head, NULL for payload */
+	char text[96];         /* the value in words, NUL-terminated UTF-8: "NBD_CMD_WRITE",
+	                        * "NBD_FLAG_HAS_FLAGS | bit 13", "4096"; empty for STRING and BYTES */
+};
+
+/*
+ * Yields every field of the head of `m` (which must have its head: call it
+ * from nbds_decoder_ops.message), then one for the payload if there is one.
+ * Flag words are followed by their bits, each set or defined bit once.
+ */
+typedef void nbds_field_fn(void *arg, const struct nbds_field *f);
+void nbds_walk(const struct nbds_message *m, nbds_field_fn *fn, void *arg);
+
+/* One line for a person: "NBD_CMD_WRITE 4096 bytes at 0x1000, FUA, cookie 7".
+ * Writes at most `size` bytes with the NUL; returns what snprintf returns. */
+int nbds_summary(const struct nbds_message *m, char *buf, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
