@@ -17,19 +17,9 @@
 #ifndef NBDSCOPE_ANALYZER_IP_H
 #define NBDSCOPE_ANALYZER_IP_H
 
+#include <nbdscope/address.h>
+
 #include "capture.h"
-
-/* An endpoint. IPv4 uses the first 4 bytes of `ip`, the rest is 0. */
-struct nbds_addr {
-	uint8_t ip[16];
-	uint16_t port;
-	uint8_t family; /* 4 or 6 */
-};
-
-bool nbds_addr_equal(const struct nbds_addr *a, const struct nbds_addr *b);
-/* "192.0.2.1:10809" or "[2001:db8::1]:10809"; returns buf. */
-#define NBDS_ADDR_TEXT 56
-char *nbds_addr_text(const struct nbds_addr *a, char buf[NBDS_ADDR_TEXT]);
 
 enum { NBDS_TCP_FIN = 1, NBDS_TCP_SYN = 2, NBDS_TCP_RST = 4, NBDS_TCP_PSH = 8,
        NBDS_TCP_ACK = 16, NBDS_TCP_URG = 32 };

@@ -41,6 +41,8 @@ struct nbds_field_info {
 	uint64_t mask;       /* BOOLEAN: the bit in its parent; else 0 */
 	uint8_t mask_bits;   /* BOOLEAN: width of the parent in bits */
 	int parent;          /* BOOLEAN: index of the parent field; else -1 */
+	const struct nbds_name_table *table; /* the values' table, or NULL */
+	bool flags;          /* a flag word: `values` are masks, of which any may be set */
 };
 
 /* All fields; an index into it is a field id. */
@@ -50,13 +52,16 @@ extern const size_t nbds_fields_count;
 /* The id of the field called `name`, or -1. */
 int nbds_field_find(const char *name);
 
+/* Room for the names of all bits of a flag word. */
+#define NBDS_FIELD_TEXT 512
+
 struct nbds_field {
 	int id;                /* index into nbds_fields */
 	uint32_t offset;       /* in the message's head (payload: head_len) */
 	uint32_t length;       /* bytes; for BYTES of payload, clamped to UINT32_MAX */
 	uint64_t value;        /* numbers and booleans (0 or 1) */
 	const uint8_t *bytes;  /* STRING and BYTES: `length` bytes in the head, NULL for payload */
-	char text[96];         /* the value in words, NUL-terminated UTF-8: "NBD_CMD_WRITE",
+	char text[NBDS_FIELD_TEXT]; /* the value in words, NUL-terminated UTF-8: "NBD_CMD_WRITE",
 	                        * "NBD_FLAG_HAS_FLAGS | bit 13", "4096"; empty for STRING and BYTES */
 };
 
@@ -67,6 +72,20 @@ struct nbds_field {
  */
 typedef void nbds_field_fn(void *arg, const struct nbds_field *f);
 void nbds_walk(const struct nbds_message *m, nbds_field_fn *fn, void *arg);
+
+/*
+ * Yields the fields inside `len` bytes of payload at `at` (of a span given to
+ * nbds_decoder_ops.payload): the extents of NBDS_PAYLOAD_EXTENTS, nbd.extent.len
+ * and nbd.status_flags each, or the context ids of NBDS_PAYLOAD_IDS; nothing for
+ * other payload.  `status` names the bits of the extents' context
+ * (nbds_status_table()), or is NULL.  Returns the number of bytes used, whole
+ * elements only: the caller puts what is left (less than 16 bytes) before the
+ * next span.  Offsets of fields count from the start of the head; one past
+ * UINT32_MAX is given as UINT32_MAX.
+ */
+size_t nbds_walk_payload(const struct nbds_message *m, uint64_t at, const uint8_t *data,
+                         size_t len, const struct nbds_name_table *status, nbds_field_fn *fn,
+                         void *arg);
 
 /* One line for a person: "NBD_CMD_WRITE 4096 bytes at 0x1000, FUA, cookie 7".
  * Writes at most `size` bytes with the NUL; returns what snprintf returns. */

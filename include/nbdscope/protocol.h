@@ -181,6 +181,16 @@ extern "C" {
 #define NBDS_DIRTY_FLAGS(X) \
 	X(NBD_STATE_DIRTY, 0, "dirty", "Dirty", "changed since the bitmap was started")
 
+/*
+ * Flags at the end of NBD_REP_SERVER when it answers NBD_OPT_PEEK_EXPORT, 32
+ * bits (experimental extension, withdrawn in 2015).
+ */
+#define NBDS_PEEK_FLAGS(X) \
+	X(NBD_F_EXP_RO, 0, "ro", "Read only", "the export cannot be written") \
+	X(NBD_F_EXP_COW, 1, "cow", "Copy on write", "writes are lost at the end of the connection") \
+	X(NBD_F_EXP_TLS_OK, 2, "tls_ok", "TLS allowed", "the export can be used inside TLS") \
+	X(NBD_F_EXP_TLS_REQ, 3, "tls_req", "TLS required", "the export can only be used inside TLS")
+
 /* clang-format on */
 
 /*
@@ -206,6 +216,7 @@ enum nbd_reply_type { NBDS_CHUNK_TYPES(NBDS_X_VALUE) };
 enum nbd_error { NBDS_ERRORS(NBDS_X_VALUE) };
 enum nbd_state { NBDS_STATUS_FLAGS(NBDS_X_MASK) };
 enum nbd_dirty { NBDS_DIRTY_FLAGS(NBDS_X_MASK) };
+enum nbd_peek_flag { NBDS_PEEK_FLAGS(NBDS_X_MASK) };
 
 #undef NBDS_X_VALUE
 #undef NBDS_X_MASK
@@ -264,7 +275,7 @@ struct nbds_name {
 struct nbds_name_table {
 	const struct nbds_name *entries;
 	size_t count;
-	const char *kind; /* "command": for values without a name */
+	const char *kind; /* "command": for values without a name; flags: NULL */
 	int hex;          /* such values are written in hexadecimal */
 };
 
@@ -283,6 +294,7 @@ extern const struct nbds_name_table nbds_chunk_types;
 extern const struct nbds_name_table nbds_errors;
 extern const struct nbds_name_table nbds_status_flags; /* base:allocation */
 extern const struct nbds_name_table nbds_dirty_flags;  /* qemu:dirty-bitmap:* */
+extern const struct nbds_name_table nbds_peek_flags;
 
 /* The name of `value` (of a flag: of its mask), or NULL. */
 const char *nbds_name_of(const struct nbds_name_table *table, uint64_t value);

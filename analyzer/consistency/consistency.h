@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/consistency.h - commands and contents in, proved
+ * violations out.
+ *
+ * Purpose.  Given every connection to one server endpoint (a *world*), judges
+ * each read sector by sector: which contents may a server that obeys the
+ * protocol return here?  A read outside of that set is reported with the
+ * commands that prove it; whatever cannot be judged is counted with a reason.
+ * It knows connections, commands, sectors and order; it knows nothing of TCP,
+ * capture files, or how replies are framed.
+ *
+ * Theory, in short.  c1 << c2 ("c1 before c2") holds only on proof:
+ *   T1  the segment with the last byte of c1's status had not acknowledged
+ *       all of c2's header (same connection);
+ *   T2  c2's first segment acknowledged all of c1's status (same connection);
+ *   T3  c1's status was captured before c2's header, in file order and by
+ *       more than `epsilon` of time, on one interface.
+ * Est(W,c), W is in force for c: ok(W), W not voided, W << c, and
+ *   E1  same connection; or
+ *   E2  FUA and multi-conn; or
+ *   E3  a successful FLUSH F of any connection, multi-conn, W << F << c.
+ * W is voided for c by a FLUSH or FUA command X of its export that failed (or
+ * was never answered) and did not provably begin after c was answered, unless
+ * X << W, or some FLUSH F0 succeeded with W << F0 << X.
+ * Sup(W,W'): Est(W,W') and W' covers the sector.
+ * Adm(x,R): all W that cover x, did not provably begin after the byte was
+ * sent, and for which no W' has Sup(W,W') and Est(W',R); and the unknown
+ * initial contents unless some W' has Est(W',R).  W of another export name of
+ * the same server stay in Adm for ever (it may be the same device), and so do
+ * writes that failed or were not answered.  TRIM, a failed write until the
+ * next established one, and initial contents admit any value: no verdict.
+ * Bytes of several admissible writes may be mixed: nothing is atomic.
+ *
+ * Contents.  A 512-byte sector is kept as 64 bits: a hash and a few sampled
+ * bytes.  Equal values are taken to be equal contents (an error of one in 2^64
+ * that can only silence a finding).  Unequal values are unequal contents, for
+ * certain.  With several admissible contents a read is convicted only by a
+ * sampled byte that none of them has at that place, since any mixture of
+ * them is legal.
+ *
+ * Ownership.  A world owns parties and operations.  An operation handed out
+ * by nbds_world_request() is valid until nbds_op_reply() or nbds_op_open() is
+ * called on it; not after.  Memory is capped (nbds_world_config.memory): past
+ * it the oldest contents are forgotten and become unknown, and counted.
+ * Failure.  Shortage of memory is forgetting.  Nothing aborts.
+ *
+ * Example (one write, one flush and one stale read):
+ *	w = nbds_world_new(&config, &ops, ctx);
+ *	a = nbds_world_connect(w, 1, &start);  nbds_party_export(a, "", 0, size, flags, true);
+ *	op = nbds_world_request(a, NBD_CMD_WRITE, 0, 0, 512, &order);
+ *	nbds_op_write_data(op, 0, sector, 512);  nbds_op_reply(op, 0, &status);
+ */
+#ifndef NBDSCOPE_ANALYZER_CONSISTENCY_H
+#define NBDSCOPE_ANALYZER_CONSISTENCY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nbdscope/finding.h>
+
+#define NBDS_SECTOR 512u
+
+/* An instant of the capture. */
+struct nbds_point {
+	uint64_t frame;
+	int64_t time; /* ns */
+	uint32_t interface;
+};
+
+/* What a capture shows of the beginning of a request. */
+struct nbds_request_order {
+	struct nbds_point lo;      /* sound lower bound: first byte of the header (or
+	                            * the last clean point before, if it may have been
+	                            * on the wire earlier) */
+	uint64_t frame;            /* frame shown to people: that of the first byte */
+	uint64_t header_end;       /* client stream offset after the header */
+	uint64_t acked;            /* server bytes that the header's segment acknowledged,
+	                            * if it is known to be the first transmission (T2);
+	                            * else NBDS_NO_ACK */
+	bool ambiguous;            /* cookie shared with another request in flight */
+	bool illegal;              /* out of range, misaligned for a bound client, not
+	                            * advertised: proves nothing, yet may have effects */
+	uint64_t damage_offset, damage_length; /* illegal writes: range whose contents
+	                            * are in doubt for ever (0 length: the command's own) */
+};
+
+/* What a capture shows of a status: the final reply's. */
+struct nbds_reply_order {
+	struct nbds_point hi;      /* upper bound: where the status was completely seen */
+	uint64_t frame;            /* frame of the last byte of the final reply */
+	uint64_t status_end;       /* server stream offset after the status */
+	uint64_t acked;            /* client bytes that the segment with the last byte of
+	                            * the status acknowledged (T1), or NBDS_NO_ACK */
+};
+
+struct nbds_world_config {
+	int64_t epsilon;   /* ns; margin of T3. Suggested 50 000 */
+	int64_t settle;    /* ns; how long a verdict waits for late evidence */
+	bool exclusive;    /* the user vouches that no writer stays outside */
+	uint64_t memory;   /* bytes for contents and operations; 0: 1 GiB */
+	char server[64];   /* "192.0.2.1:10809", for texts */
+};
+
+/* Reasons why a read, or a part of it, was not judged. */
+enum nbds_unchecked {
+	NBDS_UNCHECKED_UNKNOWN,     /* nothing known of the contents before (initial contents) */
+	NBDS_UNCHECKED_TRIM,        /* trimmed, or a hole of undefined contents */
+	NBDS_UNCHECKED_FAILED_WRITE,/* a write failed there */
+	NBDS_UNCHECKED_PARTIAL,     /* less than a whole sector was written or read */
+	NBDS_UNCHECKED_LOST,        /* the capture lost or cut bytes of it */
+	NBDS_UNCHECKED_GAP,         /* a gap on some connection may hide a write */
+	NBDS_UNCHECKED_MIXED,       /* several admissible contents, and the read may be a mixture */
+	NBDS_UNCHECKED_VOIDED,      /* a flush failed or was never answered */
+	NBDS_UNCHECKED_FORGOTTEN,   /* contents forgotten (memory limit, or too many versions) */
+	NBDS_UNCHECKED_ERROR,       /* the read failed, or was not answered */
+	NBDS_UNCHECKED_ILLEGAL,     /* the request itself was not legal */
+	NBDS_UNCHECKED_ORDER,       /* order of capture not trustworthy here */
+	NBDS_UNCHECKED_MAX
+};
+extern const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX]; /* "unknown-contents", ... */
+
+struct nbds_world_stats {
+	uint64_t reads;            /* successful reads judged at least in part */
+	uint64_t checked_bytes;    /* bytes of reads held against known contents */
+	uint64_t unchecked[NBDS_UNCHECKED_MAX]; /* bytes */
+	uint64_t memory, memory_max;
+	uint64_t forgotten;        /* blocks forgotten */
+};
+
+struct nbds_world;
+struct nbds_party; /* one connection */
+struct nbds_op;    /* one command in flight */
+
+struct nbds_world_ops {
+	/* A finding is certain. Valid during the call. */
+	void (*finding)(void *ctx, const struct nbds_finding *f);
+	/* May a verdict about `upto` be passed? False while earlier bytes of some
+	 * connection to this server are still held back and may arrive (NULL: yes). */
+	bool (*settled)(void *ctx, const struct nbds_point *upto);
+};
+
+struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
+                                  const struct nbds_world_ops *ops, void *ctx);
+void nbds_world_free(struct nbds_world *w);
+
+/* A connection to the server appears at `at`. `id` is shown in findings.
+ * `from_start`: its first byte was seen. NULL without memory. */
+struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool from_start,
+                                      const struct nbds_point *at);
+
+/* It entered transmission on export `name` with these transmission flags
+ * (NBD_FLAG_*); `known` false: flags and size were not seen. */
+void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,
+                       uint16_t flags, bool known);
+
+/* What it does from now on cannot be seen (TLS). */
+void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at);
+
+/* Bytes from the client may be missing since `since` (the last clean point),
+ * enough to hide a write-class request. */
+void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since);
+
+/* It ended at `at`. Its operations must have been ended before. */
+void nbds_party_end(struct nbds_party *p, const struct nbds_point *at);
+
+/* A request: type NBD_CMD_*, command flags, range in bytes. READ, WRITE,
+ * FLUSH, TRIM, WRITE_ZEROES, BLOCK_STATUS matter; others may be given too.
+ * Returns the operation, or NULL without memory (then contents of the range
+ * become unknown). */
+struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
+                                   uint64_t offset, uint64_t length,
+                                   const struct nbds_request_order *order);
+
+/* Payload of a WRITE, in order: `at` bytes into it. Gaps in `at` are bytes lost. */
+void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len);
+/* All payload of the WRITE was seen, or no more will be. `where`: of its last byte. */
+void nbds_op_write_end(struct nbds_op *op);
+
+/* Data of a READ: bytes of the export at `offset` (absolute), in order within
+ * one chunk; `hi`: where they were seen. */
+void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
+                       const struct nbds_point *hi);
+/* A hole chunk (zeroes) of a READ. */
+void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
+                       const struct nbds_point *hi);
+/* Block status of context base:allocation: an extent with NBD_STATE_* bits. */
+void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
+                           const struct nbds_point *hi);
+
+/* The final reply: error 0 is success (no error chunk in the series, and no
+ * gap that could hide one). The operation is not the caller's after this. */
+void nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_order *order);
+/* Its outcome will never be known: connection ended, status in a gap,
+ * ambiguous cookie, forgotten. The operation is not the caller's after this. */
+void nbds_op_open(struct nbds_op *op);
+
+/* A reply was captured before its request, by `inversion` ns (0: only the file
+ * order was wrong): the order of capture is not to be trusted that far. */
+void nbds_world_inversion(struct nbds_world *w, int64_t inversion);
+
+/* Capture time is now `now`: verdicts that waited long enough are passed. */
+void nbds_world_tick(struct nbds_world *w, int64_t now);
+/* No more evidence will come: all verdicts are passed. */
+void nbds_world_finish(struct nbds_world *w);
+
+void nbds_world_stats(const struct nbds_world *w, struct nbds_world_stats *s);
+
+/* Flush order of an export, for people: what is completed and not flushed. */
+struct nbds_unflushed {
+	uint64_t writes, bytes;
+	uint64_t first_frame; /* request of the oldest such write */
+	int64_t since;        /* its completion, ns */
+};
+void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u);
+
+#endif

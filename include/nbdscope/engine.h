@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nbdscope/engine.h - byte streams of connections in; connections, exports,
+ * messages and findings out.
+ *
+ * Purpose.  The engine is what nbdaudit, nbdtop and the plugin's verdicts have
+ * in common.  It is fed with TCP connections as in-order bytes with gaps told
+ * (analyzer/tcp, or Wireshark's own reassembly, delivers them), recognises
+ * those that speak NBD, runs a decoder on each, pairs requests with replies,
+ * groups connections by export, and judges consistency.  It knows nothing of
+ * capture files, epan or screens.
+ *
+ * Recognition.  A flow is NBD if its server greets (NBDMAGIC) on any port; or
+ * if one side uses port 10809 or a port of the configuration; or if the same
+ * server endpoint spoke NBD before; or, for a flow caught in its middle, if
+ * requests and replies with matching cookies are found in it.
+ *
+ * Ownership.  Everything belongs to the engine and stays readable until
+ * nbds_engine_free(), unless said otherwise.  Callbacks must not call back
+ * into the engine's feeding functions.  Failure.  Functions that allocate
+ * return NULL; otherwise shortage of memory lowers what can be judged.
+ *
+ * Example.
+ *	e = nbds_engine_new(&config, &ops, ctx);
+ *	s = nbds_engine_stream(e, &addr_a, &addr_b, true, &mark);
+ *	nbds_stream_data(s, 0, bytes, n, &mark);  ...
+ *	nbds_engine_finish(e);
+ *	nbds_engine_each_connection(e, print, out);
+ */
+#ifndef NBDSCOPE_ENGINE_H
+#define NBDSCOPE_ENGINE_H
+
+#include <nbdscope/address.h>
+#include <nbdscope/decoder.h>
+#include <nbdscope/finding.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NBDS_PORTS_MAX 64
+
+struct nbds_engine_config {
+	uint16_t ports[NBDS_PORTS_MAX]; /* further server ports */
+	unsigned port_count;
+	bool exclusive;    /* no writer stays outside the capture */
+	uint64_t memory;   /* bytes for contents and state; 0: 1 GiB */
+	int64_t epsilon;   /* ns, margin between connections; 0: 50 000 */
+};
+
+/* How latencies are kept: counts in buckets that grow by 1/16 (so percentiles
+ * are exact to 6.25 %), and the exact maximum. All in nanoseconds. */
+#define NBDS_LATENCY_BUCKETS 976
+struct nbds_latency {
+	uint64_t count;
+	uint64_t sum, max;
+	uint32_t buckets[NBDS_LATENCY_BUCKETS];
+};
+/* The `percent`-th percentile in ns (0 if nothing was counted). */
+uint64_t nbds_latency_percentile(const struct nbds_latency *l, double percent);
+
+/* Errors of one kind of command. */
+#define NBDS_ERRORS_MAX 16
+struct nbds_error_count { uint32_t error; uint64_t count; };
+
+struct nbds_command_stats {
+	uint16_t type;            /* NBD_CMD_* or another number */
+	uint64_t count;           /* requests */
+	uint64_t replies;         /* of them finally answered */
+	uint64_t bytes;           /* requested (effect) bytes: read, written, zeroed, trimmed, ... */
+	uint64_t data_bytes;      /* payload bytes read or written that were successful */
+	uint64_t fua;             /* with NBD_CMD_FLAG_FUA */
+	struct nbds_error_count errors[NBDS_ERRORS_MAX]; /* in order of appearance; the
+	                           * last one counts all further ones */
+	unsigned error_kinds;
+	struct nbds_latency *latency; /* NULL until the first reply */
+};
+/* Commands 0 .. 8, then one for all other numbers. */
+#define NBDS_COMMAND_KINDS 10
+
+struct nbds_option_seen {
+	uint32_t option;
+	uint32_t replies[8];      /* reply types in order; beyond 8 only counted */
+	unsigned reply_count;
+};
+
+struct nbds_context { uint32_t id; char *name; size_t name_len; };
+
+enum nbds_connection_end {
+	NBDS_END_OPEN, NBDS_END_DISCONNECT, NBDS_END_ABORT, NBDS_END_FIN, NBDS_END_RST,
+};
+
+/* Flush order as people want to see it. */
+struct nbds_flush_seen {
+	uint64_t request_frame, reply_frame; /* reply_frame 0: unanswered */
+	int64_t request_time, reply_time;
+	bool ok;
+	uint64_t covered_own, covered_other;  /* completed, unflushed writes before it, on
+	                           * this connection and on the others of the export */
+	uint64_t covered_bytes;
+	uint64_t left;            /* writes in flight when it was sent: not covered */
+};
+
+struct nbds_export;
+
+struct nbds_connection {
+	uint32_t id;               /* from 1, in the order of first frames */
+	struct nbds_addr client, server;
+	bool from_start;           /* seen from its first byte */
+	bool sure;                 /* decoded (false: caught in the middle, never sure) */
+	uint64_t sure_frame;       /* caught in the middle: first frame that is sure */
+	uint64_t first_frame, last_frame;
+	int64_t first_time, last_time;
+	struct nbds_negotiated negotiated;
+	enum nbds_connection_end end;
+
+	struct nbds_option_seen *options;
+	unsigned option_count;
+	struct nbds_context *contexts; /* of the last successful SET_META_CONTEXT */
+	unsigned context_count;
+	bool block_size_seen;
+	uint32_t block_minimum, block_preferred, payload_maximum;
+	bool export_name_seen;
+	char *export_name;         /* NUL-terminated, export_name_len bytes, any bytes */
+	size_t export_name_len;
+	struct nbds_export *export; /* NULL until known */
+
+	struct nbds_command_stats commands[NBDS_COMMAND_KINDS];
+	uint64_t requests, replies, unanswered, unsolicited, in_flight, max_in_flight;
+	uint64_t chunks[6];        /* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
+	uint64_t simple_replies;
+	uint64_t gaps, gap_bytes;  /* holes in the capture, both directions */
+	uint64_t snaplen_bytes;    /* of gap_bytes: cut by the snapshot length */
+	uint64_t conflicts;        /* retransmissions with other bytes */
+	struct nbds_accounting bytes[2]; /* by enum nbds_side */
+	const char *first_nonsense; /* NULL, or what it was: "request magic 0x12345678" */
+	uint64_t nonsense_frame;
+
+	uint64_t unflushed_writes, unflushed_bytes; /* completed, not flushed, now (or at its end) */
+	int64_t unflushed_since;
+	struct nbds_flush_seen *flushes; /* the last flush_kept ones, oldest first */
+	unsigned flush_kept;
+	uint64_t flushes_total;
+
+	void *user;                /* the front's own */
+	struct nbds_connection *next; /* in the order of ids */
+};
+
+struct nbds_export {
+	const char *name;
+	size_t name_len;
+	struct nbds_addr server;
+	uint64_t size;
+	bool size_seen;
+	struct nbds_connection **connections;
+	unsigned connection_count;
+	enum { NBDS_MC_UNKNOWN, NBDS_MC_TRUE, NBDS_MC_FALSE, NBDS_MC_MIXED } multi_conn;
+	uint64_t writes, flushes, fua_writes; /* requests: WRITE, WRITE_ZEROES and TRIM count as writes */
+	struct nbds_export *next;
+};
+
+struct nbds_engine_totals {
+	uint32_t connections, exports;
+	uint64_t findings[4];      /* by enum nbds_severity, repeats counted */
+	uint64_t checked_reads, checked_bytes;
+	struct { const char *reason; uint64_t bytes; } unchecked[16]; /* reason NULL ends it */
+	uint64_t memory;
+};
+
+struct nbds_engine;
+
+struct nbds_engine_ops {
+	/* A connection is recognised and has its id. */
+	void (*connection)(void *ctx, struct nbds_connection *c);
+	/* Every message when its head is complete (fields can be walked). */
+	void (*message)(void *ctx, struct nbds_connection *c, const struct nbds_message *m);
+	void (*trouble)(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t);
+	/* A finding. After 1,000 of one rule on one connection, repeats are only
+	 * counted, and told once more at the end with their `count`. */
+	void (*finding)(void *ctx, const struct nbds_finding *f);
+	/* The connection ended (or the capture did). */
+	void (*end)(void *ctx, struct nbds_connection *c);
+};
+
+struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
+                                    const struct nbds_engine_ops *ops, void *ctx);
+void nbds_engine_free(struct nbds_engine *e);
+
+/* A byte stream pair (TCP connection): a sends direction 0, b direction 1.
+ * `from_start`: nothing of it was sent before. NULL without memory. */
+struct nbds_stream;
+struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_addr *a,
+                                       const struct nbds_addr *b, bool from_start,
+                                       const struct nbds_mark *where);
+/* Any frame of it, before what it brings: keeps last_frame. */
+void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where);
+void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
+                      const struct nbds_mark *where);
+/* `snaplen`: cut off by the snapshot length, not lost. */
+void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
+                     const struct nbds_mark *where);
+void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where);
+void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where);
+/* Over. rst: ended by RST; open: not over, but nothing more will be seen. The
+ * stream is freed. */
+void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where);
+/* True once it is certain that the stream is not NBD: feed no more. */
+bool nbds_stream_useless(const struct nbds_stream *s);
+
+/* While bytes are held back before the engine sees them, verdicts wait: tell
+ * how to ask. `held` answers: is anything of `stream_user` held back that was
+ * captured before `upto`? */
+void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, int64_t upto), void *ctx);
+
+/* The capture says that it dropped packets: what was dropped cannot be known. */
+void nbds_engine_dropped(struct nbds_engine *e, uint64_t packets);
+/* Several interfaces, hosts or files: order between them is not to be trusted
+ * (marks carry the interface). Time has come to `now`. */
+void nbds_engine_tick(struct nbds_engine *e, int64_t now);
+/* The end of the capture (after all streams are closed). */
+void nbds_engine_finish(struct nbds_engine *e);
+
+struct nbds_connection *nbds_engine_connections(struct nbds_engine *e); /* by id; ->next */
+struct nbds_export *nbds_engine_exports(struct nbds_engine *e);
+void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
