@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * names.c - the protocol's lists as tables, and bytes of the wire as text.
+ */
+#include <nbdscope/protocol.h>
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tables.h"
+
+#define X_VALUE(NAME, VALUE, SUFFIX, LABEL, WHAT) {NAME, #NAME, SUFFIX, LABEL, WHAT},
+
+/* For values and for flags alike the constant itself is the row's value. */
+#define T_DEFINE(LIST, TABLE, KIND, HEX)                                      \
+	const struct nbds_name TABLE##_rows[TABLE##_count] = {LIST(X_VALUE)}; \
+	const struct nbds_name_table TABLE = {TABLE##_rows, TABLE##_count, KIND, HEX};
+NBDS_TABLES(T_DEFINE)
+
+const char *nbds_name_of(const struct nbds_name_table *table, uint64_t value)
+{
+	for (size_t i = 0; i < table->count; i++)
+		if (table->entries[i].value == value)
+			return table->entries[i].name;
+	return NULL;
+}
+
+const char *nbds_text_of(const struct nbds_name_table *table, uint64_t value,
+			 char buf[NBDS_TEXT_OF_MAX])
+{
+	const char *name = nbds_name_of(table, value);
+
+	if (name)
+		return name;
+	snprintf(buf, NBDS_TEXT_OF_MAX,
+		 table->hex ? "unknown %s 0x%" PRIx64 : "unknown %s %" PRIu64,
+		 table->kind ? table->kind : "value", value);
+	return buf;
+}
+
+void nbds_flags_begin(struct nbds_flag_iter *it, const struct nbds_name_table *table,
+		      uint64_t flags)
+{
+	it->table = table;
+	it->left = flags;
+}
+
+const char *nbds_flags_next(struct nbds_flag_iter *it)
+{
+	uint64_t bit = it->left & (~it->left + 1);
+	const char *name;
+	int n = 0;
+
+	if (!bit)
+		return NULL;
+	it->left ^= bit;
+	name = nbds_name_of(it->table, bit);
+	if (name)
+		return name;
+	while (bit >> n != 1)
+		n++;
+	snprintf(it->buf, sizeof(it->buf), "bit %d", n);
+	return it->buf;
+}
+
+int nbds_flag_names(const struct nbds_name_table *table, uint64_t flags, char *buf, size_t size)
+{
+	struct nbds_flag_iter it;
+	const char *name, *between = "";
+	size_t len = 0;
+
+	if (!flags)
+		return snprintf(buf, size, "none");
+	nbds_flags_begin(&it, table, flags);
+	while ((name = nbds_flags_next(&it))) {
+		len += (size_t)snprintf(len < size ? buf + len : NULL, len < size ? size - len : 0,
+					"%s%s", between, name);
+		between = " | ";
+	}
+	return (int)len;
+}
+
+const struct nbds_name_table *nbds_status_table(const char *name, size_t len)
+{
+	static const char allocation[] = NBD_CONTEXT_BASE_ALLOCATION;
+	static const char dirty[] = NBD_CONTEXT_QEMU_DIRTY_BITMAP;
+
+	if (len == sizeof(allocation) - 1 && !memcmp(name, allocation, len))
+		return &nbds_status_flags;
+	if (len >= sizeof(dirty) - 1 && !memcmp(name, dirty, sizeof(dirty) - 1))
+		return &nbds_dirty_flags;
+	return NULL;
+}
+
+/*
+ * The length of the UTF-8 character at `p` (`left` bytes, at least one) and its
+ * code point, or 0 if no valid one starts there: overlong forms, surrogates and
+ * code points past U+10FFFF are invalid.
+ */
+static size_t utf8(const uint8_t *p, size_t left, uint32_t *code)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	uint32_t c = p[0];
+	size_t n;
+
+	if (c < 0x80) {
+		*code = c;
+		return 1;
+	}
+	if (c >= 0xc2 && c < 0xe0)
+		n = 2, c &= 0x1f;
+	else if (c >= 0xe0 && c < 0xf0)
+		n = 3, c &= 0x0f;
+	else if (c >= 0xf0 && c < 0xf5)
+		n = 4, c &= 0x07;
+	else
+		return 0;
+	if (n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3f);
+	}
+	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+		return 0;
+	*code = c;
+	return n;
+}
+
+/* Characters that move the cursor, break the line or turn the direction of
+ * writing around: on a terminal they could make one text look like another. */
+static bool unprintable(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f ||
+	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+}
+
+/* Text in the making: `len` counts what did not fit too. */
+struct out {
+	char *buf;
+	size_t size, len;
+	bool full;
+};
+
+/* One piece, whole or not at all; nothing after one that did not fit. */
+static void put(struct out *o, const char *piece, size_t n)
+{
+	if (!o->full && o->len < o->size && n < o->size - o->len) {
+		memcpy(o->buf + o->len, piece, n);
+		o->buf[o->len + n] = '\0';
+	} else {
+		o->full = true;
+	}
+	o->len += n;
+}
+
+static void out_begin(struct out *o, char *buf, size_t size)
+{
+	*o = (struct out){.buf = buf, .size = size};
+	if (size)
+		buf[0] = '\0';
+}
+
+static char short_escape(uint32_t c)
+{
+	switch (c) {
+	case '\n':
+		return 'n';
+	case '\r':
+		return 'r';
+	case '\t':
+		return 't';
+	case '\\':
+		return '\\';
+	default:
+		return 0;
+	}
+}
+
+size_t nbds_escape_text(const void *bytes, size_t len, char *buf, size_t size)
+{
+	const uint8_t *p = bytes;
+	struct out o;
+
+	out_begin(&o, buf, size);
+	while (len) {
+		uint32_t c = 0;
+		size_t n = utf8(p, len, &c);
+		char piece[24];
+
+		if (n == 1 && short_escape(c)) {
+			piece[0] = '\\';
+			piece[1] = short_escape(c);
+			put(&o, piece, 2);
+		} else if (!n || unprintable(c)) {
+			int k = 0;
+
+			n += !n;
+			for (size_t i = 0; i < n; i++)
+				k += snprintf(piece + k, sizeof(piece) - (size_t)k, "\\x%02x",
+					      p[i]);
+			put(&o, piece, (size_t)k);
+		} else {
+			put(&o, (const char *)p, n);
+		}
+		p += n;
+		len -= n;
+	}
+	return o.len;
+}
+
+size_t nbds_escape_json(const void *bytes, size_t len, char *buf, size_t size)
+{
+	const uint8_t *p = bytes;
+	struct out o;
+
+	out_begin(&o, buf, size);
+	while (len) {
+		uint32_t c = 0;
+		size_t n = utf8(p, len, &c);
+		char piece[8];
+
+		if (!n) {
+			put(&o, "\xef\xbf\xbd", 3); /* U+FFFD */
+			n = 1;
+		} else if (n == 1 && (c == '"' || short_escape(c))) {
+			piece[0] = '\\';
+			piece[1] = c == '"' ? '"' : short_escape(c);
+			put(&o, piece, 2);
+		} else if (unprintable(c)) {
+			/* All of them are below U+10000: one \u is enough. */
+			put(&o, piece,
+			    (size_t)snprintf(piece, sizeof(piece), "\\u%04x", c & 0xffff));
+		} else {
+			put(&o, (const char *)p, n);
+		}
+		p += n;
+		len -= n;
+	}
+	return o.len;
+}
