@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+. "$(dirname "$0")/lib.sh"
+
+free_port
+capture_start
+server_nbdkit memory 1M
+client <"$here/flush_across.py"
+capture_stop

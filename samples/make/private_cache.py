@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An nbdkit plugin whose connections each have a private cache.
+
+A read keeps the blocks that it fetched, a write stays in the cache until a flush
+or FUA writes it to the common disk.  Flush also drops what was kept.  So a flush
+on one connection does nothing for what another has kept: the plugin must not be
+offered with NBD_FLAG_CAN_MULTI_CONN, and with nbdkit's multi-conn filter in its
+unsafe mode it is.  In its emulate mode the filter flushes every connection, which
+makes the promise good.
+"""
+
+import nbdkit
+
+API_VERSION = 2
+BLOCK = 4096
+SIZE = 1024 * 1024
+
+disk = bytearray(SIZE)
+
+
+class Connection:
+    def __init__(self):
+        self.blocks = {}  # block number to contents
+        self.dirty = set()
+
+    def block(self, number):
+        if number not in self.blocks:
+            start = number * BLOCK
+            self.blocks[number] = bytearray(disk[start : start + BLOCK])
+        return self.blocks[number]
+
+    def write_back(self, numbers):
+        for number in sorted(numbers & self.dirty):
+            start = number * BLOCK
+            disk[start : start + BLOCK] = self.blocks[number]
+        self.dirty -= numbers
+
+
+def pieces(offset, count):
+    """The blocks of a range, as (block number, from, to) within each."""
+    end = offset + count
+    while offset < end:
+        start = offset % BLOCK
+        stop = min(BLOCK, start + end - offset)
+        yield offset // BLOCK, start, stop
+        offset += stop - start
+
+
+def open(readonly):
+    return Connection()
+
+
+def get_size(connection):
+    return SIZE
+
+
+def can_write(connection):
+    return True
+
+
+def can_flush(connection):
+    return True
+
+
+def can_fua(connection):
+    return nbdkit.FUA_NATIVE
+
+
+def can_zero(connection):
+    return True
+
+
+def pread(connection, buf, offset, flags):
+    done = 0
+    for number, start, stop in pieces(offset, len(buf)):
+        buf[done : done + stop - start] = connection.block(number)[start:stop]
+        done += stop - start
+
+
+def pwrite(connection, buf, offset, flags):
+    done = 0
+    for number, start, stop in pieces(offset, len(buf)):
+        connection.block(number)[start:stop] = buf[done : done + stop - start]
+        connection.dirty.add(number)
+        done += stop - start
+        if flags & nbdkit.FLAG_FUA:
+            connection.write_back({number})
+
+
+def zero(connection, count, offset, flags):
+    pwrite(connection, bytes(count), offset, flags)
+
+
+def flush(connection, flags):
+    connection.write_back(set(connection.dirty))
+    connection.blocks.clear()
