@@ -79,39 +79,23 @@ enum field_id {
 };
 
 /* A number with names, a number without, a flag word, and what is no number. */
-#define NAMED(NAME, LABEL, TYPE, BASE, TABLE, WHAT)                                               \
-	{                                                                                         \
-		NAME, LABEL, WHAT, NBDS_FT_##TYPE, NBDS_BASE_##BASE, TABLE##_rows, TABLE##_count, \
-			0, 0, -1, &TABLE, false                                                   \
-	}
-#define NUMBER(NAME, LABEL, TYPE, BASE, WHAT)                                                 \
-	{                                                                                     \
-		NAME, LABEL, WHAT, NBDS_FT_##TYPE, NBDS_BASE_##BASE, NULL, 0, 0, 0, -1, NULL, \
-			false                                                                 \
-	}
-#define FLAGS(NAME, LABEL, TYPE, TABLE, WHAT)                                                     \
-	{                                                                                         \
-		NAME, LABEL, WHAT, NBDS_FT_##TYPE, NBDS_BASE_HEX, TABLE##_rows, TABLE##_count, 0, \
-			0, -1, &TABLE, true                                                       \
-	}
-#define OTHER(NAME, LABEL, TYPE, WHAT)                                                            \
-	{                                                                                         \
-		NAME, LABEL, WHAT, NBDS_FT_##TYPE, NBDS_BASE_NONE, NULL, 0, 0, 0, -1, NULL, false \
-	}
+#define COMMON(NAME, LABEL, TYPE, BASE, WHAT) \
+	.name = NAME, .label = LABEL, .what = WHAT, .type = NBDS_FT_##TYPE, .base = NBDS_BASE_##BASE
+#define ROWS(TABLE) .values = TABLE##_rows, .values_count = TABLE##_count, .table = &TABLE
+/* clang-format off */
+#define NAMED(NAME, LABEL, TYPE, BASE, TABLE, WHAT) \
+	{COMMON(NAME, LABEL, TYPE, BASE, WHAT), ROWS(TABLE), .parent = -1}
+#define NUMBER(NAME, LABEL, TYPE, BASE, WHAT) \
+	{COMMON(NAME, LABEL, TYPE, BASE, WHAT), .parent = -1}
+#define FLAGS(NAME, LABEL, TYPE, TABLE, WHAT) \
+	{COMMON(NAME, LABEL, TYPE, HEX, WHAT), ROWS(TABLE), .flags = true, .parent = -1}
+#define OTHER(NAME, LABEL, TYPE, WHAT) \
+	{COMMON(NAME, LABEL, TYPE, NONE, WHAT), .parent = -1}
 
 #define BIT(PREFIX, PARENT, BITS, NAME, SUFFIX, LABEL, WHAT) \
-	[F_##NAME] = {PREFIX SUFFIX,                         \
-		      LABEL,                                 \
-		      #NAME ": " WHAT,                       \
-		      NBDS_FT_BOOLEAN,                       \
-		      NBDS_BASE_NONE,                        \
-		      NULL,                                  \
-		      0,                                     \
-		      NAME,                                  \
-		      BITS,                                  \
-		      PARENT,                                \
-		      NULL,                                  \
-		      false},
+	[F_##NAME] = {COMMON(PREFIX SUFFIX, LABEL, BOOLEAN, NONE, #NAME ": " WHAT), \
+	              .mask = NAME, .mask_bits = BITS, .parent = PARENT},
+/* clang-format on */
 #define X_HND(NAME, N, SUFFIX, LABEL, WHAT) \
 	BIT("nbd.hnd.flags.", F_HND_FLAGS, 16, NAME, SUFFIX, LABEL, WHAT)
 #define X_CLI(NAME, N, SUFFIX, LABEL, WHAT) \
