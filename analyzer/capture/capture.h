@@ -8,7 +8,8 @@
  *
  * Ownership.  A packet's bytes belong to the capture and are valid until the
  * next call.  Failure.  Functions return -1 (or NULL) and leave one clear line
- * in nbds_capture_error(); what was read before an error stays good.
+ * in nbds_capture_error(); what was read before an error stays good.  The line
+ * does not name the file read: that is the caller's to add.
  */
 #ifndef NBDSCOPE_ANALYZER_CAPTURE_H
 #define NBDSCOPE_ANALYZER_CAPTURE_H
@@ -55,8 +56,10 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
 
-/* Live: also save every packet handed out from now on to `path` as pcapng.
- * 0, or -1 with the reason in nbds_capture_error(). */
+/* Also save every packet handed out from now on to `path` ("-": standard output)
+ * as pcapng, and what was dropped. 0, or -1 with the reason in
+ * nbds_capture_error(). A save that fails later does not stop the reading: the
+ * reason is in nbds_capture_error() too, and nbds_capture_close() returns -1. */
 int nbds_capture_save(struct nbds_capture *c, const char *path);
 
 /* The state now. Live: asks the kernel for its drop counters. */
@@ -65,7 +68,8 @@ void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info);
 /* The last error, one line without newline; "" if none. */
 const char *nbds_capture_error(const struct nbds_capture *c);
 
-/* Flushes and closes everything. 0, or -1 if the saved file could not be written. */
+/* Flushes and closes everything. 0, or -1 with errno set if the saved file could
+ * not be written. */
 int nbds_capture_close(struct nbds_capture *c);
 
 #endif

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * capture.c - capture files and interfaces to packets. See capture.h.
+ *
+ *	file ─ source ─┬─ stdio stream ─ libpcap ─┐
+ *	               └─ pcapng reader ──────────┼─ packets ─ (saved file)
+ *	interface ─ live ─────────────────────────┘
+ *
+ * libpcap reads classic files from a stdio stream that is laid over the source,
+ * so that plain and compressed files take the same way.
+ */
+#include "capture.h"
+#include "../../dissector/decoder/bytes.h"
+#include "live.h"
+#include "pcapng.h"
+#include "source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pcap/pcap.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdio_ext.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STREAM_BUFFER = 256 * 1024 };
+
+/* First four bytes of classic capture files, written big-endian. */
+#define MAGIC_MICRO    0xa1b2c3d4u
+#define MAGIC_NANO     0xa1b23c4du
+#define MAGIC_MODIFIED 0xa1b2cd34u /* longer record headers; old, libpcap knows it */
+
+enum kind { CLASSIC, PCAPNG, LIVE };
+enum state { READING, ENDED, FAILED };
+
+struct nbds_capture {
+	enum kind kind;
+	enum state state;
+	struct nbds_source *source;
+	FILE *stream; /* CLASSIC: over `source`, with `stream_buffer` */
+	char *stream_buffer;
+	pcap_t *pcap;
+	int linktype;
+	struct nbds_pcapng *pcapng;
+	struct nbds_live *live;
+	struct nbds_pcapng_writer *save;
+	struct nbds_capture_info info;
+	char error[512];
+};
+
+__attribute__((format(printf, 2, 3))) static int fail(struct nbds_capture *c, const char *format,
+						      ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(c->error, sizeof(c->error), format, args);
+	va_end(args);
+	return -1;
+}
+
+/* Reading ends here for `reason`; says how far it came. */
+static int stop(struct nbds_capture *c, const char *reason)
+{
+	c->state = FAILED;
+	if (c->info.frames == 0)
+		return fail(c, "%s; no frame was read", reason);
+	if (c->info.frames == 1)
+		return fail(c, "%s; frame 1 was read", reason);
+	return fail(c, "%s; frames 1 to %" PRIu64 " were read", reason, c->info.frames);
+}
+
+static int stop_in_packet(struct nbds_capture *c)
+{
+	char reason[96];
+
+	snprintf(reason, sizeof(reason),
+		 "the file ends in the middle of a packet (frame %" PRIu64 ")", c->info.frames + 1);
+	return stop(c, reason);
+}
+
+static ssize_t read_stream(void *cookie, char *buffer, size_t size)
+{
+	return nbds_source_read(cookie, buffer, size);
+}
+
+/* The stream of libpcap. Its buffer is larger than stdio's own, for fewer calls
+ * of the kernel, and it is not locked: one thread reads it. */
+static int open_stream(struct nbds_capture *c)
+{
+	static const cookie_io_functions_t functions = {.read = read_stream};
+
+	c->stream_buffer = malloc(STREAM_BUFFER);
+	if (!c->stream_buffer)
+		return -1;
+	c->stream = fopencookie(c->source, "rb", functions);
+	if (!c->stream)
+		return -1;
+	setvbuf(c->stream, c->stream_buffer, _IOFBF, STREAM_BUFFER);
+	__fsetlocking(c->stream, FSETLOCKING_BYCALLER);
+	return 0;
+}
+
+static int open_classic(struct nbds_capture *c, bool nanoseconds)
+{
+	char detail[PCAP_ERRBUF_SIZE] = "";
+
+	c->kind = CLASSIC;
+	c->info.format = nanoseconds ? "pcap (nanosecond)" : "pcap";
+	c->info.interfaces = 1;
+	if (open_stream(c) < 0)
+		return fail(c, "not enough memory");
+	c->pcap = pcap_fopen_offline_with_tstamp_precision(c->stream, PCAP_TSTAMP_PRECISION_NANO,
+							   detail);
+	if (c->pcap) {
+		c->linktype = pcap_datalink(c->pcap);
+		return 0;
+	}
+	if (nbds_source_error(c->source)[0])
+		return fail(c, "%s", nbds_source_error(c->source));
+	if (feof(c->stream))
+		return fail(c, "the file ends in the middle of its header");
+	return fail(c, "%s", detail);
+}
+
+static int open_pcapng(struct nbds_capture *c)
+{
+	c->kind = PCAPNG;
+	c->info.format = "pcapng";
+	c->pcapng = nbds_pcapng_new(c->source);
+	return c->pcapng ? 0 : fail(c, "not enough memory");
+}
+
+static int open_file(struct nbds_capture *c)
+{
+	uint8_t first[4];
+	ssize_t have = nbds_source_peek(c->source, first, sizeof(first));
+	uint32_t magic;
+
+	if (have < 0)
+		return fail(c, "%s", nbds_source_error(c->source));
+	if (have == 0)
+		return fail(c, nbds_source_compression(c->source)
+				       ? "the file is empty (once decompressed)"
+				       : "the file is empty");
+	if (have < (ssize_t)sizeof(first))
+		return fail(c, "not a capture file: it has only %zd byte%s", have,
+			    have == 1 ? "" : "s");
+	magic = nbds_be32(first);
+	switch (magic) {
+	case NBDS_PCAPNG_MAGIC:
+		return open_pcapng(c);
+	case MAGIC_MICRO:
+	case MAGIC_MODIFIED:
+	case __builtin_bswap32(MAGIC_MICRO):
+	case __builtin_bswap32(MAGIC_MODIFIED):
+		return open_classic(c, false);
+	case MAGIC_NANO:
+	case __builtin_bswap32(MAGIC_NANO):
+		return open_classic(c, true);
+	default:
+		return fail(c,
+			    "not a pcap or pcapng file (it begins with %02x %02x %02x %02x); "
+			    "editcap can convert other captures",
+			    first[0], first[1], first[2], first[3]);
+	}
+}
+
+static struct nbds_capture *new_capture(char *err, size_t errsize)
+{
+	struct nbds_capture *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		snprintf(err, errsize, "not enough memory");
+	return c;
+}
+
+struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsize)
+{
+	struct nbds_capture *c = new_capture(err, errsize);
+
+	if (!c)
+		return NULL;
+	c->source = nbds_source_open(path, err, errsize);
+	if (!c->source) {
+		free(c);
+		return NULL;
+	}
+	if (open_file(c) < 0) {
+		snprintf(err, errsize, "%s", c->error);
+		nbds_capture_close(c);
+		return NULL;
+	}
+	c->info.compression = nbds_source_compression(c->source);
+	c->info.size = nbds_source_size(c->source);
+	return c;
+}
+
+struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter, char *err,
+					    size_t errsize)
+{
+	struct nbds_capture *c = new_capture(err, errsize);
+
+	if (!c)
+		return NULL;
+	c->kind = LIVE;
+	c->info.format = "live";
+	c->info.interfaces = 1;
+	c->live = nbds_live_open(device, filter, 0, NBDS_LIVE_BUFFER, err, errsize);
+	if (!c->live) {
+		free(c);
+		return NULL;
+	}
+	c->linktype = nbds_live_linktype(c->live);
+	return c;
+}
+
+static int next_classic(struct nbds_capture *c, struct nbds_packet *p)
+{
+	struct pcap_pkthdr *head;
+	const u_char *data;
+	char reason[PCAP_ERRBUF_SIZE + 64];
+
+	switch (pcap_next_ex(c->pcap, &head, &data)) {
+	case 1:
+		/* The file has 32 bits without sign, to the year 2106. */
+		p->time = (int64_t)(uint32_t)head->ts.tv_sec * 1000000000 + head->ts.tv_usec;
+		p->caplen = head->caplen;
+		p->len = head->len;
+		p->interface = 0;
+		p->linktype = c->linktype;
+		p->data = data;
+		return 1;
+	case PCAP_ERROR_BREAK:
+		c->state = ENDED;
+		return 0;
+	default:
+		if (ferror(c->stream))
+			return stop(c, nbds_source_error(c->source));
+		if (feof(c->stream))
+			return stop_in_packet(c);
+		snprintf(reason, sizeof(reason), "the file is damaged at frame %" PRIu64 " (%s)",
+			 c->info.frames + 1, pcap_geterr(c->pcap));
+		return stop(c, reason);
+	}
+}
+
+static int next_pcapng(struct nbds_capture *c, struct nbds_packet *p)
+{
+	int result = nbds_pcapng_next(c->pcapng, p);
+
+	if (result == 0)
+		c->state = ENDED;
+	if (result >= 0)
+		return result;
+	if (nbds_pcapng_cut_packet(c->pcapng))
+		return stop_in_packet(c);
+	return stop(c, nbds_pcapng_error(c->pcapng));
+}
+
+static int next_live(struct nbds_capture *c, struct nbds_packet *p)
+{
+	int result = nbds_live_next(c->live, p);
+
+	if (result < 0)
+		return stop(c, nbds_live_error(c->live));
+	/* In a quiet moment others may look at the saved file. */
+	if (result == 0 && c->save)
+		nbds_pcapng_flush(c->save);
+	return result;
+}
+
+static void describe_interface(struct nbds_capture *c, uint32_t interface)
+{
+	switch (c->kind) {
+	case CLASSIC:
+		nbds_pcapng_write_interface(c->save, c->linktype, (uint32_t)pcap_snapshot(c->pcap),
+					    NULL);
+		break;
+	case PCAPNG:
+		nbds_pcapng_write_interface(c->save, nbds_pcapng_linktype(c->pcapng, interface), 0,
+					    NULL);
+		break;
+	case LIVE:
+		nbds_pcapng_write_interface(c->save, c->linktype, nbds_live_snaplen(c->live),
+					    nbds_live_device(c->live));
+		break;
+	}
+}
+
+int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
+{
+	struct nbds_capture_info *info = &c->info;
+	int result;
+
+	if (c->state != READING)
+		return c->state == ENDED ? 0 : -1;
+	if (c->kind == CLASSIC)
+		result = next_classic(c, p);
+	else if (c->kind == PCAPNG)
+		result = next_pcapng(c, p);
+	else
+		result = next_live(c, p);
+	if (result != 1)
+		return result;
+
+	/* Some writers give the shorter length here; no packet has fewer bytes
+	 * than were captured of it. */
+	if (p->len < p->caplen)
+		p->len = p->caplen;
+	if (info->frames++ == 0)
+		info->start = info->end = p->time;
+	else if (p->time > info->end)
+		info->end = p->time;
+	else if (p->time < info->start)
+		info->start = p->time;
+	p->frame = info->frames;
+	info->bytes += p->caplen;
+	info->truncated_frames += p->len > p->caplen;
+	if (c->save) {
+		while (nbds_pcapng_written_interfaces(c->save) <= p->interface)
+			describe_interface(c, nbds_pcapng_written_interfaces(c->save));
+		if (nbds_pcapng_write_packet(c->save, p) < 0 && !c->error[0])
+			fail(c, "cannot save the packets: %s", strerror(errno));
+	}
+	return 1;
+}
+
+int nbds_capture_save(struct nbds_capture *c, const char *path)
+{
+	if (c->save)
+		return fail(c, "the packets are saved already");
+	c->save = nbds_pcapng_create(path, c->error, sizeof(c->error));
+	return c->save ? 0 : -1;
+}
+
+void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info)
+{
+	uint64_t ifdrop, osdrop;
+
+	if (c->source)
+		c->info.position = nbds_source_position(c->source);
+	if (c->kind == PCAPNG) {
+		c->info.interfaces = nbds_pcapng_interfaces(c->pcapng);
+		c->info.dropped_known = nbds_pcapng_dropped(c->pcapng, &c->info.dropped);
+	} else if (c->kind == LIVE) {
+		c->info.dropped_known = nbds_live_drops(c->live, &ifdrop, &osdrop);
+		c->info.dropped = ifdrop + osdrop;
+	}
+	c->info.complete = c->state == ENDED || (c->kind == LIVE && c->state == READING);
+	*info = c->info;
+}
+
+const char *nbds_capture_error(const struct nbds_capture *c)
+{
+	return c->error;
+}
+
+/* What was dropped goes into the saved file too. */
+static void save_drops(struct nbds_capture *c)
+{
+	uint64_t ifdrop = 0, osdrop = 0;
+	bool known = false;
+
+	if (c->kind == LIVE) {
+		known = nbds_live_drops(c->live, &ifdrop, &osdrop);
+	} else if (c->kind == PCAPNG) {
+		known = nbds_pcapng_dropped(c->pcapng, &osdrop);
+	}
+	if (!known)
+		return;
+	if (!nbds_pcapng_written_interfaces(c->save))
+		describe_interface(c, 0);
+	nbds_pcapng_write_drops(c->save, 0, c->info.end, ifdrop, osdrop);
+}
+
+int nbds_capture_close(struct nbds_capture *c)
+{
+	int result = 0, reason = 0;
+
+	if (!c)
+		return 0;
+	if (c->save) {
+		save_drops(c);
+		result = nbds_pcapng_finish(c->save);
+		reason = errno;
+	}
+	if (c->pcap)
+		pcap_close(c->pcap); /* and the stream */
+	else if (c->stream)
+		fclose(c->stream);
+	free(c->stream_buffer);
+	nbds_pcapng_free(c->pcapng);
+	nbds_live_close(c->live);
+	nbds_source_close(c->source);
+	free(c);
+	if (result < 0)
+		errno = reason;
+	return result;
+}

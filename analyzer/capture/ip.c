@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ip.c - packets to TCP segments. See ip.h.
+ *
+ * A `span` runs through the layers: bytes that are here (`have`), and bytes
+ * that were on the wire (`wire`, at least `have`).  Each layer takes its header
+ * off the front and trims the end to the length that it states.  A header that
+ * is not here is either cut off by the snapshot length (wire > have) or missing
+ * from a malformed packet.
+ *
+ * Fragments wait in a fixed number of slots of 64 KiB, in units of 8 bytes as IP
+ * counts them:
+ *
+ *	on the wire   ########......########    covered[]: all here = complete
+ *	captured      ######........########    captured[]: cut fragments have less
+ *
+ * The first copy of a unit stays.  RFC 791, RFC 8200 4.5, RFC 5722.
+ */
+#include "ip.h"
+#include "../../dissector/decoder/bytes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Link types, by the numbers of files and of libpcap, where they differ. */
+enum {
+	LINK_NULL = 0,
+	LINK_ETHERNET = 1,
+	LINK_RAW_BSD = 12, /* DLT_RAW */
+	LINK_RAW_OPENBSD = 14,
+	LINK_RAW = 101, /* LINKTYPE_RAW */
+	LINK_LOOP = 108,
+	LINK_LINUX_SLL = 113,
+	LINK_IPV4 = 228,
+	LINK_IPV6 = 229,
+	LINK_LINUX_SLL2 = 276,
+};
+
+enum {
+	ETHERTYPE_FIRST = 0x0600, /* below: a length, 802.3 */
+	TYPE_IPV4 = 0x0800,
+	TYPE_VLAN = 0x8100,
+	TYPE_IPV6 = 0x86dd,
+	TYPE_SERVICE_VLAN = 0x88a8,
+	TYPE_OLD_QINQ = 0x9100,
+	TYPE_OLD_QINQ2 = 0x9200,
+};
+
+/* Next headers of IPv6, protocols of IPv4. */
+enum {
+	NEXT_HOP_BY_HOP = 0,
+	NEXT_TCP = 6,
+	NEXT_ROUTING = 43,
+	NEXT_FRAGMENT = 44,
+	NEXT_AUTHENTICATION = 51,
+	NEXT_DESTINATION = 60,
+};
+
+enum {
+	VLANS_MAX = 16,
+	EXTENSIONS_MAX = 32,
+	SLOTS = 64,
+	DATAGRAM_MAX = 65535,
+	UNIT = 8,
+	UNITS = (DATAGRAM_MAX + 1) / UNIT,
+};
+
+#define NS_PER_MS       1000000ll
+#define FRAGMENT_EXPIRE (30 * 1000 * NS_PER_MS) /* as hosts do it */
+#define FRAGMENT_QUICK  (500 * NS_PER_MS)
+
+struct span {
+	const uint8_t *data;
+	uint32_t have, wire;
+};
+
+struct datagram_key {
+	uint8_t src[16], dst[16];
+	uint32_t id;
+	uint8_t family, protocol;
+	uint16_t zero; /* keys are compared as bytes */
+};
+
+struct slot {
+	bool used;
+	bool conflict; /* copies of a byte differed */
+	struct datagram_key key;
+	uint64_t order; /* of its first fragment: the smallest is the oldest */
+	int64_t time;   /* of its first fragment */
+	uint8_t next;   /* IPv6: header after the fragment header, at offset 0 */
+	uint32_t total; /* bytes, 0 until the last fragment came */
+	uint32_t end;   /* greatest end of a fragment so far */
+	uint32_t units; /* covered so far */
+	uint8_t *data;  /* DATAGRAM_MAX + 1 bytes, allocated at first use */
+	uint64_t covered[UNITS / 64], captured[UNITS / 64];
+};
+
+struct nbds_ip {
+	struct nbds_ip_stats stats;
+	uint64_t order;
+	uint32_t waiting; /* slots in use */
+	struct slot *slots[SLOTS];
+};
+
+struct nbds_ip *nbds_ip_new(void)
+{
+	return calloc(1, sizeof(struct nbds_ip));
+}
+
+void nbds_ip_free(struct nbds_ip *ip)
+{
+	if (!ip)
+		return;
+	for (int i = 0; i < SLOTS; i++) {
+		if (ip->slots[i])
+			free(ip->slots[i]->data);
+		free(ip->slots[i]);
+	}
+	free(ip);
+}
+
+const struct nbds_ip_stats *nbds_ip_stats(const struct nbds_ip *ip)
+{
+	return &ip->stats;
+}
+
+/* Takes `length` bytes off the front, which are here. */
+static void advance(struct span *s, uint32_t length)
+{
+	s->data += length;
+	s->have -= length;
+	s->wire -= length;
+}
+
+/* What follows the first `wire` bytes is not of this layer. */
+static void trim(struct span *s, uint32_t wire)
+{
+	s->wire = wire;
+	if (s->have > wire)
+		s->have = wire;
+}
+
+/* A header of `length` bytes is here, or is counted as what it is. */
+static bool whole(struct nbds_ip *ip, const struct span *s, uint32_t length)
+{
+	if (s->have >= length)
+		return true;
+	if (s->wire >= length)
+		ip->stats.truncated_headers++;
+	else
+		ip->stats.malformed++;
+	return false;
+}
+
+static bool malformed(struct nbds_ip *ip)
+{
+	ip->stats.malformed++;
+	return false;
+}
+
+static bool not_tcp(struct nbds_ip *ip)
+{
+	ip->stats.not_tcp++;
+	return false;
+}
+
+/* RFC 9293 3.1. Options may be cut off: then there is no payload here. */
+static bool tcp(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
+{
+	uint32_t header;
+
+	if (!whole(ip, &s, 20))
+		return false;
+	header = (s.data[12] >> 4) * 4u;
+	if (header < 20 || header > s.wire)
+		return malformed(ip);
+	segment->src.port = nbds_be16(s.data);
+	segment->dst.port = nbds_be16(s.data + 2);
+	segment->seq = nbds_be32(s.data + 4);
+	segment->ack = nbds_be32(s.data + 8);
+	segment->flags = s.data[13] & 0x3f;
+	segment->window = nbds_be16(s.data + 14);
+	if (s.have < header) {
+		s.data += s.have;
+		s.wire -= header;
+		s.have = 0;
+	} else {
+		advance(&s, header);
+	}
+	segment->payload = s.data;
+	segment->caplen = s.have;
+	segment->len = s.wire;
+	ip->stats.segments++;
+	return true;
+}
+
+static bool is_extension(uint8_t next)
+{
+	return next == NEXT_HOP_BY_HOP || next == NEXT_ROUTING || next == NEXT_DESTINATION ||
+	       next == NEXT_AUTHENTICATION;
+}
+
+/* Takes extension headers (RFC 8200 4, RFC 4302 2) off until another header
+ * comes, which *next then is. False if one is not whole; that is counted. */
+static bool skip_extensions(struct nbds_ip *ip, struct span *s, uint8_t *next)
+{
+	for (int count = 0; is_extension(*next); count++) {
+		uint32_t length;
+
+		if (count == EXTENSIONS_MAX)
+			return malformed(ip);
+		if (!whole(ip, s, 8))
+			return false;
+		length = *next == NEXT_AUTHENTICATION ? (s->data[1] + 2u) * 4
+						      : (s->data[1] + 1u) * 8;
+		if (!whole(ip, s, length))
+			return false;
+		*next = s->data[0];
+		advance(s, length);
+	}
+	return true;
+}
+
+static bool get_bit(const uint64_t *bits, uint32_t n)
+{
+	return bits[n / 64] >> n % 64 & 1;
+}
+
+static void set_bit(uint64_t *bits, uint32_t n)
+{
+	bits[n / 64] |= 1ull << n % 64;
+}
+
+static void give_up(struct nbds_ip *ip, struct slot *slot)
+{
+	slot->used = false;
+	ip->waiting--;
+}
+
+/* The slot of `key`, or a fresh one: an unused one, or else the oldest. NULL
+ * without memory. */
+static struct slot *find_slot(struct nbds_ip *ip, const struct datagram_key *key, int64_t time)
+{
+	struct slot *slot, *fresh = NULL, *oldest = NULL;
+	int unallocated = -1;
+
+	for (int i = 0; i < SLOTS; i++) {
+		slot = ip->slots[i];
+		if (!slot) {
+			unallocated = i;
+			break; /* they are taken in this order */
+		}
+		if (slot->used &&
+		    (time - slot->time > FRAGMENT_EXPIRE || slot->time - time > FRAGMENT_EXPIRE)) {
+			ip->stats.fragments_lost++;
+			give_up(ip, slot);
+		}
+		if (!slot->used)
+			fresh = slot;
+		else if (!memcmp(&slot->key, key, sizeof(*key)))
+			return slot;
+		else if (!oldest || slot->order < oldest->order)
+			oldest = slot;
+	}
+	if (!fresh && unallocated >= 0) {
+		fresh = calloc(1, sizeof(*fresh));
+		if (fresh)
+			fresh->data = malloc(DATAGRAM_MAX + 1);
+		if (!fresh || !fresh->data) {
+			free(fresh);
+			return NULL;
+		}
+		ip->slots[unallocated] = fresh;
+	}
+	if (!fresh) {
+		ip->stats.fragments_lost++;
+		give_up(ip, oldest);
+		fresh = oldest;
+	}
+	fresh->used = true;
+	fresh->conflict = false;
+	fresh->key = *key;
+	fresh->order = ip->order++;
+	fresh->time = time;
+	fresh->next = key->protocol;
+	fresh->total = fresh->end = fresh->units = 0;
+	memset(fresh->covered, 0, sizeof(fresh->covered));
+	memset(fresh->captured, 0, sizeof(fresh->captured));
+	ip->waiting++;
+	return fresh;
+}
+
+/* Copies the units of a fragment that no earlier one brought. */
+static void keep(struct slot *slot, const struct span *s, uint32_t offset)
+{
+	for (uint32_t at = 0; at < s->wire; at += UNIT) {
+		uint32_t unit = (offset + at) / UNIT;
+		uint32_t wire = s->wire - at < UNIT ? s->wire - at : UNIT;
+		bool here = s->have >= at + wire;
+		uint8_t *to = slot->data + (size_t)unit * UNIT;
+
+		if (here && get_bit(slot->captured, unit)) {
+			slot->conflict |= memcmp(to, s->data + at, wire) != 0;
+		} else if (here && !get_bit(slot->covered, unit)) {
+			memcpy(to, s->data + at, wire);
+			set_bit(slot->captured, unit);
+		}
+		if (!get_bit(slot->covered, unit)) {
+			set_bit(slot->covered, unit);
+			slot->units++;
+		}
+	}
+}
+
+/* Bytes of a complete datagram that are here from its start without a hole. */
+static uint32_t captured_prefix(const struct slot *slot)
+{
+	uint32_t units = (slot->total + UNIT - 1) / UNIT;
+
+	for (uint32_t unit = 0; unit < units; unit++)
+		if (!get_bit(slot->captured, unit))
+			return unit * UNIT;
+	return slot->total;
+}
+
+static uint32_t sum16(uint32_t sum, const uint8_t *p, size_t length)
+{
+	for (; length > 1; p += 2, length -= 2)
+		sum += nbds_be16(p);
+	return length ? sum + ((uint32_t)p[0] << 8) : sum;
+}
+
+/* The checksum over the pseudo header and a TCP segment that is all here. */
+static bool checksum_right(const struct nbds_segment *segment, const struct span *s)
+{
+	size_t size = segment->src.family == 6 ? 16 : 4;
+	uint32_t sum =
+		sum16(NEXT_TCP + (s->wire >> 16) + (s->wire & 0xffff), segment->src.ip, size);
+
+	sum = sum16(sum16(sum, segment->dst.ip, size), s->data, s->wire);
+	while (sum >> 16)
+		sum = (sum >> 16) + (sum & 0xffff);
+	return sum == 0xffff;
+}
+
+/*
+ * Parts of two datagrams with the same identification may have been mixed: one
+ * lost a fragment, the numbers went round, and the other filled its place.  That
+ * takes long, or shows in copies that differ; only then is the checksum, which
+ * offloading hosts leave undone, asked.
+ */
+static bool trusted(const struct slot *slot, const struct nbds_segment *segment,
+		    const struct span *s)
+{
+	int64_t took = segment->packet->time - slot->time;
+
+	if (!slot->conflict && took <= FRAGMENT_QUICK && took >= -FRAGMENT_QUICK)
+		return true;
+	return s->have == s->wire && checksum_right(segment, s);
+}
+
+/*
+ * A fragment of `s->wire` bytes at `offset` of its datagram.  True if it
+ * completed the datagram, which *s then is, with its first header in *next.
+ */
+static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_t offset, bool more,
+		     struct span *s, uint8_t *next, struct nbds_segment *segment)
+{
+	struct slot *slot;
+	uint32_t end = offset + s->wire;
+
+	ip->stats.fragments++;
+	if (s->wire == 0 || end < offset || end > DATAGRAM_MAX || (more && s->wire % UNIT))
+		return malformed(ip);
+	slot = find_slot(ip, key, segment->packet->time);
+	if (!slot) {
+		ip->stats.fragments_lost++;
+		return false;
+	}
+	if (slot->total ? end > slot->total || (!more && end != slot->total)
+			: !more && end < slot->end)
+		return malformed(ip); /* it contradicts one seen before */
+	if (!more)
+		slot->total = end;
+	if (end > slot->end)
+		slot->end = end;
+	if (offset == 0)
+		slot->next = *next;
+	keep(slot, s, offset);
+	if (!slot->total || slot->units < (slot->total + UNIT - 1) / UNIT)
+		return false;
+
+	s->data = slot->data;
+	s->wire = slot->total;
+	s->have = captured_prefix(slot);
+	*next = slot->next;
+	give_up(ip, slot); /* its bytes stay until the next fragment */
+	if (slot->key.protocol == NEXT_TCP && *next == NEXT_TCP && !trusted(slot, segment, s)) {
+		ip->stats.fragments_lost++;
+		return false;
+	}
+	return true;
+}
+
+/* RFC 791 3.1 */
+static bool ipv4(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
+{
+	uint32_t header, total, flags;
+	uint8_t protocol;
+
+	if (!whole(ip, &s, 20))
+		return false;
+	header = (s.data[0] & 0x0f) * 4u;
+	if (s.data[0] >> 4 != 4 || header < 20)
+		return malformed(ip);
+	total = nbds_be16(s.data + 2);
+	flags = nbds_be16(s.data + 6);
+	protocol = s.data[9];
+	/* 0: filled in by the network card later, or more than 64 KiB. */
+	if (total == 0)
+		total = s.wire;
+	if (total < header)
+		return malformed(ip);
+	trim(&s, total);
+	if (protocol != NEXT_TCP)
+		return not_tcp(ip);
+	memcpy(segment->src.ip, s.data + 12, 4);
+	memcpy(segment->dst.ip, s.data + 16, 4);
+	segment->src.family = segment->dst.family = 4;
+	if (flags & 0x3fff) {
+		struct datagram_key key = {.id = nbds_be16(s.data + 4), .family = 4};
+
+		key.protocol = protocol;
+		memcpy(key.src, s.data + 12, 4);
+		memcpy(key.dst, s.data + 16, 4);
+		if (!whole(ip, &s, header))
+			return false;
+		advance(&s, header);
+		if (!fragment(ip, &key, (flags & 0x1fff) * UNIT, flags & 0x2000, &s, &protocol,
+			      segment))
+			return false;
+	} else {
+		if (!whole(ip, &s, header))
+			return false;
+		advance(&s, header);
+	}
+	return tcp(ip, s, segment);
+}
+
+/* RFC 8200 4.5; s is at the fragment header. Leaves s at what it holds. */
+static bool ipv6_fragment(struct nbds_ip *ip, const uint8_t *addresses, struct span *s,
+			  uint8_t *next, struct nbds_segment *segment)
+{
+	struct datagram_key key = {.family = 6};
+	uint32_t flags;
+
+	if (!whole(ip, s, 8))
+		return false;
+	*next = s->data[0];
+	flags = nbds_be16(s->data + 2);
+	key.id = nbds_be32(s->data + 4);
+	advance(s, 8);
+	if ((flags & 0xfff9) == 0)
+		return true; /* all of it in one */
+	/* Only the first fragment knows what comes after further extensions. */
+	if (*next != NEXT_TCP && !is_extension(*next))
+		return not_tcp(ip);
+	key.protocol = NEXT_TCP;
+	memcpy(key.src, addresses, 16);
+	memcpy(key.dst, addresses + 16, 16);
+	return fragment(ip, &key, flags & 0xfff8, flags & 1, s, next, segment);
+}
+
+/* RFC 8200 3 */
+static bool ipv6(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
+{
+	const uint8_t *addresses = s.data + 8;
+	uint32_t length;
+	uint8_t next;
+
+	if (!whole(ip, &s, 40))
+		return false;
+	if (s.data[0] >> 4 != 6)
+		return malformed(ip);
+	length = nbds_be16(s.data + 4);
+	next = s.data[6];
+	memcpy(segment->src.ip, addresses, 16);
+	memcpy(segment->dst.ip, addresses + 16, 16);
+	segment->src.family = segment->dst.family = 6;
+	advance(&s, 40);
+	/* 0: a jumbogram (RFC 2675), which a hop-by-hop option may announce. */
+	if (length)
+		trim(&s, length);
+	if (!skip_extensions(ip, &s, &next))
+		return false;
+	if (next == NEXT_FRAGMENT) {
+		if (!ipv6_fragment(ip, addresses, &s, &next, segment) ||
+		    !skip_extensions(ip, &s, &next))
+			return false;
+	}
+	return next == NEXT_TCP ? tcp(ip, s, segment) : not_tcp(ip);
+}
+
+/* By the version in the first byte. */
+static bool any_ip(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
+{
+	if (!whole(ip, &s, 1))
+		return false;
+	if (s.data[0] >> 4 == 4)
+		return ipv4(ip, s, segment);
+	if (s.data[0] >> 4 == 6)
+		return ipv6(ip, s, segment);
+	return malformed(ip);
+}
+
+/* What follows an Ethernet type: any number of VLAN tags, then IP. */
+static bool ethertype(struct nbds_ip *ip, uint32_t type, struct span s,
+		      struct nbds_segment *segment)
+{
+	for (int tags = 0; type == TYPE_VLAN || type == TYPE_SERVICE_VLAN ||
+			   type == TYPE_OLD_QINQ || type == TYPE_OLD_QINQ2;
+	     tags++) {
+		if (tags == VLANS_MAX)
+			return malformed(ip);
+		if (!whole(ip, &s, 4))
+			return false;
+		type = nbds_be16(s.data + 2);
+		advance(&s, 4);
+	}
+	if (type == TYPE_IPV4)
+		return ipv4(ip, s, segment);
+	if (type == TYPE_IPV6)
+		return ipv6(ip, s, segment);
+	return not_tcp(ip);
+}
+
+/* A header of `header` bytes with an Ethernet type at `at`. */
+static bool typed_link(struct nbds_ip *ip, struct span s, uint32_t header, uint32_t at,
+		       struct nbds_segment *segment)
+{
+	uint32_t type;
+
+	if (!whole(ip, &s, header))
+		return false;
+	type = nbds_be16(s.data + at);
+	advance(&s, header);
+	return ethertype(ip, type, s, segment);
+}
+
+/* An address family of the writing system, in its byte order (LOOP: big-endian).
+ * IPv4 is 2 everywhere; IPv6 is 10 in Linux, 23 in Windows, 24, 28 and 30 in the
+ * BSDs. */
+static bool null_link(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
+{
+	uint32_t family;
+
+	if (!whole(ip, &s, 4))
+		return false;
+	family = nbds_be32(s.data);
+	if (family > 0xffff)
+		family = __builtin_bswap32(family);
+	advance(&s, 4);
+	switch (family) {
+	case 2:
+		return ipv4(ip, s, segment);
+	case 10:
+	case 23:
+	case 24:
+	case 28:
+	case 30:
+		return ipv6(ip, s, segment);
+	default:
+		return not_tcp(ip);
+	}
+}
+
+bool nbds_ip_segment(struct nbds_ip *ip, const struct nbds_packet *p, struct nbds_segment *segment)
+{
+	struct span s = {p->data, p->caplen, p->len > p->caplen ? p->len : p->caplen};
+
+	memset(segment, 0, sizeof(*segment));
+	segment->packet = p;
+	switch (p->linktype) {
+	case LINK_ETHERNET:
+		return typed_link(ip, s, 14, 12, segment);
+	case LINK_LINUX_SLL:
+		return typed_link(ip, s, 16, 14, segment);
+	case LINK_LINUX_SLL2:
+		return typed_link(ip, s, 20, 0, segment);
+	case LINK_NULL:
+	case LINK_LOOP:
+		return null_link(ip, s, segment);
+	case LINK_RAW:
+	case LINK_RAW_BSD:
+	case LINK_RAW_OPENBSD:
+		return any_ip(ip, s, segment);
+	case LINK_IPV4:
+		return ipv4(ip, s, segment);
+	case LINK_IPV6:
+		return ipv6(ip, s, segment);
+	default:
+		ip->stats.unknown_link++;
+		return false;
+	}
+}

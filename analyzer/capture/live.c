@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * live.c - packets of a network interface. See live.h.
+ *
+ * The descriptor does not block; waiting is done here, with poll().  libpcap's
+ * own wait would, with the ring of today's Linux, neither keep its time-out
+ * without traffic nor end with a signal.
+ */
+#include "live.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <pcap/pcap.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { NS_PER_SECOND = 1000000000 };
+
+struct nbds_live {
+	pcap_t *pcap;
+	int fd;
+	int linktype;
+	int64_t time_scale; /* ns per unit of the time stamp's fraction */
+	char device[64];
+	/* The library's counters have 32 bits; these have more. */
+	uint32_t last_ifdrop, last_osdrop;
+	uint64_t ifdrop, osdrop;
+	char error[PCAP_ERRBUF_SIZE + 32];
+};
+
+static void explain_permission(const char *device, char *err, size_t errsize)
+{
+	char program[256];
+	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+	program[length > 0 ? length : 0] = 0;
+	snprintf(err, errsize,
+		 "no permission to capture on %s: run as root, or give the program the right "
+		 "once with: sudo setcap cap_net_raw+ep %s",
+		 device, length > 0 ? program : "PROGRAM");
+}
+
+static void explain_device(const char *device, char *err, size_t errsize)
+{
+	struct if_nameindex *all = if_nameindex();
+	int length = snprintf(err, errsize, "there is no interface \"%s\"; there are: any", device);
+
+	for (struct if_nameindex *i = all; i && i->if_index; i++) {
+		if (length < 0 || (size_t)length >= errsize)
+			break;
+		length += snprintf(err + length, errsize - (size_t)length, ", %s", i->if_name);
+	}
+	if (all)
+		if_freenameindex(all);
+}
+
+static void explain_activation(pcap_t *pcap, int status, const char *device, char *err,
+			       size_t errsize)
+{
+	const char *detail = pcap_geterr(pcap);
+
+	switch (status) {
+	case PCAP_ERROR_PERM_DENIED:
+	case PCAP_ERROR_PROMISC_PERM_DENIED:
+		explain_permission(device, err, errsize);
+		break;
+	case PCAP_ERROR_NO_SUCH_DEVICE:
+		explain_device(device, err, errsize);
+		break;
+	case PCAP_ERROR_IFACE_NOT_UP:
+		snprintf(err, errsize, "interface %s is not up", device);
+		break;
+	default:
+		snprintf(err, errsize, "cannot capture on %s: %s%s%s", device,
+			 pcap_statustostr(status), detail[0] ? ": " : "", detail);
+	}
+}
+
+static int set_filter(pcap_t *pcap, const char *filter, char *err, size_t errsize)
+{
+	struct bpf_program program;
+	int status;
+
+	if (pcap_compile(pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) < 0) {
+		snprintf(err, errsize, "the filter \"%s\" is not valid: %s", filter,
+			 pcap_geterr(pcap));
+		return -1;
+	}
+	status = pcap_setfilter(pcap, &program);
+	pcap_freecode(&program);
+	if (status < 0)
+		snprintf(err, errsize, "cannot use the filter \"%s\": %s", filter,
+			 pcap_geterr(pcap));
+	return status < 0 ? -1 : 0;
+}
+
+struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_t snaplen,
+				 int buffer_size, char *err, size_t errsize)
+{
+	bool any = !strcmp(device, "any");
+	char detail[PCAP_ERRBUF_SIZE] = "";
+	struct nbds_live *live = calloc(1, sizeof(*live));
+	int status;
+
+	if (!live) {
+		snprintf(err, errsize, "not enough memory");
+		return NULL;
+	}
+	live->pcap = pcap_create(device, detail);
+	if (!live->pcap) {
+		snprintf(err, errsize, "cannot capture on %s: %s", device, detail);
+		free(live);
+		return NULL;
+	}
+	snprintf(live->device, sizeof(live->device), "%s", device);
+	pcap_set_snaplen(live->pcap, snaplen ? (int)snaplen : 262144);
+	pcap_set_promisc(live->pcap, !any && strcmp(device, "lo"));
+	pcap_set_timeout(live->pcap, NBDS_LIVE_WAIT_MS);
+	pcap_set_buffer_size(live->pcap, buffer_size);
+	pcap_set_tstamp_precision(live->pcap, PCAP_TSTAMP_PRECISION_NANO);
+	status = pcap_activate(live->pcap);
+	if (status < 0) {
+		explain_activation(live->pcap, status, device, err, errsize);
+		goto failed;
+	}
+	/* Of all interfaces at once, the newer header tells which one it was. */
+	if (any)
+		pcap_set_datalink(live->pcap, DLT_LINUX_SLL2);
+	if (filter && *filter && set_filter(live->pcap, filter, err, errsize) < 0)
+		goto failed;
+	if (pcap_setnonblock(live->pcap, 1, detail) < 0) {
+		snprintf(err, errsize, "cannot capture on %s: %s", device, detail);
+		goto failed;
+	}
+	live->fd = pcap_get_selectable_fd(live->pcap);
+	live->linktype = pcap_datalink(live->pcap);
+	live->time_scale =
+		pcap_get_tstamp_precision(live->pcap) == PCAP_TSTAMP_PRECISION_NANO ? 1 : 1000;
+	return live;
+
+failed:
+	nbds_live_close(live);
+	return NULL;
+}
+
+void nbds_live_close(struct nbds_live *live)
+{
+	if (!live)
+		return;
+	pcap_close(live->pcap);
+	free(live);
+}
+
+static int take(struct nbds_live *live, struct nbds_packet *p)
+{
+	struct pcap_pkthdr *head;
+	const u_char *data;
+	int status = pcap_next_ex(live->pcap, &head, &data);
+
+	if (status < 0) {
+		snprintf(live->error, sizeof(live->error), "capture on %s failed: %s", live->device,
+			 pcap_geterr(live->pcap));
+		return -1;
+	}
+	if (status == 0)
+		return 0;
+	p->time = (int64_t)head->ts.tv_sec * NS_PER_SECOND + head->ts.tv_usec * live->time_scale;
+	p->caplen = head->caplen;
+	p->len = head->len;
+	p->interface = 0;
+	p->linktype = live->linktype;
+	p->data = data;
+	return 1;
+}
+
+int nbds_live_next(struct nbds_live *live, struct nbds_packet *p)
+{
+	struct pollfd wait = {.fd = live->fd, .events = POLLIN};
+	int status = take(live, p);
+
+	if (status)
+		return status;
+	if (poll(&wait, 1, NBDS_LIVE_WAIT_MS) < 0)
+		return 0;
+	return take(live, p);
+}
+
+const char *nbds_live_error(const struct nbds_live *live)
+{
+	return live->error;
+}
+
+int nbds_live_linktype(const struct nbds_live *live)
+{
+	return live->linktype;
+}
+
+uint32_t nbds_live_snaplen(const struct nbds_live *live)
+{
+	return (uint32_t)pcap_snapshot(live->pcap);
+}
+
+const char *nbds_live_device(const struct nbds_live *live)
+{
+	return live->device;
+}
+
+bool nbds_live_drops(struct nbds_live *live, uint64_t *ifdrop, uint64_t *osdrop)
+{
+	struct pcap_stat stat = {0};
+	bool known = pcap_stats(live->pcap, &stat) == 0;
+
+	if (known) {
+		live->ifdrop += (uint32_t)(stat.ps_ifdrop - live->last_ifdrop);
+		live->osdrop += (uint32_t)(stat.ps_drop - live->last_osdrop);
+		live->last_ifdrop = stat.ps_ifdrop;
+		live->last_osdrop = stat.ps_drop;
+	}
+	*ifdrop = live->ifdrop;
+	*osdrop = live->osdrop;
+	return known;
+}

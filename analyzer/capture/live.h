@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * live.h - packets of a network interface.
+ *
+ * Purpose.  Wraps libpcap's live capture: large kernel buffer, nanoseconds where
+ * the interface has them, and a wait that a signal ends.  Only opening needs
+ * privileges.
+ *
+ * Ownership.  A packet's bytes are libpcap's until the next call.  Failure.  -1
+ * or NULL and one line that says what to do about it.
+ */
+#ifndef NBDSCOPE_ANALYZER_LIVE_H
+#define NBDSCOPE_ANALYZER_LIVE_H
+
+#include "capture.h"
+
+struct nbds_live;
+
+/* Bytes of the kernel's ring, which hold what comes while we are busy. */
+#define NBDS_LIVE_BUFFER  (64 << 20)
+#define NBDS_LIVE_WAIT_MS 100
+
+struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_t snaplen,
+				 int buffer_size, char *err, size_t errsize);
+void nbds_live_close(struct nbds_live *live);
+
+/* 1: *p is the next packet. 0: none within NBDS_LIVE_WAIT_MS, or a signal came.
+ * -1: error. Sets all of *p but `frame`. */
+int nbds_live_next(struct nbds_live *live, struct nbds_packet *p);
+const char *nbds_live_error(const struct nbds_live *live);
+
+int nbds_live_linktype(const struct nbds_live *live);
+uint32_t nbds_live_snaplen(const struct nbds_live *live);
+const char *nbds_live_device(const struct nbds_live *live);
+
+/* Packets dropped since the start, by the interface and by the kernel (its ring
+ * was full). False if the system does not say. */
+bool nbds_live_drops(struct nbds_live *live, uint64_t *ifdrop, uint64_t *osdrop);
+
+#endif

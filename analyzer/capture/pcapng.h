@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * pcapng.h - pcapng files: a reader of blocks to packets, and a small writer.
+ *
+ * Purpose.  libpcap reads pcapng too, but refuses files whose interfaces differ
+ * in link type or snapshot length, and tells neither a packet's interface nor
+ * how many packets the capture dropped.  Hence this reader.  The format is
+ * draft-ietf-opsawg-pcapng.
+ *
+ * Ownership.  A packet's bytes lie in the reader's buffer until the next call.
+ * Memory is bounded by NBDS_PCAPNG_BLOCK_MAX and NBDS_PCAPNG_INTERFACES_MAX.
+ * Failure.  -1 and one line that says what is wrong, not where.
+ */
+#ifndef NBDSCOPE_ANALYZER_PCAPNG_H
+#define NBDSCOPE_ANALYZER_PCAPNG_H
+
+#include "capture.h"
+#include "source.h"
+
+#define NBDS_PCAPNG_MAGIC          0x0a0d0d0au /* the same in either byte order */
+#define NBDS_PCAPNG_BLOCK_MAX      (64u << 20)
+#define NBDS_PCAPNG_INTERFACES_MAX 65536u
+
+struct nbds_pcapng;
+
+/* Reads from `source`, which stays the caller's. NULL without memory. */
+struct nbds_pcapng *nbds_pcapng_new(struct nbds_source *source);
+void nbds_pcapng_free(struct nbds_pcapng *ng);
+
+/* 1: *p is the next packet (its `frame` is the caller's to set). 0: the end.
+ * -1: error, see nbds_pcapng_error(). */
+int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p);
+const char *nbds_pcapng_error(const struct nbds_pcapng *ng);
+/* The error is that the file ends inside a packet. */
+bool nbds_pcapng_cut_packet(const struct nbds_pcapng *ng);
+
+/* Interfaces so far, over all sections; one's link type. */
+uint32_t nbds_pcapng_interfaces(const struct nbds_pcapng *ng);
+int nbds_pcapng_linktype(const struct nbds_pcapng *ng, uint32_t interface);
+/* Packets dropped according to the file; false if it does not say. */
+bool nbds_pcapng_dropped(const struct nbds_pcapng *ng, uint64_t *dropped);
+
+/*
+ * The writer: one section in the machine's byte order, nanoseconds.
+ */
+struct nbds_pcapng_writer;
+
+/* Creates `path` ("-": standard output). NULL on failure, reason in `err`. */
+struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_t errsize);
+/* Interfaces are numbered from 0 in the order of these calls. `name` may be
+ * NULL. Functions return 0, or -1 with errno set, also for an earlier failure. */
+int nbds_pcapng_write_interface(struct nbds_pcapng_writer *w, int linktype, uint32_t snaplen,
+				const char *name);
+uint32_t nbds_pcapng_written_interfaces(const struct nbds_pcapng_writer *w);
+int nbds_pcapng_write_packet(struct nbds_pcapng_writer *w, const struct nbds_packet *p);
+/* Drop counters of one interface: by the interface, and by the system. */
+int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, int64_t time,
+			    uint64_t ifdrop, uint64_t osdrop);
+int nbds_pcapng_flush(struct nbds_pcapng_writer *w);
+/* Frees w in any case. */
+int nbds_pcapng_finish(struct nbds_pcapng_writer *w);
+
+#endif
