@@ -33,8 +33,6 @@
 extern "C" {
 #endif
 
-/* clang-format off: one row of a list, one line, however long */
-
 /*
  * Magic numbers of 8 bytes ("Protocol phases"): the greeting, options and
  * option replies.  The last one stands in nbd-server's transaction log only.
@@ -225,8 +223,6 @@ extern "C" {
 	  "writes are lost at the end of the connection")                                    \
 	X(NBD_F_EXP_TLS_OK, 2, "tls_ok", "TLS allowed", "the export can be used inside TLS") \
 	X(NBD_F_EXP_TLS_REQ, 3, "tls_req", "TLS required", "the export can only be used inside TLS")
-
-/* clang-format on */
 
 /*
  * The constants.  Flags are masks.  Some magics and reply types lie outside of
