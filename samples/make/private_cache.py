@@ -13,9 +13,15 @@ import nbdkit
 
 API_VERSION = 2
 BLOCK = 4096
-SIZE = 1024 * 1024
 
-disk = bytearray(SIZE)
+disk = bytearray(1024 * 1024)
+
+
+def config(key, value):
+    """size=BYTES, 1 MiB if not given."""
+    if key != "size":
+        raise RuntimeError("unknown parameter: " + key)
+    disk[:] = bytes(nbdkit.parse_size(value))
 
 
 class Connection:
@@ -51,7 +57,7 @@ def open(readonly):
 
 
 def get_size(connection):
-    return SIZE
+    return len(disk)
 
 
 def can_write(connection):

@@ -216,6 +216,8 @@ class LiveTest(unittest.TestCase):
         def stop():
             with contextlib.suppress(ProcessLookupError, ValueError, FileNotFoundError):
                 os.kill(int(pid_file.read_text()), signal.SIGTERM)
+                # It removes the file itself.
+                wait_until(lambda: not pid_file.exists(), "nbd-server to end")
 
         # Last in, first out: before the directory goes.
         self.addCleanup(stop)
