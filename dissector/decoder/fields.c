@@ -750,7 +750,7 @@ struct line {
 	size_t size, len;
 	const char *between; /* before the next part */
 	/* Of a transmission message, to be told in another order. */
-	uint64_t flags, cookie, from, length, effect, error, hole, context;
+	uint64_t type, flags, cookie, from, length, effect, error, hole, context;
 	bool has_cookie, has_from, has_length, has_effect, has_error, has_hole, has_context;
 	const uint8_t *text;
 	uint32_t text_len;
@@ -770,6 +770,7 @@ __attribute__((format(printf, 2, 3))) static void say(struct line *l, const char
 }
 
 /* A part: whatever separates it from the one before it, and `format`. */
+#define PLURAL(n) (n), (n) == 1 ? "" : "s"
 #define PART(l, ...)                        \
 	do {                                \
 		say(l, "%s", (l)->between); \
@@ -837,7 +838,7 @@ static void summary_field(void *arg, const struct nbds_field *f)
 		PART(l, "%s bytes", f->text);
 		break;
 	case F_RESERVED:
-		PART(l, "%" PRIu32 " reserved bytes", f->length);
+		PART(l, "%" PRIu32 " reserved byte%s", PLURAL(f->length));
 		break;
 	case F_EXPORT_NAME:
 		PART(l, "export ");
@@ -870,7 +871,7 @@ static void summary_field(void *arg, const struct nbds_field *f)
 	case F_HND_OPT_DATA:
 	case F_HND_REPLY_DATA:
 	case F_INFO_DATA:
-		PART(l, "%" PRIu32 " bytes of data", f->length);
+		PART(l, "%" PRIu32 " byte%s of data", PLURAL(f->length));
 		break;
 	case F_MAGIC:
 		if (!nbds_name_of(&nbds_magics32, f->value))
@@ -879,6 +880,9 @@ static void summary_field(void *arg, const struct nbds_field *f)
 	case F_CMD_FLAGS:
 	case F_REPLY_FLAGS:
 		l->flags = f->value;
+		break;
+	case F_TYPE:
+		l->type = f->value;
 		break;
 	case F_HANDLE:
 		l->cookie = f->value;
@@ -927,10 +931,10 @@ static void say_request(struct line *l)
 	uint64_t bytes = l->has_effect ? l->effect : l->length;
 
 	l->between = " ";
-	if (l->m->head_len >= 8 && nbds_be16(l->m->head + 6) == NBD_CMD_RESIZE)
-		PART(l, "to %" PRIu64 " bytes", l->from);
+	if (l->type == NBD_CMD_RESIZE && l->has_from)
+		PART(l, "to %" PRIu64 " byte%s", PLURAL(l->from));
 	else if (l->has_length && (bytes || l->from))
-		PART(l, "%" PRIu64 " bytes at 0x%" PRIx64, bytes, l->from);
+		PART(l, "%" PRIu64 " byte%s at 0x%" PRIx64, PLURAL(bytes), l->from);
 	if (l->has_effect)
 		PART(l, "%" PRIu64 " bytes of context ids", l->length - 8);
 	say_flags(l, &nbds_command_flags, l->flags, "NBD_CMD_FLAG_");
@@ -957,13 +961,13 @@ static void say_reply(struct line *l)
 						       ? NBDS_EXTENT_EXT_LEN
 						       : NBDS_EXTENT_LEN);
 
-		PART(l, "%" PRIu64 " extent%s", n, n == 1 ? "" : "s");
+		PART(l, "%" PRIu64 " extent%s", PLURAL(n));
 	}
 	if (l->has_hole)
-		PART(l, "hole of %" PRIu64 " bytes", l->hole);
+		PART(l, "hole of %" PRIu64 " byte%s", PLURAL(l->hole));
 	else if (m->payload == NBDS_PAYLOAD_READ || m->payload == NBDS_PAYLOAD_REST ||
 		 (l->has_from && !l->has_error))
-		PART(l, "%" PRIu64 " bytes", m->payload_len);
+		PART(l, "%" PRIu64 " byte%s", PLURAL(m->payload_len));
 	if (l->has_from)
 		say(l, " at 0x%" PRIx64, l->from);
 	say_flags(l, &nbds_reply_flags, l->flags, "NBD_REPLY_FLAG_");
