@@ -18,13 +18,14 @@
 
 #define X_ID(NAME, VALUE, SUFFIX, LABEL, WHAT) F_##NAME,
 
-/* Bits stand right after their flag word. */
+/* Field ids.  Bits stand right after their flag word. */
+/* clang-format off */
 enum field_id {
 	F_HND_MAGIC,
 	F_HND_FLAGS,
-	NBDS_HANDSHAKE_FLAGS(X_ID) /**/
+	NBDS_HANDSHAKE_FLAGS(X_ID)
 	F_CLI_FLAGS,
-	NBDS_CLIENT_FLAGS(X_ID) /**/
+	NBDS_CLIENT_FLAGS(X_ID)
 	F_HND_OPT,
 	F_HND_OPT_LEN,
 	F_HND_OPT_DATA,
@@ -33,13 +34,13 @@ enum field_id {
 	F_HND_REPLY_DATA,
 	F_EXPORT_SIZE,
 	F_EXPORT_FLAGS,
-	NBDS_TRANSMISSION_FLAGS(X_ID) /**/
+	NBDS_TRANSMISSION_FLAGS(X_ID)
 	F_RESERVED,
 	F_EXPORT_NAME_LEN,
 	F_EXPORT_NAME,
 	F_EXPORT_DESCRIPTION,
 	F_PEEK_FLAGS,
-	NBDS_PEEK_FLAGS(X_ID) /**/
+	NBDS_PEEK_FLAGS(X_ID)
 	F_INFO_NUM,
 	F_INFO,
 	F_INFO_DATA,
@@ -54,10 +55,10 @@ enum field_id {
 	F_META_CONTEXT_IDS,
 	F_MAGIC,
 	F_CMD_FLAGS,
-	NBDS_COMMAND_FLAGS(X_ID) /**/
+	NBDS_COMMAND_FLAGS(X_ID)
 	F_TYPE,
 	F_REPLY_FLAGS,
-	NBDS_REPLY_FLAGS(X_ID) /**/
+	NBDS_REPLY_FLAGS(X_ID)
 	F_REPLY_TYPE,
 	F_REPLY_FROM,
 	F_HANDLE,
@@ -72,11 +73,12 @@ enum field_id {
 	F_EXTENTS,
 	F_EXTENT_LEN,
 	F_STATUS_FLAGS,
-	NBDS_STATUS_FLAGS(X_ID) /**/
-	NBDS_DIRTY_FLAGS(X_ID)  /**/
+	NBDS_STATUS_FLAGS(X_ID)
+	NBDS_DIRTY_FLAGS(X_ID)
 	F_DATA,
 	F_COUNT,
 };
+/* clang-format on */
 
 /* A number with names, a number without, a flag word, and what is no number. */
 #define COMMON(NAME, LABEL, TYPE, BASE, WHAT) \
@@ -118,103 +120,103 @@ enum field_id {
  * (nbd.len > 65536) working on both headers; a second name for the wider form
  * would make every filter miss half of the traffic.
  */
+/* clang-format off */
 const struct nbds_field_info nbds_fields[] = {
 	[F_HND_MAGIC] = NAMED("nbd.hnd.magic", "Magic", UINT64, HEX, nbds_magics64,
-			      "what follows, in the handshake"),
+		"what follows, in the handshake"),
 	[F_HND_FLAGS] = FLAGS("nbd.hnd.flags", "Handshake flags", UINT16, nbds_handshake_flags,
-			      "what the server can do in the handshake"),
-	NBDS_HANDSHAKE_FLAGS(X_HND) /**/
-		[F_CLI_FLAGS] = FLAGS("nbd.cli.flags", "Client flags", UINT32, nbds_client_flags,
-				      "what the client chose for the handshake"),
-	NBDS_CLIENT_FLAGS(X_CLI) /**/
-		[F_HND_OPT] = NAMED("nbd.hnd.opt", "Option", UINT32, HEX, nbds_options,
-				    "the option, or the one that is answered"),
+		"what the server can do in the handshake"),
+	NBDS_HANDSHAKE_FLAGS(X_HND)
+	[F_CLI_FLAGS] = FLAGS("nbd.cli.flags", "Client flags", UINT32, nbds_client_flags,
+		"what the client chose for the handshake"),
+	NBDS_CLIENT_FLAGS(X_CLI)
+	[F_HND_OPT] = NAMED("nbd.hnd.opt", "Option", UINT32, HEX, nbds_options,
+		"the option, or the one that is answered"),
 	[F_HND_OPT_LEN] = NUMBER("nbd.hnd.opt.len", "Option length", UINT32, DEC,
-				 "bytes of data of the option"),
+		"bytes of data of the option"),
 	[F_HND_OPT_DATA] = OTHER("nbd.hnd.opt.data", "Option data", BYTES,
-				 "data of the option that the protocol does not define"),
+		"data of the option that the protocol does not define"),
 	[F_HND_REPLY] = NAMED("nbd.hnd.reply", "Reply type", UINT32, HEX, nbds_reply_types,
-			      "kind of answer to an option"),
+		"kind of answer to an option"),
 	[F_HND_REPLY_LEN] = NUMBER("nbd.hnd.reply.len", "Reply length", UINT32, DEC,
-				   "bytes of data of the option reply"),
+		"bytes of data of the option reply"),
 	[F_HND_REPLY_DATA] = OTHER("nbd.hnd.reply.data", "Reply data", BYTES,
-				   "data of the option reply that the protocol does not define"),
+		"data of the option reply that the protocol does not define"),
 	[F_EXPORT_SIZE] = NUMBER("nbd.export.size", "Export size", UINT64, DEC,
-				 "size of the export in bytes"),
+		"size of the export in bytes"),
 	[F_EXPORT_FLAGS] = FLAGS("nbd.export.trans.flags", "Transmission flags", UINT16,
-				 nbds_transmission_flags, "what the export supports"),
-	NBDS_TRANSMISSION_FLAGS(X_TRANS) /**/
-		[F_RESERVED] =
-			OTHER("nbd.reserved", "Reserved", BYTES, "124 bytes that must be zero"),
+		nbds_transmission_flags, "what the export supports"),
+	NBDS_TRANSMISSION_FLAGS(X_TRANS)
+	[F_RESERVED] = OTHER("nbd.reserved", "Reserved", BYTES, "124 bytes that must be zero"),
 	[F_EXPORT_NAME_LEN] = NUMBER("nbd.export.name.len", "Export name length", UINT32, DEC,
-				     "bytes of the export's name"),
+		"bytes of the export's name"),
 	[F_EXPORT_NAME] = OTHER("nbd.export.name", "Export name", STRING,
-				"name of the export; empty: the default export"),
+		"name of the export; empty: the default export"),
 	[F_EXPORT_DESCRIPTION] = OTHER("nbd.export.description", "Export description", STRING,
-				       "description of the export, for people"),
+		"description of the export, for people"),
 	[F_PEEK_FLAGS] = FLAGS("nbd.peek.flags", "Export flags", UINT32, nbds_peek_flags,
-			       "answer to the withdrawn NBD_OPT_PEEK_EXPORT"),
-	NBDS_PEEK_FLAGS(X_PEEK) /**/
-		[F_INFO_NUM] = NUMBER("nbd.info.num", "Number of information requests", UINT16, DEC,
-				      "how many information types are asked for"),
+		"answer to the withdrawn NBD_OPT_PEEK_EXPORT"),
+	NBDS_PEEK_FLAGS(X_PEEK)
+	[F_INFO_NUM] = NUMBER("nbd.info.num", "Number of information requests", UINT16, DEC,
+		"how many information types are asked for"),
 	[F_INFO] = NAMED("nbd.info", "Information type", UINT16, DEC, nbds_info_types,
-			 "which aspect of the export"),
+		"which aspect of the export"),
 	[F_INFO_DATA] = OTHER("nbd.info.data", "Information data", BYTES,
-			      "information that the protocol does not define"),
+		"information that the protocol does not define"),
 	[F_BLOCK_SIZE_MIN] = NUMBER("nbd.block_size.min", "Minimum block size", UINT32, DEC,
-				    "offsets and lengths must be multiples of it"),
+		"offsets and lengths must be multiples of it"),
 	[F_BLOCK_SIZE_PREFER] = NUMBER("nbd.block_size.prefer", "Preferred block size", UINT32, DEC,
-				       "offsets and lengths should be multiples of it"),
+		"offsets and lengths should be multiples of it"),
 	[F_PAYLOAD_SIZE_MAX] = NUMBER("nbd.payload_size.max", "Maximum payload size", UINT32, DEC,
-				      "the most bytes that one request may carry or ask for"),
+		"the most bytes that one request may carry or ask for"),
 	[F_QUERY_NUM] = NUMBER("nbd.query.num", "Number of queries", UINT32, DEC,
-			       "how many metadata contexts are asked for"),
+		"how many metadata contexts are asked for"),
 	[F_QUERY_LEN] = NUMBER("nbd.query.len", "Query length", UINT32, DEC, "bytes of the query"),
 	[F_QUERY] = OTHER("nbd.query", "Query", STRING, "metadata context that is asked for"),
 	[F_META_CONTEXT_ID] = NUMBER("nbd.meta_context.id", "Metadata context id", UINT32, DEC,
-				     "the server's number for a metadata context"),
+		"the server's number for a metadata context"),
 	[F_META_CONTEXT_NAME] = OTHER("nbd.meta_context.name", "Metadata context", STRING,
-				      "name of the metadata context"),
+		"name of the metadata context"),
 	[F_META_CONTEXT_IDS] = OTHER("nbd.meta_context.ids", "Metadata context ids", BYTES,
-				     "contexts that a block status request is limited to"),
+		"contexts that a block status request is limited to"),
 	[F_MAGIC] = NAMED("nbd.magic", "Magic", UINT32, HEX, nbds_magics32,
-			  "what follows, in the transmission"),
+		"what follows, in the transmission"),
 	[F_CMD_FLAGS] = FLAGS("nbd.cmd.flags", "Command flags", UINT16, nbds_command_flags,
-			      "how the command is to be done"),
-	NBDS_COMMAND_FLAGS(X_CMD) /**/
-		[F_TYPE] = NAMED("nbd.type", "Command", UINT16, DEC, nbds_commands,
-				 "what is to be done"),
+		"how the command is to be done"),
+	NBDS_COMMAND_FLAGS(X_CMD)
+	[F_TYPE] = NAMED("nbd.type", "Command", UINT16, DEC, nbds_commands, "what is to be done"),
 	[F_REPLY_FLAGS] = FLAGS("nbd.reply.flags", "Reply flags", UINT16, nbds_reply_flags,
-				"flags of the chunk"),
-	NBDS_REPLY_FLAGS(X_REPLY) /**/
-		[F_REPLY_TYPE] = NAMED("nbd.reply.type", "Chunk type", UINT16, DEC,
-				       nbds_chunk_types, "what the chunk holds"),
+		"flags of the chunk"),
+	NBDS_REPLY_FLAGS(X_REPLY)
+	[F_REPLY_TYPE] = NAMED("nbd.reply.type", "Chunk type", UINT16, DEC, nbds_chunk_types,
+		"what the chunk holds"),
 	[F_REPLY_FROM] = NUMBER("nbd.reply.from", "Request offset", UINT64, HEX,
-				"offset of the request, repeated in an extended reply"),
-	[F_HANDLE] =
-		NUMBER("nbd.handle", "Cookie", UINT64, HEX, "pairs replies with their request"),
+		"offset of the request, repeated in an extended reply"),
+	[F_HANDLE] = NUMBER("nbd.handle", "Cookie", UINT64, HEX,
+		"pairs replies with their request"),
 	[F_FROM] = NUMBER("nbd.from", "Offset", UINT64, HEX, "offset in the export, in bytes"),
 	[F_LEN] = NUMBER("nbd.len", "Length", UINT64, DEC, "length of the range or of the payload"),
 	[F_EFFECT_LEN] = NUMBER("nbd.effect_len", "Effect length", UINT64, DEC,
-				"range of a block status request with payload, in bytes"),
+		"range of a block status request with payload, in bytes"),
 	[F_ERROR] = NAMED("nbd.error", "Error", UINT32, DEC, nbds_errors, "0, or why it failed"),
 	[F_ERROR_MSG_LEN] = NUMBER("nbd.error_msg.len", "Error message length", UINT16, DEC,
-				   "bytes of the error message"),
-	[F_ERROR_MSG] =
-		OTHER("nbd.error_msg", "Error message", STRING, "the server's words for people"),
-	[F_HOLE_SIZE] =
-		NUMBER("nbd.hole_size", "Hole size", UINT32, DEC, "bytes that read as zeroes"),
-	[F_EXTENTS_NUM] =
-		NUMBER("nbd.extents.num", "Number of extents", UINT32, DEC, "extents in the chunk"),
+		"bytes of the error message"),
+	[F_ERROR_MSG] = OTHER("nbd.error_msg", "Error message", STRING,
+		"the server's words for people"),
+	[F_HOLE_SIZE] = NUMBER("nbd.hole_size", "Hole size", UINT32, DEC,
+		"bytes that read as zeroes"),
+	[F_EXTENTS_NUM] = NUMBER("nbd.extents.num", "Number of extents", UINT32, DEC,
+		"extents in the chunk"),
 	[F_EXTENTS] = OTHER("nbd.extents", "Extents", BYTES, "lengths and status of extents"),
 	[F_EXTENT_LEN] = NUMBER("nbd.extent.len", "Extent length", UINT64, DEC,
-				"bytes that share one status"),
+		"bytes that share one status"),
 	[F_STATUS_FLAGS] = NUMBER("nbd.status_flags", "Status", UINT64, HEX,
-				  "status of an extent; its metadata context says what it means"),
-	NBDS_STATUS_FLAGS(X_STATUS) /**/
-	NBDS_DIRTY_FLAGS(X_STATUS)  /**/
-		[F_DATA] = OTHER("nbd.data", "Data", BYTES, "payload"),
+		"status of an extent; its metadata context says what it means"),
+	NBDS_STATUS_FLAGS(X_STATUS)
+	NBDS_DIRTY_FLAGS(X_STATUS)
+	[F_DATA] = OTHER("nbd.data", "Data", BYTES, "payload"),
 };
+/* clang-format on */
 
 const size_t nbds_fields_count = F_COUNT;
 
