@@ -92,7 +92,7 @@ void nbds_walk(const struct nbds_message *m, nbds_field_fn *fn, void *arg);
 size_t nbds_walk_payload(const struct nbds_message *m, uint64_t at, const uint8_t *data, size_t len,
 			 const struct nbds_name_table *status, nbds_field_fn *fn, void *arg);
 
-/* One line for a person: "NBD_CMD_WRITE 4096 bytes at 0x1000, FUA, cookie 7".
+/* One line for a person: "NBD_CMD_WRITE 4096 bytes at 0x1000, FUA, cookie 0x7".
  * Writes at most `size` bytes with the NUL; returns what snprintf returns. */
 int nbds_summary(const struct nbds_message *m, char *buf, size_t size);
 
