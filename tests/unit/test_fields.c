@@ -401,6 +401,15 @@ static const struct sample samples[] = {
 		    "nbd.peek.flags@25+4 NBD_F_EXP_RO | NBD_F_EXP_TLS_OK | bit 4 {ro=1 cow=0 tls_ok=1 "
 		    "tls_req=0}",
 	 "NBD_REP_SERVER to NBD_OPT_PEEK_EXPORT: export \"d\", RO, TLS_OK, bit 4", 0, 0, 0, 0},
+	{"SERVER with words, after PEEK_EXPORT",
+	 REP "00000004 00000002 0000000a 00000001 'd' 'words'", NBDS_MSG_OPTION_REPLY,
+	 "NBD_REP_SERVER",
+	 REPLY_FIELDS("NBD_OPT_PEEK_EXPORT", "NBD_REP_SERVER",
+		      10) "\n"
+			  "nbd.export.name.len@20+4 1\n"
+			  "nbd.export.name@24+1 'd'\n"
+			  "nbd.export.description@25+5 'words'",
+	 "NBD_REP_SERVER to NBD_OPT_PEEK_EXPORT: export \"d\", description \"words\"", 0, 0, 0, 0},
 	{"INFO_EXPORT, SEND_CACHE at bit 10",
 	 REP "00000007 00000003 0000000c 0000 0000000100000000 2501", NBDS_MSG_OPTION_REPLY,
 	 "NBD_REP_INFO",
@@ -607,6 +616,28 @@ static const struct sample samples[] = {
 	 "NBD_CMD_BLOCK_STATUS 65536 bytes at 0x200, 8 bytes of context ids, PAYLOAD_LEN, "
 	 "cookie 0x0",
 	 NBDS_PAYLOAD_IDS, 8, 0, 0},
+	{"extended BLOCK_STATUS, payload form without room for the effect length",
+	 "21e41c71 0020 0007 00*8 0000000000000200 0000000000000004", NBDS_MSG_REQUEST,
+	 "NBD_CMD_BLOCK_STATUS",
+	 "nbd.magic@0+4 NBD_EXTENDED_REQUEST_MAGIC\n"
+	 "nbd.cmd.flags@4+2 NBD_CMD_FLAG_PAYLOAD_LEN" CMD_BITS(
+		 0, 0, 0, 0, 0, 1) "nbd.type@6+2 NBD_CMD_BLOCK_STATUS\n"
+				   "nbd.handle@8+8 0x0\n"
+				   "nbd.from@16+8 0x200\n"
+				   "nbd.len@24+8 4\n"
+				   "nbd.data@32+4 payload",
+	 "NBD_CMD_BLOCK_STATUS 4 bytes at 0x200, PAYLOAD_LEN, cookie 0x0, malformed",
+	 NBDS_PAYLOAD_REST, 4, NBDS_MSG_MALFORMED, 0},
+	{"extended BLOCK_STATUS, bytes behind it that no flag announced",
+	 "21e41c71 0000 0007 00*8 0000000000000200 0000000000010000 0000000000000001",
+	 NBDS_MSG_REQUEST, "NBD_CMD_BLOCK_STATUS",
+	 "nbd.magic@0+4 NBD_EXTENDED_REQUEST_MAGIC\n"
+	 "nbd.cmd.flags@4+2 none" CMD_BITS(0, 0, 0, 0, 0, 0) "nbd.type@6+2 NBD_CMD_BLOCK_STATUS\n"
+							     "nbd.handle@8+8 0x0\n"
+							     "nbd.from@16+8 0x200\n"
+							     "nbd.len@24+8 65536\n"
+							     "nbd.data@32+8 00000000",
+	 "NBD_CMD_BLOCK_STATUS 65536 bytes at 0x200, cookie 0x0", 0, 0, 0, 0},
 	{"a historic request", "12560953 00000000 00001000 00000200", NBDS_MSG_REQUEST,
 	 "NBD_REQUEST_MAGIC_HISTORIC",
 	 "nbd.magic@0+4 NBD_REQUEST_MAGIC_HISTORIC\n"
