@@ -133,7 +133,20 @@ struct nbds_world;
 struct nbds_party; /* one connection */
 struct nbds_op;    /* one command in flight */
 
+/* What a flush did. */
+struct nbds_flush_report {
+	uint32_t connection;
+	uint64_t request_frame, reply_frame; /* reply_frame 0: never answered */
+	int64_t request_time, reply_time;
+	bool ok;
+	uint64_t covered_own, covered_other; /* completed, unflushed writes that it covered */
+	uint64_t covered_bytes;
+	uint64_t left;  /* writes in flight on the same export when it was sent */
+};
+
 struct nbds_world_ops {
+	/* A flush ended. Valid during the call. */
+	void (*flushed)(void *ctx, const struct nbds_flush_report *f);
 	/* A finding is certain. Valid during the call. */
 	void (*finding)(void *ctx, const struct nbds_finding *f);
 	/* May a verdict about `upto` be passed? False while earlier bytes of some
@@ -195,6 +208,9 @@ void nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 /* Its outcome will never be known: connection ended, status in a gap,
  * ambiguous cookie, forgotten. The operation is not the caller's after this. */
 void nbds_op_open(struct nbds_op *op);
+
+/* The capture dropped packets: nothing is a violation any more, only suspect. */
+void nbds_world_dropped(struct nbds_world *w);
 
 /* A reply was captured before its request, by `inversion` ns (0: only the file
  * order was wrong): the order of capture is not to be trusted that far. */

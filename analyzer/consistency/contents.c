@@ -1,0 +1,635 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Contents: which commands may have left their data in which sectors. The
+ * drawing is in internal.h.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "internal.h"
+
+/* Where the four sampled bytes of a sector lie: one in each quarter. */
+static const uint16_t sample_at[4] = { 37, 171, 299, 445 };
+
+uint64_t sector_value(const uint8_t *bytes)
+{
+	uint64_t v = XXH3_64bits(bytes, NBDS_SECTOR) & 0xffffffffu;
+
+	for (unsigned i = 0; i < 4; i++)
+		v |= (uint64_t)bytes[sample_at[i]] << (32 + 8 * i);
+	return v;
+}
+
+void *world_alloc(struct nbds_world *w, size_t size)
+{
+	void *p = calloc(1, size);
+
+	if (p) {
+		w->memory += size;
+		if (w->memory > w->stats.memory_max)
+			w->stats.memory_max = w->memory;
+	}
+	return p;
+}
+
+void world_dealloc(struct nbds_world *w, void *p, size_t size)
+{
+	if (p) {
+		w->memory -= size;
+		free(p);
+	}
+}
+
+void op_ref(struct nbds_op *op)
+{
+	op->refs++;
+}
+
+void op_unref(struct nbds_op *op)
+{
+	if (--op->refs)
+		return;
+	op->party->ops--;
+	if (op->reading)
+		free(op->reading->misses);
+	world_dealloc(op->world, op->reading, sizeof(*op->reading));
+	world_dealloc(op->world, op, sizeof(*op));
+}
+
+static size_t hash_number(uint64_t n)
+{
+	n ^= n >> 31;
+	n *= 0x9e3779b97f4a7c15u;
+	return (size_t)(n ^ (n >> 29));
+}
+
+void contents_init(struct nbds_world *w)
+{
+	static const uint8_t zeroes[NBDS_SECTOR];
+
+	w->zero_value = sector_value(zeroes);
+	w->lru.lru_next = w->lru.lru_prev = &w->lru;
+}
+
+/* --- blocks -------------------------------------------------------------- */
+
+static void blocks_grow(struct nbds_world *w)
+{
+	size_t n = w->bucket_count ? w->bucket_count * 2 : 256;
+	struct block **buckets = world_alloc(w, n * sizeof(*buckets));
+
+	if (!buckets)
+		return;
+	for (size_t i = 0; i < w->bucket_count; i++) {
+		struct block *b = w->buckets[i], *next;
+
+		for (; b; b = next) {
+			next = b->chain;
+			size_t at = hash_number(b->number) & (n - 1);
+			b->chain = buckets[at];
+			buckets[at] = b;
+		}
+	}
+	world_dealloc(w, w->buckets, w->bucket_count * sizeof(*w->buckets));
+	w->buckets = buckets;
+	w->bucket_count = n;
+}
+
+struct block *block_find(struct nbds_world *w, uint64_t number)
+{
+	struct block *b;
+
+	if (!w->bucket_count)
+		return NULL;
+	for (b = w->buckets[hash_number(number) & (w->bucket_count - 1)]; b; b = b->chain)
+		if (b->number == number)
+			return b;
+	return NULL;
+}
+
+static void lru_remove(struct block *b)
+{
+	b->lru_prev->lru_next = b->lru_next;
+	b->lru_next->lru_prev = b->lru_prev;
+}
+
+static void lru_append(struct nbds_world *w, struct block *b)
+{
+	b->lru_next = &w->lru;
+	b->lru_prev = w->lru.lru_prev;
+	w->lru.lru_prev->lru_next = b;
+	w->lru.lru_prev = b;
+}
+
+struct block *block_get(struct nbds_world *w, uint64_t number)
+{
+	struct block *b = block_find(w, number);
+
+	if (b) {
+		lru_remove(b);
+		lru_append(w, b);
+		return b;
+	}
+	if (w->block_count >= w->bucket_count)
+		blocks_grow(w);
+	if (!w->bucket_count)
+		return NULL;
+	b = world_alloc(w, sizeof(*b));
+	if (!b)
+		return NULL;
+	b->number = number;
+	if (w->forgot) {
+		b->based = true;
+		b->base = w->forgot_at;
+	}
+	size_t at = hash_number(number) & (w->bucket_count - 1);
+	b->chain = w->buckets[at];
+	w->buckets[at] = b;
+	lru_append(w, b);
+	w->block_count++;
+	return b;
+}
+
+static void entry_free(struct nbds_world *w, struct block *b, struct entry **at)
+{
+	struct entry *e = *at;
+
+	*at = e->next;
+	b->count--;
+	op_unref(e->op);
+	world_dealloc(w, e, sizeof(*e));
+}
+
+static void block_free(struct nbds_world *w, struct block *b)
+{
+	struct block **at = &w->buckets[hash_number(b->number) & (w->bucket_count - 1)];
+
+	while (*at != b)
+		at = &(*at)->chain;
+	*at = b->chain;
+	while (b->entries)
+		entry_free(w, b, &b->entries);
+	lru_remove(b);
+	w->block_count--;
+	world_dealloc(w, b, sizeof(*b));
+}
+
+static bool is_seen(const struct entry *e)
+{
+	return e->op->type == NBD_CMD_READ;
+}
+
+/* Every reader that will ever come finds N in force, or can prove nothing
+ * against a server about this place anyway. */
+static bool in_force_for_all(const struct nbds_op *n)
+{
+	struct nbds_op later = { .world = n->world, .party = n->party, .acked = NBDS_NO_ACK,
+		                 .lo = { UINT64_MAX, INT64_MAX, n->hi.interface },
+		                 .request_frame = UINT64_MAX };
+
+	if (!party_mc(n->party))
+		return true;
+	return n->fua || flush_between(n, &later, true);
+}
+
+/* Is there a voider in flight that may yet drop n? */
+static bool may_be_voided(const struct nbds_op *n)
+{
+	for (const struct nbds_op *x = n->world->flight_first; x; x = x->next_flight)
+		if (x != n && x->party->xport == n->party->xport &&
+		    !flush_between(n, x, party_mc(n->party)))
+			return true;
+	return false;
+}
+
+/*
+ * Drops what newer entries supersede. `hard`: also where a reader on another
+ * connection could still have needed it; the shadow tells such readers.
+ */
+static void block_prune(struct nbds_world *w, struct block *b, bool hard)
+{
+	unsigned kept = 0;
+
+	for (struct entry **at = &b->entries; *at;) {
+		struct entry *e = *at;
+		uint8_t bits = e->valued | e->unknown;
+
+		if (kept < ENTRIES_SOFT / 2 || e->op->state == OP_FLIGHT) {
+			kept++;
+			at = &e->next;
+			continue;
+		}
+		if (is_seen(e)) {
+			entry_free(w, b, at);
+			continue;
+		}
+		for (struct entry *n = b->entries; n != e && bits; n = n->next) {
+			uint8_t common = n->full & bits;
+
+			if (!common || is_seen(n) || n->op->state != OP_OK)
+				continue;
+			if (!established(e->op, n->op, &n->op->hi, NULL) || may_be_voided(e->op) ||
+			    (!hard && !in_force_for_all(n->op)))
+				continue;
+			n->shadow |= common;
+			bits &= (uint8_t)~common;
+		}
+		e->valued &= bits;
+		e->unknown &= bits;
+		e->full &= bits;
+		e->shadow &= bits;
+		if (!bits) {
+			entry_free(w, b, at);
+			continue;
+		}
+		kept++;
+		at = &e->next;
+	}
+}
+
+static void block_limit(struct nbds_world *w, struct block *b)
+{
+	if (b->pins || b->count <= ENTRIES_SOFT || (b->count & 1))
+		return;
+	block_prune(w, b, false);
+	if (b->count <= ENTRIES_HARD)
+		return;
+	block_prune(w, b, true);
+	while (b->count > ENTRIES_HARD) {
+		struct entry **at = &b->entries;
+
+		while ((*at)->next)
+			at = &(*at)->next;
+		b->cut |= (*at)->valued | (*at)->unknown | (*at)->shadow;
+		entry_free(w, b, at);
+	}
+}
+
+/* The entry of `op` in the block of `sector`; NULL without memory. */
+static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
+{
+	struct nbds_world *w = op->world;
+	struct block *b = block_get(w, sector / BLOCK_SECTORS);
+	struct entry *e;
+
+	if (!b)
+		return NULL;
+	if (b->entries && b->entries->op == op)
+		return b->entries;
+	/* interleaved with another command's: it is among the newest */
+	unsigned looked = 0;
+	for (e = b->entries; e && looked < 8; e = e->next, looked++)
+		if (e->op == op)
+			return e;
+	e = world_alloc(w, sizeof(*e));
+	if (!e)
+		return NULL;
+	e->op = op;
+	op_ref(op);
+	e->next = b->entries;
+	b->entries = e;
+	b->count++;
+	if (op->write_class)
+		for (looked = 0, e = e->next; e && looked < 4; e = e->next, looked++)
+			if (e->op->offset < op->offset + op->length &&
+			    op->offset < e->op->offset + e->op->length)
+				hazard_overlap(op, e->op);
+	block_limit(w, b);
+	return b->entries;
+}
+
+void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
+{
+	struct entry *e = entry_get(op, sector);
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+
+	if (!e) {
+		op->world->blind = true;
+		return;
+	}
+	e->valued |= (uint8_t)(1u << i);
+	e->full |= (uint8_t)(1u << i);
+	e->value[i] = value;
+}
+
+void contents_partial(struct nbds_op *op, uint64_t sector)
+{
+	struct entry *e = entry_get(op, sector);
+
+	if (!e) {
+		op->world->blind = true;
+		return;
+	}
+	e->unknown |= (uint8_t)(1u << (sector % BLOCK_SECTORS));
+}
+
+void contents_pin(struct nbds_world *w, uint64_t sector, int delta)
+{
+	struct block *b = block_find(w, sector / BLOCK_SECTORS);
+
+	if (b && (delta > 0 ? b->pins < UINT16_MAX : b->pins > 0))
+		b->pins = (uint16_t)(b->pins + delta);
+}
+
+void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
+                         void (*each)(void *arg, struct block *b), void *arg)
+{
+	uint64_t first = start / BLOCK_BYTES, last = (end - 1) / BLOCK_BYTES;
+
+	if (end <= start)
+		return;
+	if (last - first < w->block_count) {
+		for (uint64_t n = first; n <= last; n++) {
+			struct block *b = block_find(w, n);
+
+			if (b)
+				each(arg, b);
+		}
+		return;
+	}
+	for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
+		next = b->lru_next;
+		if (b->number >= first && b->number <= last)
+			each(arg, b);
+	}
+}
+
+/* --- ranges -------------------------------------------------------------- */
+
+static size_t granule_hash(const struct nbds_world *w, unsigned size_class, uint64_t number)
+{
+	return hash_number(number * 67 + size_class) & (w->granule_buckets - 1);
+}
+
+static struct granule *granule_find(struct nbds_world *w, unsigned size_class, uint64_t number)
+{
+	if (!w->granule_buckets)
+		return NULL;
+	for (struct granule *g = w->granules[granule_hash(w, size_class, number)]; g; g = g->chain)
+		if (g->number == number && g->size_class == size_class)
+			return g;
+	return NULL;
+}
+
+static void granules_grow(struct nbds_world *w)
+{
+	size_t old = w->granule_buckets, n = old ? old * 2 : 64;
+	struct granule **before = w->granules, **buckets = world_alloc(w, n * sizeof(*buckets));
+
+	if (!buckets)
+		return;
+	w->granules = buckets;
+	w->granule_buckets = n;
+	for (size_t i = 0; i < old; i++) {
+		struct granule *g = before[i], *next;
+
+		for (; g; g = next) {
+			next = g->chain;
+			size_t at = granule_hash(w, g->size_class, g->number);
+			g->chain = buckets[at];
+			buckets[at] = g;
+		}
+	}
+	world_dealloc(w, before, old * sizeof(*before));
+}
+
+static void range_unlink(struct nbds_world *w, struct granule *g, struct link **at)
+{
+	struct link *l = *at;
+	struct range *r = l->range;
+
+	*at = l->next;
+	g->count--;
+	world_dealloc(w, l, sizeof(*l));
+	if (--r->links == 0) {
+		op_unref(r->op);
+		world_dealloc(w, r, sizeof(*r));
+	}
+}
+
+static void granule_limit(struct nbds_world *w, struct granule *g)
+{
+	if (g->count <= GRANULE_SOFT || w->pending)
+		return;
+	for (struct link **at = &g->links; *at;) {
+		struct range *r = (*at)->range;
+		bool gone = false;
+
+		for (struct link *l = g->links; l != *at; l = l->next) {
+			struct range *n = l->range;
+
+			if ((n->kind != RANGE_ZERO && n->kind != RANGE_TRIM) || n->op->state != OP_OK ||
+			    n->start > r->start || n->end < r->end ||
+			    !established(r->op, n->op, &n->op->hi, NULL) || may_be_voided(r->op) ||
+			    (g->count <= GRANULE_HARD && !in_force_for_all(n->op)))
+				continue;
+			n->shadow = true;
+			gone = true;
+			break;
+		}
+		if (gone)
+			range_unlink(w, g, at);
+		else
+			at = &(*at)->next;
+	}
+	while (g->count > GRANULE_HARD) {
+		struct link **at = &g->links;
+
+		while ((*at)->next)
+			at = &(*at)->next;
+		g->cut = true;
+		range_unlink(w, g, at);
+	}
+}
+
+void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind)
+{
+	struct nbds_world *w = op->world;
+	unsigned size_class = 12;
+
+	if (end <= start)
+		return;
+	while (size_class < 63 && ((uint64_t)1 << size_class) < end - start)
+		size_class++;
+	if (w->granule_count >= w->granule_buckets)
+		granules_grow(w);
+
+	struct range *r = world_alloc(w, sizeof(*r));
+
+	if (!r || !w->granule_buckets) {
+		world_dealloc(w, r, sizeof(*r));
+		w->blind = true;
+		return;
+	}
+	*r = (struct range){ .op = op, .start = start, .end = end, .kind = (uint8_t)kind };
+	op_ref(op);
+	r->links = 1; /* ours, while we file it */
+	for (uint64_t n = start >> size_class; n <= (end - 1) >> size_class; n++) {
+		struct granule *g = granule_find(w, size_class, n);
+		struct link *l = world_alloc(w, sizeof(*l));
+
+		if (!g) {
+			g = world_alloc(w, sizeof(*g));
+			if (g) {
+				size_t at = granule_hash(w, size_class, n);
+
+				g->number = n;
+				g->size_class = (uint8_t)size_class;
+				g->chain = w->granules[at];
+				w->granules[at] = g;
+				w->granule_count++;
+			}
+		}
+		if (!g || !l) {
+			world_dealloc(w, l, sizeof(*l));
+			w->blind = true;
+			break;
+		}
+		l->range = r;
+		if (g->links && op->write_class && g->links->range->start < end &&
+		    start < g->links->range->end)
+			hazard_overlap(op, g->links->range->op);
+		l->next = g->links;
+		g->links = l;
+		g->count++;
+		r->links++;
+		granule_limit(w, g);
+	}
+	w->classes |= (uint64_t)1 << size_class;
+	if (--r->links == 0) {
+		op_unref(op);
+		world_dealloc(w, r, sizeof(*r));
+	}
+}
+
+/* --- looking up ---------------------------------------------------------- */
+
+bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list,
+                     unsigned *count, struct block **block)
+{
+	struct block *b = block_find(w, sector / BLOCK_SECTORS);
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
+	uint8_t bit = (uint8_t)(1u << i);
+	bool whole = true;
+
+	*block = b;
+	for (struct entry *e = b ? b->entries : NULL; e; e = e->next) {
+		if (!((e->valued | e->unknown) & bit))
+			continue;
+		if (n == CANDIDATES_MAX)
+			return false;
+		/* a sector written partly stays unknown, whatever else is known of it */
+		bool any = e->unknown & bit;
+		list[n++] = (struct candidate){ .op = e->op, .value = e->value[i], .any = any,
+			.full = (e->full & bit) && !any, .seen = is_seen(e),
+			.shadow = e->shadow & bit, .why = NBDS_UNCHECKED_PARTIAL };
+	}
+	if (b && (b->cut & bit))
+		whole = false;
+	uint64_t first = sector * NBDS_SECTOR, last = first + NBDS_SECTOR;
+
+	for (uint64_t classes = w->classes; classes; classes &= classes - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(classes);
+		struct granule *g = granule_find(w, c, first >> c);
+
+		if (g && g->cut)
+			whole = false;
+		for (struct link *l = g ? g->links : NULL; l; l = l->next) {
+			const struct range *r = l->range;
+			struct candidate k = { .op = r->op, .shadow = r->shadow };
+
+			if (r->start >= last || r->end <= first)
+				continue;
+			if (n == CANDIDATES_MAX)
+				return false;
+			k.full = r->start <= first && r->end >= last;
+			k.value = w->zero_value;
+			switch ((enum range_kind)r->kind) {
+			case RANGE_ZERO:
+				k.any = !k.full;
+				k.why = NBDS_UNCHECKED_PARTIAL;
+				break;
+			case RANGE_TRIM:
+				k.any = true;
+				k.why = NBDS_UNCHECKED_TRIM;
+				break;
+			case RANGE_HOLE:
+				k.any = true;
+				k.full = false;
+				k.why = NBDS_UNCHECKED_TRIM;
+				break;
+			case RANGE_UNKNOWN:
+				k.any = true;
+				k.why = NBDS_UNCHECKED_LOST;
+				break;
+			case RANGE_DAMAGE:
+				k.any = true;
+				k.full = false;
+				k.why = NBDS_UNCHECKED_ILLEGAL;
+				break;
+			}
+			list[n++] = k;
+		}
+	}
+	*count = n;
+	return whole;
+}
+
+/* --- memory -------------------------------------------------------------- */
+
+void contents_trim_memory(struct nbds_world *w)
+{
+	uint64_t goal = w->memory_cap - w->memory_cap / 8;
+	struct block *b, *next;
+
+	if (w->memory <= w->memory_cap)
+		return;
+	for (b = w->lru.lru_next; b != &w->lru && w->memory > goal; b = next) {
+		bool settled = !b->pins && !b->cut;
+
+		next = b->lru_next;
+		for (struct entry *e = b->entries; e && settled; e = e->next)
+			settled = is_seen(e) || (e->op->state == OP_OK && e->op->proves);
+		if (!settled)
+			continue;
+		for (struct entry *e = b->entries; e; e = e->next)
+			if (!is_seen(e) && e->op->hi.frame > w->forgot_at.frame) {
+				w->forgot_at.frame = e->op->hi.frame;
+				/* of several interfaces: an order with none of them */
+				w->forgot_at.interface = w->forgot && w->forgot_at.interface != e->op->hi.interface
+				                                 ? UINT32_MAX : e->op->hi.interface;
+			}
+		block_free(w, b);
+		w->forgot = true;
+		w->stats.forgotten++;
+	}
+	if (w->forgot && w->forgot_at.time < w->now)
+		w->forgot_at.time = w->now;
+	if (w->memory > w->memory_cap && !w->pending) {
+		/* what is left may still be needed by anybody: give all up */
+		w->blind = true;
+		while (w->lru.lru_next != &w->lru)
+			block_free(w, w->lru.lru_next);
+	}
+}
+
+void contents_free(struct nbds_world *w)
+{
+	while (w->lru.lru_next != &w->lru)
+		block_free(w, w->lru.lru_next);
+	world_dealloc(w, w->buckets, w->bucket_count * sizeof(*w->buckets));
+	for (size_t i = 0; i < w->granule_buckets; i++) {
+		struct granule *g = w->granules[i], *next;
+
+		for (; g; g = next) {
+			next = g->chain;
+			while (g->links)
+				range_unlink(w, g, &g->links);
+			world_dealloc(w, g, sizeof(*g));
+		}
+	}
+	world_dealloc(w, w->granules, w->granule_buckets * sizeof(*w->granules));
+}

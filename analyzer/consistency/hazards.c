@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What is legal, and dangerous: hazards that need no judgement of contents.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../rules/rules.h"
+#include "internal.h"
+
+/* Writes that were never answered, kept to recognise their being sent again. */
+#define UNANSWERED_MAX 256u
+/* A write in flight for longer than this looks lost to its client. */
+#define REISSUE_AGE INT64_C(1000000000)
+
+/* At the level that f has. */
+static void tell_at(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id id,
+                    const struct nbds_party *p, const struct nbds_op *op, const char *text)
+{
+	f->rule = rule_get(id);
+	f->message = text;
+	f->count = 1;
+	f->connection = p->id;
+	if (p->xport) {
+		f->export_name = p->xport->name;
+		f->export_name_len = p->xport->name_len;
+	}
+	if (op) {
+		f->command = nbds_name_of(&nbds_commands, op->type);
+		f->has_range = op->length > 0;
+		f->offset = op->offset;
+		f->length = op->length;
+		if (!f->time)
+			f->time = op->state == OP_FLIGHT ? op->lo.time : op->hi.time;
+	}
+	if (w->ops.finding)
+		w->ops.finding(w->ctx, f);
+}
+
+/* At the rule's level. */
+static void tell(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id id,
+                 const struct nbds_party *p, const struct nbds_op *op, const char *text)
+{
+	f->severity = rule_get(id)->severity;
+	tell_at(w, f, id, p, op, text);
+}
+
+/* --- flags --------------------------------------------------------------- */
+
+/* DF and BLOCK_STATUS_PAYLOAD depend on what each connection negotiated. */
+#define FLAGS_COMPARED (~(NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD))
+
+void hazard_export(struct nbds_party *p)
+{
+	struct nbds_world *w = p->world;
+
+	if (!p->known || p->xport->flags_differ)
+		return;
+	for (const struct nbds_party *o = w->parties; o; o = o->next) {
+		struct nbds_finding f = { .time = w->now == INT64_MIN ? 0 : w->now };
+		char text[300];
+
+		if (o == p || o->ended || !o->known || o->xport != p->xport)
+			continue;
+		if (((o->flags ^ p->flags) & FLAGS_COMPARED) == 0 && o->size == p->size)
+			continue;
+		snprintf(text, sizeof(text),
+		         "conn %" PRIu32 " was shown flags 0x%04x and %" PRIu64 " bytes, conn %" PRIu32
+		         " flags 0x%04x and %" PRIu64 " bytes, of the same export at the same time",
+		         o->id, o->flags, o->size, p->id, p->flags, p->size);
+		p->xport->flags_differ = true;
+		tell(w, &f, RULE_FLAGS_DIFFER, p, NULL, text);
+		return;
+	}
+}
+
+/* --- requests ------------------------------------------------------------ */
+
+static void flush_sent(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+	const struct nbds_op *first = NULL;
+	uint64_t others = 0;
+	char text[300];
+
+	for (const struct nbds_party *p = w->parties; p; p = p->next) {
+		if (p->ended || p->xport != op->party->xport)
+			continue;
+		op->in_flight += p->writes_in_flight;
+		if (p == op->party)
+			continue;
+		others += p->writes_in_flight;
+		if (p->flight_first && (!first || p->flight_first->serial < first->serial))
+			first = p->flight_first;
+	}
+	if (!first || !party_mc(op->party))
+		return;
+	struct nbds_finding f = { 0 };
+
+	snprintf(text, sizeof(text),
+	         "conn %" PRIu32 " sent a flush while %" PRIu64 " write%s on other connections %s not "
+	         "answered (the oldest on conn %" PRIu32 ", frame %" PRIu64 "): the flush does not "
+	         "cover %s", op->party->id, others, others == 1 ? "" : "s", others == 1 ? "was" : "were",
+	         first->party->id, first->request_frame, others == 1 ? "it" : "them");
+	f.frames[NBDS_ROLE_FLUSH_REQUEST] = op->request_frame;
+	f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
+	tell(w, &f, RULE_FLUSH_EARLY, op->party, op, text);
+}
+
+void hazard_request(struct nbds_op *op)
+{
+	struct nbds_party *p = op->party;
+
+	if (op->type == NBD_CMD_FLUSH && p->xport)
+		flush_sent(op);
+	if (p->failed_flush && (op->write_class || op->type == NBD_CMD_FLUSH)) {
+		struct nbds_finding f = { .time = op->lo.time };
+		char text[200];
+
+		snprintf(text, sizeof(text),
+		         "conn %" PRIu32 "'s flush failed (frame %" PRIu64 "), and the connection went on "
+		         "with %s (frame %" PRIu64 ")", p->id, p->failed_flush->reply_frame,
+		         nbds_name_of(&nbds_commands, op->type), op->request_frame);
+		f.frames[NBDS_ROLE_FLUSH_REQUEST] = p->failed_flush->request_frame;
+		f.frames[NBDS_ROLE_FLUSH] = p->failed_flush->reply_frame;
+		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+		tell(op->world, &f, RULE_FLUSH_FAILED, p, op, text);
+		op_unref(p->failed_flush);
+		p->failed_flush = NULL;
+	}
+}
+
+void hazard_overlap(struct nbds_op *op, const struct nbds_op *other)
+{
+	struct nbds_finding f = { .time = op->lo.time };
+	char text[300];
+
+	if (op->overlap_told || other == op || other->state != OP_FLIGHT || !other->write_class ||
+	    other->party->xport != op->party->xport)
+		return;
+	op->overlap_told = true;
+	snprintf(text, sizeof(text),
+	         "conn %" PRIu32 " sent %s of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
+	         ") while conn %" PRIu32 "'s %s of the same bytes (frame %" PRIu64 ") was not answered",
+	         op->party->id, nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
+	         op->request_frame, other->party->id, nbds_name_of(&nbds_commands, other->type),
+	         other->request_frame);
+	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+	f.frames[NBDS_ROLE_STALE_WRITE] = other->request_frame;
+	tell(op->world, &f, RULE_OVERLAP, op->party, op, text);
+}
+
+/* --- a write that was sent again ------------------------------------------ */
+
+static const struct entry *entry_of(const struct block *b, const struct nbds_op *op)
+{
+	for (const struct entry *e = b ? b->entries : NULL; e; e = e->next)
+		if (e->op == op)
+			return e;
+	return NULL;
+}
+
+/* Both wrote the same values, in the first and the last block that they share. */
+static bool same_contents(struct nbds_op *a, struct nbds_op *b)
+{
+	uint64_t ends[2] = { a->offset / BLOCK_BYTES, (a->offset + a->length - 1) / BLOCK_BYTES };
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct block *k = block_find(a->world, ends[i]);
+		const struct entry *x = entry_of(k, a), *y = entry_of(k, b);
+
+		if (!x || !y || x->valued != y->valued)
+			return false;
+		for (unsigned s = 0; s < BLOCK_SECTORS; s++)
+			if ((x->valued >> s & 1) && x->value[s] != y->value[s])
+				return false;
+	}
+	return true;
+}
+
+static bool reissue(struct nbds_op *old, struct nbds_op *op)
+{
+	struct nbds_finding f = { .time = op->lo.time };
+	char text[400];
+
+	if (old->party == op->party || old->party->xport != op->party->xport ||
+	    old->type != op->type || old->offset != op->offset || old->length != op->length ||
+	    old->reissue_told || !same_contents(old, op))
+		return false;
+	old->reissue_told = true;
+	snprintf(text, sizeof(text),
+	         "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
+	         ") was not answered, and conn %" PRIu32 " sent it again (frame %" PRIu64
+	         "): the first copy may still be executed later, over newer data",
+	         old->party->id, old->length, old->offset, old->request_frame, op->party->id,
+	         op->request_frame);
+	f.frames[NBDS_ROLE_STALE_WRITE] = old->request_frame;
+	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+	tell(op->world, &f, RULE_REISSUED, op->party, op, text);
+	return true;
+}
+
+void hazard_written(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+
+	for (uint32_t i = 0; i < w->unanswered_count; i++)
+		if (reissue(w->unanswered[i], op))
+			return;
+	/* still in flight, but for long */
+	for (struct nbds_party *p = w->parties; p; p = p->next) {
+		struct nbds_op *old = p->flight_first;
+
+		for (unsigned n = 0; old && n < 64; old = old->next_write, n++) {
+			if (old->lo.time > op->lo.time ||
+			    (uint64_t)op->lo.time - (uint64_t)old->lo.time < (uint64_t)REISSUE_AGE)
+				break;
+			if (reissue(old, op))
+				return;
+		}
+	}
+}
+
+void hazard_reply(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+	struct nbds_party *p = op->party;
+	char text[300];
+
+	if (op->type == NBD_CMD_FLUSH && op->state == OP_FAILED) {
+		if (p->failed_flush)
+			op_unref(p->failed_flush);
+		op_ref(op);
+		p->failed_flush = op;
+	}
+	if (op->type == NBD_CMD_WRITE && op->state == OP_OPEN && op->write_class) {
+		if (w->unanswered_count == UNANSWERED_MAX) {
+			op_unref(w->unanswered[0]);
+			memmove(w->unanswered, w->unanswered + 1,
+			        (UNANSWERED_MAX - 1) * sizeof(*w->unanswered));
+			w->unanswered_count--;
+		}
+		if (!w->unanswered)
+			w->unanswered = calloc(UNANSWERED_MAX, sizeof(*w->unanswered));
+		if (w->unanswered) {
+			op_ref(op);
+			w->unanswered[w->unanswered_count++] = op;
+		}
+	}
+	if (op->state != OP_OK || !op->write_class)
+		return;
+	if (p->known && (p->flags & NBD_FLAG_READ_ONLY)) { /* V8 */
+		struct nbds_finding f = { 0 };
+
+		snprintf(text, sizeof(text),
+		         "the export is read-only, yet conn %" PRIu32 "'s %s of %" PRIu64
+		         " bytes at 0x%" PRIx64 " succeeded%s", p->id,
+		         nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
+		         op->type == NBD_CMD_TRIM ? " (only noted: the server may have ignored it)" : "");
+		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
+		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+		f.severity = op->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION;
+		tell_at(w, &f, RULE_READ_ONLY, p, op, text);
+	}
+	if (op->type == NBD_CMD_WRITE && op->proves && p->known && op->status_acked != NBDS_NO_ACK &&
+	    op->header_end <= UINT64_MAX - op->length &&
+	    op->status_acked < op->header_end + op->length) { /* V7 */
+		struct nbds_finding f = { 0 };
+
+		snprintf(text, sizeof(text),
+		         "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
+		         " was answered with success by a segment that acknowledges only %" PRIu64
+		         " of its bytes", p->id, op->length, op->offset,
+		         op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
+		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
+		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+		f.severity = NBDS_VIOLATION;
+		tell_at(w, &f, RULE_REPLY_BEFORE_PAYLOAD, p, op, text);
+	}
+}
+
+/* --- ends ---------------------------------------------------------------- */
+
+/* The flush of another connection that left p's oldest unflushed write uncovered. */
+static const struct nbds_op *missing_flush(const struct nbds_party *p)
+{
+	const struct xport *x = p->xport;
+
+	for (uint32_t i = x->log_count; i > 0; i--)
+		if (x->log[i - 1]->party != p && op_before(p->unflushed[0], x->log[i - 1]))
+			return x->log[i - 1];
+	return NULL;
+}
+
+static void unflushed_end(struct nbds_party *p)
+{
+	struct nbds_world *w = p->world;
+	uint64_t n = p->unflushed_over + p->unflushed_count;
+	const struct nbds_op *first = p->unflushed_count ? p->unflushed[0] : NULL;
+	char text[400];
+
+	if (n && first && p->known && !p->end_told) {
+		bool offered = p->flags & NBD_FLAG_SEND_FLUSH;
+		const struct nbds_op *f0 = party_mc(p) ? NULL : missing_flush(p);
+		struct nbds_finding f = { .time = p->end.time };
+
+		if (f0) {
+			struct nbds_finding g = { .time = p->end.time };
+
+			snprintf(text, sizeof(text),
+			         "conn %" PRIu32 "'s flush (frames %" PRIu64 " to %" PRIu64 ") does not cover "
+			         "conn %" PRIu32 "'s %" PRIu64 " completed write%s (first: frame %" PRIu64
+			         "), since the export lacks CAN_MULTI_CONN, and conn %" PRIu32
+			         " never flushed them", f0->party->id, f0->request_frame, f0->reply_frame,
+			         p->id, n, n == 1 ? "" : "s", first->request_frame, p->id);
+			g.frames[NBDS_ROLE_WRITE] = first->reply_frame;
+			g.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
+			g.frames[NBDS_ROLE_FLUSH] = f0->reply_frame;
+			g.frames[NBDS_ROLE_FLUSH_REQUEST] = f0->request_frame;
+			tell(w, &g, RULE_FLUSH_MISSES, p, first, text);
+		}
+		snprintf(text, sizeof(text),
+		         "conn %" PRIu32 " ended with %" PRIu64 " completed write%s (%" PRIu64
+		         " bytes, the first in frame %" PRIu64 ") that nothing flushed%s", p->id, n,
+		         n == 1 ? "" : "s", p->unflushed_bytes, first->request_frame,
+		         offered ? "" : " (the server offers no flush)");
+		f.frames[NBDS_ROLE_WRITE] = first->reply_frame;
+		f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
+		tell(w, &f, RULE_UNFLUSHED_END, p, first, text);
+	}
+	p->end_told = true;
+}
+
+/* p ended. With CAN_MULTI_CONN another connection may still flush its writes. */
+void hazard_party_end(struct nbds_party *p)
+{
+	if (!p->xport)
+		return;
+	if (!party_mc(p)) {
+		unflushed_end(p);
+		return;
+	}
+	for (struct nbds_party *o = p->world->parties; o; o = o->next)
+		if (!o->ended && o->xport == p->xport)
+			return;
+	for (struct nbds_party *o = p->world->parties; o; o = o->next)
+		if (o->xport == p->xport && !o->end_told)
+			unflushed_end(o);
+}
+
+void hazard_finish(struct nbds_world *w)
+{
+	for (struct nbds_party *p = w->parties; p; p = p->next)
+		if (p->ended && p->xport && !p->end_told)
+			unflushed_end(p);
+}
+
+void hazard_free(struct nbds_world *w)
+{
+	for (uint32_t i = 0; i < w->unanswered_count; i++)
+		op_unref(w->unanswered[i]);
+	free(w->unanswered);
+	for (struct nbds_party *p = w->parties; p; p = p->next)
+		if (p->failed_flush)
+			op_unref(p->failed_flush);
+}

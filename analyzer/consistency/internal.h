@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/internal.h - what the consistency checker keeps.
+ *
+ *   world (one server endpoint)
+ *     exports ── flush log, failed flushes          what orders and voids
+ *     parties ── one a connection                   who wrote last
+ *     blocks  ── hash of 4 KiB block number         contents, newest first
+ *        entry(op W2: 8 values) -> entry(op W1) -> ...
+ *     grid    ── (size class, granule) -> ranges    zeroes, trims, unknown
+ *     pending ── reads that look wrong, waiting for late evidence
+ *
+ * Data that was on the wire is kept in blocks, so blocks are bounded by the
+ * bytes captured.  A command that covers a range without carrying data
+ * (WRITE_ZEROES, TRIM, a write whose payload was lost) costs one range however
+ * long it is: it is filed under the granules, of the smallest power of two not
+ * below its length, that it touches (two at most), and a look-up asks one
+ * granule of each size class in use.
+ *
+ * Entries that no reader can need any more are dropped from a block when it
+ * has too many of them; the entry that superseded them then carries a *shadow*
+ * bit: readers for which it is in force lose nothing, all others learn that
+ * something was forgotten here and do not judge.
+ */
+#ifndef NBDS_CONSISTENCY_INTERNAL_H
+#define NBDS_CONSISTENCY_INTERNAL_H
+
+#include <nbdscope/decoder.h>
+#include <nbdscope/protocol.h>
+
+#include "consistency.h"
+
+#define BLOCK_SECTORS 8u
+#define BLOCK_BYTES (BLOCK_SECTORS * NBDS_SECTOR)
+#define ENTRIES_SOFT 6u     /* entries of a block before it is pruned */
+#define ENTRIES_HARD 48u    /* and before its oldest are forgotten */
+#define GRANULE_SOFT 8u
+#define GRANULE_HARD 48u
+#define CANDIDATES_MAX 128u /* sources looked at for one sector */
+#define MISSES_MAX 256u     /* wrong sectors kept for one read */
+#define VOIDERS_MAX 256u    /* failed flushes kept for one export */
+#define FLUSH_LOG_MAX 8192u
+#define FLUSH_SCAN 64u
+
+enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
+
+struct nbds_op {
+	struct nbds_world *world;
+	struct nbds_party *party;
+	uint64_t serial;
+	uint64_t offset, length;
+	uint16_t type, flags;
+	uint8_t state;        /* enum op_state */
+	bool write_class;     /* WRITE, WRITE_ZEROES or TRIM of at least one byte */
+	bool fua;             /* FUA that the server offered */
+	bool voider;          /* its failure voids: FLUSH, or FUA */
+	bool overlap_told, reissue_told;
+	bool proves;          /* legal and unambiguous: can establish something */
+	uint32_t refs;
+	uint32_t error;
+	uint32_t epoch;
+	struct nbds_point lo, hi;
+	uint64_t header_end, acked;        /* of the request */
+	uint64_t status_end, status_acked; /* of the status */
+	uint64_t request_frame, reply_frame;
+	struct nbds_op *prev_flight, *next_flight; /* voiders in flight, oldest first */
+	struct nbds_op *prev_write, *next_write;   /* the party's writes in flight */
+
+	/* WRITE in progress */
+	uint64_t next_at;     /* bytes of payload seen or known lost */
+	bool payload_over;
+	uint64_t in_flight;   /* FLUSH: writes in flight when it was sent */
+	struct reading *reading; /* READ and BLOCK_STATUS in progress */
+};
+
+/* What is known of a read that is not over, or waits for its verdict. */
+struct reading {
+	struct miss *misses;  /* sectors that look wrong, or dangerous */
+	uint32_t miss_count, miss_room;
+	uint64_t checked, seen_bytes;
+	uint64_t unchecked[NBDS_UNCHECKED_MAX];
+};
+
+struct miss {
+	uint64_t sector;
+	uint64_t value;
+	struct nbds_point hi;
+	bool lone_writer;     /* G10 held when it was read */
+	bool from_hole;       /* a hole chunk, or block status */
+};
+
+struct entry {
+	struct entry *next;   /* older */
+	struct nbds_op *op;   /* a WRITE, or a READ that showed these values */
+	uint8_t valued;       /* sectors with a value */
+	uint8_t unknown;      /* sectors touched, with contents unknown */
+	uint8_t full;         /* sectors covered wholly */
+	uint8_t shadow;       /* sectors where older entries were dropped for this one */
+	uint64_t value[BLOCK_SECTORS];
+};
+
+struct block {
+	struct block *chain;
+	struct block *lru_prev, *lru_next;
+	struct entry *entries; /* newest first */
+	uint64_t number;      /* offset / BLOCK_BYTES */
+	uint16_t count;
+	uint16_t pins;        /* pending misses that need its entries */
+	uint8_t cut;          /* sectors where something was forgotten for good */
+	bool based;           /* made after forgetting: what was before `base` is unknown */
+	struct nbds_point base;
+};
+
+enum range_kind { RANGE_ZERO, RANGE_TRIM, RANGE_HOLE, RANGE_UNKNOWN, RANGE_DAMAGE };
+
+struct range {
+	struct nbds_op *op;
+	uint64_t start, end;  /* bytes */
+	uint8_t kind;
+	bool shadow;
+	uint8_t links;        /* granules that file it */
+};
+
+struct link {
+	struct link *next;
+	struct range *range;
+};
+
+struct granule {
+	struct granule *chain;
+	uint64_t number;
+	struct link *links;   /* newest first */
+	uint32_t count;
+	uint8_t size_class;
+	bool cut;             /* something was forgotten */
+	bool pinned;
+};
+
+struct xport {
+	struct xport *next;
+	char *name;
+	size_t name_len;
+	struct nbds_op **log; /* successful flushes in order of completion */
+	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
+	uint32_t log_count, log_room;
+	struct nbds_op **void_by;
+	uint32_t void_count, void_room;
+	bool flags_differ;    /* told */
+	bool void_all;        /* too many failures to keep: nothing is established any more */
+};
+
+/* The first bytes of a sector whose others are still to come. */
+struct carry {
+	struct nbds_op *op;
+	uint64_t offset;      /* of its first byte, in the export */
+	uint32_t have;
+	uint8_t bytes[NBDS_SECTOR];
+};
+
+struct nbds_party {
+	struct nbds_world *world;
+	struct nbds_party *next;
+	struct xport *xport;
+	uint32_t id;
+	uint32_t ops;         /* operations that refer to it */
+	uint16_t flags;
+	bool from_start, known, opaque, ended;
+	struct nbds_point end;
+	uint64_t size;
+	bool size_known;
+	/* G10 */
+	uint64_t writes_in_flight, writes_unresolved;
+	struct nbds_op *last_plain, *last_fua; /* completed, greatest hi */
+	struct nbds_op *flight_first, *flight_last; /* writes in flight */
+	struct nbds_op *failed_flush; /* until work goes on */
+	bool end_told;
+	/* completed and not flushed */
+	struct nbds_op **unflushed;
+	uint32_t unflushed_count, unflushed_room;
+	uint64_t unflushed_over, unflushed_over_bytes;
+	uint64_t unflushed_bytes;
+	/* a sector that straddles spans */
+	struct carry *carry;  /* [0]: written, [1]: read */
+};
+
+struct pending {
+	struct pending *next;
+	struct nbds_op *read;
+	uint64_t serial;      /* evidence of operations up to this one is waited for */
+};
+
+struct nbds_world {
+	struct nbds_world_config config;
+	struct nbds_world_ops ops;
+	void *ctx;
+	struct xport *xports;
+	struct nbds_party *parties;
+	uint32_t open_parties;
+	uint32_t epoch;
+	bool had_party;
+	uint64_t serial;
+	int64_t now;
+	bool finishing;
+	/* order */
+	bool no_t3;
+	bool dropped;         /* the capture says that it lost packets */
+	bool open_world;      /* a connection cannot be (or was not always) seen */
+	bool poisoned;
+	struct nbds_point poison;
+	/* contents */
+	uint64_t zero_value;  /* of a sector of zeroes */
+	struct block **buckets;
+	size_t bucket_count, block_count;
+	struct block lru;     /* list head: next is the oldest */
+	struct granule **granules;
+	size_t granule_buckets, granule_count;
+	uint64_t classes;     /* size classes in use */
+	bool forgot;
+	struct nbds_point forgot_at;
+	bool blind;           /* forgetting could not be told apart: no verdicts any more */
+	uint64_t memory, memory_cap;
+	/* verdicts */
+	struct nbds_op *flight_first, *flight_last; /* voiders in flight */
+	struct nbds_op **unanswered; /* writes whose answer will never be known */
+	uint32_t unanswered_count;
+	struct pending *pending, **pending_tail;
+	uint64_t pending_count;
+	struct nbds_world_stats stats;
+};
+
+/* --- order.c ------------------------------------------------------------- */
+/* Points a and b: a is certainly earlier (T3). */
+bool point_before(const struct nbds_world *w, const struct nbds_point *a,
+                  const struct nbds_point *b);
+/* a << b: a's outcome was decided before b could begin. */
+bool op_before(const struct nbds_op *a, const struct nbds_op *b);
+
+enum { EST_E1 = 1, EST_E2 = 2, EST_E3 = 4 };
+/* The paths on which W is in force for c (0: none). *flush: E3's flush. `hi`:
+ * when c was certainly over (NULL: not yet). */
+unsigned established(const struct nbds_op *w, const struct nbds_op *c,
+                     const struct nbds_point *hi, struct nbds_op **flush);
+/* Some failed (or never answered) flush may have dropped W before c was over. */
+bool voided(const struct nbds_op *w, const struct nbds_point *hi);
+/* A successful flush F with w << F << c of the same export; any_mc: of any
+ * connection, else only of w's own. */
+struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn);
+/* A successful flush that certainly began after `since` and ended before c. */
+struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
+                            const struct nbds_op *c);
+void flush_log_add(struct nbds_op *f);
+void void_add(struct nbds_op *x);
+bool party_mc(const struct nbds_party *p);
+/* No other connection wrote anything that was not in force before w began (G10). */
+bool lone_writer(const struct nbds_op *w);
+
+/* --- contents.c ---------------------------------------------------------- */
+uint64_t sector_value(const uint8_t *bytes);
+void contents_init(struct nbds_world *w);
+void contents_free(struct nbds_world *w);
+void *world_alloc(struct nbds_world *w, size_t size);
+void world_dealloc(struct nbds_world *w, void *p, size_t size);
+struct block *block_find(struct nbds_world *w, uint64_t number);
+struct block *block_get(struct nbds_world *w, uint64_t number); /* NULL without memory */
+/* A sector of a write, or seen by a read. */
+void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value);
+/* A sector that a write covers only partly. */
+void contents_partial(struct nbds_op *op, uint64_t sector);
+void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind);
+void contents_trim_memory(struct nbds_world *w);
+void contents_pin(struct nbds_world *w, uint64_t sector, int delta);
+
+/* What may have been the source of a sector's contents. */
+struct candidate {
+	struct nbds_op *op;
+	uint64_t value;
+	bool any;             /* value unknown */
+	bool full;            /* covers the sector wholly */
+	bool seen;            /* a read that showed it, not a write */
+	bool shadow;          /* it hides dropped ones */
+	uint8_t why;          /* enum nbds_unchecked, if `any` */
+};
+/* Candidates for a sector; false: too many, or something was forgotten. */
+bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list,
+                     unsigned *count, struct block **block);
+/* Calls `each` for every block with data, written or seen, in [start, end) bytes. */
+void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
+                         void (*each)(void *arg, struct block *b), void *arg);
+
+void op_ref(struct nbds_op *op);
+void op_unref(struct nbds_op *op);
+
+/* --- judge.c ------------------------------------------------------------- */
+enum judgement { JUDGE_FINE, JUDGE_UNKNOWN, JUDGE_WRONG };
+struct verdict {
+	enum judgement result;
+	enum nbds_unchecked why;        /* UNKNOWN */
+	const struct nbds_rule *rule;   /* WRONG, or a hazard with FINE and UNKNOWN; NULL: none */
+	enum nbds_severity severity;
+	const char *lowered;            /* why it is lower than the rule's, or NULL */
+	struct nbds_op *missed;         /* the write that should have been seen */
+	struct nbds_op *flush;          /* the flush that made it visible */
+	struct nbds_op *source;         /* the write (or read) whose data came instead */
+	unsigned values;                /* FINE: different admissible values */
+	bool all_established;
+};
+void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *v);
+void judge_pass(struct nbds_world *w, bool all);
+void judge_read_done(struct nbds_op *read);
+
+/* --- hazards.c ----------------------------------------------------------- */
+void hazard_export(struct nbds_party *p);
+void hazard_request(struct nbds_op *op);
+void hazard_written(struct nbds_op *op);
+void hazard_reply(struct nbds_op *op);
+void hazard_overlap(struct nbds_op *op, const struct nbds_op *other);
+void hazard_party_end(struct nbds_party *p);
+void hazard_finish(struct nbds_world *w);
+void hazard_free(struct nbds_world *w);
+
+#endif

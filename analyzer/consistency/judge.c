@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Judging a sector of a read: is what it returned admissible? And reporting
+ * the reads that are not, once all evidence that could explain them is in.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../rules/rules.h"
+#include "internal.h"
+
+const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
+	[NBDS_UNCHECKED_UNKNOWN] = "contents-unknown",
+	[NBDS_UNCHECKED_TRIM] = "trimmed",
+	[NBDS_UNCHECKED_FAILED_WRITE] = "failed-write",
+	[NBDS_UNCHECKED_PARTIAL] = "partial-sector",
+	[NBDS_UNCHECKED_LOST] = "payload-not-captured",
+	[NBDS_UNCHECKED_GAP] = "gap-may-hide-write",
+	[NBDS_UNCHECKED_MIXED] = "concurrent-writes",
+	[NBDS_UNCHECKED_VOIDED] = "flush-failed",
+	[NBDS_UNCHECKED_FORGOTTEN] = "forgotten",
+	[NBDS_UNCHECKED_ERROR] = "read-failed",
+	[NBDS_UNCHECKED_ILLEGAL] = "illegal-request",
+	[NBDS_UNCHECKED_ORDER] = "order-not-trustworthy",
+};
+
+/* Everything known about one sector, for one reader. */
+struct view {
+	struct candidate c[CANDIDATES_MAX];
+	unsigned est[CANDIDATES_MAX];           /* paths on which it is in force */
+	struct nbds_op *flush[CANDIDATES_MAX];
+	bool admissible[CANDIDATES_MAX];
+	unsigned n;
+	bool initial;                           /* so are the contents from before */
+};
+
+static bool superseded(const struct nbds_op *old, const struct nbds_op *by)
+{
+	return old != by &&
+	       established(old, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
+}
+
+/* Who is in force, and what is admissible, for reader r whose byte was sent by `hi`. */
+static void view_fill(struct view *v, const struct nbds_op *r, const struct nbds_point *hi)
+{
+	unsigned n = 0;
+
+	/* what provably began after the byte was sent is no source of it */
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct candidate *k = &v->c[i];
+
+		if (k->op == r || (k->seen && k->op->state != OP_OK))
+			continue;
+		if (!k->seen && point_before(r->world, hi, &k->op->lo))
+			continue;
+		v->c[n++] = *k;
+	}
+	v->n = n;
+	v->initial = true;
+	for (unsigned i = 0; i < n; i++) {
+		v->flush[i] = NULL;
+		v->est[i] = v->c[i].seen ? 0 : established(v->c[i].op, r, hi, &v->flush[i]);
+		if (v->est[i] && v->c[i].full)
+			v->initial = false;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		v->admissible[i] = !v->c[i].seen;
+		for (unsigned j = 0; j < n && v->admissible[i]; j++)
+			if (v->est[j] && v->c[j].full && superseded(v->c[i].op, v->c[j].op))
+				v->admissible[i] = false;
+	}
+}
+
+/* A failed write leaves anything behind until the next established one. */
+static bool settled_failure(const struct view *v, unsigned i)
+{
+	for (unsigned j = 0; j < v->n; j++)
+		if (v->est[j] && v->c[j].full && op_before(v->c[i].op, v->c[j].op))
+			return true;
+	return false;
+}
+
+static uint32_t samples(uint64_t value)
+{
+	return (uint32_t)(value >> 32);
+}
+
+/* Can no mixture of the admissible values have the sampled bytes of `value`? */
+static bool no_mixture(const struct view *v, uint64_t value)
+{
+	for (unsigned k = 0; k < 4; k++) {
+		uint8_t byte = (uint8_t)(samples(value) >> (8 * k));
+		bool possible = false;
+
+		for (unsigned i = 0; i < v->n && !possible; i++)
+			possible = v->admissible[i] &&
+			           (uint8_t)(samples(v->c[i].value) >> (8 * k)) == byte;
+		if (!possible)
+			return true;
+	}
+	return false;
+}
+
+/* --- legal, and dangerous ------------------------------------------------ */
+
+/* Two completed writes of different connections came out in the other order
+ * (Q6): what was read is admissible only because no flush lay between them. */
+static bool unordered(const struct view *v, uint64_t value, struct verdict *out)
+{
+	struct nbds_op *first = NULL, *second = NULL, *flush = NULL;
+
+	for (unsigned i = 0; i < v->n; i++) {
+		bool later = false;
+
+		if (!v->admissible[i] || v->c[i].any || v->c[i].value != value)
+			continue;
+		for (unsigned j = 0; j < v->n && !later; j++) {
+			if (!v->est[j] || !v->c[j].full || v->c[j].any || v->c[j].value == value ||
+			    v->c[j].op->party == v->c[i].op->party || v->c[i].op->state != OP_OK ||
+			    !v->c[i].op->proves || !op_before(v->c[i].op, v->c[j].op) ||
+			    v->c[i].op->party->xport != v->c[j].op->party->xport ||
+			    !party_mc(v->c[i].op->party) || !party_mc(v->c[j].op->party))
+				continue;
+			later = true;
+			first = v->c[i].op;
+			second = v->c[j].op;
+			flush = v->flush[j];
+		}
+		if (!later)
+			return false; /* it has another, innocent source */
+	}
+	if (!first)
+		return false;
+	out->rule = rule_get(RULE_UNORDERED);
+	out->severity = out->rule->severity;
+	out->missed = second;
+	out->source = first;
+	out->flush = flush;
+	return true;
+}
+
+/* Another connection's completed write was missed, which nothing forbids. */
+static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint64_t value,
+                             struct verdict *out)
+{
+	const struct candidate *w = NULL, *old = NULL;
+
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct candidate *k = &v->c[i];
+
+		if (k->seen || !k->full || k->any || k->op->state != OP_OK || !k->op->proves ||
+		    !op_before(k->op, r))
+			continue;
+		if (!w || k->op->serial > w->op->serial)
+			w = k;
+	}
+	if (!w || w->value == value || w->op->party == r->party ||
+	    w->op->party->xport != r->party->xport || !w->op->party->known || !r->party->known)
+		return;
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct candidate *k = &v->c[i];
+
+		if (k->op == w->op)
+			continue;
+		if (!k->seen && !op_before(k->op, w->op)) {
+			/* concurrent with it, or later: an innocent source? */
+			if (k->any || k->value == value)
+				return;
+			continue;
+		}
+		if (!k->any && k->value == value && op_before(k->op, w->op))
+			old = k;
+	}
+	if (!old)
+		return;
+	out->rule = rule_get(party_mc(w->op->party) && party_mc(r->party)
+	                             ? RULE_STALE_UNFLUSHED : RULE_STALE_NO_MULTI_CONN);
+	out->severity = out->rule->severity;
+	out->missed = w->op;
+	out->source = old->op;
+}
+
+/* Two reads of one connection, one after the other, with the same writes in
+ * force and nothing else possible, differ (V9). */
+static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t value,
+                     struct verdict *out)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		if (v->admissible[i] && !v->est[i])
+			return false;
+	for (unsigned s = 0; s < v->n; s++) {
+		const struct nbds_op *before = v->c[s].op;
+		bool same = true;
+
+		if (!v->c[s].seen || before->party != r->party || v->c[s].value == value ||
+		    !before->proves || !op_before(before, r))
+			continue;
+		/* the earlier reader's view, from the same candidates */
+		for (unsigned i = 0; i < v->n && same; i++) {
+			bool adm, est;
+
+			if (v->c[i].seen)
+				continue;
+			est = established(v->c[i].op, before, &before->hi, NULL) != 0;
+			adm = !point_before(r->world, &before->hi, &v->c[i].op->lo);
+			for (unsigned j = 0; j < v->n && adm; j++)
+				if (!v->c[j].seen && v->c[j].full &&
+				    established(v->c[j].op, before, &before->hi, NULL) &&
+				    superseded(v->c[i].op, v->c[j].op))
+					adm = false;
+			same = adm == v->admissible[i] && (!adm || est);
+		}
+		if (!same)
+			continue;
+		out->result = JUDGE_WRONG;
+		out->rule = rule_get(RULE_UNSTABLE_READ);
+		out->severity = out->rule->severity;
+		out->source = v->c[s].op;
+		for (unsigned i = 0; i < v->n; i++)
+			if (v->admissible[i] && (!out->missed || v->c[i].op->serial > out->missed->serial))
+				out->missed = v->c[i].op;
+		return true;
+	}
+	return false;
+}
+
+/* --- wrong --------------------------------------------------------------- */
+
+/* The rule that a path and a write stand for; smaller is reported first. */
+static enum nbds_rule_id path_rule(unsigned paths, const struct nbds_op *w)
+{
+	if (paths & EST_E3)
+		return RULE_STALE_AFTER_FLUSH;
+	if (paths & EST_E2)
+		return RULE_STALE_AFTER_FUA;
+	return w->type == NBD_CMD_WRITE_ZEROES ? RULE_ZEROES_NOT_READ_BACK : RULE_STALE_OWN_WRITE;
+}
+
+/* What was read is not admissible: find who broke what. */
+static void convict(const struct view *v, const struct nbds_op *r, const struct miss *m,
+                    struct verdict *out)
+{
+	enum nbds_rule_id best = RULE_COUNT;
+	unsigned at = 0;
+
+	out->result = JUDGE_WRONG;
+	/* stale: the data of something that a write in force superseded */
+	for (unsigned i = 0; i < v->n; i++) {
+		if (v->c[i].any || v->c[i].value != m->value)
+			continue;
+		for (unsigned j = 0; j < v->n; j++) {
+			enum nbds_rule_id id;
+
+			if (!v->est[j] || !v->c[j].full || v->c[j].any || i == j)
+				continue;
+			if (v->c[i].seen ? !op_before(v->c[i].op, v->c[j].op)
+			                 : !superseded(v->c[i].op, v->c[j].op))
+				continue;
+			id = path_rule(v->est[j], v->c[j].op);
+			if (id > best || (id == best && v->c[j].op->serial < v->c[at].op->serial))
+				continue;
+			/* a write is a better witness than an earlier read */
+			if (id == best && j == at && out->source && v->c[i].seen)
+				continue;
+			best = id;
+			at = j;
+			out->source = v->c[i].op;
+		}
+	}
+	if (best == RULE_COUNT) {
+		/* foreign: name the newest write that should have been seen */
+		bool found = false;
+
+		for (unsigned j = 0; j < v->n; j++) {
+			if (!v->est[j] || !v->c[j].full || !v->admissible[j])
+				continue;
+			if (!found || v->c[j].op->serial > v->c[at].op->serial)
+				at = j;
+			found = true;
+		}
+		best = RULE_UNEXPLAINED;
+	}
+	if (m->from_hole && r->type == NBD_CMD_BLOCK_STATUS)
+		best = RULE_ZERO_STATUS;
+	out->missed = v->c[at].op;
+	out->flush = v->est[at] & EST_E3 ? v->flush[at] : NULL;
+	out->rule = rule_get(best);
+	out->severity = out->rule->severity;
+	if (best == RULE_UNEXPLAINED && r->world->config.exclusive)
+		out->severity = NBDS_VIOLATION;
+	if (out->missed->epoch != r->epoch) {
+		if (best != RULE_UNEXPLAINED) {
+			out->rule = rule_get(RULE_LOST_AFTER_RECONNECT);
+			out->source = out->source;
+		}
+		out->severity = NBDS_SUSPECT;
+		out->lowered = "every connection to the server had ended in between";
+	} else if (v->est[at] == EST_E1 && !m->lone_writer && out->severity == NBDS_VIOLATION) {
+		out->severity = NBDS_SUSPECT;
+		out->lowered = "another connection wrote as well, with no flush before this write: "
+		               "the server may have written back a neighbour's stale block";
+	}
+}
+
+void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *out)
+{
+	struct nbds_world *w = read->world;
+	struct view v;
+	struct block *block;
+	bool whole;
+
+	*out = (struct verdict){ .result = JUDGE_UNKNOWN };
+	(void)final;
+	if (w->blind) {
+		out->why = NBDS_UNCHECKED_FORGOTTEN;
+		return;
+	}
+	if (w->poisoned && m->hi.frame > w->poison.frame) {
+		out->why = NBDS_UNCHECKED_GAP;
+		return;
+	}
+	if (!read->proves) {
+		out->why = NBDS_UNCHECKED_ILLEGAL;
+		return;
+	}
+	v.n = 0;
+	whole = contents_gather(w, m->sector, v.c, &v.n, &block);
+	if (!whole) {
+		out->why = NBDS_UNCHECKED_FORGOTTEN;
+		return;
+	}
+	view_fill(&v, read, &m->hi);
+
+	const struct nbds_point *base = block ? (block->based ? &block->base : NULL)
+	                                      : (w->forgot ? &w->forgot_at : NULL);
+	if (base) {
+		bool renewed = false;
+
+		for (unsigned j = 0; j < v.n && !renewed; j++)
+			renewed = v.est[j] && v.c[j].full &&
+			          flush_since(read->party, base, v.c[j].op);
+		if (!renewed) {
+			out->why = NBDS_UNCHECKED_FORGOTTEN;
+			return;
+		}
+	}
+	if (v.initial) {
+		out->why = NBDS_UNCHECKED_UNKNOWN;
+		missed_unflushed(&v, read, m->value, out);
+		return;
+	}
+
+	bool matched = false, all_est = true;
+	unsigned values = 0;
+
+	for (unsigned i = 0; i < v.n; i++) {
+		const struct candidate *k = &v.c[i];
+
+		if (k->shadow && !v.est[i]) {
+			out->why = NBDS_UNCHECKED_FORGOTTEN;
+			return;
+		}
+		if (!v.admissible[i])
+			continue;
+		if (k->any) {
+			out->why = (enum nbds_unchecked)k->why;
+			return;
+		}
+		if (k->op->state == OP_FAILED && !settled_failure(&v, i)) {
+			out->why = NBDS_UNCHECKED_FAILED_WRITE;
+			return;
+		}
+		if (!v.est[i])
+			all_est = false;
+		matched |= k->value == m->value;
+		bool new_value = true;
+		for (unsigned j = 0; j < i && new_value; j++)
+			new_value = !(v.admissible[j] && v.c[j].value == k->value);
+		values += new_value;
+	}
+	if (matched || (values > 1 && !no_mixture(&v, m->value))) {
+		out->result = matched ? JUDGE_FINE : JUDGE_UNKNOWN;
+		out->why = NBDS_UNCHECKED_MIXED;
+		out->values = values;
+		out->all_established = all_est;
+		if (values > 1 && all_est && !m->from_hole && unstable(&v, read, m->value, out))
+			return;
+		if (matched && !unordered(&v, m->value, out))
+			missed_unflushed(&v, read, m->value, out);
+		return;
+	}
+	convict(&v, read, m, out);
+}
+
+/* --- reporting ----------------------------------------------------------- */
+
+static void witness(struct nbds_finding *f, enum nbds_role role, const struct nbds_op *op)
+{
+	if (!op || f->witness_count == NBDS_WITNESSES_MAX)
+		return;
+	f->witnesses[f->witness_count++] = (struct nbds_witness){
+		.role = role, .connection = op->party->id, .type = op->type, .flags = op->flags,
+		.offset = op->offset, .length = op->length, .request_frame = op->request_frame,
+		.reply_frame = op->reply_frame, .request_time = op->lo.time,
+		.reply_time = op->state == OP_OK || op->state == OP_FAILED ? op->hi.time : 0,
+	};
+}
+
+static const char *verb(const struct nbds_op *op)
+{
+	switch (op->type) {
+	case NBD_CMD_WRITE_ZEROES:
+		return "zeroed";
+	case NBD_CMD_TRIM:
+		return "trimmed";
+	case NBD_CMD_READ:
+		return "read";
+	default:
+		return "wrote";
+	}
+}
+
+struct group {
+	const struct nbds_rule *rule;
+	enum nbds_severity severity;
+	struct verdict first;
+	uint64_t low, high;  /* first and last sector */
+	uint64_t sectors;
+};
+#define GROUPS_MAX 8
+
+static void tell_text(char *text, size_t size, const struct nbds_op *r, const struct group *g)
+{
+	const struct verdict *v = &g->first;
+	char missed[160] = "", by[128] = "", got[192];
+	const char *what = r->type == NBD_CMD_BLOCK_STATUS ? "block status" : "read";
+
+	snprintf(missed, sizeof(missed),
+	         "conn %" PRIu32 " %s %" PRIu64 " bytes at 0x%" PRIx64 " (frames %" PRIu64
+	         " to %" PRIu64 ")", v->missed->party->id, verb(v->missed), v->missed->length,
+	         v->missed->offset, v->missed->request_frame, v->missed->reply_frame);
+	if (v->flush)
+		snprintf(by, sizeof(by), ", conn %" PRIu32 "'s flush covered it (frames %" PRIu64
+		         " to %" PRIu64 ")", v->flush->party->id, v->flush->request_frame,
+		         v->flush->reply_frame);
+	else if (v->missed->fua)
+		snprintf(by, sizeof(by), " with FUA");
+	if (r->type == NBD_CMD_BLOCK_STATUS)
+		snprintf(got, sizeof(got), "says that 0x%" PRIx64 " reads as zeroes", g->low * NBDS_SECTOR);
+	else if (!v->source)
+		snprintf(got, sizeof(got), "returned data at 0x%" PRIx64
+		         " that nothing in the capture explains", g->low * NBDS_SECTOR);
+	else if (v->source->type == NBD_CMD_READ)
+		snprintf(got, sizeof(got), "returned at 0x%" PRIx64 " the data that conn %" PRIu32
+		         " had read there before (frame %" PRIu64 ")", g->low * NBDS_SECTOR,
+		         v->source->party->id, v->source->reply_frame);
+	else
+		snprintf(got, sizeof(got), "returned at 0x%" PRIx64 " the data that conn %" PRIu32
+		         " had %s before (frame %" PRIu64 ")", g->low * NBDS_SECTOR,
+		         v->source->party->id,
+		         v->source->type == NBD_CMD_WRITE ? "written" : verb(v->source),
+		         v->source->request_frame);
+	int n = snprintf(text, size, "%s%s, yet conn %" PRIu32 "'s later %s (frames %" PRIu64
+	                 " to %" PRIu64 ") %s", missed, by, r->party->id, what, r->request_frame,
+	                 r->reply_frame, got);
+	if (n > 0 && (size_t)n < size && g->sectors > 1)
+		n += snprintf(text + n, size - (size_t)n, " (%" PRIu64 " sectors up to 0x%" PRIx64 ")",
+		              g->sectors, (g->high + 1) * NBDS_SECTOR);
+	if (n > 0 && (size_t)n < size && v->lowered)
+		snprintf(text + n, size - (size_t)n, "; not called a violation because %s", v->lowered);
+}
+
+static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
+{
+	static const char *const assume_server[] = {
+		"one address is one server, and one export name on it is one device",
+		"no writer stays outside the capture",
+		"no request from before the capture is still being executed",
+		NULL
+	};
+	static const char *const assume_exclusive[] = {
+		"one address is one server, and one export name on it is one device",
+		"no writer stays outside the capture (you vouched for it)",
+		"no request from before the capture is still being executed",
+		NULL
+	};
+	const struct verdict *v = &g->first;
+	struct nbds_finding f = { .rule = g->rule, .severity = g->severity, .count = 1,
+		                  .connection = r->party->id, .has_range = true, .time = r->hi.time };
+	char text[900];
+
+	if (w->open_world && f.severity == NBDS_VIOLATION) {
+		f.severity = NBDS_SUSPECT;
+		g->first.lowered = "other connections to this server cannot be seen from their "
+		                   "beginning or are encrypted, and could have written too";
+	}
+	if (w->dropped && f.severity == NBDS_VIOLATION) {
+		f.severity = NBDS_SUSPECT;
+		g->first.lowered = "the capture dropped packets, which could hide another writer";
+	}
+	tell_text(text, sizeof(text), r, g);
+	f.message = text;
+	f.export_name = r->party->xport ? r->party->xport->name : NULL;
+	f.export_name_len = r->party->xport ? r->party->xport->name_len : 0;
+	f.command = nbds_name_of(&nbds_commands, r->type);
+	f.offset = g->low * NBDS_SECTOR;
+	f.length = (g->high - g->low + 1) * NBDS_SECTOR;
+	f.frames[NBDS_ROLE_READ] = r->reply_frame;
+	f.frames[NBDS_ROLE_READ_REQUEST] = r->request_frame;
+	f.frames[NBDS_ROLE_WRITE] = v->missed->reply_frame;
+	f.frames[NBDS_ROLE_WRITE_REQUEST] = v->missed->request_frame;
+	if (v->source && v->source->type != NBD_CMD_READ) {
+		f.frames[NBDS_ROLE_STALE_WRITE] = v->source->request_frame;
+		witness(&f, NBDS_ROLE_STALE_WRITE, v->source);
+	}
+	witness(&f, NBDS_ROLE_WRITE, v->missed);
+	if (v->flush) {
+		f.frames[NBDS_ROLE_FLUSH] = v->flush->reply_frame;
+		f.frames[NBDS_ROLE_FLUSH_REQUEST] = v->flush->request_frame;
+		witness(&f, NBDS_ROLE_FLUSH, v->flush);
+	}
+	witness(&f, NBDS_ROLE_READ, r);
+	f.assumptions = w->config.exclusive ? assume_exclusive : assume_server;
+	if (w->ops.finding)
+		w->ops.finding(w->ctx, &f);
+}
+
+/* The final word on one read. */
+static void judge_final(struct nbds_op *r)
+{
+	struct nbds_world *w = r->world;
+	struct reading *rd = r->reading;
+	struct group groups[GROUPS_MAX];
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < rd->miss_count; i++) {
+		struct verdict v;
+		unsigned k;
+
+		judge_sector(r, &rd->misses[i], true, &v);
+		contents_pin(w, rd->misses[i].sector, -1);
+		if (v.result == JUDGE_UNKNOWN)
+			w->stats.unchecked[v.why] += NBDS_SECTOR;
+		else
+			w->stats.checked_bytes += NBDS_SECTOR;
+		if (!v.rule)
+			continue;
+		for (k = 0; k < n && (groups[k].rule != v.rule || groups[k].severity != v.severity);)
+			k++;
+		if (k == n) {
+			if (n == GROUPS_MAX)
+				continue;
+			groups[n++] = (struct group){ .rule = v.rule, .severity = v.severity, .first = v,
+				.low = rd->misses[i].sector, .high = rd->misses[i].sector };
+		}
+		if (rd->misses[i].sector < groups[k].low)
+			groups[k].low = rd->misses[i].sector;
+		if (rd->misses[i].sector > groups[k].high)
+			groups[k].high = rd->misses[i].sector;
+		groups[k].sectors++;
+	}
+	rd->miss_count = 0;
+	/* of V2, V3, V4 and V1 the first, once for the read, at its highest level */
+	for (unsigned k = 0; k < n; k++) {
+		bool tell_it = true;
+
+		for (unsigned j = 0; j < n && tell_it; j++) {
+			bool both = groups[k].rule <= rule_get(RULE_STALE_OWN_WRITE) &&
+			            groups[j].rule <= rule_get(RULE_STALE_OWN_WRITE);
+
+			if (j == k || (!both && groups[j].rule != groups[k].rule))
+				continue;
+			if (groups[j].severity != groups[k].severity)
+				tell_it = groups[j].severity < groups[k].severity;
+			else
+				tell_it = groups[j].rule > groups[k].rule;
+		}
+		if (tell_it)
+			tell(w, r, &groups[k]);
+	}
+}
+
+void judge_read_done(struct nbds_op *r)
+{
+	struct nbds_world *w = r->world;
+	struct pending *p = r->reading->miss_count ? world_alloc(w, sizeof(*p)) : NULL;
+
+	if (!p) {
+		while (r->reading->miss_count)
+			contents_pin(w, r->reading->misses[--r->reading->miss_count].sector, -1);
+		return;
+	}
+	op_ref(r);
+	p->read = r;
+	p->serial = w->serial;
+	*w->pending_tail = p;
+	w->pending_tail = &p->next;
+	w->pending_count++;
+}
+
+void judge_pass(struct nbds_world *w, bool all)
+{
+	while (w->pending) {
+		struct pending *p = w->pending;
+		const struct nbds_point *hi = &p->read->hi;
+
+		if (!all) {
+			uint64_t age = w->now > hi->time ? (uint64_t)w->now - (uint64_t)hi->time : 0;
+
+			if (age < (uint64_t)w->config.settle)
+				return;
+			/* evidence still to come: flushes in flight that may fail, bytes
+			 * held back; but not for ever */
+			if (age < 30000000000u &&
+			    ((w->flight_first && w->flight_first->serial <= p->serial) ||
+			     (w->ops.settled && !w->ops.settled(w->ctx, hi))))
+				return;
+		}
+		judge_final(p->read);
+		w->pending = p->next;
+		if (!w->pending)
+			w->pending_tail = &w->pending;
+		w->pending_count--;
+		op_unref(p->read);
+		world_dealloc(w, p, sizeof(*p));
+	}
+}

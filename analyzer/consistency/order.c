@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Order: what came certainly before what, and what is therefore in force.
+ * See consistency.h for the definitions.
+ */
+#include <stdlib.h>
+
+#include "internal.h"
+
+bool point_before(const struct nbds_world *w, const struct nbds_point *a,
+                  const struct nbds_point *b)
+{
+	if (w->no_t3 || a->interface != b->interface || a->frame >= b->frame)
+		return false;
+	/* the times are any 64-bit values: no overflow allowed */
+	return b->time > a->time && (uint64_t)b->time - (uint64_t)a->time > (uint64_t)w->config.epsilon;
+}
+
+bool op_before(const struct nbds_op *a, const struct nbds_op *b)
+{
+	if (a->state != OP_OK && a->state != OP_FAILED)
+		return false;
+	if (a->party == b->party) {
+		/* T1: when a's status left, b's header had not all arrived */
+		if (a->status_acked != NBDS_NO_ACK && a->status_acked < b->header_end)
+			return true;
+		/* T2: when b left, a's status had arrived */
+		if (b->acked != NBDS_NO_ACK && b->acked >= a->status_end)
+			return true;
+	}
+	return point_before(a->world, &a->hi, &b->lo);
+}
+
+bool party_mc(const struct nbds_party *p)
+{
+	return p->known && (p->flags & NBD_FLAG_CAN_MULTI_CONN);
+}
+
+/* log[] is in order of completion in the capture. The first index whose flush
+ * completed in a frame after `frame`. */
+static uint32_t log_after(const struct xport *x, uint64_t frame)
+{
+	uint32_t lo = 0, hi = x->log_count;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (x->log[mid]->hi.frame > frame)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+static bool flush_counts(const struct nbds_op *f, const struct nbds_op *w, bool any_conn)
+{
+	return any_conn ? party_mc(f->party) : f->party == w->party;
+}
+
+struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn)
+{
+	const struct xport *x = w->party->xport;
+	uint32_t first, last, i, n;
+
+	if (!x || !x->log_count)
+		return NULL;
+	/* those that ended after W did and before c began, give or take a frame:
+	 * the proof is op_before()'s */
+	first = log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
+	last = log_after(x, c->lo.frame);
+	if (c->party == w->party || c->acked != NBDS_NO_ACK)
+		last = log_after(x, c->request_frame > c->lo.frame ? c->request_frame : c->lo.frame);
+	if (last > first) {
+		/* the one that began last is the likeliest to have begun after W */
+		struct nbds_op *f = x->log[x->latest[last - 1]];
+
+		if (flush_counts(f, w, any_conn) && op_before(w, f) && op_before(f, c))
+			return f;
+	}
+	for (i = first, n = 0; i < last && n < FLUSH_SCAN; i++, n++)
+		if (flush_counts(x->log[i], w, any_conn) && op_before(w, x->log[i]) &&
+		    op_before(x->log[i], c))
+			return x->log[i];
+	for (i = last, n = 0; i > first && n < FLUSH_SCAN; i--, n++)
+		if (flush_counts(x->log[i - 1], w, any_conn) && op_before(w, x->log[i - 1]) &&
+		    op_before(x->log[i - 1], c))
+			return x->log[i - 1];
+	return NULL;
+}
+
+struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
+                            const struct nbds_op *c)
+{
+	const struct xport *x = p->xport;
+	uint32_t last, n;
+
+	if (!x)
+		return NULL;
+	last = log_after(x, c->lo.frame);
+	for (n = 0; last > 0 && n < FLUSH_SCAN; last--, n++) {
+		struct nbds_op *f = x->log[last - 1];
+
+		if (party_mc(f->party) && point_before(p->world, since, &f->lo) && op_before(f, c))
+			return f;
+	}
+	return NULL;
+}
+
+void flush_log_add(struct nbds_op *f)
+{
+	struct xport *x = f->party->xport;
+
+	if (x->log_count == FLUSH_LOG_MAX) {
+		/* the older half: newer flushes cover what those covered */
+		uint32_t drop = FLUSH_LOG_MAX / 2;
+
+		for (uint32_t i = 0; i < drop; i++)
+			op_unref(x->log[i]);
+		x->log_count -= drop;
+		for (uint32_t i = 0; i < x->log_count; i++) {
+			x->log[i] = x->log[i + drop];
+			x->latest[i] = i == 0 || x->log[i]->lo.time >= x->log[x->latest[i - 1]]->lo.time
+			                       ? i : x->latest[i - 1];
+		}
+	}
+	if (x->log_count == x->log_room) {
+		uint32_t room = x->log_room ? x->log_room * 2 : 16;
+		struct nbds_op **log = realloc(x->log, room * sizeof(*log));
+
+		if (!log)
+			return;
+		x->log = log;
+		uint32_t *latest = realloc(x->latest, room * sizeof(*latest));
+
+		if (!latest)
+			return;
+		x->latest = latest;
+		x->log_room = room;
+	}
+	/* replies of different connections can be told a little out of order */
+	uint32_t at = x->log_count;
+
+	while (at > 0 && x->log[at - 1]->hi.frame > f->hi.frame) {
+		x->log[at] = x->log[at - 1];
+		at--;
+	}
+	op_ref(f);
+	x->log[at] = f;
+	x->log_count++;
+	for (uint32_t i = at; i < x->log_count; i++)
+		x->latest[i] = i == 0 || x->log[i]->lo.time >= x->log[x->latest[i - 1]]->lo.time
+		                       ? i : x->latest[i - 1];
+}
+
+void void_add(struct nbds_op *x)
+{
+	struct xport *e = x->party->xport;
+
+	if (!e || e->void_all)
+		return;
+	if (e->void_count == VOIDERS_MAX) {
+		e->void_all = true;
+		return;
+	}
+	if (e->void_count == e->void_room) {
+		uint32_t room = e->void_room ? e->void_room * 2 : 8;
+		struct nbds_op **v = realloc(e->void_by, room * sizeof(*v));
+
+		if (!v) {
+			e->void_all = true;
+			return;
+		}
+		e->void_by = v;
+		e->void_room = room;
+	}
+	op_ref(x);
+	e->void_by[e->void_count++] = x;
+}
+
+bool voided(const struct nbds_op *w, const struct nbds_point *hi)
+{
+	const struct xport *e = w->party->xport;
+
+	if (!e)
+		return true;
+	if (e->void_all)
+		return true;
+	for (uint32_t i = 0; i < e->void_count; i++) {
+		const struct nbds_op *x = e->void_by[i];
+
+		if (x == w || (hi && point_before(w->world, hi, &x->lo)) || op_before(x, w))
+			continue;
+		if (flush_between(w, x, party_mc(w->party)))
+			continue;
+		return true;
+	}
+	return false;
+}
+
+unsigned established(const struct nbds_op *w, const struct nbds_op *c,
+                     const struct nbds_point *hi, struct nbds_op **flush)
+{
+	unsigned paths = 0;
+	struct nbds_op *f;
+
+	if (w->state != OP_OK || !w->proves || w == c || !op_before(w, c))
+		return 0;
+	if (w->party == c->party)
+		paths |= EST_E1;
+	if (w->party->xport && w->party->xport == c->party->xport && party_mc(w->party) &&
+	    party_mc(c->party)) {
+		if (w->fua)
+			paths |= EST_E2;
+		f = flush_between(w, c, true);
+		if (f) {
+			paths |= EST_E3;
+			if (flush)
+				*flush = f;
+		}
+	}
+	if (paths && voided(w, hi))
+		return 0;
+	return paths;
+}
+
+bool lone_writer(const struct nbds_op *w)
+{
+	for (const struct nbds_party *p = w->world->parties; p; p = p->next) {
+		if (p == w->party)
+			continue;
+		if (p->writes_in_flight || p->writes_unresolved)
+			return false;
+		if (p->last_plain && !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
+			return false;
+		if (p->last_fua && !(established(p->last_fua, w, NULL, NULL) & (EST_E2 | EST_E3)))
+			return false;
+	}
+	return true;
+}

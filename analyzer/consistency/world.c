@@ -1,0 +1,755 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The world: one server endpoint, its connections, and their commands.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define UNFLUSHED_MAX 4096u
+
+struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
+                                  const struct nbds_world_ops *ops, void *ctx)
+{
+	struct nbds_world *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->config = *config;
+	w->ops = *ops;
+	w->ctx = ctx;
+	w->memory_cap = config->memory ? config->memory : (uint64_t)1 << 30;
+	w->pending_tail = &w->pending;
+	w->now = INT64_MIN;
+	contents_init(w);
+	return w;
+}
+
+static struct xport *xport_get(struct nbds_world *w, const char *name, size_t len)
+{
+	struct xport *x;
+
+	for (x = w->xports; x; x = x->next)
+		if (x->name_len == len && memcmp(x->name, name, len) == 0)
+			return x;
+	x = world_alloc(w, sizeof(*x));
+	if (!x)
+		return NULL;
+	x->name = malloc(len + 1);
+	if (!x->name) {
+		world_dealloc(w, x, sizeof(*x));
+		return NULL;
+	}
+	memcpy(x->name, name, len);
+	x->name[len] = '\0';
+	x->name_len = len;
+	x->next = w->xports;
+	w->xports = x;
+	return x;
+}
+
+/* --- connections --------------------------------------------------------- */
+
+struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool from_start,
+                                      const struct nbds_point *at)
+{
+	struct nbds_party *p = world_alloc(w, sizeof(*p));
+
+	(void)at;
+	if (!p) {
+		w->blind = true;
+		return NULL;
+	}
+	p->world = w;
+	p->id = id;
+	p->from_start = from_start;
+	p->next = w->parties;
+	w->parties = p;
+	if (!w->open_parties && w->had_party)
+		w->epoch++;
+	w->had_party = true;
+	w->open_parties++;
+	if (!from_start)
+		w->open_world = true;
+	return p;
+}
+
+void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,
+                       uint16_t flags, bool known)
+{
+	p->xport = xport_get(p->world, name, name_len);
+	p->known = known && p->from_start;
+	p->flags = known ? flags : 0;
+	p->size = size;
+	p->size_known = known;
+	if (!p->xport)
+		p->world->blind = true;
+	else
+		hazard_export(p);
+}
+
+void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
+{
+	(void)at;
+	p->opaque = true;
+	p->world->open_world = true;
+}
+
+void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
+{
+	struct nbds_world *w = p->world;
+
+	if (!w->poisoned || since->frame < w->poison.frame)
+		w->poison = *since;
+	w->poisoned = true;
+}
+
+static void party_unref_last(struct nbds_op **op)
+{
+	if (*op)
+		op_unref(*op);
+	*op = NULL;
+}
+
+void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
+{
+	struct nbds_world *w = p->world;
+
+	if (p->ended)
+		return;
+	p->ended = true;
+	if (w->open_parties)
+		w->open_parties--;
+	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
+	p->carry = NULL;
+	p->end = *at;
+	hazard_party_end(p);
+}
+
+/* --- requests ------------------------------------------------------------ */
+
+static bool range_fits(uint64_t offset, uint64_t length)
+{
+	return length <= UINT64_MAX - offset;
+}
+
+struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
+                                   uint64_t offset, uint64_t length,
+                                   const struct nbds_request_order *order)
+{
+	struct nbds_world *w = p->world;
+	struct nbds_op *op = world_alloc(w, sizeof(*op));
+
+	if (op && (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)) {
+		op->reading = world_alloc(w, sizeof(*op->reading));
+		if (!op->reading) {
+			world_dealloc(w, op, sizeof(*op));
+			op = NULL;
+		}
+	}
+	if (!op) {
+		w->blind = true;
+		return NULL;
+	}
+	op->world = w;
+	op->party = p;
+	p->ops++;
+	op->refs = 1; /* the caller's, until the reply */
+	op->serial = ++w->serial;
+	op->type = type;
+	op->flags = flags;
+	op->offset = offset;
+	op->length = length;
+	op->lo = order->lo;
+	op->request_frame = order->frame;
+	op->header_end = order->header_end;
+	op->acked = order->acked;
+	op->status_acked = NBDS_NO_ACK;
+	op->epoch = w->epoch;
+	op->write_class = (type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES ||
+	                   type == NBD_CMD_TRIM) && length > 0;
+	op->fua = op->write_class && (flags & NBD_CMD_FLAG_FUA) && p->known &&
+	          (p->flags & NBD_FLAG_SEND_FUA);
+	op->voider = op->fua || type == NBD_CMD_FLUSH;
+	op->proves = !order->ambiguous && !order->illegal && range_fits(offset, length) &&
+	             !(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
+	             !(op->write_class && p->known && (p->flags & NBD_FLAG_READ_ONLY));
+	if (op->voider) {
+		op->prev_flight = w->flight_last;
+		*(w->flight_last ? &w->flight_last->next_flight : &w->flight_first) = op;
+		w->flight_last = op;
+	}
+	if (op->write_class) {
+		op->prev_write = p->flight_last;
+		*(p->flight_last ? &p->flight_last->next_write : &p->flight_first) = op;
+		p->flight_last = op;
+		p->writes_in_flight++;
+		for (struct pending *q = w->pending; q; q = q->next)
+			if (q->read->party != p && !point_before(w, &q->read->hi, &op->lo))
+				for (uint32_t i = 0; i < q->read->reading->miss_count; i++)
+					q->read->reading->misses[i].lone_writer = false;
+	}
+	hazard_request(op);
+	if (op->write_class && range_fits(offset, length)) {
+		if (order->damage_length && range_fits(order->damage_offset, order->damage_length))
+			contents_range(op, order->damage_offset,
+			               order->damage_offset + order->damage_length, RANGE_DAMAGE);
+		if (type == NBD_CMD_WRITE_ZEROES)
+			contents_range(op, offset, offset + length, RANGE_ZERO);
+		else if (type == NBD_CMD_TRIM)
+			contents_range(op, offset, offset + length, RANGE_TRIM);
+	}
+	if (w->memory > w->memory_cap)
+		contents_trim_memory(w);
+	return op;
+}
+
+/* --- payload, sector by sector ------------------------------------------- */
+
+static struct carry *carry_of(struct nbds_party *p, unsigned which)
+{
+	if (!p->carry)
+		p->carry = world_alloc(p->world, 2 * sizeof(*p->carry));
+	return p->carry ? &p->carry[which] : NULL;
+}
+
+/*
+ * Cuts bytes at `pos` of the export into sectors: calls `whole` for each one
+ * whose bytes are all known, `part` for those of which something is missing.
+ * [start, end) is what the command covers.
+ */
+struct cutter {
+	struct nbds_op *op;
+	uint64_t start, end;
+	struct carry *carry;
+	void (*whole)(struct cutter *c, uint64_t sector, uint64_t value);
+	void (*part)(struct cutter *c, uint64_t sector, uint32_t bytes);
+	const struct nbds_point *hi;
+};
+
+static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, size_t len)
+{
+	while (len) {
+		uint64_t sector = pos / NBDS_SECTOR;
+		uint32_t in = (uint32_t)(pos % NBDS_SECTOR);
+		uint32_t n = NBDS_SECTOR - in < len ? NBDS_SECTOR - in : (uint32_t)len;
+		uint64_t first = sector * NBDS_SECTOR;
+		struct carry *k = c->carry;
+
+		if (in == 0 && n == NBDS_SECTOR) {
+			c->whole(c, sector, sector_value(data));
+		} else if (first < c->start || c->end - first < NBDS_SECTOR) {
+			c->part(c, sector, n);
+		} else if (in == 0 && k) {
+			k->op = c->op;
+			k->offset = pos;
+			k->have = n;
+			memcpy(k->bytes, data, n);
+		} else if (k && k->op == c->op && k->offset + k->have == pos &&
+		           k->have + n <= NBDS_SECTOR) {
+			memcpy(k->bytes + k->have, data, n);
+			k->have += n;
+			if (k->have == NBDS_SECTOR) {
+				k->op = NULL;
+				c->whole(c, sector, sector_value(k->bytes));
+			}
+		} else {
+			c->part(c, sector, n);
+		}
+		pos += n;
+		data += n;
+		len -= n;
+	}
+}
+
+static void write_whole(struct cutter *c, uint64_t sector, uint64_t value)
+{
+	contents_sector(c->op, sector, value);
+}
+
+static void write_part(struct cutter *c, uint64_t sector, uint32_t bytes)
+{
+	(void)bytes;
+	contents_partial(c->op, sector);
+}
+
+/* Bytes [from, to) of the payload will never be known. */
+static void write_lost(struct nbds_op *op, uint64_t from, uint64_t to)
+{
+	uint64_t start = (op->offset + from) / NBDS_SECTOR * NBDS_SECTOR;
+	uint64_t end = op->offset + to;
+
+	/* whole sectors, but not more than the write covers: at its edges it
+	 * covers sectors partly, and so does this */
+	if (start < op->offset)
+		start = op->offset;
+	end += (NBDS_SECTOR - end % NBDS_SECTOR) % NBDS_SECTOR;
+	if (end > op->offset + op->length || end < op->offset)
+		end = op->offset + op->length;
+	contents_range(op, start, end, RANGE_UNKNOWN);
+}
+
+void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len)
+{
+	struct cutter c = { .op = op, .start = op->offset, .whole = write_whole, .part = write_part };
+
+	if (!op->write_class || op->payload_over || !range_fits(op->offset, op->length) ||
+	    at > op->length || at < op->next_at)
+		return;
+	if (len > op->length - at)
+		len = (size_t)(op->length - at);
+	if (at > op->next_at)
+		write_lost(op, op->next_at, at);
+	op->next_at = at + len;
+	c.end = op->offset + op->length;
+	c.carry = carry_of(op->party, 0);
+	cut_sectors(&c, op->offset + at, data, len);
+}
+
+void nbds_op_write_end(struct nbds_op *op)
+{
+	if (!op->write_class || op->payload_over)
+		return;
+	op->payload_over = true;
+	if (op->type != NBD_CMD_WRITE || !range_fits(op->offset, op->length))
+		return;
+	if (op->next_at < op->length)
+		write_lost(op, op->next_at, op->length);
+	hazard_written(op);
+}
+
+/* --- reads --------------------------------------------------------------- */
+
+static void miss_add(struct nbds_op *op, const struct miss *m)
+{
+	struct reading *rd = op->reading;
+
+	if (rd->miss_count == rd->miss_room) {
+		uint32_t room = rd->miss_room ? rd->miss_room * 2 : 4;
+		struct miss *misses;
+
+		if (room > MISSES_MAX)
+			return;
+		misses = realloc(rd->misses, room * sizeof(*misses));
+		if (!misses)
+			return;
+		rd->misses = misses;
+		rd->miss_room = room;
+	}
+	rd->misses[rd->miss_count] = *m;
+	rd->misses[rd->miss_count].lone_writer = true;
+	rd->miss_count++;
+	contents_pin(op->world, m->sector, 1);
+}
+
+/* Is the sector's newest source a write of this very value? Then it is fine,
+ * and no order needs to be looked at. */
+static bool plainly_fine(struct nbds_world *w, uint64_t sector, uint64_t value)
+{
+	const struct block *b;
+	const struct entry *e;
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+
+	if (w->classes)
+		return false;
+	b = block_find(w, sector / BLOCK_SECTORS);
+	for (e = b ? b->entries : NULL; e; e = e->next) {
+		if (!((e->valued | e->unknown) >> i & 1))
+			continue;
+		return e->op->type == NBD_CMD_WRITE && !(e->unknown >> i & 1) && e->value[i] == value;
+	}
+	return false;
+}
+
+static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
+                          const struct nbds_op *by)
+{
+	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
+
+	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++)
+		if (e->op->type == NBD_CMD_READ && (e->valued >> i & 1) && e->value[i] == value &&
+		    e->op->party == by->party)
+			return true;
+	return false;
+}
+
+static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
+{
+	struct nbds_op *op = c->op;
+	struct nbds_world *w = op->world;
+	struct miss m = { .sector = sector, .value = value, .hi = *c->hi,
+		              .from_hole = op->type == NBD_CMD_BLOCK_STATUS };
+	struct verdict v;
+	bool remember;
+
+	if (plainly_fine(w, sector, value)) {
+		op->reading->checked += NBDS_SECTOR;
+		return;
+	}
+	judge_sector(op, &m, false, &v);
+	if (v.rule) {
+		miss_add(op, &m);
+		if (v.missed && v.result == JUDGE_WRONG && op->reading->miss_count)
+			op->reading->misses[op->reading->miss_count - 1].lone_writer =
+				lone_writer(v.missed);
+		return;
+	}
+	if (v.result == JUDGE_UNKNOWN)
+		op->reading->unchecked[v.why] += NBDS_SECTOR;
+	else
+		op->reading->checked += NBDS_SECTOR;
+	/* what is read here is an old value for later, unless a write tells more */
+	remember = op->type == NBD_CMD_READ && op->proves && !(op->party->flags & NBD_FLAG_READ_ONLY) &&
+	           ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) || v.values > 1);
+	if (remember && !known_already(w, sector, value, op))
+		contents_sector(op, sector, value);
+}
+
+static void read_part(struct cutter *c, uint64_t sector, uint32_t bytes)
+{
+	(void)sector;
+	c->op->reading->unchecked[NBDS_UNCHECKED_PARTIAL] += bytes;
+}
+
+void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
+                       const struct nbds_point *hi)
+{
+	struct cutter c = { .op = op, .whole = read_whole, .part = read_part, .hi = hi };
+
+	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
+	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
+		return;
+	op->reading->seen_bytes += len;
+	c.start = op->offset;
+	c.end = op->offset + op->length;
+	c.carry = carry_of(op->party, 1);
+	cut_sectors(&c, offset, data, len);
+	if (op->world->memory > op->world->memory_cap)
+		contents_trim_memory(op->world);
+}
+
+struct hole {
+	struct cutter *c;
+	uint64_t start, end;
+};
+
+static void hole_block(void *arg, struct block *b)
+{
+	struct hole *h = arg;
+	uint8_t bits = 0;
+
+	for (const struct entry *e = b->entries; e; e = e->next)
+		if (e->op->type == NBD_CMD_WRITE)
+			bits |= e->valued;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+		uint64_t sector = b->number * BLOCK_SECTORS + i;
+
+		if ((bits >> i & 1) && sector * NBDS_SECTOR >= h->start &&
+		    sector * NBDS_SECTOR <= h->end - NBDS_SECTOR)
+			read_whole(h->c, sector, h->c->op->world->zero_value);
+	}
+}
+
+/* Zeroes in [offset, offset + len): only where data was written can that be wrong. */
+static void zeroes_seen(struct nbds_op *op, uint64_t offset, uint64_t len,
+                        const struct nbds_point *hi)
+{
+	struct cutter c = { .op = op, .hi = hi };
+	struct hole h = { .c = &c, .start = offset, .end = offset + len };
+
+	if (len < NBDS_SECTOR)
+		return;
+	contents_each_block(op->world, h.start, h.end, hole_block, &h);
+}
+
+void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
+                       const struct nbds_point *hi)
+{
+	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
+	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
+		return;
+	op->reading->seen_bytes += len;
+	zeroes_seen(op, offset, len, hi);
+}
+
+void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
+                           const struct nbds_point *hi)
+{
+	if (op->type != NBD_CMD_BLOCK_STATUS || !op->reading || !len)
+		return;
+	if (!range_fits(offset, len))
+		len = UINT64_MAX - offset;
+	if (status & NBD_STATE_ZERO)
+		zeroes_seen(op, offset, len, hi);
+	else if (status & NBD_STATE_HOLE)
+		contents_range(op, offset, offset + len, RANGE_HOLE);
+}
+
+/* --- replies ------------------------------------------------------------- */
+
+static void flight_remove(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+	struct nbds_party *p = op->party;
+
+	if (op->voider) {
+		*(op->prev_flight ? &op->prev_flight->next_flight : &w->flight_first) = op->next_flight;
+		*(op->next_flight ? &op->next_flight->prev_flight : &w->flight_last) = op->prev_flight;
+	}
+	if (op->write_class) {
+		*(op->prev_write ? &op->prev_write->next_write : &p->flight_first) = op->next_write;
+		*(op->next_write ? &op->next_write->prev_write : &p->flight_last) = op->prev_write;
+		p->writes_in_flight--;
+	}
+}
+
+static void keep_last(struct nbds_op **last, struct nbds_op *op)
+{
+	if (*last && (*last)->hi.frame > op->hi.frame)
+		return;
+	op_ref(op);
+	party_unref_last(last);
+	*last = op;
+}
+
+static void unflushed_add(struct nbds_op *op)
+{
+	struct nbds_party *p = op->party;
+
+	if (op->type == NBD_CMD_TRIM || op->fua)
+		return;
+	p->unflushed_bytes += op->length;
+	if (p->unflushed_count == p->unflushed_room) {
+		uint32_t room = p->unflushed_room ? p->unflushed_room * 2 : 16;
+		struct nbds_op **list = room <= UNFLUSHED_MAX ? realloc(p->unflushed, room * sizeof(*list))
+		                                              : NULL;
+
+		if (!list) {
+			/* the oldest are only counted */
+			uint32_t half = p->unflushed_count / 2;
+
+			if (!half) {
+				p->unflushed_bytes -= op->length;
+				return;
+			}
+			for (uint32_t i = 0; i < half; i++) {
+				p->unflushed_over++;
+				p->unflushed_over_bytes += p->unflushed[i]->length;
+				op_unref(p->unflushed[i]);
+			}
+			p->unflushed_count -= half;
+			memmove(p->unflushed, p->unflushed + half, p->unflushed_count * sizeof(*list));
+		} else {
+			p->unflushed = list;
+			p->unflushed_room = room;
+		}
+	}
+	op_ref(op);
+	p->unflushed[p->unflushed_count++] = op;
+}
+
+static void flush_done(struct nbds_op *f)
+{
+	struct nbds_world *w = f->world;
+	struct nbds_flush_report rep = { .connection = f->party->id,
+		.request_frame = f->request_frame, .reply_frame = f->reply_frame,
+		.request_time = f->lo.time, .reply_time = f->hi.time, .ok = f->state == OP_OK,
+		.left = f->in_flight };
+	bool offered = !f->party->known || (f->party->flags & NBD_FLAG_SEND_FLUSH);
+
+	if (f->state == OP_OK && f->proves && f->party->xport && offered) {
+		if (f->party->known)
+			flush_log_add(f);
+		for (struct nbds_party *p = w->parties; p; p = p->next) {
+			uint32_t kept = 0;
+			uint64_t n = 0;
+
+			if (p != f->party && (p->xport != f->party->xport || !party_mc(p) ||
+			                      !party_mc(f->party)))
+				continue;
+			for (uint32_t i = 0; i < p->unflushed_count; i++) {
+				struct nbds_op *op = p->unflushed[i];
+
+				if (!op_before(op, f)) {
+					p->unflushed[kept++] = op;
+					continue;
+				}
+				n++;
+				rep.covered_bytes += op->length;
+				p->unflushed_bytes -= op->length;
+				op_unref(op);
+			}
+			p->unflushed_count = kept;
+			n += p->unflushed_over;
+			rep.covered_bytes += p->unflushed_over_bytes;
+			p->unflushed_bytes -= p->unflushed_over_bytes;
+			p->unflushed_over = p->unflushed_over_bytes = 0;
+			*(p == f->party ? &rep.covered_own : &rep.covered_other) += n;
+		}
+	}
+	if (w->ops.flushed)
+		w->ops.flushed(w->ctx, &rep);
+}
+
+static void op_over(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+
+	if (op->party->carry)
+		for (unsigned i = 0; i < 2; i++)
+			if (op->party->carry[i].op == op)
+				op->party->carry[i].op = NULL;
+	if (op->write_class && op->type == NBD_CMD_WRITE)
+		nbds_op_write_end(op);
+	flight_remove(op);
+	if (op->write_class) {
+		if (op->state == OP_OK && op->proves) {
+			keep_last(op->fua ? &op->party->last_fua : &op->party->last_plain, op);
+			unflushed_add(op);
+		} else if (op->state != OP_FAILED || op->proves) {
+			op->party->writes_unresolved++;
+		}
+	}
+	if (op->state == OP_FAILED && op->error == NBD_ESHUTDOWN)
+		op->voider = true;
+	if (op->voider && op->state != OP_OK)
+		void_add(op);
+	if (op->type == NBD_CMD_FLUSH)
+		flush_done(op);
+	if (op->reading) {
+		struct reading *rd = op->reading;
+
+		if (op->state == OP_OK) {
+			if (op->type == NBD_CMD_READ) {
+				w->stats.reads += rd->checked || rd->miss_count;
+				w->stats.checked_bytes += rd->checked;
+				for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
+					w->stats.unchecked[i] += rd->unchecked[i];
+				if (rd->seen_bytes < op->length)
+					w->stats.unchecked[NBDS_UNCHECKED_LOST] += op->length - rd->seen_bytes;
+			}
+			judge_read_done(op);
+		} else {
+			if (op->type == NBD_CMD_READ)
+				w->stats.unchecked[NBDS_UNCHECKED_ERROR] += rd->seen_bytes;
+			while (rd->miss_count)
+				contents_pin(w, rd->misses[--rd->miss_count].sector, -1);
+		}
+	}
+	hazard_reply(op);
+	op_unref(op);
+}
+
+void nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_order *order)
+{
+	op->hi = order->hi;
+	op->reply_frame = order->frame;
+	op->status_end = order->status_end;
+	op->status_acked = order->acked;
+	op->error = error;
+	op->state = error ? OP_FAILED : OP_OK;
+	op_over(op);
+}
+
+void nbds_op_open(struct nbds_op *op)
+{
+	op->state = OP_OPEN;
+	op_over(op);
+}
+
+/* --- time ---------------------------------------------------------------- */
+
+void nbds_world_dropped(struct nbds_world *w)
+{
+	w->dropped = true;
+}
+
+void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
+{
+	if (inversion <= 0 || inversion > INT64_MAX / 4)
+		w->no_t3 = true;
+	else if (w->config.epsilon < 2 * inversion)
+		w->config.epsilon = 2 * inversion;
+}
+
+void nbds_world_tick(struct nbds_world *w, int64_t now)
+{
+	if (now > w->now)
+		w->now = now;
+	if (w->pending)
+		judge_pass(w, false);
+}
+
+void nbds_world_finish(struct nbds_world *w)
+{
+	w->finishing = true;
+	/* whatever is still in flight was never answered */
+	while (w->flight_first) {
+		struct nbds_op *x = w->flight_first;
+
+		void_add(x);
+		w->flight_first = x->next_flight;
+		x->voider = false; /* no longer in the list */
+	}
+	w->flight_last = NULL;
+	judge_pass(w, true);
+	hazard_finish(w);
+}
+
+void nbds_world_stats(const struct nbds_world *w, struct nbds_world_stats *s)
+{
+	*s = w->stats;
+	s->memory = w->memory;
+}
+
+void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u)
+{
+	*u = (struct nbds_unflushed){ .writes = p->unflushed_over + p->unflushed_count,
+		                          .bytes = p->unflushed_bytes };
+	if (p->unflushed_count) {
+		u->first_frame = p->unflushed[0]->request_frame;
+		u->since = p->unflushed[0]->hi.time;
+	}
+}
+
+void nbds_world_free(struct nbds_world *w)
+{
+	if (!w)
+		return;
+	while (w->pending) {
+		struct pending *p = w->pending;
+
+		w->pending = p->next;
+		op_unref(p->read);
+		world_dealloc(w, p, sizeof(*p));
+	}
+	hazard_free(w);
+	for (struct xport *x = w->xports, *next; x; x = next) {
+		next = x->next;
+		for (uint32_t i = 0; i < x->log_count; i++)
+			op_unref(x->log[i]);
+		for (uint32_t i = 0; i < x->void_count; i++)
+			op_unref(x->void_by[i]);
+		free(x->log);
+		free(x->latest);
+		free(x->void_by);
+		free(x->name);
+		world_dealloc(w, x, sizeof(*x));
+	}
+	contents_free(w);
+	for (struct nbds_party *p = w->parties; p; p = p->next) {
+		for (uint32_t i = 0; i < p->unflushed_count; i++)
+			op_unref(p->unflushed[i]);
+		free(p->unflushed);
+		party_unref_last(&p->last_plain);
+		party_unref_last(&p->last_fua);
+	}
+	for (struct nbds_party *p = w->parties, *next; p; p = next) {
+		next = p->next;
+		world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
+		world_dealloc(w, p, sizeof(*p));
+	}
+	free(w);
+}
