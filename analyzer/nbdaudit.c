@@ -1,0 +1,700 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nbdaudit.c - audits NBD captures, or live traffic, and reports.
+ *
+ * Exit status: 0 nothing at or above --fail-on; 1 something was; 2 bad usage,
+ * an input that could not be read to its end, or a report that could not be
+ * written.  docs/nbdaudit.md is the manual.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "pipeline/pipeline.h"
+#include "report/report.h"
+
+enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_TROUBLE = 2 };
+
+/* Packets between two looks at the clock, the stop flag and the output. */
+#define BATCH 512
+
+/* Less than this leaves no room to follow anything. */
+#define MEMORY_LEAST ((uint64_t)1 << 20)
+
+struct options {
+	struct nbds_report_options report;
+	struct nbds_engine_config engine;
+	const char *output;    /* NULL: standard output */
+	const char *interface; /* NULL: files */
+	const char *save;
+	enum nbds_severity fail_on;
+	bool never_fail;
+};
+
+/* The pipeline that a signal stops; NULL: none. */
+static struct nbds_pipeline *_Atomic running;
+
+static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void complain(const char *format, ...)
+{
+	va_list args;
+
+	fputs("nbdaudit: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+static int usage_error(void)
+{
+	fputs("Try 'nbdaudit --help'.\n", stderr);
+	return STATUS_TROUBLE;
+}
+
+static void print_help(void)
+{
+	fputs("Usage: nbdaudit [OPTION]... FILE...\n"
+	      "       nbdaudit [OPTION]... -i INTERFACE [FILTER]\n"
+	      "\n"
+	      "Decodes the NBD traffic in capture files, or on an interface, and reports what\n"
+	      "each connection did and where flush, FUA or multi-conn promises were broken.\n"
+	      "FILE is pcap or pcapng, plain or compressed with gzip, zstd or lz4; '-' is\n"
+	      "standard input. Several FILEs are one capture each. FILTER is a pcap filter,\n"
+	      "such as 'tcp port 10809'; live traffic is audited until interrupted.\n"
+	      "\n"
+	      "Report:\n"
+	      "  -f, --format=FORMAT     text (default), json (JSON Lines), or html (not yet)\n"
+	      "  -o, --output=FILE       write the report to FILE, not to standard output\n"
+	      "  -m, --messages          also every decoded message, in capture order\n"
+	      "      --severity=LEVEL    leave out findings below LEVEL (note)\n"
+	      "\n"
+	      "Judgement:\n"
+	      "  -p, --port=PORT[,PORT...]\n"
+	      "                          further server ports; a server that greets is\n"
+	      "                          recognised on any port without it\n"
+	      "      --exclusive         you vouch that no writer stays outside the capture\n"
+	      "      --fail-on=LEVEL     exit 1 on findings at or above LEVEL (violation), or\n"
+	      "                          'never'\n"
+	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
+	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
+	      "\n"
+	      "Live:\n"
+	      "  -i, --interface=INTERFACE\n"
+	      "                          audit this interface, 'any' for all\n"
+	      "  -w, --write=FILE        also save the packets, as pcapng\n"
+	      "\n"
+	      "Rules:\n"
+	      "      --list-rules        what is looked for, one rule a line\n"
+	      "      --explain=RULE      what a rule means, and what to do\n"
+	      "\n"
+	      "  -h, --help              this help\n"
+	      "  -V, --version           the version\n"
+	      "\n"
+	      "LEVEL is violation (proved: nothing that obeys the protocol explains it),\n"
+	      "suspect (wrong unless something outside the capture explains it), hazard (legal,\n"
+	      "and dangerous) or note.\n"
+	      "\n"
+	      "Exit status: 0 if nothing was at or above --fail-on, 1 if something was, 2 for bad\n"
+	      "usage or an input that could not be read to its end.\n",
+	      stdout);
+}
+
+/* --- rules --- */
+
+static int finish_stdout(int status)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		complain("cannot write to standard output: %s", strerror(errno));
+		return STATUS_TROUBLE;
+	}
+	return status;
+}
+
+static int list_rules(void)
+{
+	for (size_t i = 0; i < nbds_rules_count; i++) {
+		const struct nbds_rule *rule = &nbds_rules[i];
+
+		printf("%-32s %-6s %-9s  %s\n", rule->name, rule->ref,
+		       nbds_severity_name(rule->severity), rule->summary);
+	}
+	return finish_stdout(STATUS_OK);
+}
+
+static void explain_rule(const struct nbds_rule *rule)
+{
+	static const char *const sides[] = {
+		[NBDS_FAULT_SERVER] = "the server",
+		[NBDS_FAULT_CLIENT] = "the client",
+		[NBDS_FAULT_EITHER] = "either side",
+	};
+
+	printf("%s [%s]\n", rule->name, rule->ref);
+	printf("  level   %s\n", nbds_severity_name(rule->severity));
+	printf("  side    %s\n", sides[rule->side]);
+	printf("  basis   %s\n\n", rule->basis == NBDS_BASIS_EXPLICIT ? "the protocol's own words"
+								      : "implied by the protocol");
+	printf("%s\n", rule->summary);
+	if (rule->explain && *rule->explain)
+		printf("\n%s", rule->explain);
+}
+
+/* Edits that turn `a` into `b` (Levenshtein), for names of at most 63 bytes. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[64];
+	size_t la = strlen(a), lb = strlen(b);
+
+	if (la > 63 || lb > 63)
+		return UINT_MAX;
+	for (size_t j = 0; j <= lb; j++)
+		row[j] = (unsigned)j;
+	for (size_t i = 1; i <= la; i++) {
+		unsigned diagonal = row[0];
+
+		row[0] = (unsigned)i;
+		for (size_t j = 1; j <= lb; j++) {
+			unsigned change = diagonal + (a[i - 1] != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j - 1] + 1 < change)
+				change = row[j - 1] + 1;
+			row[j] = row[j] + 1 < change ? row[j] + 1 : change;
+		}
+	}
+	return row[lb];
+}
+
+/* How many words of `name`, which dashes separate, stand in `rule` too. */
+static unsigned common_words(const char *name, const char *rule)
+{
+	unsigned count = 0;
+
+	while (*name) {
+		size_t len = strcspn(name, "-");
+		const char *at = rule;
+
+		while (len > 2 && *at) {
+			size_t n = strcspn(at, "-");
+
+			if (n == len && !memcmp(at, name, n)) {
+				count++;
+				break;
+			}
+			at += n + (at[n] == '-');
+		}
+		name += len + (name[len] == '-');
+	}
+	return count;
+}
+
+static int unknown_rule(const char *name)
+{
+	const struct nbds_rule *best[3] = {NULL};
+	unsigned score[3] = {0};
+
+	for (size_t i = 0; i < nbds_rules_count; i++) {
+		const struct nbds_rule *rule = &nbds_rules[i];
+		unsigned edits = distance(name, rule->name);
+		unsigned s = common_words(name, rule->name) * 4;
+
+		if (edits <= strlen(rule->name) / 3)
+			s += 16 - (edits < 15 ? edits : 15);
+		for (int k = 0; s && k < 3; k++) {
+			if (s <= score[k])
+				continue;
+			for (int m = 2; m > k; m--)
+				best[m] = best[m - 1], score[m] = score[m - 1];
+			best[k] = rule;
+			score[k] = s;
+			break;
+		}
+	}
+	complain("there is no rule '%s'%s", name, best[0] ? "; do you mean one of these?" : "");
+	for (int k = 0; k < 3 && best[k]; k++)
+		fprintf(stderr, "  %s\n", best[k]->name);
+	fputs("'nbdaudit --list-rules' lists them all.\n", stderr);
+	return STATUS_TROUBLE;
+}
+
+/* By name, or by the row of the rule catalogue ("V2"). */
+static int explain(const char *name)
+{
+	const struct nbds_rule *rule = nbds_rule_find(name);
+	bool any = false;
+
+	if (rule) {
+		explain_rule(rule);
+		return finish_stdout(STATUS_OK);
+	}
+	for (size_t i = 0; i < nbds_rules_count; i++) {
+		if (strcasecmp(nbds_rules[i].ref, name))
+			continue;
+		if (any)
+			putchar('\n');
+		explain_rule(&nbds_rules[i]);
+		any = true;
+	}
+	return any ? finish_stdout(STATUS_OK) : unknown_rule(name);
+}
+
+/* --- options --- */
+
+static bool parse_ports(const char *text, struct nbds_engine_config *config)
+{
+	const char *at = text;
+
+	for (;;) {
+		char *end;
+		long port;
+
+		errno = 0;
+		port = strtol(at, &end, 10);
+		if (!isdigit((unsigned char)*at) || errno || port < 1 || port > 65535 ||
+		    (*end && *end != ',')) {
+			complain("'%s' is not a list of ports: numbers from 1 to 65535, with "
+				 "commas between them",
+				 text);
+			return false;
+		}
+		if (config->port_count == NBDS_PORTS_MAX) {
+			complain("more than %d ports", NBDS_PORTS_MAX);
+			return false;
+		}
+		config->ports[config->port_count++] = (uint16_t)port;
+		if (!*end)
+			return true;
+		at = end + 1;
+	}
+}
+
+/* "64M", "1GiB", "1073741824" */
+static bool parse_size(const char *text, uint64_t *size)
+{
+	static const char units[] = "KMGT";
+	unsigned long long number;
+	const char *unit;
+	unsigned shift = 0;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || errno)
+		goto bad;
+	if (*end && (unit = strchr(units, toupper((unsigned char)*end)))) {
+		shift = (unsigned)(unit - units + 1) * 10;
+		end++;
+		if (end[0] == 'i' && end[1] == 'B')
+			end += 2;
+	}
+	if (*end || number > UINT64_MAX >> shift)
+		goto bad;
+	*size = (uint64_t)number << shift;
+	if (*size < MEMORY_LEAST) {
+		complain("'%s' is too little memory: at least 1M", text);
+		return false;
+	}
+	return true;
+bad:
+	complain("'%s' is not a size: a number, and K, M, G or T for powers of 1024", text);
+	return false;
+}
+
+static bool parse_level(const char *option, const char *text, const char *also,
+			enum nbds_severity *level)
+{
+	if (nbds_severity_parse(text, level))
+		return true;
+	complain("%s: '%s' is not one of violation, suspect, hazard, note%s", option, text, also);
+	return false;
+}
+
+static bool parse_format(const char *text, enum nbds_report_format *format)
+{
+	if (!strcmp(text, "text")) {
+		*format = NBDS_REPORT_TEXT;
+	} else if (!strcmp(text, "json")) {
+		*format = NBDS_REPORT_JSON;
+	} else if (!strcmp(text, "html")) {
+		complain("the html form does not exist yet: use text or json");
+		return false;
+	} else {
+		complain("'%s' is not a format: text or json", text);
+		return false;
+	}
+	return true;
+}
+
+enum { OPT_SEVERITY = 256, OPT_FAIL_ON, OPT_EXCLUSIVE, OPT_MEMORY, OPT_LIST_RULES, OPT_EXPLAIN };
+
+static const struct option long_options[] = {
+	{"format", required_argument, NULL, 'f'},
+	{"output", required_argument, NULL, 'o'},
+	{"messages", no_argument, NULL, 'm'},
+	{"port", required_argument, NULL, 'p'},
+	{"interface", required_argument, NULL, 'i'},
+	{"severity", required_argument, NULL, OPT_SEVERITY},
+	{"fail-on", required_argument, NULL, OPT_FAIL_ON},
+	{"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
+	{"memory", required_argument, NULL, OPT_MEMORY},
+	{"write", required_argument, NULL, 'w'},
+	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
+	{"explain", required_argument, NULL, OPT_EXPLAIN},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{NULL, 0, NULL, 0},
+};
+
+/* -1: go on; else the exit status. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "f:o:mp:i:w:hV", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			if (!parse_format(optarg, &o->report.format))
+				return usage_error();
+			break;
+		case 'o':
+			o->output = optarg;
+			break;
+		case 'm':
+			o->report.messages = true;
+			break;
+		case 'p':
+			if (!parse_ports(optarg, &o->engine))
+				return usage_error();
+			break;
+		case 'i':
+			o->interface = optarg;
+			break;
+		case 'w':
+			o->save = optarg;
+			break;
+		case OPT_SEVERITY:
+			if (!parse_level("--severity", optarg, "", &o->report.severity))
+				return usage_error();
+			break;
+		case OPT_FAIL_ON:
+			o->never_fail = !strcmp(optarg, "never");
+			if (!o->never_fail &&
+			    !parse_level("--fail-on", optarg, ", never", &o->fail_on))
+				return usage_error();
+			break;
+		case OPT_EXCLUSIVE:
+			o->engine.exclusive = true;
+			break;
+		case OPT_MEMORY:
+			if (!parse_size(optarg, &o->engine.memory))
+				return usage_error();
+			break;
+		case OPT_LIST_RULES:
+			return list_rules();
+		case OPT_EXPLAIN:
+			return explain(optarg);
+		case 'h':
+			print_help();
+			return finish_stdout(STATUS_OK);
+		case 'V':
+			printf("nbdaudit (nbdscope) %s\n", NBDSCOPE_VERSION);
+			return finish_stdout(STATUS_OK);
+		default:
+			return usage_error();
+		}
+	}
+	if (o->save && !o->interface) {
+		complain("--write saves live packets: it needs --interface");
+		return usage_error();
+	}
+	if (!o->interface && optind == argc) {
+		complain("no capture file is named, nor an interface with -i");
+		return usage_error();
+	}
+	return -1;
+}
+
+/* --- output --- */
+
+/* An output that is one of the inputs would destroy it. */
+static bool is_input(const char *output, char **files, int count)
+{
+	struct stat a, b;
+
+	if (stat(output, &a) < 0 || !S_ISREG(a.st_mode))
+		return false;
+	for (int i = 0; i < count; i++)
+		if (strcmp(files[i], "-") && stat(files[i], &b) == 0 && a.st_dev == b.st_dev &&
+		    a.st_ino == b.st_ino)
+			return true;
+	return false;
+}
+
+static void prepare_paper(FILE *out, struct nbds_report_options *report)
+{
+	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
+	struct winsize size;
+
+	if (!isatty(fileno(out)))
+		return;
+	report->colour = !(no_color && *no_color) && term && strcmp(term, "dumb");
+	if (ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col >= 40)
+		report->width = size.ws_col;
+}
+
+/* --- progress --- */
+
+struct progress {
+	bool on, shown;
+	struct timespec last;
+	const char *file;
+};
+
+static void progress_begin(struct progress *p, const char *file, const struct options *o, FILE *out)
+{
+	memset(p, 0, sizeof(*p));
+	p->file = file;
+	/* Messages on the same terminal would run into it. */
+	p->on = isatty(STDERR_FILENO) && !(o->report.messages && isatty(fileno(out)));
+	clock_gettime(CLOCK_MONOTONIC, &p->last);
+}
+
+static void progress_erase(struct progress *p)
+{
+	if (p->shown)
+		fputs("\r\033[K", stderr);
+	p->shown = false;
+}
+
+/* At most five times a second, and not in the first moment. */
+static void progress_show(struct progress *p, struct nbds_pipeline *pipeline,
+			  const struct nbds_report *report)
+{
+	struct nbds_pipeline_info info;
+	struct winsize size;
+	struct timespec now;
+	char line[256];
+	int len;
+
+	if (!p->on)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if ((now.tv_sec - p->last.tv_sec) * 1000 + (now.tv_nsec - p->last.tv_nsec) / 1000000 < 200)
+		return;
+	p->last = now;
+	nbds_pipeline_info(pipeline, &info);
+	len = snprintf(line, sizeof(line), "%" PRIu64 " frames, %" PRIu64 " MiB",
+		       info.capture.frames, info.capture.position >> 20);
+	if (info.capture.size)
+		len += snprintf(
+			line + len, sizeof(line) - (size_t)len, " of %" PRIu64 " (%d %%)",
+			info.capture.size >> 20,
+			(int)((double)info.capture.position * 100 / (double)info.capture.size));
+	len += snprintf(line + len, sizeof(line) - (size_t)len, ", %" PRIu64 " findings  ",
+			nbds_report_findings(report));
+	/* The name of the file, as far as there is room. */
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+		size.ws_col = 80;
+	if (len >= size.ws_col)
+		len = size.ws_col - 1;
+	nbds_escape_text(p->file, strlen(p->file), line + len, sizeof(line) - (size_t)len);
+	if (strlen(line) >= size.ws_col)
+		line[size.ws_col - 1] = '\0';
+	fprintf(stderr, "\r\033[K%s", line);
+	fflush(stderr);
+	p->shown = true;
+}
+
+/* --- one capture --- */
+
+static void on_signal(int number)
+{
+	struct nbds_pipeline *p = running;
+
+	(void)number;
+	if (p)
+		nbds_pipeline_stop(p);
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+
+	sigemptyset(&action.sa_mask);
+	/* A second signal ends the program in the usual way. */
+	action.sa_flags = (int)SA_RESETHAND;
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+/* Steps to the end and reports. The exit status, findings apart. */
+static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *name,
+	       const struct options *o, FILE *out)
+{
+	struct progress progress;
+	enum nbds_step step;
+
+	progress_begin(&progress, name, o, out);
+	nbds_report_begin(report, name, p);
+	for (;;) {
+		step = nbds_pipeline_step(p, BATCH);
+		if (step > NBDS_STEP_IDLE || ferror(out))
+			break;
+		progress_show(&progress, p, report);
+	}
+	progress_erase(&progress);
+	if (ferror(out))
+		return STATUS_TROUBLE;
+	if (step == NBDS_STEP_ERROR)
+		complain("%s: %s", name, nbds_pipeline_error(p));
+	nbds_report_end(report, step == NBDS_STEP_ERROR ? nbds_pipeline_error(p) : "");
+	return step == NBDS_STEP_ERROR ? STATUS_TROUBLE : STATUS_OK;
+}
+
+static int audit_file(const char *file, struct nbds_pipeline_config *config,
+		      struct nbds_report *report, const struct options *o, FILE *out)
+{
+	char err[512];
+	struct nbds_pipeline *p = nbds_pipeline_open(file, config, err, sizeof(err));
+	int status;
+
+	if (!p) {
+		complain("%s: %s", file, err);
+		nbds_report_unreadable(report, file, err);
+		return STATUS_TROUBLE;
+	}
+	status = run(p, report, file, o, out);
+	nbds_pipeline_close(p, NULL, 0);
+	return status;
+}
+
+/* The words of the filter as one string; NULL: none, or no memory (told). */
+static char *join_filter(char **words, int count)
+{
+	size_t size = 1;
+	char *filter;
+
+	for (int i = 0; i < count; i++)
+		size += strlen(words[i]) + 1;
+	filter = calloc(1, size);
+	for (int i = 0; filter && i < count; i++) {
+		if (i)
+			strcat(filter, " ");
+		strcat(filter, words[i]);
+	}
+	return filter;
+}
+
+static int audit_live(char **words, int count, struct nbds_pipeline_config *config,
+		      struct nbds_report *report, const struct options *o, FILE *out)
+{
+	char *filter = join_filter(words, count);
+	struct nbds_pipeline *p;
+	char err[512];
+	int status;
+
+	if (!filter) {
+		complain("out of memory");
+		return STATUS_TROUBLE;
+	}
+	p = nbds_pipeline_open_live(o->interface, *filter ? filter : NULL, config, err,
+				    sizeof(err));
+	free(filter);
+	if (!p) {
+		complain("%s: %s", o->interface, err);
+		return STATUS_TROUBLE;
+	}
+	if (o->save && nbds_pipeline_save(p, o->save) < 0) {
+		complain("%s: %s", o->save, nbds_pipeline_error(p));
+		nbds_pipeline_close(p, NULL, 0);
+		return STATUS_TROUBLE;
+	}
+	running = p;
+	catch_signals();
+	setvbuf(out, NULL, _IOLBF, 0);
+	status = run(p, report, o->interface, o, out);
+	running = NULL;
+	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
+		complain("%s: %s", o->save ? o->save : o->interface, err);
+		status = STATUS_TROUBLE;
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.fail_on = NBDS_VIOLATION};
+	struct nbds_pipeline_config config = {0};
+	struct nbds_report *report;
+	FILE *out = stdout;
+	int status;
+
+	o.report.severity = NBDS_NOTE;
+	status = parse_options(argc, argv, &o);
+	if (status >= 0)
+		return status;
+	/* A reader that goes away is an error in writing, not an end. */
+	signal(SIGPIPE, SIG_IGN);
+	if (o.output && strcmp(o.output, "-")) {
+		if (!o.interface && is_input(o.output, argv + optind, argc - optind)) {
+			complain("%s: the report would overwrite the capture", o.output);
+			return STATUS_TROUBLE;
+		}
+		out = fopen(o.output, "w");
+		if (!out) {
+			complain("%s: %s", o.output, strerror(errno));
+			return STATUS_TROUBLE;
+		}
+	}
+	if (o.report.format == NBDS_REPORT_TEXT)
+		prepare_paper(out, &o.report);
+	o.report.live = o.interface != NULL;
+	report = nbds_report_new(out, &o.report);
+	if (!report) {
+		complain("out of memory");
+		return STATUS_TROUBLE;
+	}
+	config.engine = o.engine;
+	nbds_report_callbacks(report, &config.ops);
+	config.ctx = report;
+
+	status = STATUS_OK;
+	if (o.interface) {
+		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
+	} else {
+		for (int i = optind; i < argc && !ferror(out); i++) {
+			int one = audit_file(argv[i], &config, report, &o, out);
+
+			if (one > status)
+				status = one;
+		}
+	}
+	if (nbds_report_lost(report)) {
+		complain("%" PRIu64 " findings are missing from the report: out of memory",
+			 nbds_report_lost(report));
+		status = STATUS_TROUBLE;
+	}
+	if (status == STATUS_OK && !o.never_fail && nbds_report_reached(report, o.fail_on))
+		status = STATUS_FOUND;
+	nbds_report_free(report);
+
+	errno = 0;
+	if (ferror(out) | fflush(out) | (out != stdout && fclose(out))) {
+		complain("cannot write the report%s%s: %s", o.output ? " to " : "",
+			 o.output ? o.output : "", errno ? strerror(errno) : "output error");
+		status = STATUS_TROUBLE;
+	}
+	return status;
+}

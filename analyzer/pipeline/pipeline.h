@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/pipeline/pipeline.h - one capture, from packets to the engine.
+ *
+ * Purpose.  The line that all fronts share: a file or an interface is opened,
+ * and each step takes a batch of packets through link layer, IP and TCP into
+ * an engine, whose callbacks are the front's own.  There are no globals: a
+ * program may run several pipelines, each on a thread of its own choice.
+ *
+ * Ownership.  A pipeline owns its capture, TCP state and engine.  What the
+ * engine hands out stays readable until nbds_pipeline_close().
+ *
+ * Threads.  Everything belongs to the thread that steps it, callbacks come on
+ * that thread, and only nbds_pipeline_stop() may be called from elsewhere, a
+ * signal handler included.
+ *
+ * Failure.  Opening returns NULL with one line in `err`.  A step that fails
+ * leaves one line in nbds_pipeline_error(); what was read before is finished
+ * like a whole capture and can be reported.
+ *
+ * Example.
+ *	p = nbds_pipeline_open("a.pcap", &config, err, sizeof(err));
+ *	while (nbds_pipeline_step(p, 512) <= NBDS_STEP_IDLE)
+ *		draw_progress();
+ *	report(nbds_pipeline_engine(p));
+ *	nbds_pipeline_close(p);
+ */
+#ifndef NBDSCOPE_ANALYZER_PIPELINE_H
+#define NBDSCOPE_ANALYZER_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nbdscope/engine.h>
+
+#include "../capture/capture.h"
+#include "../capture/ip.h"
+#include "../tcp/tcp.h"
+
+struct nbds_pipeline;
+
+struct nbds_pipeline_config {
+	struct nbds_engine_config engine; /* .memory bounds engine and TCP together */
+	struct nbds_engine_ops ops;       /* the engine's callbacks, and their context */
+	void *ctx;
+};
+
+enum nbds_step {
+	NBDS_STEP_MORE,  /* there may be more */
+	NBDS_STEP_IDLE,  /* live: no packet within the read time-out of about 100 ms */
+	NBDS_STEP_END,   /* the file's end, or stopped: everything is finished */
+	NBDS_STEP_ERROR, /* reading failed: what was read before is finished */
+};
+
+/* A capture file ("-": standard input). */
+struct nbds_pipeline *nbds_pipeline_open(const char *path,
+					 const struct nbds_pipeline_config *config, char *err,
+					 size_t errsize);
+
+/* A live interface, with a pcap filter or NULL. */
+struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *filter,
+					      const struct nbds_pipeline_config *config, char *err,
+					      size_t errsize);
+
+/* Live: also save the packets to `path`, from now on. 0, or -1: see
+ * nbds_pipeline_error(). */
+int nbds_pipeline_save(struct nbds_pipeline *p, const char *path);
+
+/* Handles at most `packets` packets. After END or ERROR it does nothing more
+ * and answers the same again. */
+enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets);
+
+/* The next step, or the packet after the one being handled, will be the last. */
+void nbds_pipeline_stop(struct nbds_pipeline *p);
+
+/* No more packets will be handled: all connections close, all verdicts are
+ * passed. The last step does this by itself; calling it again does no harm. */
+void nbds_pipeline_finish(struct nbds_pipeline *p);
+
+struct nbds_engine *nbds_pipeline_engine(const struct nbds_pipeline *p);
+
+/* Where the reading stands. */
+struct nbds_pipeline_info {
+	struct nbds_capture_info capture;
+	struct nbds_ip_stats ip;
+	struct nbds_tcp_stats tcp;
+};
+void nbds_pipeline_info(struct nbds_pipeline *p, struct nbds_pipeline_info *info);
+
+/* The time of the first packet, ns; 0 before it. */
+int64_t nbds_pipeline_start(const struct nbds_pipeline *p);
+
+/* The last error, one line; "" if none. */
+const char *nbds_pipeline_error(const struct nbds_pipeline *p);
+
+/* Frees everything. 0, or -1 with the reason in `err` if the saved file could
+ * not be written to its end. */
+int nbds_pipeline_close(struct nbds_pipeline *p, char *err, size_t errsize);
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * finding.c - one finding, as a good compiler would put it: what is wrong, who
+ * is to blame, the frames that show it, and how to look at them.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "internal.h"
+
+static const char *const role_words[NBDS_ROLE_MAX] = {
+	[NBDS_ROLE_STALE_WRITE] = "stale write", [NBDS_ROLE_WRITE_REQUEST] = "write",
+	[NBDS_ROLE_WRITE] = "write reply",       [NBDS_ROLE_FLUSH_REQUEST] = "flush",
+	[NBDS_ROLE_FLUSH] = "flush reply",       [NBDS_ROLE_READ_REQUEST] = "read",
+	[NBDS_ROLE_READ] = "read reply",         [NBDS_ROLE_REQUEST] = "request",
+	[NBDS_ROLE_MESSAGE] = "message",
+};
+
+static void put_headline(struct nbds_report *r, const struct nbds_finding *f)
+{
+	struct nbds_buf *t = &r->text;
+	const char *severity = nbds_severity_name(f->severity);
+	unsigned at;
+
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, ": %s [%s]: ", f->rule->name, f->rule->ref);
+	nbds_ink(r, nbds_ink_of(f->severity), severity);
+	nbds_ink(r, NBDS_INK_HEAD, nbds_buf_text(t));
+	at = nbds_columns(severity) + nbds_columns(nbds_buf_text(t));
+	nbds_wrap(r, at, 4, f->message);
+}
+
+static void put_blame(struct nbds_report *r, const struct nbds_finding *f)
+{
+	static const char *const who[] = {
+		[NBDS_FAULT_SERVER] = "the server",
+		[NBDS_FAULT_CLIENT] = "the client",
+		[NBDS_FAULT_EITHER] = "the server or the client",
+	};
+	struct nbds_buf *t = &r->text;
+
+	nbds_buf_clear(t);
+	nbds_buf_puts(t, who[f->rule->side]);
+	switch (f->severity) {
+	case NBDS_VIOLATION:
+		nbds_buf_puts(t, f->rule->basis == NBDS_BASIS_EXPLICIT
+					 ? "; the protocol forbids it in so many words"
+					 : "; it follows from what the protocol promises");
+		nbds_item(r, "at fault", nbds_buf_text(t));
+		break;
+	case NBDS_SUSPECT:
+		nbds_buf_puts(t, ", unless something outside the capture explains it");
+		nbds_item(r, "at fault", nbds_buf_text(t));
+		break;
+	case NBDS_HAZARD:
+		nbds_buf_puts(t, "; legal, and dangerous");
+		nbds_item(r, "up to", nbds_buf_text(t));
+		break;
+	case NBDS_NOTE:
+		break;
+	}
+}
+
+static void put_where(struct nbds_report *r, const struct nbds_finding *f)
+{
+	const struct nbds_connection *c = nbds_report_connection(r, f->connection);
+	struct nbds_buf *t = &r->text;
+	char client[NBDS_ADDR_TEXT], server[NBDS_ADDR_TEXT];
+	const char *between = "";
+
+	nbds_buf_clear(t);
+	if (f->connection) {
+		nbds_buf_printf(t, "connection %" PRIu32, f->connection);
+		if (c)
+			nbds_buf_printf(t, " (%s to %s)", nbds_addr_text(&c->client, client),
+					nbds_addr_text(&c->server, server));
+		between = ", ";
+	}
+	if (f->export_name) {
+		nbds_buf_printf(t, "%sexport ", between);
+		nbds_buf_quote(t, f->export_name, f->export_name_len);
+		between = ", ";
+	}
+	if (f->command) {
+		nbds_buf_printf(t, "%s%s", between, f->command);
+		between = ", ";
+	}
+	if (f->has_range) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, f->length, "byte", NULL);
+		nbds_buf_printf(t, " at 0x%" PRIx64, f->offset);
+	}
+	if (t->len)
+		nbds_item(r, "where", nbds_buf_text(t));
+}
+
+/* The witness whose request (or reply) lies in this frame. */
+static const struct nbds_witness *witness_of(const struct nbds_finding *f, int role, bool *reply)
+{
+	*reply = role == NBDS_ROLE_WRITE || role == NBDS_ROLE_FLUSH || role == NBDS_ROLE_READ;
+	for (unsigned i = 0; i < f->witness_count && i < NBDS_WITNESSES_MAX; i++) {
+		const struct nbds_witness *w = &f->witnesses[i];
+		bool fits;
+
+		switch (role) {
+		case NBDS_ROLE_STALE_WRITE:
+			fits = w->role == NBDS_ROLE_STALE_WRITE;
+			break;
+		case NBDS_ROLE_WRITE_REQUEST:
+		case NBDS_ROLE_WRITE:
+			fits = w->role == NBDS_ROLE_WRITE;
+			break;
+		case NBDS_ROLE_FLUSH_REQUEST:
+		case NBDS_ROLE_FLUSH:
+			fits = w->role == NBDS_ROLE_FLUSH;
+			break;
+		case NBDS_ROLE_READ_REQUEST:
+		case NBDS_ROLE_READ:
+			fits = w->role == NBDS_ROLE_READ;
+			break;
+		default:
+			fits = true;
+			break;
+		}
+		if (fits && f->frames[role] == (*reply ? w->reply_frame : w->request_frame))
+			return w;
+	}
+	return NULL;
+}
+
+static void put_frame(struct nbds_report *r, const struct nbds_finding *f, int role, int width)
+{
+	struct nbds_buf *t = &r->text;
+	const struct nbds_witness *w;
+	char name[NBDS_TEXT_OF_MAX];
+	bool reply;
+
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, "%*" PRIu64 "  %s", width, f->frames[role], role_words[role]);
+	w = witness_of(f, role, &reply);
+	if (w) {
+		int64_t time = reply ? w->reply_time : w->request_time;
+		const char *command = nbds_text_of(&nbds_commands, w->type, name);
+
+		nbds_buf_printf(t, "%*s", 11 - (int)strlen(role_words[role]), "");
+		nbds_buf_printf(t, "  %12.6f s  connection %" PRIu32 "  ",
+				(double)nbds_report_since(r, time) / 1e9, w->connection);
+		if (reply) {
+			nbds_buf_printf(t, "answer to %s", command);
+		} else {
+			nbds_buf_puts(t, command);
+			if (w->length) {
+				nbds_buf_puts(t, ", ");
+				nbds_buf_count(t, w->length, "byte", NULL);
+				nbds_buf_printf(t, " at 0x%" PRIx64, w->offset);
+			}
+			if (w->flags) {
+				nbds_buf_puts(t, ", ");
+				nbds_buf_flags(t, &nbds_command_flags, w->flags);
+			}
+		}
+	}
+	nbds_buf_puts(t, "\n");
+	fputs(nbds_buf_text(t), r->out);
+}
+
+/* The frames by role, in the order of the roles, which is that of time. */
+static void put_frames(struct nbds_report *r, const struct nbds_finding *f)
+{
+	const char *label = "frames";
+	int width = 1;
+
+	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+		int n = snprintf(NULL, 0, "%" PRIu64, f->frames[role]);
+
+		if (n > width)
+			width = n;
+	}
+	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+		if (!f->frames[role])
+			continue;
+		fputs("  ", r->out);
+		nbds_ink(r, NBDS_INK_DIM, label);
+		fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
+		label = "";
+		put_frame(r, f, role, width);
+	}
+}
+
+/* A display filter that shows just these frames. */
+static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
+{
+	struct nbds_buf *t = &r->text;
+	uint64_t sorted[NBDS_ROLE_MAX];
+	unsigned count = 0;
+
+	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+		uint64_t frame = f->frames[role];
+		unsigned at = 0;
+
+		while (at < count && sorted[at] < frame)
+			at++;
+		if (!frame || (at < count && sorted[at] == frame))
+			continue;
+		memmove(&sorted[at + 1], &sorted[at], (count - at) * sizeof(sorted[0]));
+		sorted[at] = frame;
+		count++;
+	}
+	if (!count)
+		return;
+	nbds_buf_clear(t);
+	if (count == 1) {
+		nbds_buf_printf(t, "frame.number == %" PRIu64, sorted[0]);
+	} else {
+		for (unsigned i = 0; i < count; i++)
+			nbds_buf_printf(t, "%s%" PRIu64, i ? ", " : "frame.number in {", sorted[i]);
+		nbds_buf_puts(t, "}");
+	}
+	nbds_item(r, "in Wireshark", nbds_buf_text(t));
+}
+
+static void put_assumptions(struct nbds_report *r, const struct nbds_finding *f)
+{
+	const char *label = "assuming";
+
+	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++) {
+		nbds_item(r, label, f->assumptions[i]);
+		label = "and";
+	}
+}
+
+static void put_repeats(struct nbds_report *r, const struct nbds_finding *f)
+{
+	struct nbds_buf *t = &r->text;
+
+	if (f->count <= 1)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, "%" PRIu64 " in all that are counted here and not shown one by one",
+			f->count);
+	nbds_item(r, "repeats", nbds_buf_text(t));
+}
+
+void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
+{
+	put_headline(r, f);
+	put_blame(r, f);
+	put_where(r, f);
+	put_frames(r, f);
+	put_filter(r, f);
+	put_assumptions(r, f);
+	put_repeats(r, f);
+	fputc('\n', r->out);
+}

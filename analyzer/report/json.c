@@ -1,0 +1,689 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * json.c - the report as JSON Lines. docs/json.md describes each object.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <nbdscope/fields.h>
+
+#include "internal.h"
+
+static struct nbds_buf *begin(struct nbds_report *r, const char *type)
+{
+	struct nbds_buf *b = &r->line;
+
+	nbds_buf_clear(b);
+	nbds_json_open(b, '{');
+	nbds_json_member_string(b, "type", type);
+	return b;
+}
+
+static void end(struct nbds_report *r)
+{
+	nbds_json_close(&r->line, '}');
+	nbds_buf_puts(&r->line, "\n");
+	nbds_report_write(r);
+}
+
+static void member_address(struct nbds_buf *b, const char *key, const struct nbds_addr *a)
+{
+	char text[NBDS_ADDR_TEXT];
+
+	nbds_json_member_string(b, key, nbds_addr_text(a, text));
+}
+
+static void member_bytes(struct nbds_buf *b, const char *key, const void *bytes, size_t len)
+{
+	nbds_json_key(b, key);
+	nbds_json_bytes(b, bytes, len);
+}
+
+static void member_time(struct nbds_buf *b, const char *key, int64_t time)
+{
+	nbds_json_key(b, key);
+	nbds_json_time(b, time);
+}
+
+static void member_open(struct nbds_buf *b, const char *key, char bracket)
+{
+	nbds_json_key(b, key);
+	nbds_json_open(b, bracket);
+}
+
+/* --- capture --- */
+
+static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_capture_info *c = &o->info.capture;
+	const struct nbds_ip_stats *ip = &o->info.ip;
+	const struct nbds_tcp_stats *tcp = &o->info.tcp;
+	struct nbds_buf *b = begin(r, "capture");
+
+	member_bytes(b, "file", r->name, strlen(r->name));
+	if (c->format)
+		nbds_json_member_string(b, "format", c->format);
+	if (c->compression)
+		nbds_json_member_string(b, "compression", c->compression);
+	nbds_json_member_u64(b, "frames", c->frames);
+	nbds_json_member_u64(b, "bytes", c->bytes);
+	if (c->frames) {
+		member_time(b, "start", c->start);
+		member_time(b, "end", c->end);
+	}
+	if (c->dropped_known)
+		nbds_json_member_u64(b, "dropped", c->dropped);
+	nbds_json_member_u64(b, "truncated_frames", c->truncated_frames);
+	nbds_json_member_bool(b, "complete",
+			      o->opened && !*o->error && (c->complete || r->options.live));
+	if (*o->error)
+		member_bytes(b, "error", o->error, strlen(o->error));
+	if (o->opened) {
+		nbds_json_member_u64(b, "interfaces", c->interfaces);
+		member_open(b, "ip", '{');
+		nbds_json_member_u64(b, "tcp_segments", ip->segments);
+		nbds_json_member_u64(b, "fragments", ip->fragments);
+		nbds_json_member_u64(b, "fragments_lost", ip->fragments_lost);
+		nbds_json_member_u64(b, "not_tcp", ip->not_tcp);
+		nbds_json_member_u64(b, "malformed", ip->malformed);
+		nbds_json_member_u64(b, "unknown_link", ip->unknown_link);
+		nbds_json_member_u64(b, "truncated_headers", ip->truncated_headers);
+		nbds_json_close(b, '}');
+		member_open(b, "tcp", '{');
+		nbds_json_member_u64(b, "flows", tcp->flows);
+		nbds_json_member_u64(b, "bytes", tcp->bytes);
+		nbds_json_member_u64(b, "retransmitted_bytes", tcp->retransmitted_bytes);
+		nbds_json_member_u64(b, "out_of_order", tcp->out_of_order);
+		nbds_json_member_u64(b, "conflicts", tcp->conflicts);
+		nbds_json_member_u64(b, "gaps", tcp->gaps);
+		nbds_json_member_u64(b, "gap_bytes", tcp->gap_bytes);
+		nbds_json_member_u64(b, "held_max", tcp->held_max);
+		nbds_json_close(b, '}');
+	}
+	end(r);
+}
+
+/* --- connections --- */
+
+static const char *handshake_name(enum nbds_handshake h)
+{
+	switch (h) {
+	case NBDS_HANDSHAKE_OLDSTYLE:
+		return "oldstyle";
+	case NBDS_HANDSHAKE_NEWSTYLE:
+		return "newstyle";
+	case NBDS_HANDSHAKE_NEWSTYLE_FIXED:
+		return "newstyle-fixed";
+	case NBDS_HANDSHAKE_UNSEEN:
+		break;
+	}
+	return "unseen";
+}
+
+static const char *end_name(enum nbds_connection_end how)
+{
+	switch (how) {
+	case NBDS_END_DISCONNECT:
+		return "disconnect";
+	case NBDS_END_ABORT:
+		return "abort";
+	case NBDS_END_FIN:
+		return "fin";
+	case NBDS_END_RST:
+		return "rst";
+	case NBDS_END_OPEN:
+		break;
+	}
+	return "open";
+}
+
+static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	const struct nbds_negotiated *n = &c->negotiated;
+	bool newstyle = n->handshake == NBDS_HANDSHAKE_NEWSTYLE ||
+			n->handshake == NBDS_HANDSHAKE_NEWSTYLE_FIXED;
+	char name[NBDS_TEXT_OF_MAX];
+
+	nbds_json_member_string(b, "handshake", handshake_name(n->handshake));
+	if (newstyle) {
+		nbds_json_key(b, "handshake_flags");
+		nbds_json_flags(b, &nbds_handshake_flags, n->handshake_flags);
+	}
+	if (n->client_flags_seen) {
+		nbds_json_key(b, "client_flags");
+		nbds_json_flags(b, &nbds_client_flags, n->client_flags);
+	}
+	if (newstyle || c->option_count) {
+		member_open(b, "options", '[');
+		for (unsigned i = 0; i < c->option_count; i++) {
+			const struct nbds_option_seen *o = &c->options[i];
+			unsigned kept = sizeof(o->replies) / sizeof(o->replies[0]);
+
+			nbds_json_open(b, '{');
+			nbds_json_member_string(b, "option",
+						nbds_text_of(&nbds_options, o->option, name));
+			member_open(b, "replies", '[');
+			for (unsigned k = 0; k < o->reply_count && k < kept; k++)
+				nbds_json_string(b, nbds_text_of(&nbds_reply_types, o->replies[k],
+								 name));
+			nbds_json_close(b, ']');
+			nbds_json_member_u64(b, "reply_count", o->reply_count);
+			nbds_json_close(b, '}');
+		}
+		nbds_json_close(b, ']');
+	}
+	nbds_json_member_bool(b, "tls", n->tls);
+	/* Inside TLS the mode is agreed on anew, unseen. */
+	if (!n->tls && (n->handshake != NBDS_HANDSHAKE_UNSEEN || n->inferred))
+		nbds_json_member_string(b, "replies",
+					n->extended     ? "extended"
+					: n->structured ? "structured"
+							: "simple");
+	if (n->inferred)
+		nbds_json_member_bool(b, "replies_inferred", true);
+}
+
+static void put_export_facts(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	if (c->export_name_seen)
+		member_bytes(b, "export", c->export_name, c->export_name_len);
+	if (c->negotiated.export_seen) {
+		nbds_json_member_u64(b, "size", c->negotiated.size);
+		nbds_json_key(b, "transmission_flags");
+		nbds_json_flags(b, &nbds_transmission_flags, c->negotiated.transmission_flags);
+	}
+	if (c->block_size_seen) {
+		member_open(b, "block_size", '{');
+		nbds_json_member_u64(b, "minimum", c->block_minimum);
+		nbds_json_member_u64(b, "preferred", c->block_preferred);
+		nbds_json_member_u64(b, "maximum", c->payload_maximum);
+		nbds_json_close(b, '}');
+	}
+	member_open(b, "contexts", '[');
+	for (unsigned i = 0; i < c->context_count; i++) {
+		nbds_json_open(b, '{');
+		nbds_json_member_u64(b, "id", c->contexts[i].id);
+		member_bytes(b, "name", c->contexts[i].name, c->contexts[i].name_len);
+		nbds_json_close(b, '}');
+	}
+	nbds_json_close(b, ']');
+}
+
+static void put_latency(struct nbds_buf *b, const struct nbds_latency *l)
+{
+	member_open(b, "latency_us", '{');
+	nbds_json_key(b, "p50");
+	nbds_json_us(b, nbds_latency_percentile(l, 50));
+	nbds_json_key(b, "p99");
+	nbds_json_us(b, nbds_latency_percentile(l, 99));
+	nbds_json_key(b, "max");
+	nbds_json_us(b, l->max);
+	nbds_json_close(b, '}');
+}
+
+static void put_commands(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	char name[NBDS_TEXT_OF_MAX];
+
+	member_open(b, "commands", '{');
+	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++) {
+		const struct nbds_command_stats *s = &c->commands[i];
+
+		if (!s->count)
+			continue;
+		member_open(b, nbds_text_of(&nbds_commands, s->type, name), '{');
+		nbds_json_member_u64(b, "count", s->count);
+		nbds_json_member_u64(b, "replies", s->replies);
+		nbds_json_member_u64(b, "bytes", s->bytes);
+		nbds_json_member_u64(b, "data_bytes", s->data_bytes);
+		if (s->fua)
+			nbds_json_member_u64(b, "fua", s->fua);
+		member_open(b, "errors", '{');
+		for (unsigned k = 0; k < s->error_kinds && k < NBDS_ERRORS_MAX; k++)
+			nbds_json_member_u64(b,
+					     nbds_text_of(&nbds_errors, s->errors[k].error, name),
+					     s->errors[k].count);
+		nbds_json_close(b, '}');
+		if (s->latency && s->latency->count)
+			put_latency(b, s->latency);
+		nbds_json_close(b, '}');
+	}
+	nbds_json_close(b, '}');
+}
+
+static void put_chunks(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	static const char *const names[] = {
+		"NBD_REPLY_TYPE_NONE",        "NBD_REPLY_TYPE_OFFSET_DATA",
+		"NBD_REPLY_TYPE_OFFSET_HOLE", "NBD_REPLY_TYPE_BLOCK_STATUS",
+		"NBD_REPLY_TYPE_ERROR",       "other",
+	};
+
+	member_open(b, "chunks", '{');
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (c->chunks[i])
+			nbds_json_member_u64(b, names[i], c->chunks[i]);
+	nbds_json_close(b, '}');
+}
+
+static void put_flushes(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	nbds_json_member_u64(b, "flushes", c->flushes_total);
+	member_open(b, "flush_order", '[');
+	for (unsigned i = 0; i < c->flush_kept; i++) {
+		const struct nbds_flush_seen *f = &c->flushes[i];
+
+		nbds_json_open(b, '{');
+		nbds_json_member_u64(b, "flush_request", f->request_frame);
+		if (f->reply_frame)
+			nbds_json_member_u64(b, "flush", f->reply_frame);
+		member_time(b, "time", f->request_time);
+		nbds_json_member_bool(b, "ok", f->ok);
+		nbds_json_member_u64(b, "covered_own", f->covered_own);
+		nbds_json_member_u64(b, "covered_other", f->covered_other);
+		nbds_json_member_u64(b, "covered_bytes", f->covered_bytes);
+		nbds_json_member_u64(b, "left", f->left);
+		nbds_json_close(b, '}');
+	}
+	nbds_json_close(b, ']');
+}
+
+static void put_accounting(struct nbds_buf *b, const char *side, const struct nbds_accounting *a)
+{
+	member_open(b, side, '{');
+	nbds_json_member_u64(b, "fed", a->fed);
+	nbds_json_member_u64(b, "decoded", a->decoded);
+	nbds_json_member_u64(b, "lost", a->lost);
+	nbds_json_member_u64(b, "nonsense", a->nonsense);
+	nbds_json_member_u64(b, "skipped", a->skipped);
+	nbds_json_member_u64(b, "tls", a->tls);
+	nbds_json_member_u64(b, "after_end", a->after_end);
+	nbds_json_member_u64(b, "trailing", a->trailing);
+	nbds_json_close(b, '}');
+}
+
+static void put_connection(struct nbds_report *r, const struct nbds_connection *c)
+{
+	struct nbds_buf *b = begin(r, "connection");
+
+	nbds_json_member_u64(b, "id", c->id);
+	member_address(b, "client", &c->client);
+	member_address(b, "server", &c->server);
+	nbds_json_member_u64(b, "first_frame", c->first_frame);
+	nbds_json_member_u64(b, "last_frame", c->last_frame);
+	member_time(b, "start", c->first_time);
+	member_time(b, "last", c->last_time);
+	nbds_json_member_bool(b, "from_start", c->from_start);
+	if (!c->from_start) {
+		nbds_json_member_bool(b, "sure", c->sure);
+		if (c->sure_frame)
+			nbds_json_member_u64(b, "sure_frame", c->sure_frame);
+	}
+	put_handshake(b, c);
+	put_export_facts(b, c);
+	put_commands(b, c);
+	nbds_json_member_u64(b, "requests", c->requests);
+	nbds_json_member_u64(b, "answered", c->replies);
+	nbds_json_member_u64(b, "simple_replies", c->simple_replies);
+	put_chunks(b, c);
+	nbds_json_member_u64(b, "max_in_flight", c->max_in_flight);
+	nbds_json_member_u64(b, "unanswered", c->unanswered);
+	nbds_json_member_u64(b, "unsolicited", c->unsolicited);
+	nbds_json_member_u64(b, "unflushed_writes", c->unflushed_writes);
+	nbds_json_member_u64(b, "unflushed_bytes", c->unflushed_bytes);
+	if (c->unflushed_writes)
+		member_time(b, "unflushed_since", c->unflushed_since);
+	put_flushes(b, c);
+	nbds_json_member_u64(b, "gaps", c->gaps);
+	nbds_json_member_u64(b, "gap_bytes", c->gap_bytes);
+	nbds_json_member_u64(b, "snaplen_bytes", c->snaplen_bytes);
+	nbds_json_member_u64(b, "conflicts", c->conflicts);
+	if (c->first_nonsense) {
+		nbds_json_member_string(b, "nonsense", c->first_nonsense);
+		nbds_json_member_u64(b, "nonsense_frame", c->nonsense_frame);
+	}
+	member_open(b, "bytes", '{');
+	put_accounting(b, "client", &c->bytes[NBDS_CLIENT]);
+	put_accounting(b, "server", &c->bytes[NBDS_SERVER]);
+	nbds_json_close(b, '}');
+	nbds_json_member_string(b, "end", end_name(c->end));
+	end(r);
+}
+
+/* --- exports --- */
+
+static void put_export(struct nbds_report *r, const struct nbds_export *e)
+{
+	struct nbds_buf *b = begin(r, "export");
+
+	member_bytes(b, "name", e->name, e->name_len);
+	member_address(b, "server", &e->server);
+	if (e->size_seen)
+		nbds_json_member_u64(b, "size", e->size);
+	member_open(b, "connections", '[');
+	for (unsigned i = 0; i < e->connection_count; i++)
+		nbds_json_u64(b, e->connections[i]->id);
+	nbds_json_close(b, ']');
+	nbds_json_key(b, "multi_conn");
+	switch (e->multi_conn) {
+	case NBDS_MC_TRUE:
+		nbds_json_bool(b, true);
+		break;
+	case NBDS_MC_FALSE:
+		nbds_json_bool(b, false);
+		break;
+	case NBDS_MC_MIXED:
+		nbds_json_string(b, "mixed");
+		break;
+	case NBDS_MC_UNKNOWN:
+		nbds_json_string(b, "unknown");
+		break;
+	}
+	nbds_json_member_u64(b, "writes", e->writes);
+	nbds_json_member_u64(b, "flushes", e->flushes);
+	nbds_json_member_u64(b, "fua_writes", e->fua_writes);
+	end(r);
+}
+
+/* --- findings --- */
+
+static const char *side_name(enum nbds_at_fault side)
+{
+	switch (side) {
+	case NBDS_FAULT_SERVER:
+		return "server";
+	case NBDS_FAULT_CLIENT:
+		return "client";
+	case NBDS_FAULT_EITHER:
+		break;
+	}
+	return "either";
+}
+
+static void put_witnesses(struct nbds_buf *b, const struct nbds_finding *f)
+{
+	char name[NBDS_TEXT_OF_MAX];
+
+	member_open(b, "witnesses", '[');
+	for (unsigned i = 0; i < f->witness_count && i < NBDS_WITNESSES_MAX; i++) {
+		const struct nbds_witness *w = &f->witnesses[i];
+
+		nbds_json_open(b, '{');
+		nbds_json_member_string(b, "role", nbds_role_names[w->role]);
+		nbds_json_member_u64(b, "connection", w->connection);
+		nbds_json_member_string(b, "command", nbds_text_of(&nbds_commands, w->type, name));
+		nbds_json_key(b, "command_flags");
+		nbds_json_flags(b, &nbds_command_flags, w->flags);
+		nbds_json_member_u64(b, "offset", w->offset);
+		nbds_json_member_u64(b, "length", w->length);
+		nbds_json_member_u64(b, "request_frame", w->request_frame);
+		member_time(b, "request_time", w->request_time);
+		if (w->reply_frame) {
+			nbds_json_member_u64(b, "reply_frame", w->reply_frame);
+			member_time(b, "reply_time", w->reply_time);
+		}
+		nbds_json_close(b, '}');
+	}
+	nbds_json_close(b, ']');
+}
+
+void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
+{
+	struct nbds_buf *b = begin(r, "finding");
+
+	nbds_json_member_string(b, "rule", f->rule->name);
+	nbds_json_member_string(b, "ref", f->rule->ref);
+	nbds_json_member_string(b, "severity", nbds_severity_name(f->severity));
+	nbds_json_member_string(b, "side", side_name(f->rule->side));
+	member_bytes(b, "message", f->message, strlen(f->message));
+	nbds_json_member_string(b, "basis",
+				f->rule->basis == NBDS_BASIS_EXPLICIT ? "explicit" : "implied");
+	if (f->connection)
+		nbds_json_member_u64(b, "connection", f->connection);
+	if (f->export_name)
+		member_bytes(b, "export", f->export_name, f->export_name_len);
+	if (f->command)
+		nbds_json_member_string(b, "command", f->command);
+	if (f->has_range) {
+		nbds_json_member_u64(b, "offset", f->offset);
+		nbds_json_member_u64(b, "length", f->length);
+	}
+	member_open(b, "frames", '{');
+	for (int role = 0; role < NBDS_ROLE_MAX; role++)
+		if (f->frames[role])
+			nbds_json_member_u64(b, nbds_role_names[role], f->frames[role]);
+	nbds_json_close(b, '}');
+	member_time(b, "time", f->time);
+	member_open(b, "assumptions", '[');
+	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++)
+		nbds_json_string(b, f->assumptions[i]);
+	nbds_json_close(b, ']');
+	nbds_json_member_u64(b, "count", f->count);
+	if (f->witness_count)
+		put_witnesses(b, f);
+	end(r);
+}
+
+/* --- summary --- */
+
+static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_engine_totals *t = &o->totals;
+	size_t reasons = sizeof(t->unchecked) / sizeof(t->unchecked[0]);
+	struct nbds_buf *b = begin(r, "summary");
+
+	nbds_json_member_u64(b, "connections", t->connections);
+	nbds_json_member_u64(b, "exports", t->exports);
+	member_open(b, "findings", '{');
+	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--)
+		nbds_json_member_u64(b, nbds_severity_name((enum nbds_severity)s), t->findings[s]);
+	nbds_json_close(b, '}');
+	nbds_json_member_string(b, "verdict", nbds_verdict(t));
+	member_open(b, "checked", '{');
+	nbds_json_member_u64(b, "reads", t->checked_reads);
+	nbds_json_member_u64(b, "bytes", t->checked_bytes);
+	nbds_json_close(b, '}');
+	member_open(b, "unchecked", '{');
+	for (size_t i = 0; i < reasons && t->unchecked[i].reason; i++)
+		nbds_json_member_u64(b, t->unchecked[i].reason, t->unchecked[i].bytes);
+	nbds_json_close(b, '}');
+	nbds_json_member_u64(b, "memory", t->memory);
+	if (r->hidden)
+		nbds_json_member_u64(b, "left_out", r->hidden);
+	end(r);
+}
+
+void nbds_json_report(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	put_capture(r, o);
+	for (const struct nbds_connection *c = o->connections; c; c = c->next)
+		put_connection(r, c);
+	for (const struct nbds_export *e = o->exports; e; e = e->next)
+		put_export(r, e);
+	for (size_t i = 0; i < r->kept_count; i++)
+		nbds_json_finding(r, r->kept[i].finding);
+	put_summary(r, o);
+}
+
+/* --- messages --- */
+
+/*
+ * The fields of one message, collected before they are written, since one that
+ * occurs several times becomes an array.  Values lie one after the other in
+ * `values`; each names the next of the same field.
+ */
+struct value {
+	size_t at, len;
+	size_t next; /* index + 1, 0: the last */
+};
+
+struct nbds_json_fields {
+	struct nbds_buf values;
+	struct value *list;
+	size_t count, size;
+	size_t *first, *last; /* by field id: index + 1, 0: none */
+	int *order;           /* ids in the order in which they came */
+	size_t kinds;
+	const struct nbds_message *message;
+};
+
+void nbds_json_fields_free(struct nbds_json_fields *fields)
+{
+	if (!fields)
+		return;
+	nbds_buf_free(&fields->values);
+	free(fields->list);
+	free(fields->first);
+	free(fields->last);
+	free(fields->order);
+	free(fields);
+}
+
+static struct nbds_json_fields *fields_new(void)
+{
+	struct nbds_json_fields *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->first = calloc(nbds_fields_count, sizeof(*c->first));
+	c->last = calloc(nbds_fields_count, sizeof(*c->last));
+	c->order = calloc(nbds_fields_count, sizeof(*c->order));
+	if (!c->first || !c->last || !c->order) {
+		nbds_json_fields_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+static void put_value(struct nbds_buf *b, const struct nbds_json_fields *c,
+		      const struct nbds_field *f)
+{
+	const struct nbds_field_info *info = &nbds_fields[f->id];
+
+	/* Behind a colon no comma is added. */
+	nbds_buf_puts(b, ":");
+	switch (info->type) {
+	case NBDS_FT_BOOLEAN:
+		nbds_json_bool(b, f->value != 0);
+		break;
+	case NBDS_FT_STRING:
+		nbds_json_bytes(b, f->bytes, f->bytes ? f->length : 0);
+		break;
+	case NBDS_FT_BYTES:
+		nbds_json_u64(b, f->bytes ? f->length : c->message->payload_len);
+		break;
+	default:
+		if (info->flags && info->table) {
+			nbds_json_flags(b, info->table, f->value);
+		} else if (info->table) {
+			char name[NBDS_TEXT_OF_MAX];
+
+			nbds_json_string(b, nbds_text_of(info->table, f->value, name));
+		} else {
+			nbds_json_u64(b, f->value);
+		}
+		break;
+	}
+}
+
+static void collect(void *arg, const struct nbds_field *f)
+{
+	struct nbds_json_fields *c = arg;
+	struct value *v;
+
+	if (f->id < 0 || (size_t)f->id >= nbds_fields_count)
+		return;
+	if (c->count == c->size) {
+		size_t size = c->size ? c->size * 2 : 64;
+
+		v = reallocarray(c->list, size, sizeof(*v));
+		if (!v)
+			return;
+		c->list = v;
+		c->size = size;
+	}
+	v = &c->list[c->count++];
+	v->at = c->values.len + 1;
+	put_value(&c->values, c, f);
+	/* Without memory there may be nothing behind the colon, or not even that. */
+	if (c->values.len <= v->at) {
+		c->count--;
+		return;
+	}
+	v->len = c->values.len - v->at;
+	v->next = 0;
+	if (c->last[f->id])
+		c->list[c->last[f->id] - 1].next = c->count;
+	else
+		c->first[f->id] = c->count, c->order[c->kinds++] = f->id;
+	c->last[f->id] = c->count;
+}
+
+/* A value that is JSON already. */
+static void add_raw(struct nbds_buf *b, const struct nbds_json_fields *c, const struct value *v)
+{
+	char last = b->len ? b->s[b->len - 1] : ':';
+
+	if (last != '[' && last != ':')
+		nbds_buf_puts(b, ",");
+	nbds_buf_add(b, nbds_buf_text(&c->values) + v->at, v->len);
+}
+
+static void put_fields(struct nbds_buf *b, struct nbds_json_fields *c, const struct nbds_message *m)
+{
+	nbds_buf_clear(&c->values);
+	c->count = c->kinds = 0;
+	c->message = m;
+	nbds_walk(m, collect, c);
+	for (size_t i = 0; i < c->kinds; i++) {
+		int id = c->order[i];
+		const struct value *v = &c->list[c->first[id] - 1];
+		bool several = v->next != 0;
+
+		nbds_json_key(b, nbds_fields[id].name);
+		if (several)
+			nbds_json_open(b, '[');
+		for (;; v = &c->list[v->next - 1]) {
+			add_raw(b, c, v);
+			if (!v->next)
+				break;
+		}
+		if (several)
+			nbds_json_close(b, ']');
+		c->first[id] = c->last[id] = 0;
+	}
+}
+
+void nbds_json_message(struct nbds_report *r, const struct nbds_connection *c,
+		       const struct nbds_message *m)
+{
+	static const struct {
+		uint32_t flag;
+		const char *key;
+	} marks[] = {
+		{NBDS_MSG_CUT, "cut"},
+		{NBDS_MSG_MALFORMED, "malformed"},
+		{NBDS_MSG_UNSOLICITED, "unsolicited"},
+		{NBDS_MSG_RESYNCED, "resynced"},
+		{NBDS_MSG_REPLAYED, "replayed"},
+	};
+	struct nbds_buf *b = begin(r, "message");
+
+	nbds_json_member_u64(b, "frame", m->first.frame);
+	member_time(b, "time", m->first.time);
+	nbds_json_member_u64(b, "connection", c->id);
+	nbds_json_member_string(b, "from", m->from == NBDS_CLIENT ? "client" : "server");
+	member_bytes(b, "name", m->name, strlen(m->name));
+	member_open(b, "fields", '{');
+	if (!r->fields)
+		r->fields = fields_new();
+	if (r->fields)
+		put_fields(b, r->fields, m);
+	nbds_json_close(b, '}');
+	nbds_json_member_u64(b, "stream_offset", m->offset);
+	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+		if (m->flags & marks[i].flag)
+			nbds_json_member_bool(b, marks[i].key, true);
+	end(r);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * paper.c - columns, wrapping and colours of the text form.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "internal.h"
+
+enum nbds_ink nbds_ink_of(enum nbds_severity severity)
+{
+	static const enum nbds_ink inks[] = {
+		[NBDS_NOTE] = NBDS_INK_NOTE,
+		[NBDS_HAZARD] = NBDS_INK_HAZARD,
+		[NBDS_SUSPECT] = NBDS_INK_SUSPECT,
+		[NBDS_VIOLATION] = NBDS_INK_VIOLATION,
+	};
+
+	return inks[severity];
+}
+
+void nbds_ink(struct nbds_report *r, enum nbds_ink ink, const char *text)
+{
+	static const char *const codes[] = {
+		[NBDS_INK_PLAIN] = "0",      [NBDS_INK_HEAD] = "1",
+		[NBDS_INK_DIM] = "2",        [NBDS_INK_GOOD] = "1;32",
+		[NBDS_INK_NOTE] = "1;36",    [NBDS_INK_HAZARD] = "1;33",
+		[NBDS_INK_SUSPECT] = "1;35", [NBDS_INK_VIOLATION] = "1;31",
+	};
+
+	if (r->options.colour && ink != NBDS_INK_PLAIN)
+		fprintf(r->out, "\033[%sm%s\033[0m", codes[ink], text);
+	else
+		fputs(text, r->out);
+}
+
+static unsigned columns(const char *text, size_t len)
+{
+	unsigned n = 0;
+
+	/* Bytes that continue a UTF-8 character take no column. */
+	for (size_t i = 0; i < len; i++)
+		n += ((unsigned char)text[i] & 0xc0) != 0x80;
+	return n;
+}
+
+unsigned nbds_columns(const char *text)
+{
+	return columns(text, strlen(text));
+}
+
+/* Texts of the engine have escaped what the wire brought; this is the second
+ * fence before the terminal. */
+static void put_word(struct nbds_report *r, const char *word, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)word[i];
+
+		if (c < 0x20 || c == 0x7f ||
+		    (c == 0xc2 && i + 1 < len && ((unsigned char)word[i + 1] & 0xe0) == 0x80))
+			c = '?';
+		fputc(c, r->out);
+		if (c == '?' && (unsigned char)word[i] == 0xc2)
+			i++;
+	}
+}
+
+void nbds_wrap(struct nbds_report *r, unsigned at, unsigned indent, const char *text)
+{
+	bool first = true;
+
+	while (*text) {
+		size_t len = strcspn(text, " \n");
+		unsigned wide = columns(text, len);
+
+		if (len) {
+			if (!first && at + 1 + wide > r->options.width) {
+				fprintf(r->out, "\n%*s", (int)indent, "");
+				at = indent;
+			} else if (!first) {
+				fputc(' ', r->out);
+				at++;
+			}
+			put_word(r, text, len);
+			at += wide;
+			first = false;
+		}
+		text += len;
+		if (*text == '\n') {
+			fprintf(r->out, "\n%*s", (int)indent, "");
+			at = indent;
+			first = true;
+		}
+		if (*text)
+			text++;
+	}
+	fputc('\n', r->out);
+}
+
+void nbds_item(struct nbds_report *r, const char *label, const char *text)
+{
+	fputs("  ", r->out);
+	nbds_ink(r, NBDS_INK_DIM, label);
+	fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
+	nbds_wrap(r, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, text);
+}

@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * text.c - the report for people: the capture, its connections and exports,
+ * what is wrong, what could not be judged, and the verdict.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+
+/* Flushes of an export that are shown one by one. */
+#define FLUSHES_SHOWN 8
+
+const char *nbds_unchecked_words(const char *reason)
+{
+	static const struct {
+		const char *reason, *words;
+	} table[] = {
+		{"contents-unknown", "nothing in the capture had written there before"},
+		{"trimmed", "trimmed before, so that any contents are legal"},
+		{"failed-write", "a write there had failed or was never answered"},
+		{"partial-sector", "less than a whole 512-byte sector was written or read"},
+		{"payload-not-captured", "the data is missing from the capture"},
+		{"gap-may-hide-write", "a gap in the capture may hide a write"},
+		{"concurrent-writes", "writes at the same time may have been mixed"},
+		{"flush-failed", "a flush had failed or was never answered"},
+		{"forgotten", "forgotten to stay within the memory limit"},
+		{"read-failed", "the read failed or was never answered"},
+		{"illegal-request", "the request itself was not legal"},
+		{"order-not-trustworthy", "the order of capture cannot be trusted there"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (!strcmp(table[i].reason, reason))
+			return table[i].words;
+	return reason;
+}
+
+/* --- the capture --- */
+
+static void put_moment(struct nbds_buf *b, int64_t time)
+{
+	int64_t seconds = time / 1000000000, rest = time % 1000000000;
+	char text[64];
+	struct tm tm;
+	time_t t;
+
+	if (rest < 0)
+		rest += 1000000000, seconds--;
+	t = (time_t)seconds;
+	if (!gmtime_r(&t, &tm) || !strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm)) {
+		nbds_buf_time(b, time);
+		return;
+	}
+	nbds_buf_printf(b, "%s.%06" PRId64 " UTC", text, rest / 1000);
+}
+
+static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_capture_info *c = &o->info.capture;
+	struct nbds_buf *t = &r->text;
+
+	nbds_buf_clear(t);
+	nbds_buf_escape(t, r->name, strlen(r->name));
+	nbds_ink(r, NBDS_INK_HEAD, nbds_buf_text(t));
+	fputc('\n', r->out);
+	if (!o->opened)
+		return;
+
+	nbds_buf_clear(t);
+	nbds_buf_puts(t, c->format ? c->format : "unknown format");
+	if (c->compression)
+		nbds_buf_printf(t, " in %s", c->compression);
+	nbds_buf_puts(t, ", ");
+	nbds_buf_count(t, c->frames, "frame", NULL);
+	nbds_buf_puts(t, ", ");
+	nbds_buf_size(t, c->bytes);
+	if (c->interfaces > 1)
+		nbds_buf_printf(t, ", %" PRIu32 " interfaces", c->interfaces);
+	nbds_item(r, "capture", nbds_buf_text(t));
+
+	if (c->frames) {
+		nbds_buf_clear(t);
+		put_moment(t, c->start);
+		nbds_buf_puts(t, ", for ");
+		nbds_buf_duration(t, (uint64_t)c->end - (uint64_t)c->start);
+		nbds_item(r, "time", nbds_buf_text(t));
+	}
+}
+
+/* What the capture lacks, if anything. */
+static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_capture_info *c = &o->info.capture;
+	const struct nbds_ip_stats *ip = &o->info.ip;
+	struct nbds_buf *t = &r->text;
+	const char *between = "";
+
+	if (*o->error) {
+		fputs("  ", r->out);
+		nbds_ink(r, NBDS_INK_VIOLATION, o->opened ? "incomplete" : "unreadable");
+		nbds_buf_clear(t);
+		nbds_buf_puts(t, o->error);
+		if (o->opened) {
+			nbds_buf_puts(t, "; the report covers what comes before");
+			if (c->frames)
+				nbds_buf_printf(t, ", up to frame %" PRIu64, c->frames);
+		}
+		fprintf(r->out, "  ");
+		nbds_wrap(r, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, nbds_buf_text(t));
+	}
+	nbds_buf_clear(t);
+	if (c->dropped) {
+		nbds_buf_count(t, c->dropped, "packet", NULL);
+		nbds_buf_puts(t, " dropped while capturing");
+		between = "; ";
+	}
+	if (c->truncated_frames) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, c->truncated_frames, "frame", NULL);
+		nbds_buf_puts(t, " cut by the snapshot length");
+		between = "; ";
+	}
+	if (ip->fragments_lost) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, ip->fragments_lost, "IP fragment", NULL);
+		nbds_buf_puts(t, " whose other parts are missing");
+		between = "; ";
+	}
+	if (ip->unknown_link) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, ip->unknown_link, "frame", NULL);
+		nbds_buf_puts(t, " of an unknown link type");
+		between = "; ";
+	}
+	if (ip->malformed + ip->truncated_headers) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, ip->malformed + ip->truncated_headers, "frame", NULL);
+		nbds_buf_puts(t, " with broken headers");
+	}
+	if (t->len)
+		nbds_item(r, "missing", nbds_buf_text(t));
+}
+
+/* --- connections --- */
+
+static const char *handshake_words(enum nbds_handshake h)
+{
+	switch (h) {
+	case NBDS_HANDSHAKE_OLDSTYLE:
+		return "oldstyle";
+	case NBDS_HANDSHAKE_NEWSTYLE:
+		return "newstyle (not fixed)";
+	case NBDS_HANDSHAKE_NEWSTYLE_FIXED:
+		return "fixed newstyle";
+	case NBDS_HANDSHAKE_UNSEEN:
+		break;
+	}
+	return "not seen";
+}
+
+static const char *end_words(enum nbds_connection_end how)
+{
+	switch (how) {
+	case NBDS_END_DISCONNECT:
+		return "ended with NBD_CMD_DISC";
+	case NBDS_END_ABORT:
+		return "ended with NBD_OPT_ABORT";
+	case NBDS_END_FIN:
+		return "closed without goodbye";
+	case NBDS_END_RST:
+		return "cut off by a TCP reset";
+	case NBDS_END_OPEN:
+		break;
+	}
+	return "open at the end of the capture";
+}
+
+static void put_seconds(struct nbds_buf *b, int64_t ns)
+{
+	nbds_buf_printf(b, "%.6f s", (double)ns / 1e9);
+}
+
+static void put_life(struct nbds_report *r, const struct nbds_connection *c)
+{
+	struct nbds_buf *t = &r->text;
+
+	nbds_buf_clear(t);
+	if (c->first_frame == c->last_frame)
+		nbds_buf_printf(t, "%" PRIu64, c->first_frame);
+	else
+		nbds_buf_printf(t, "%" PRIu64 " to %" PRIu64, c->first_frame, c->last_frame);
+	nbds_buf_puts(t, ", from ");
+	put_seconds(t, nbds_report_since(r, c->first_time));
+	nbds_buf_puts(t, " to ");
+	put_seconds(t, nbds_report_since(r, c->last_time));
+	nbds_buf_printf(t, "; %s", end_words(c->end));
+	nbds_item(r, "frames", nbds_buf_text(t));
+	if (c->from_start)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_puts(t, "the capture begins in the middle of this connection; ");
+	if (c->sure && c->sure_frame)
+		nbds_buf_printf(t, "decoded from frame %" PRIu64 " on", c->sure_frame);
+	else if (c->sure)
+		nbds_buf_puts(t, "decoded");
+	else
+		nbds_buf_puts(t, "no message boundary was found for certain");
+	nbds_item(r, "beginning", nbds_buf_text(t));
+}
+
+static void put_handshake(struct nbds_report *r, const struct nbds_connection *c)
+{
+	const struct nbds_negotiated *n = &c->negotiated;
+	struct nbds_buf *t = &r->text;
+
+	if (n->handshake == NBDS_HANDSHAKE_UNSEEN && c->from_start)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_puts(t, handshake_words(n->handshake));
+	if (n->handshake == NBDS_HANDSHAKE_NEWSTYLE ||
+	    n->handshake == NBDS_HANDSHAKE_NEWSTYLE_FIXED) {
+		nbds_buf_puts(t, "; server: ");
+		nbds_buf_flags(t, &nbds_handshake_flags, n->handshake_flags);
+	}
+	if (n->client_flags_seen) {
+		nbds_buf_puts(t, "; client: ");
+		nbds_buf_flags(t, &nbds_client_flags, n->client_flags);
+	}
+	nbds_item(r, "handshake", nbds_buf_text(t));
+}
+
+/* One option: its name alone if it was simply accepted. */
+static void put_option(struct nbds_buf *t, const struct nbds_option_seen *o)
+{
+	unsigned kept = sizeof(o->replies) / sizeof(o->replies[0]);
+	unsigned count = o->reply_count < kept ? o->reply_count : kept;
+	char name[NBDS_TEXT_OF_MAX];
+
+	nbds_buf_puts(t, nbds_text_of(&nbds_options, o->option, name));
+	if (!o->reply_count) {
+		/* Neither of them has a reply of this form. */
+		if (o->option != NBD_OPT_EXPORT_NAME && o->option != NBD_OPT_ABORT)
+			nbds_buf_puts(t, " (unanswered)");
+		return;
+	}
+	for (unsigned i = 0; i < count; i++)
+		if (o->replies[i] & NBD_REP_FLAG_ERROR)
+			nbds_buf_printf(t, " refused (%s)",
+					nbds_text_of(&nbds_reply_types, o->replies[i], name));
+}
+
+static bool same_option(const struct nbds_option_seen *a, const struct nbds_option_seen *b)
+{
+	unsigned kept = sizeof(a->replies) / sizeof(a->replies[0]);
+	unsigned count = a->reply_count < kept ? a->reply_count : kept;
+
+	return a->option == b->option && a->reply_count == b->reply_count &&
+	       !memcmp(a->replies, b->replies, count * sizeof(a->replies[0]));
+}
+
+static void put_options(struct nbds_report *r, const struct nbds_connection *c)
+{
+	struct nbds_buf *t = &r->text;
+
+	if (!c->option_count)
+		return;
+	nbds_buf_clear(t);
+	for (unsigned i = 0, same; i < c->option_count; i += same) {
+		same = 1;
+		while (i + same < c->option_count &&
+		       same_option(&c->options[i], &c->options[i + same]))
+			same++;
+		if (i)
+			nbds_buf_puts(t, ", ");
+		put_option(t, &c->options[i]);
+		if (same > 1)
+			nbds_buf_printf(t, " %u times", same);
+	}
+	nbds_item(r, "options", nbds_buf_text(t));
+}
+
+static void put_export_facts(struct nbds_report *r, const struct nbds_connection *c)
+{
+	const struct nbds_negotiated *n = &c->negotiated;
+	struct nbds_buf *t = &r->text;
+	const char *between = "";
+
+	nbds_buf_clear(t);
+	if (c->export_name_seen) {
+		nbds_buf_quote(t, c->export_name, c->export_name_len);
+		between = ", ";
+	}
+	if (n->export_seen) {
+		nbds_buf_puts(t, between);
+		nbds_buf_size_exact(t, n->size);
+		between = ", ";
+	}
+	if (!n->tls && n->transmission && (n->handshake != NBDS_HANDSHAKE_UNSEEN || n->inferred))
+		nbds_buf_printf(t, "%s%s replies%s", between,
+				n->extended     ? "extended"
+				: n->structured ? "structured"
+						: "simple",
+				n->inferred ? " (as the traffic shows)" : "");
+	if (t->len)
+		nbds_item(r, "export", nbds_buf_text(t));
+	if (n->export_seen) {
+		nbds_buf_clear(t);
+		nbds_buf_flags(t, &nbds_transmission_flags, n->transmission_flags);
+		nbds_item(r, "flags", nbds_buf_text(t));
+	}
+	if (c->block_size_seen) {
+		nbds_buf_clear(t);
+		nbds_buf_printf(t,
+				"minimum %" PRIu32 ", preferred %" PRIu32 ", at most %" PRIu32
+				" bytes of payload",
+				c->block_minimum, c->block_preferred, c->payload_maximum);
+		nbds_item(r, "block sizes", nbds_buf_text(t));
+	}
+	if (c->context_count) {
+		nbds_buf_clear(t);
+		for (unsigned i = 0; i < c->context_count; i++) {
+			nbds_buf_puts(t, i ? ", " : "");
+			nbds_buf_escape(t, c->contexts[i].name, c->contexts[i].name_len);
+			nbds_buf_printf(t, " (id %" PRIu32 ")", c->contexts[i].id);
+		}
+		nbds_item(r, "contexts", nbds_buf_text(t));
+	}
+}
+
+static void put_cell(struct nbds_buf *t, unsigned width, const char *text)
+{
+	nbds_buf_printf(t, "  %*s", (int)width, text);
+}
+
+static void put_command_row(struct nbds_report *r, const struct nbds_command_stats *s)
+{
+	struct nbds_buf *t = &r->text, cell = {0};
+	char name[NBDS_TEXT_OF_MAX];
+	uint64_t latency[3] = {0};
+
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, "    %-22s  %9" PRIu64 "  %9" PRIu64,
+			nbds_text_of(&nbds_commands, s->type, name), s->count, s->replies);
+	if (s->bytes)
+		nbds_buf_size(&cell, s->bytes);
+	put_cell(t, 10, nbds_buf_text(&cell));
+	if (s->latency && s->latency->count) {
+		latency[0] = nbds_latency_percentile(s->latency, 50);
+		latency[1] = nbds_latency_percentile(s->latency, 99);
+		latency[2] = s->latency->max;
+		for (int i = 0; i < 3; i++) {
+			nbds_buf_clear(&cell);
+			nbds_buf_duration(&cell, latency[i]);
+			put_cell(t, 8, nbds_buf_text(&cell));
+		}
+	} else if (s->error_kinds) {
+		nbds_buf_printf(t, "%*s", 30, "");
+	}
+	nbds_buf_clear(&cell);
+	for (unsigned i = 0; i < s->error_kinds && i < NBDS_ERRORS_MAX; i++)
+		nbds_buf_printf(&cell, "%s%" PRIu64 " %s", i ? ", " : "  ", s->errors[i].count,
+				nbds_text_of(&nbds_errors, s->errors[i].error, name));
+	nbds_buf_puts(t, nbds_buf_text(&cell));
+	nbds_buf_free(&cell);
+	while (t->len && t->s[t->len - 1] == ' ')
+		t->s[--t->len] = '\0';
+	nbds_buf_puts(t, "\n");
+	fputs(nbds_buf_text(t), r->out);
+}
+
+static void put_commands(struct nbds_report *r, const struct nbds_connection *c)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++) {
+		if (!c->commands[i].count)
+			continue;
+		if (!any) {
+			char head[128];
+
+			snprintf(head, sizeof(head), "    %-22s  %9s  %9s  %10s  %8s  %8s  %8s  %s",
+				 "command", "count", "answered", "bytes", "p50", "p99", "max",
+				 "errors");
+			nbds_ink(r, NBDS_INK_DIM, head);
+			fputc('\n', r->out);
+			any = true;
+		}
+		put_command_row(r, &c->commands[i]);
+	}
+}
+
+/* What was left open: unanswered, unflushed, answers to nothing. */
+static void put_open_ends(struct nbds_report *r, const struct nbds_connection *c)
+{
+	struct nbds_buf *t = &r->text;
+	const char *between = "";
+
+	nbds_buf_clear(t);
+	if (c->unanswered) {
+		nbds_buf_count(t, c->unanswered, "request", NULL);
+		nbds_buf_puts(t, " unanswered");
+		between = "; ";
+	}
+	if (c->unsolicited) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, c->unsolicited, "reply", "replies");
+		nbds_buf_puts(t, " to no request that was seen");
+		between = "; ";
+	}
+	if (c->unflushed_writes) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, c->unflushed_writes, "completed write", NULL);
+		nbds_buf_puts(t, " (");
+		nbds_buf_size(t, c->unflushed_bytes);
+		nbds_buf_puts(t, ") not flushed, the oldest since ");
+		put_seconds(t, nbds_report_since(r, c->unflushed_since));
+	}
+	if (t->len)
+		nbds_item(r, "left open", nbds_buf_text(t));
+}
+
+/* Adds "; 12 bytes WHY" for bytes that were not decoded. */
+static void put_share(struct nbds_buf *t, uint64_t bytes, const char *why, const char **between)
+{
+	if (!bytes)
+		return;
+	nbds_buf_puts(t, *between);
+	nbds_buf_size(t, bytes);
+	nbds_buf_printf(t, " %s", why);
+	*between = ", ";
+}
+
+static void put_bytes(struct nbds_report *r, const struct nbds_connection *c)
+{
+	const struct nbds_accounting *a = &c->bytes[NBDS_CLIENT], *b = &c->bytes[NBDS_SERVER];
+	uint64_t lost = a->lost + b->lost;
+	uint64_t cut = c->snaplen_bytes < lost ? c->snaplen_bytes : lost;
+	struct nbds_buf *t = &r->text;
+	const char *between = "; not decoded: ";
+
+	nbds_buf_clear(t);
+	nbds_buf_size(t, a->fed);
+	nbds_buf_puts(t, " from the client, ");
+	nbds_buf_size(t, b->fed);
+	nbds_buf_puts(t, " from the server");
+	if (a->decoded == a->fed && b->decoded == b->fed)
+		nbds_buf_puts(t, ", all decoded");
+	put_share(t, a->tls + b->tls, "inside TLS", &between);
+	put_share(t, cut, "cut off by the snapshot length", &between);
+	put_share(t, lost - cut, "lost by the capture", &between);
+	put_share(t, a->skipped + b->skipped, "passed over while looking for a message boundary",
+		  &between);
+	put_share(t, a->nonsense + b->nonsense, "that are no legal message", &between);
+	put_share(t, a->after_end + b->after_end, "after the end of the session", &between);
+	put_share(t, a->trailing + b->trailing, "of a message that was never finished", &between);
+	if (c->first_nonsense)
+		nbds_buf_printf(t, "; first at frame %" PRIu64 ": %s", c->nonsense_frame,
+				c->first_nonsense);
+	if (c->conflicts) {
+		nbds_buf_puts(t, "; ");
+		nbds_buf_count(t, c->conflicts, "retransmission", NULL);
+		nbds_buf_puts(t, " with other bytes than the first copy");
+	}
+	nbds_item(r, "bytes", nbds_buf_text(t));
+}
+
+static void put_connection(struct nbds_report *r, const struct nbds_connection *c)
+{
+	char client[NBDS_ADDR_TEXT], server[NBDS_ADDR_TEXT], id[40];
+
+	snprintf(id, sizeof(id), "Connection %" PRIu32, c->id);
+	fputc('\n', r->out);
+	nbds_ink(r, NBDS_INK_HEAD, id);
+	fprintf(r->out, "  %s -> %s\n", nbds_addr_text(&c->client, client),
+		nbds_addr_text(&c->server, server));
+	put_life(r, c);
+	put_handshake(r, c);
+	put_options(r, c);
+	if (c->negotiated.tls)
+		nbds_item(r, "TLS", "all that follows NBD_OPT_STARTTLS is encrypted");
+	put_export_facts(r, c);
+	put_bytes(r, c);
+	put_commands(r, c);
+	put_open_ends(r, c);
+}
+
+/* --- exports --- */
+
+/* "1, 2, 5 to 9" */
+static void put_ids(struct nbds_buf *t, const struct nbds_export *e)
+{
+	for (unsigned i = 0, run; i < e->connection_count; i += run) {
+		uint32_t id = e->connections[i]->id;
+
+		run = 1;
+		while (i + run < e->connection_count && e->connections[i + run]->id == id + run)
+			run++;
+		nbds_buf_printf(t, "%s%" PRIu32, i ? ", " : "", id);
+		if (run > 2)
+			nbds_buf_printf(t, " to %" PRIu32, id + run - 1);
+		else
+			run = 1;
+	}
+}
+
+struct flush_row {
+	const struct nbds_flush_seen *flush;
+	uint32_t connection;
+};
+
+static int by_request(const void *a, const void *b)
+{
+	const struct flush_row *x = a, *y = b;
+
+	return x->flush->request_frame < y->flush->request_frame   ? -1
+	       : x->flush->request_frame > y->flush->request_frame ? 1
+								   : 0;
+}
+
+static void put_flush(struct nbds_report *r, const struct flush_row *row, bool others)
+{
+	const struct nbds_flush_seen *f = row->flush;
+	struct nbds_buf *t = &r->text;
+
+	nbds_buf_clear(t);
+	put_seconds(t, nbds_report_since(r, f->request_time));
+	nbds_buf_printf(t, ", connection %" PRIu32 ", frame", row->connection);
+	if (f->reply_frame)
+		nbds_buf_printf(t, "s %" PRIu64 " and %" PRIu64, f->request_frame, f->reply_frame);
+	else
+		nbds_buf_printf(t, " %" PRIu64, f->request_frame);
+	if (!f->ok) {
+		nbds_buf_puts(t, f->reply_frame ? ": failed" : ": never answered");
+	} else {
+		nbds_buf_puts(t, ": covered ");
+		nbds_buf_count(t, f->covered_own, "write", NULL);
+		nbds_buf_puts(t, " of its own");
+		if (others) {
+			nbds_buf_printf(t, " and %" PRIu64 " of other connections",
+					f->covered_other);
+		}
+		if (f->covered_bytes) {
+			nbds_buf_puts(t, " (");
+			nbds_buf_size(t, f->covered_bytes);
+			nbds_buf_puts(t, ")");
+		}
+	}
+	if (f->left) {
+		nbds_buf_puts(t, ", not ");
+		nbds_buf_count(t, f->left, "write", NULL);
+		nbds_buf_puts(t, " still in flight");
+	}
+	fputs("    ", r->out);
+	nbds_wrap(r, 4, 6, nbds_buf_text(t));
+}
+
+static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
+{
+	struct nbds_buf *t = &r->text;
+	struct flush_row *rows;
+	size_t count = 0, first;
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < e->connection_count; i++) {
+		count += e->connections[i]->flush_kept;
+		total += e->connections[i]->flushes_total;
+	}
+	if (!count)
+		return;
+	rows = reallocarray(NULL, count, sizeof(*rows));
+	if (!rows)
+		return;
+	count = 0;
+	for (unsigned i = 0; i < e->connection_count; i++) {
+		const struct nbds_connection *c = e->connections[i];
+
+		for (unsigned k = 0; k < c->flush_kept; k++)
+			rows[count++] = (struct flush_row){&c->flushes[k], c->id};
+	}
+	qsort(rows, count, sizeof(*rows), by_request);
+	first = count > FLUSHES_SHOWN ? count - FLUSHES_SHOWN : 0;
+	nbds_buf_clear(t);
+	nbds_buf_count(t, total, "flush", "flushes");
+	if (count - first < total)
+		nbds_buf_printf(t, ", the last %zu of them:", count - first);
+	else
+		nbds_buf_puts(t, ":");
+	nbds_item(r, "flush order", nbds_buf_text(t));
+	for (size_t i = first; i < count; i++)
+		put_flush(r, &rows[i], e->connection_count > 1);
+	free(rows);
+}
+
+static void put_export(struct nbds_report *r, const struct nbds_export *e)
+{
+	static const char *const multi_conn[] = {
+		[NBDS_MC_UNKNOWN] = "whether NBD_FLAG_CAN_MULTI_CONN was set is not known",
+		[NBDS_MC_TRUE] = "the server promises that they agree (NBD_FLAG_CAN_MULTI_CONN)",
+		[NBDS_MC_FALSE] = "the server promises nothing between them "
+				  "(no NBD_FLAG_CAN_MULTI_CONN)",
+		[NBDS_MC_MIXED] = "NBD_FLAG_CAN_MULTI_CONN was set on some of them only",
+	};
+	char server[NBDS_ADDR_TEXT];
+	struct nbds_buf *t = &r->text;
+
+	fputc('\n', r->out);
+	nbds_ink(r, NBDS_INK_HEAD, "Export");
+	nbds_buf_clear(t);
+	nbds_buf_puts(t, "  ");
+	nbds_buf_quote(t, e->name, e->name_len);
+	nbds_buf_printf(t, " at %s", nbds_addr_text(&e->server, server));
+	if (e->size_seen) {
+		nbds_buf_puts(t, ", ");
+		nbds_buf_size_exact(t, e->size);
+	}
+	nbds_buf_puts(t, "\n");
+	fputs(nbds_buf_text(t), r->out);
+
+	nbds_buf_clear(t);
+	put_ids(t, e);
+	nbds_buf_printf(t, "; %s", multi_conn[e->multi_conn]);
+	nbds_item(r, "connections", nbds_buf_text(t));
+
+	nbds_buf_clear(t);
+	nbds_buf_count(t, e->writes, "request", NULL);
+	nbds_buf_puts(t, " to write, zero or trim");
+	if (e->fua_writes)
+		nbds_buf_printf(t, " (%" PRIu64 " with NBD_CMD_FLAG_FUA)", e->fua_writes);
+	nbds_item(r, "writes", nbds_buf_text(t));
+	put_flushes(r, e);
+}
+
+/* --- the end of the report --- */
+
+static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_engine_totals *totals = &o->totals;
+	size_t reasons = sizeof(totals->unchecked) / sizeof(totals->unchecked[0]);
+	struct nbds_buf *t = &r->text;
+	const char *label = "not judged";
+
+	nbds_buf_clear(t);
+	nbds_buf_count(t, totals->checked_reads, "read", NULL);
+	nbds_buf_puts(t, ", ");
+	nbds_buf_size(t, totals->checked_bytes);
+	nbds_buf_puts(t, " of data held against what had been written");
+	nbds_item(r, "judged", nbds_buf_text(t));
+	for (size_t i = 0; i < reasons && totals->unchecked[i].reason; i++) {
+		if (!totals->unchecked[i].bytes)
+			continue;
+		nbds_buf_clear(t);
+		nbds_buf_size(t, totals->unchecked[i].bytes);
+		nbds_buf_printf(t, ": %s", nbds_unchecked_words(totals->unchecked[i].reason));
+		nbds_item(r, label, nbds_buf_text(t));
+		label = "";
+	}
+}
+
+static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_engine_totals *totals = &o->totals;
+	static const char *const many[] = {
+		[NBDS_NOTE] = "notes",
+		[NBDS_HAZARD] = "hazards",
+		[NBDS_SUSPECT] = "suspects",
+		[NBDS_VIOLATION] = "violations",
+	};
+	enum nbds_ink ink = NBDS_INK_GOOD;
+	struct nbds_buf *t = &r->text;
+	const char *between = ": ";
+	bool any = false;
+
+	for (int s = NBDS_HAZARD; s <= NBDS_VIOLATION; s++)
+		if (totals->findings[s])
+			ink = nbds_ink_of((enum nbds_severity)s);
+	nbds_ink(r, ink, nbds_verdict(totals));
+	nbds_buf_clear(t);
+	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--) {
+		if (!totals->findings[s])
+			continue;
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, totals->findings[s], nbds_severity_name((enum nbds_severity)s),
+			       many[s]);
+		between = ", ";
+		any = true;
+	}
+	nbds_buf_puts(t, any ? " in " : ": nothing found in ");
+	nbds_buf_count(t, totals->connections, "connection", NULL);
+	nbds_buf_puts(t, " to ");
+	nbds_buf_count(t, totals->exports, "export", NULL);
+	if (r->hidden)
+		nbds_buf_printf(t, " (%" PRIu64 " below the chosen severity not shown)", r->hidden);
+	if (*o->error)
+		nbds_buf_puts(t, "; the capture is incomplete");
+	nbds_wrap(r, nbds_columns(nbds_verdict(totals)), 2, nbds_buf_text(t));
+}
+
+void nbds_text_report(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	if (r->told)
+		fputc('\n', r->out);
+	put_capture(r, o);
+	put_capture_faults(r, o);
+	if (!o->opened)
+		return;
+	for (const struct nbds_connection *c = o->connections; c; c = c->next)
+		put_connection(r, c);
+	for (const struct nbds_export *e = o->exports; e; e = e->next)
+		put_export(r, e);
+	fputc('\n', r->out);
+	for (size_t i = 0; i < r->kept_count; i++)
+		nbds_text_finding(r, r->kept[i].finding);
+	if (!o->connections) {
+		nbds_item(r, "judged", "no NBD was found in this capture");
+	} else {
+		put_judged(r, o);
+	}
+	put_verdict(r, o);
+}
