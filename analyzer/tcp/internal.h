@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * internal.h - what the parts of the TCP layer share.
+ *
+ *	tcp.c    the flows: finding, opening, taking over, closing, forgetting them
+ *	reasm.c  one flow: its two directions put in order
+ *	hold.c   copies of the bytes that have to wait
+ *
+ * A flow's entry in the table is small.  What reassembly needs hangs off it
+ * and is given back when the flow is closed or ignored:
+ *
+ *	table ──► entry ──► reasm ──┬─► half A ──► held pieces
+ *	            │               └─► half B ──► held pieces
+ *	            └─ in one of three lists by last use: live, cheap, dead
+ *
+ * `cheap` are the flows that can go first when there are too many: ignored
+ * ones, and those of which nothing but bare acknowledgements was seen.  `dead`
+ * are closed ones, kept for a while so that their stragglers open nothing.
+ *
+ * Numbers of one direction, all stream offsets:
+ *
+ *	          next                 seen            sent, acked
+ *	           │                     │                 │
+ *	───────────┼──────[held]──[held]─┼─────────────────┼────
+ *	 delivered │ hole                │ shown to exist, not seen
+ */
+#ifndef NBDSCOPE_ANALYZER_TCP_INTERNAL_H
+#define NBDSCOPE_ANALYZER_TCP_INTERNAL_H
+
+#include "hold.h"
+#include "tcp.h"
+
+/* Sequence and acknowledgement numbers further than this from the highest byte
+ * seen are no part of the conversation: no window is as large. */
+#define NBDS_FAR ((int64_t)1 << 28)
+
+/* So many segments in a row, each continuing the one before and all far away,
+ * show that the capture missed more than that: reassembly moves there. */
+#define NBDS_FAR_RUN 8
+
+/* How far the number of a RST may be from what its sender had sent. */
+#define NBDS_RST_BELOW ((int64_t)64 << 10)
+#define NBDS_RST_ABOVE ((int64_t)16 << 20)
+
+/* Patience is so many times longer where nothing shows that the other side
+ * got the missing bytes: the other side is not in the capture, or silent; */
+#define NBDS_BLIND_PATIENCE 8
+/* or it is there, and the bytes may yet be sent again. */
+#define NBDS_RESEND_PATIENCE 150
+
+struct nbds_link {
+	struct nbds_link *prev, *next;
+};
+
+/* A frame, where a whole mark is not needed. */
+struct nbds_where {
+	uint64_t frame;
+	int64_t time;
+	uint32_t interface;
+};
+
+/* Something is waited for since then; what was known then has had its chance
+ * when patience is over. */
+struct nbds_wait {
+	bool on;
+	uint32_t frames; /* reasm->frames at the start */
+	uint32_t heard;  /* frames at the start of the side that is waited for, or on */
+	int64_t time;    /* capture time at the start */
+	uint64_t from;   /* half->next at the start */
+	uint64_t upto;   /* the bytes waited for end here */
+};
+
+enum nbds_base {
+	NBDS_BASE_NONE, /* no frame of this direction seen */
+	NBDS_BASE_WEAK, /* only the numbers of frames without payload, no SYN */
+	NBDS_BASE_KNOWN,
+};
+
+/* One direction. */
+struct nbds_half {
+	uint32_t base;     /* sequence number of offset 0 */
+	uint32_t raw_ack;  /* acknowledged by the other side before `base` was known */
+	bool raw_ack_known;
+	uint8_t base_kind; /* enum nbds_base */
+	bool syn;          /* base comes from the handshake */
+	bool fin, fin_told;
+	/* The sender's highest byte is the highest seen: a segment that starts
+	 * there is the first transmission.  Not so in mid-capture and after a
+	 * hole, until the other side's acknowledgement (above clean_after, and
+	 * not above what was seen) or the sender's own number shows it. */
+	bool clean;
+	bool gap_told;     /* since `clean` was lost */
+	bool silent;       /* bytes of it were given up and it showed nothing since */
+	bool fin_guessed;  /* one byte is acknowledged that was never seen: its FIN */
+	uint8_t far_run;
+	uint32_t far_next;
+	uint32_t heard;    /* counts its frames */
+	uint32_t refuted;  /* segments that started below `evidence` where new data starts */
+	uint64_t next, seen, sent, acked, clean_after;
+	uint64_t evidence; /* `acked`, as far as it is believed to show a hole */
+	uint64_t fin_at;
+	uint64_t lo_frame; /* the frame with the last clean byte delivered */
+	int64_t lo_time;
+	struct nbds_mark last; /* of the last byte delivered */
+	struct nbds_where evidence_where, fin_where;
+	struct nbds_wait acked_wait; /* for bytes that the other side acknowledged */
+	struct nbds_wait blind_wait; /* for bytes that it did not */
+	struct nbds_held_list held;
+};
+
+struct nbds_reasm {
+	struct nbds_half half[2];
+	uint32_t frames; /* counts the frames that brought something */
+	bool rst;
+	int8_t rst_by;
+	struct nbds_where rst_where;
+	struct nbds_wait rst_wait;
+	uint64_t rst_at; /* stream offset of the RST */
+	/* A SYN with another number came; its answer will show what it is. */
+	bool rival;
+	int8_t rival_dir;
+	uint32_t rival_isn;
+	struct nbds_where rival_where;
+	/* In tcp->stalled while anything waits. */
+	struct nbds_flow *flow;
+	struct nbds_link stalled;
+	int64_t look_at; /* capture time of the next look */
+};
+
+enum nbds_flow_state { NBDS_FLOW_LIVE, NBDS_FLOW_IGNORED, NBDS_FLOW_DEAD };
+
+struct nbds_flow {
+	struct nbds_link list; /* live, cheap or dead; first member */
+	struct nbds_flow *chain;
+	struct nbds_tcp *tcp;
+	struct nbds_reasm *reasm; /* live only */
+	void *user;
+	uint64_t last_frame;
+	int64_t last_time;
+	uint32_t last_interface;
+	uint32_t hash;
+	struct nbds_addr addr[2];
+	uint32_t isn[2], end[2]; /* sequence numbers: of the SYN, after the last byte */
+	bool isn_known[2], end_known[2], fin[2];
+	uint8_t state; /* enum nbds_flow_state */
+	uint8_t busy;  /* depth of work on it: it must not go away */
+	bool opened, ignored, stalled;
+	int8_t rst_by; /* dead: who sent the RST, or -1 */
+};
+
+struct nbds_tcp {
+	struct nbds_tcp_limits limits;
+	struct nbds_tcp_ops ops;
+	void *ctx;
+	struct nbds_tcp_stats stats;
+	struct nbds_held_pool pool;
+	struct nbds_link live, cheap, dead, stalled;
+	uint64_t followed; /* flows in live and cheap */
+	uint64_t dead_count, dead_most, stalled_count;
+	struct nbds_flow **table;
+	uint64_t buckets, entries;
+	uint64_t seed;
+	int64_t now; /* time of the last packet or tick */
+	struct nbds_slab *flows, *reasms;
+};
+
+/* --- reasm.c --- */
+
+/* A mark of a frame, without acknowledgement or flags. */
+struct nbds_mark nbds_mark_at(const struct nbds_where *where);
+
+/* The stream offset of a sequence number, negative before offset 0. */
+int64_t nbds_half_offset(const struct nbds_half *half, uint32_t seq);
+
+/* Sets where offset 0 of direction `dir` is, from a SYN. */
+void nbds_reasm_base(struct nbds_reasm *r, int dir, uint32_t base, const struct nbds_where *syn);
+
+/* A segment of the flow, not RST.  Opens the flow if it brings its first SYN or
+ * payload. */
+void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment *s);
+
+/* Tells the flow's frame() without looking at the segment. */
+void nbds_reasm_frame(struct nbds_flow *f, int dir, const struct nbds_mark *mark);
+
+/* Gives up what waited long enough, and notes what waits now. */
+void nbds_reasm_check(struct nbds_flow *f, int64_t now);
+
+/* Tells all that is held, holes as gaps for the reason `why` (or LOST). */
+void nbds_reasm_flush(struct nbds_flow *f, enum nbds_gap_reason why);
+
+/* Drops all that is held. */
+void nbds_reasm_drop(struct nbds_flow *f);
+
+/* Whether anything waits, in one direction or both. */
+bool nbds_half_waits(const struct nbds_half *h);
+bool nbds_reasm_waits(const struct nbds_reasm *r);
+
+/* Whether patience is over. */
+bool nbds_wait_over(const struct nbds_flow *f, struct nbds_wait *w, uint32_t times, int64_t now);
+
+/* --- tcp.c --- */
+
+/* Calls open() if it was not called yet. */
+void nbds_flow_opened(struct nbds_flow *f, const struct nbds_mark *where);
+
+/* Puts the flow into the list of those that wait, or takes it out. */
+void nbds_flow_stall(struct nbds_flow *f, bool waits);
+
+/* Makes flows that are not worked on tell what they hold, until `bytes` fit into
+ * the total.  False: they do not. */
+bool nbds_tcp_relieve(struct nbds_tcp *t, uint64_t bytes);
+
+#endif

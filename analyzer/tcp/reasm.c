@@ -1,0 +1,786 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* reasm.c - one flow: its two directions put in order.  See internal.h. */
+#include "internal.h"
+
+#include <string.h>
+
+/* --- what is told --- */
+
+struct nbds_mark nbds_mark_at(const struct nbds_where *where)
+{
+	struct nbds_mark mark = {
+		.frame = where->frame,
+		.time = where->time,
+		.lo_frame = where->frame,
+		.lo_time = where->time,
+		.ack = NBDS_NO_ACK,
+		.interface = where->interface,
+	};
+
+	return mark;
+}
+
+/* The bytes of `mark` may have been on the wire before its frame. */
+static void late(struct nbds_mark *mark, const struct nbds_half *h)
+{
+	mark->flags = (mark->flags & ~NBDS_MARK_FIRST_TX) | NBDS_MARK_LATE;
+	mark->lo_frame = h->lo_frame;
+	mark->lo_time = h->lo_time;
+}
+
+static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_reason why,
+		     const struct nbds_mark *where)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_mark mark = *where;
+	uint64_t offset = h->next;
+
+	h->next = end;
+	h->fin_guessed = false;
+	t->stats.gaps++;
+	t->stats.gap_bytes += end - offset;
+	if (why != NBDS_GAP_SNAPLEN) {
+		late(&mark, h);
+		h->gap_told = true;
+		if (end > h->seen) {
+			h->seen = end;
+			h->clean = false;
+			h->clean_after = end;
+		}
+		if (end > h->sent)
+			h->sent = end;
+	}
+	if (!f->ignored && t->ops.gap)
+		t->ops.gap(t->ctx, f->user, dir, offset, end - offset, why, &mark);
+}
+
+/* `len` bytes at half->next, `caplen` of them here. */
+static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_t caplen,
+		      uint32_t len, const struct nbds_mark *where)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_mark mark = *where;
+	uint64_t offset = h->next;
+
+	if (mark.flags & NBDS_MARK_FIRST_TX) {
+		h->lo_frame = mark.frame;
+		h->lo_time = mark.time;
+	} else {
+		late(&mark, h);
+	}
+	if (caplen) {
+		h->next = offset + caplen;
+		h->last = mark;
+		h->fin_guessed = false;
+		t->stats.bytes += caplen;
+		if (!f->ignored && t->ops.data)
+			t->ops.data(t->ctx, f->user, dir, offset, data, caplen, &mark);
+	}
+	if (caplen < len)
+		tell_gap(f, dir, offset + len, NBDS_GAP_SNAPLEN, &mark);
+}
+
+static void tell_conflict(struct nbds_flow *f, int dir, uint64_t offset, uint64_t len,
+			  const struct nbds_mark *where)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	t->stats.conflicts++;
+	if (!f->ignored && t->ops.conflict)
+		t->ops.conflict(t->ctx, f->user, dir, offset, len, where);
+}
+
+/* Tells the FIN if all before it was told. */
+static void tell_fin(struct nbds_flow *f, int dir)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_mark mark;
+
+	if (!h->fin || h->fin_told || h->next < h->fin_at || f->ignored)
+		return;
+	h->fin_told = true;
+	mark = nbds_mark_at(&h->fin_where);
+	if (f->opened && t->ops.half_close)
+		t->ops.half_close(t->ctx, f->user, dir, &mark);
+}
+
+void nbds_reasm_frame(struct nbds_flow *f, int dir, const struct nbds_mark *mark)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	if (f->opened && !f->ignored && t->ops.frame)
+		t->ops.frame(t->ctx, f->user, dir, mark);
+}
+
+/* --- order --- */
+
+/* What direction `dir` acknowledged when it sent the bytes was told (or never
+ * will be: evidence that was refuted is no reason to wait). */
+static bool answered(const struct nbds_flow *f, int dir, uint64_t ack)
+{
+	const struct nbds_half *other = &f->reasm->half[!dir];
+
+	if (ack == NBDS_NO_ACK || ack <= other->next)
+		return true;
+	if (ack > other->evidence)
+		ack = other->evidence;
+	return ack <= other->next + other->fin_guessed;
+}
+
+/* The next bytes of the direction are missing, and are known to exist. */
+static bool has_hole(const struct nbds_half *h)
+{
+	if (h->held.first[0])
+		return h->held.first[0]->offset > h->next;
+	return h->evidence > h->next + h->fin_guessed;
+}
+
+static void tell_first_held(struct nbds_flow *f, int dir)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_held *piece = nbds_held_take(&h->held);
+
+	tell_data(f, dir, piece->data, piece->caplen, piece->len, &piece->mark);
+	nbds_held_free(&f->tcp->pool, piece);
+}
+
+/* Tells what is in order by now, in both directions. */
+static void pump(struct nbds_flow *f)
+{
+	bool moved;
+
+	do {
+		moved = false;
+		for (int dir = 0; dir < 2; dir++) {
+			struct nbds_half *h = &f->reasm->half[dir];
+			struct nbds_held *piece;
+
+			while (!f->ignored && (piece = h->held.first[0]) &&
+			       piece->offset == h->next && answered(f, dir, piece->mark.ack)) {
+				tell_first_held(f, dir);
+				moved = true;
+			}
+			tell_fin(f, dir);
+			/* A hole that was filled, with nothing given up, leaves
+			 * no doubt about what follows. */
+			if (!h->clean && !h->gap_told && !h->held.first[0] && h->next == h->seen)
+				h->clean = true;
+		}
+	} while (moved && !f->ignored);
+}
+
+/* --- waiting --- */
+
+bool nbds_wait_over(const struct nbds_flow *f, struct nbds_wait *w, uint32_t times, int64_t now)
+{
+	const struct nbds_tcp_limits *limits = &f->tcp->limits;
+
+	if (now < w->time) /* the clock was set back */
+		w->time = now;
+	return f->reasm->frames - w->frames >= (uint64_t)limits->patience_frames * times ||
+	       ((uint64_t)now - (uint64_t)w->time) / times >= (uint64_t)limits->patience_ns;
+}
+
+static void wait_start(struct nbds_wait *w, const struct nbds_reasm *r, uint32_t heard,
+		       uint64_t from, uint64_t upto, int64_t now)
+{
+	w->on = true;
+	w->frames = r->frames;
+	w->heard = heard;
+	w->time = now;
+	w->from = from;
+	w->upto = upto;
+}
+
+bool nbds_half_waits(const struct nbds_half *h)
+{
+	return h->held.first[0] || has_hole(h) || (h->fin && !h->fin_told);
+}
+
+bool nbds_reasm_waits(const struct nbds_reasm *r)
+{
+	return nbds_half_waits(&r->half[0]) || nbds_half_waits(&r->half[1]);
+}
+
+/* Notes what waits now, and since when. */
+static void watch(struct nbds_flow *f, int64_t now)
+{
+	struct nbds_reasm *r = f->reasm;
+
+	for (int dir = 0; dir < 2; dir++) {
+		struct nbds_half *h = &r->half[dir];
+		struct nbds_half *other = &r->half[!dir];
+		uint64_t known = 0;
+
+		if (h->evidence <= h->next + h->fin_guessed)
+			h->acked_wait.on = false;
+		else if (!h->acked_wait.on || h->next >= h->acked_wait.upto)
+			wait_start(&h->acked_wait, r, h->heard, h->next, h->evidence, now);
+
+		if (h->held.first[0])
+			known = h->held.first[0]->offset;
+		else if (h->fin)
+			known = h->fin_at;
+		if (known <= h->next || known <= h->evidence)
+			h->blind_wait.on = false;
+		else if (!h->blind_wait.on || h->next > h->blind_wait.from)
+			wait_start(&h->blind_wait, r, other->heard, h->next, h->sent, now);
+	}
+	nbds_flow_stall(f, r->rst || nbds_reasm_waits(r));
+}
+
+/* How far direction `dir` has waited long enough. */
+static uint64_t patience_over(struct nbds_flow *f, int dir, int64_t now)
+{
+	struct nbds_reasm *r = f->reasm;
+	struct nbds_half *h = &r->half[dir];
+	struct nbds_half *other = &r->half[!dir];
+	struct nbds_wait *w = &h->blind_wait;
+	uint64_t due = 0;
+
+	if (h->silent)
+		due = h->evidence;
+	else if (h->acked_wait.on && nbds_wait_over(f, &h->acked_wait, 1, now))
+		due = h->acked_wait.upto;
+
+	if (w->on) {
+		uint64_t waited;
+
+		if (now < w->time)
+			w->time = now;
+		waited = ((uint64_t)now - (uint64_t)w->time) / (uint64_t)f->tcp->limits.patience_ns;
+		/* The other side is there and does not acknowledge the bytes:
+		 * they were lost on their way, and will be sent again. */
+		if (other->heard != w->heard) {
+			w->heard = other->heard;
+			w->frames = r->frames;
+		}
+		if (r->frames - w->frames >=
+			    (uint64_t)f->tcp->limits.patience_frames * NBDS_BLIND_PATIENCE ||
+		    waited >= (other->heard ? NBDS_RESEND_PATIENCE : NBDS_BLIND_PATIENCE)) {
+			if (w->upto > due)
+				due = w->upto;
+		}
+	}
+	return due;
+}
+
+/* Gives up the hole at the front of direction `dir`, as far as `upto`.
+ * `fallback` is the reason if the other side did not acknowledge the bytes. */
+static bool give_up_hole(struct nbds_flow *f, int dir, uint64_t upto,
+			 enum nbds_gap_reason fallback)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_held *piece = h->held.first[0];
+	struct nbds_mark mark;
+	uint64_t end;
+
+	if (piece) {
+		end = piece->offset;
+	} else {
+		end = h->evidence;
+		if (h->fin && h->fin_at > end)
+			end = h->fin_at;
+	}
+	if (end > upto)
+		end = upto;
+	if (end <= h->next + (piece ? 0 : h->fin_guessed))
+		return false;
+
+	if (piece) {
+		mark = piece->mark;
+	} else if (!h->fin && h->seen == h->next && end == h->next + 1) {
+		/* Nobody sends one byte and then nothing, but a FIN that the
+		 * capture lost looks so. */
+		h->fin_guessed = true;
+		return true;
+	} else {
+		mark = nbds_mark_at(h->evidence > h->next ? &h->evidence_where : &h->fin_where);
+		if (h->acked_wait.on && h->acked_wait.heard == h->heard)
+			h->silent = true;
+	}
+	tell_gap(f, dir, end, end <= h->evidence ? NBDS_GAP_LOST : fallback, &mark);
+	return true;
+}
+
+/* Gives up holes, and waits for the other side, up to due[] in each direction. */
+static void give_up(struct nbds_flow *f, const uint64_t due[2], enum nbds_gap_reason fallback)
+{
+	struct nbds_reasm *r = f->reasm;
+	bool moved;
+
+	do {
+		moved = false;
+		for (int dir = 0; dir < 2 && !f->ignored; dir++) {
+			struct nbds_half *h = &r->half[dir];
+			struct nbds_held *piece = h->held.first[0];
+
+			if (h->next >= due[dir] || (piece && piece->offset == h->next))
+				continue;
+			if (give_up_hole(f, dir, due[dir], fallback)) {
+				pump(f);
+				moved = true;
+			}
+		}
+		/* What is left waits for the other side.  If that has a hole,
+		 * its time will come; else the two wait for each other. */
+		for (int dir = 0; dir < 2 && !moved && !f->ignored; dir++) {
+			struct nbds_half *h = &r->half[dir];
+			struct nbds_held *piece = h->held.first[0];
+
+			if (h->next >= due[dir] || !piece || piece->offset != h->next ||
+			    has_hole(&r->half[!dir]))
+				continue;
+			tell_first_held(f, dir);
+			pump(f);
+			moved = true;
+		}
+	} while (moved && !f->ignored);
+}
+
+void nbds_reasm_check(struct nbds_flow *f, int64_t now)
+{
+	uint64_t due[2];
+
+	if (f->ignored)
+		return;
+	for (int dir = 0; dir < 2; dir++)
+		due[dir] = patience_over(f, dir, now);
+	if (due[0] > f->reasm->half[0].next || due[1] > f->reasm->half[1].next)
+		give_up(f, due, NBDS_GAP_LIMIT);
+	if (!f->ignored)
+		watch(f, now);
+}
+
+void nbds_reasm_flush(struct nbds_flow *f, enum nbds_gap_reason why)
+{
+	static const uint64_t all[2] = {UINT64_MAX, UINT64_MAX};
+
+	give_up(f, all, why);
+}
+
+void nbds_reasm_drop(struct nbds_flow *f)
+{
+	for (int dir = 0; dir < 2; dir++) {
+		struct nbds_held_list *list = &f->reasm->half[dir].held;
+
+		while (list->first[0])
+			nbds_held_free(&f->tcp->pool, nbds_held_take(list));
+	}
+}
+
+/* --- bytes --- */
+
+/* A segment's payload: [offset, end), `caplen` bytes of it here. */
+struct span {
+	uint64_t offset, end;
+	const uint8_t *data;
+	uint32_t caplen;
+};
+
+/* The captured bytes of `s` from `from` to `to`. */
+static uint32_t captured(const struct span *s, uint64_t from, uint64_t to)
+{
+	uint64_t cut = s->offset + s->caplen;
+
+	if (to > cut)
+		to = cut;
+	return from < to ? (uint32_t)(to - from) : 0;
+}
+
+/* Compares the segment with the pieces held: the first copy stays. */
+static void compare(struct nbds_flow *f, int dir, const struct span *s,
+		    const struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_held *piece = nbds_held_find(&h->held, s->offset);
+
+	for (; piece && piece->offset < s->end && !f->ignored; piece = piece->next[0]) {
+		uint64_t from = piece->offset > s->offset ? piece->offset : s->offset;
+		uint64_t to = piece->offset + piece->len < s->end ? piece->offset + piece->len
+								   : s->end;
+		struct span copy = {piece->offset, piece->offset + piece->len, piece->data,
+				    piece->caplen};
+		uint32_t len = captured(s, from, to);
+		const uint8_t *a, *b;
+
+		f->tcp->stats.retransmitted_bytes += to - from;
+		if (len > captured(&copy, from, to))
+			len = captured(&copy, from, to);
+		if (!len)
+			continue;
+		a = s->data + (from - s->offset);
+		b = piece->data + (from - piece->offset);
+		if (!memcmp(a, b, len))
+			continue;
+		while (*a == *b) {
+			a++;
+			b++;
+			from++;
+			len--;
+		}
+		while (a[len - 1] == b[len - 1])
+			len--;
+		tell_conflict(f, dir, from, len, mark);
+	}
+}
+
+/* Keeps a copy of the bytes from `from` to `to`. */
+static bool hold(struct nbds_flow *f, int dir, const struct span *s, uint64_t from, uint64_t to,
+		 const struct nbds_mark *mark)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_half *h = &f->reasm->half[dir];
+	uint32_t caplen = captured(s, from, to);
+	uint64_t cost = nbds_held_cost(caplen);
+	struct nbds_held *piece;
+
+	if (h->held.cost + cost > t->limits.held_direction)
+		return false;
+	if (t->pool.held + cost > t->limits.held_total && !nbds_tcp_relieve(t, cost))
+		return false;
+	piece = nbds_held_new(&t->pool, from, (uint32_t)(to - from),
+			      caplen ? s->data + (from - s->offset) : NULL, caplen, mark);
+	if (!piece)
+		return false;
+	nbds_held_insert(&h->held, piece);
+	return true;
+}
+
+/* There is no room for bytes at `from`: the direction moves on towards them. */
+static void make_room(struct nbds_flow *f, int dir, uint64_t from, const struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_held *piece = h->held.first[0];
+
+	if (piece && piece->offset == h->next)
+		tell_first_held(f, dir);
+	else if (piece && piece->offset < from)
+		tell_gap(f, dir, piece->offset, NBDS_GAP_LIMIT, &piece->mark);
+	else
+		tell_gap(f, dir, from, NBDS_GAP_LIMIT, mark);
+	pump(f);
+}
+
+/* Tells, holds or drops the payload of a segment. */
+static void take(struct nbds_flow *f, int dir, const struct span *s, const struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	uint64_t pos = s->offset, end = s->end;
+
+	if (h->fin && end > h->fin_at)
+		end = h->fin_at;
+	if (pos < h->next) {
+		f->tcp->stats.retransmitted_bytes += (end < h->next ? end : h->next) - pos;
+		pos = h->next;
+		if (end > pos)
+			f->tcp->stats.overlaps++;
+	}
+	if (h->held.first[0] && pos < end)
+		compare(f, dir, s, mark);
+	while (pos < end && !f->ignored) {
+		struct nbds_held *piece = NULL;
+		uint64_t to = end;
+
+		if (pos < h->next) {
+			pos = h->next;
+			continue;
+		}
+		if (h->held.first[0])
+			piece = nbds_held_find(&h->held, pos);
+		if (piece && piece->offset < end) {
+			f->tcp->stats.overlaps++;
+			if (piece->offset <= pos) {
+				pos = piece->offset + piece->len;
+				continue;
+			}
+			to = piece->offset;
+		}
+		if (pos != h->next || !answered(f, dir, mark->ack)) {
+			if (hold(f, dir, s, pos, to, mark)) {
+				pos = to;
+				continue;
+			}
+			if (pos != h->next) {
+				make_room(f, dir, pos, mark);
+				continue;
+			}
+		}
+		tell_data(f, dir, s->data + (pos - s->offset), captured(s, pos, to),
+			  (uint32_t)(to - pos), mark);
+		pos = to;
+		if (f->stalled)
+			pump(f);
+	}
+}
+
+/* --- segments --- */
+
+int64_t nbds_half_offset(const struct nbds_half *h, uint32_t seq)
+{
+	uint32_t here = h->base + (uint32_t)h->seen;
+
+	return (int64_t)h->seen + (int32_t)(seq - here);
+}
+
+/* What the other side acknowledged before the base was known. */
+static void old_ack(struct nbds_half *h, const struct nbds_where *where)
+{
+	int64_t ack = nbds_half_offset(h, h->raw_ack);
+
+	if (!h->raw_ack_known || ack <= 0 || ack > NBDS_FAR)
+		return;
+	h->acked = h->evidence = (uint64_t)ack;
+	h->evidence_where = *where;
+}
+
+void nbds_reasm_base(struct nbds_reasm *r, int dir, uint32_t base, const struct nbds_where *syn)
+{
+	struct nbds_half *h = &r->half[dir];
+
+	h->base = base;
+	h->base_kind = NBDS_BASE_KNOWN;
+	h->syn = true;
+	h->clean = true;
+	if (syn) {
+		h->last = nbds_mark_at(syn);
+		h->lo_frame = syn->frame;
+		h->lo_time = syn->time;
+	}
+}
+
+/* The base of a direction whose SYN was not seen, from a segment without SYN. */
+static void guess_base(struct nbds_half *h, const struct nbds_segment *s,
+		       const struct nbds_where *where)
+{
+	bool fills = s->len || s->flags & NBDS_TCP_FIN;
+	int32_t ahead = (int32_t)(s->seq - h->base);
+
+	if (h->base_kind == NBDS_BASE_NONE) {
+		h->base = s->seq;
+		h->base_kind = NBDS_BASE_WEAK;
+		h->gap_told = true;
+		if (!fills)
+			return;
+	} else if (!fills) {
+		if (ahead > 0)
+			h->base = s->seq;
+		return;
+	} else if (ahead == 0) {
+		/* Its sender's number was here before there was any payload. */
+		h->clean = true;
+	} else if (ahead == 1 || ahead < 0 || ahead > NBDS_FAR) {
+		/* A keep-alive's number is one too low. */
+		h->base = s->seq;
+	}
+	h->base_kind = NBDS_BASE_KNOWN;
+	old_ack(h, where);
+}
+
+/* Direction `dir` is acknowledged by the segment `s` of the other one.  True if
+ * that is news. */
+static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segment *s,
+			 const struct nbds_where *where, struct nbds_mark *mark)
+{
+	struct nbds_half *h = &r->half[dir];
+	int64_t ack;
+
+	if (!(s->flags & NBDS_TCP_ACK))
+		return false;
+	if (h->base_kind != NBDS_BASE_KNOWN) {
+		if (!h->raw_ack_known || (int32_t)(s->ack - h->raw_ack) > 0)
+			h->raw_ack = s->ack;
+		h->raw_ack_known = true;
+		return false;
+	}
+	ack = nbds_half_offset(h, s->ack);
+	if (ack > (int64_t)h->seen + NBDS_FAR || ack < (int64_t)h->seen - NBDS_FAR)
+		return false;
+	if (ack < 0)
+		ack = 0;
+	if (h->fin && (uint64_t)ack > h->fin_at)
+		ack = (int64_t)h->fin_at; /* the FIN has a number too */
+	mark->ack = (uint64_t)ack;
+	if (!h->clean && (uint64_t)ack > h->clean_after && (uint64_t)ack <= h->seen)
+		h->clean = true;
+	if ((uint64_t)ack > h->acked)
+		h->acked = (uint64_t)ack;
+	if ((uint64_t)ack <= h->evidence)
+		return false;
+	h->evidence = (uint64_t)ack;
+	h->evidence_where = *where;
+	return true;
+}
+
+/* A segment far away from the window: false as long as nothing shows that the
+ * stream has moved there. */
+static bool moved_far(struct nbds_flow *f, int dir, const struct nbds_segment *s,
+		      const struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	uint64_t skipped;
+
+	h->far_run = h->far_run && s->seq == h->far_next ? (uint8_t)(h->far_run + 1) : 1;
+	h->far_next = s->seq + s->len;
+	if (h->far_run < NBDS_FAR_RUN)
+		return false;
+	h->far_run = 0;
+	nbds_reasm_flush(f, NBDS_GAP_LIMIT);
+	if (f->ignored)
+		return false;
+	skipped = (uint32_t)(s->seq - (h->base + (uint32_t)h->next));
+	tell_gap(f, dir, h->next + skipped, NBDS_GAP_LIMIT, mark);
+	h->acked = h->evidence = h->next;
+	return true;
+}
+
+/* Judges the payload [offset, end): is this its first transmission?  Marks it,
+ * and moves the highest byte seen. */
+static void judge(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end, int64_t now,
+		  struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+
+	if (h->clean && offset == h->seen && offset == h->sent && offset >= h->acked)
+		mark->flags = NBDS_MARK_FIRST_TX;
+	else
+		mark->flags = NBDS_MARK_LATE;
+
+	if (offset > h->seen) {
+		if (h->clean)
+			h->gap_told = false;
+		h->clean = false;
+		h->clean_after = offset;
+	}
+	if (offset > h->next)
+		f->tcp->stats.out_of_order++;
+
+	if (end <= h->seen)
+		return;
+	if (h->evidence > h->seen && offset <= h->seen) {
+		/* Acknowledged, and only now sent?  Either the capture has the
+		 * acknowledgements too early, and these bytes come late, or
+		 * the number was wrong. */
+		if (++h->refuted > f->tcp->limits.patience_frames) {
+			h->refuted = 0;
+			h->evidence = h->next;
+		} else if (h->acked_wait.on) {
+			h->acked_wait.frames = f->reasm->frames;
+			h->acked_wait.time = now;
+		}
+	}
+	h->seen = end;
+	if (h->seen >= h->evidence)
+		h->refuted = 0;
+	if (end > h->sent)
+		h->sent = end;
+}
+
+static void finished(struct nbds_flow *f, int dir, uint64_t at, const struct nbds_where *where)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+
+	if (h->fin || at < h->seen)
+		return;
+	h->fin = f->fin[dir] = true;
+	h->fin_guessed = false;
+	h->fin_at = at;
+	h->fin_where = *where;
+	if (at > h->sent)
+		h->sent = at;
+	if (h->acked > at)
+		h->acked = at;
+	if (h->evidence > at)
+		h->evidence = at;
+}
+
+void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_reasm *r = f->reasm;
+	struct nbds_half *h = &r->half[dir], *other = &r->half[!dir];
+	const struct nbds_packet *p = s->packet;
+	struct nbds_where where = {p->frame, p->time, p->interface};
+	struct nbds_mark mark = nbds_mark_at(&where);
+	uint32_t len = s->len, caplen = s->caplen < len ? s->caplen : len;
+	bool syn = s->flags & NBDS_TCP_SYN, fin = s->flags & NBDS_TCP_FIN;
+	bool news, keepalive = false;
+	int64_t offset;
+
+	h->heard++;
+	h->silent = false;
+	if (h->base_kind != NBDS_BASE_KNOWN && !syn)
+		guess_base(h, s, &where);
+	news = acknowledged(r, !dir, s, &where, &mark);
+	offset = nbds_half_offset(h, s->seq + syn);
+
+	if (syn || len)
+		nbds_flow_opened(f, &mark);
+	nbds_reasm_frame(f, dir, &mark);
+	if (f->ignored)
+		return;
+
+	if (len || fin) {
+		if (offset > (int64_t)h->seen + NBDS_FAR || offset < (int64_t)h->seen - NBDS_FAR) {
+			if (!moved_far(f, dir, s, &mark))
+				goto out;
+			offset = (int64_t)h->next;
+		} else {
+			h->far_run = 0;
+		}
+	}
+	if (h->base_kind == NBDS_BASE_KNOWN && !syn && !fin && len <= 1 &&
+	    offset == (int64_t)h->seen - 1 && (!len || h->acked >= h->seen)) {
+		/* One below the next byte: empty, or with one byte of garbage. */
+		keepalive = true;
+		f->tcp->stats.keepalives++;
+	}
+	if (!len && !syn && !fin && h->base_kind == NBDS_BASE_KNOWN && offset >= 0) {
+		if ((uint64_t)offset == h->seen && h->sent == h->seen)
+			h->clean = true;
+		else if (offset > (int64_t)h->seen && offset <= (int64_t)h->seen + NBDS_FAR &&
+			 (uint64_t)offset > h->sent)
+			h->sent = (uint64_t)offset; /* bytes were sent and not seen */
+	}
+	if ((len && !keepalive) || fin || news)
+		r->frames++;
+
+	if (len && !keepalive) {
+		struct span span = {0, 0, s->payload, caplen};
+		uint32_t skip = 0;
+
+		if (offset < 0) /* before the first byte */
+			skip = offset + (int64_t)len > 0 ? (uint32_t)-offset : len;
+		f->tcp->stats.retransmitted_bytes += skip;
+		span.offset = (uint64_t)(offset + skip);
+		span.end = span.offset + (len - skip);
+		span.data += skip < caplen ? skip : caplen;
+		span.caplen = skip < caplen ? caplen - skip : 0;
+		if (span.offset < span.end) {
+			judge(f, dir, (uint64_t)span.offset, span.end, p->time, &mark);
+			if (skip)
+				mark.flags = NBDS_MARK_LATE;
+			if (h->next == span.offset && !h->held.first[0] && !h->fin &&
+			    answered(f, dir, mark.ack))
+				tell_data(f, dir, span.data, span.caplen,
+					  (uint32_t)(span.end - span.offset), &mark);
+			else
+				take(f, dir, &span, &mark);
+		}
+	}
+	if (fin && offset + (int64_t)len >= 0)
+		finished(f, dir, (uint64_t)(offset + len), &where);
+out:
+	if (f->ignored)
+		return;
+	if (f->stalled || h->held.first[0] || other->held.first[0] || h->fin ||
+	    h->evidence > h->next || other->evidence > other->next) {
+		pump(f);
+		if (!f->ignored) {
+			watch(f, p->time);
+			nbds_reasm_check(f, p->time);
+		}
+	}
+}

@@ -1,0 +1,886 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* tcp.c - the flows: finding, opening, taking over, closing, forgetting them.
+ * See internal.h for how the parts hang together. */
+#include "internal.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#define DEFAULT_HELD_DIRECTION  ((uint64_t)16 << 20)
+#define DEFAULT_HELD_TOTAL      ((uint64_t)256 << 20)
+#define DEFAULT_FLOWS           (1u << 20)
+#define DEFAULT_PATIENCE_FRAMES 64
+#define DEFAULT_PATIENCE_NS     200000000
+
+/* Closed flows remembered: an eighth of the most flows, within these. */
+#define DEAD_LEAST 16
+#define DEAD_MOST  65536
+
+#define BUCKETS_FIRST 256
+
+/* Waiting flows looked at for each packet, and passed over for room. */
+#define LOOKS_EACH    16
+#define RELIEVE_LOOKS 64
+
+/* --- memory: blocks of one size, kept until the end --- */
+
+#define SLAB_BLOCKS 64
+
+struct nbds_slab {
+	size_t size;
+	void *free;   /* blocks, linked by their first word */
+	void *chunks; /* linked by their first word */
+};
+
+static struct nbds_slab *slab_new(size_t size)
+{
+	struct nbds_slab *slab = calloc(1, sizeof(*slab));
+
+	if (slab)
+		slab->size = (size + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) *
+			     _Alignof(max_align_t);
+	return slab;
+}
+
+/* A zeroed block, or NULL. */
+static void *slab_get(struct nbds_slab *slab)
+{
+	void *block;
+
+	if (!slab->free) {
+		char *chunk = malloc(_Alignof(max_align_t) + SLAB_BLOCKS * slab->size);
+
+		if (!chunk)
+			return NULL;
+		memcpy(chunk, &slab->chunks, sizeof(void *));
+		slab->chunks = chunk;
+		for (int i = SLAB_BLOCKS - 1; i >= 0; i--) {
+			block = chunk + _Alignof(max_align_t) + (size_t)i * slab->size;
+			memcpy(block, &slab->free, sizeof(void *));
+			slab->free = block;
+		}
+	}
+	block = slab->free;
+	memcpy(&slab->free, block, sizeof(void *));
+	return memset(block, 0, slab->size);
+}
+
+static void slab_put(struct nbds_slab *slab, void *block)
+{
+	memcpy(block, &slab->free, sizeof(void *));
+	slab->free = block;
+}
+
+static void slab_free(struct nbds_slab *slab)
+{
+	if (!slab)
+		return;
+	while (slab->chunks) {
+		void *chunk = slab->chunks;
+
+		memcpy(&slab->chunks, chunk, sizeof(void *));
+		free(chunk);
+	}
+	free(slab);
+}
+
+/* --- lists --- */
+
+static void list_init(struct nbds_link *list)
+{
+	list->prev = list->next = list;
+}
+
+static void list_remove(struct nbds_link *link)
+{
+	link->prev->next = link->next;
+	link->next->prev = link->prev;
+}
+
+static void list_append(struct nbds_link *list, struct nbds_link *link)
+{
+	link->prev = list->prev;
+	link->next = list;
+	list->prev->next = link;
+	list->prev = link;
+}
+
+static void list_to_end(struct nbds_link *list, struct nbds_link *link)
+{
+	if (list->prev == link)
+		return;
+	list_remove(link);
+	list_append(list, link);
+}
+
+static struct nbds_flow *flow_of(struct nbds_link *link)
+{
+	return (struct nbds_flow *)link; /* its first member */
+}
+
+/* --- the table --- */
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	h = (h ^ v) * UINT64_C(0x9fb21c651e98df25);
+	return h ^ h >> 32;
+}
+
+static uint64_t hash_addr(uint64_t seed, const struct nbds_addr *a)
+{
+	uint64_t w[2];
+
+	memcpy(w, a->ip, sizeof(w));
+	return mix(mix(mix(seed, w[0]), w[1]), (uint64_t)a->family << 16 | a->port);
+}
+
+/* The same for both directions. */
+static uint32_t hash_pair(const struct nbds_tcp *t, const struct nbds_addr *a,
+			  const struct nbds_addr *b)
+{
+	uint64_t h = hash_addr(t->seed, a) + hash_addr(t->seed, b);
+
+	return (uint32_t)(mix(h, t->seed) >> 16);
+}
+
+static struct nbds_flow *find(const struct nbds_tcp *t, const struct nbds_segment *s, uint32_t hash,
+			      int *dir)
+{
+	struct nbds_flow *f = t->table[hash & (t->buckets - 1)];
+
+	for (; f; f = f->chain) {
+		if (f->hash != hash)
+			continue;
+		if (nbds_addr_equal(&f->addr[0], &s->src) &&
+		    nbds_addr_equal(&f->addr[1], &s->dst)) {
+			*dir = 0;
+			return f;
+		}
+		if (nbds_addr_equal(&f->addr[1], &s->src) &&
+		    nbds_addr_equal(&f->addr[0], &s->dst)) {
+			*dir = 1;
+			return f;
+		}
+	}
+	return NULL;
+}
+
+static void table_grow(struct nbds_tcp *t)
+{
+	uint64_t buckets = t->buckets * 2;
+	struct nbds_flow **table = calloc(buckets, sizeof(struct nbds_flow *));
+
+	if (!table)
+		return; /* longer chains, then */
+	for (uint64_t i = 0; i < t->buckets; i++) {
+		struct nbds_flow *f, *next;
+
+		for (f = t->table[i]; f; f = next) {
+			struct nbds_flow **bucket = &table[f->hash & (buckets - 1)];
+
+			next = f->chain;
+			f->chain = *bucket;
+			*bucket = f;
+		}
+	}
+	free(t->table);
+	t->table = table;
+	t->buckets = buckets;
+}
+
+/* --- flows --- */
+
+static struct nbds_mark mark_of(const struct nbds_packet *p)
+{
+	struct nbds_where where = {p->frame, p->time, p->interface};
+
+	return nbds_mark_at(&where);
+}
+
+static void note_last(struct nbds_flow *f, const struct nbds_packet *p)
+{
+	f->last_frame = p->frame;
+	f->last_time = p->time;
+	f->last_interface = p->interface;
+}
+
+static struct nbds_mark last_mark(const struct nbds_flow *f)
+{
+	struct nbds_where where = {f->last_frame, f->last_time, f->last_interface};
+
+	return nbds_mark_at(&where);
+}
+
+void nbds_flow_opened(struct nbds_flow *f, const struct nbds_mark *where)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	if (f->opened)
+		return;
+	f->opened = true;
+	t->stats.flows++;
+	list_remove(&f->list); /* from the cheap ones */
+	list_append(&t->live, &f->list);
+	if (t->ops.open)
+		f->user = t->ops.open(t->ctx, f, &f->addr[0], &f->addr[1],
+				      f->reasm->half[0].syn || f->reasm->half[1].syn, where);
+}
+
+/* a + b, or the greatest time. */
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+void nbds_flow_stall(struct nbds_flow *f, bool waits)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	if (waits && !f->stalled) {
+		f->reasm->look_at = later(t->now, t->limits.patience_ns);
+		list_append(&t->stalled, &f->reasm->stalled);
+		t->stalled_count++;
+	} else if (!waits && f->stalled) {
+		list_remove(&f->reasm->stalled);
+		t->stalled_count--;
+	}
+	f->stalled = waits;
+}
+
+static void release_reasm(struct nbds_flow *f)
+{
+	if (!f->reasm)
+		return;
+	for (int dir = 0; dir < 2; dir++) {
+		const struct nbds_half *h = &f->reasm->half[dir];
+
+		if (h->base_kind != NBDS_BASE_KNOWN)
+			continue;
+		f->isn_known[dir] = h->syn;
+		f->isn[dir] = h->base - 1;
+		f->end_known[dir] = true;
+		f->end[dir] = h->base + (uint32_t)h->seen + h->fin;
+	}
+	nbds_flow_stall(f, false);
+	nbds_reasm_drop(f);
+	slab_put(f->tcp->reasms, f->reasm);
+	f->reasm = NULL;
+}
+
+/* The flow is not followed any more. */
+static void become_ignored(struct nbds_flow *f)
+{
+	release_reasm(f);
+	f->state = NBDS_FLOW_IGNORED;
+	list_remove(&f->list);
+	list_append(&f->tcp->cheap, &f->list);
+}
+
+static void remove_flow(struct nbds_flow *f)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_flow **at = &t->table[f->hash & (t->buckets - 1)];
+
+	while (*at != f)
+		at = &(*at)->chain;
+	*at = f->chain;
+	t->entries--;
+	release_reasm(f);
+	list_remove(&f->list);
+	if (f->state == NBDS_FLOW_DEAD)
+		t->dead_count--;
+	else
+		t->followed--;
+	slab_put(t->flows, f);
+}
+
+/* Tells the rest of the flow and its end.  The entry stays. */
+static void tell_close(struct nbds_flow *f, enum nbds_flow_end how, int by,
+		       const struct nbds_mark *where)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	f->busy++;
+	if (f->state == NBDS_FLOW_LIVE && !f->ignored) {
+		nbds_reasm_flush(f, NBDS_GAP_END);
+		if (!f->ignored && how != NBDS_FLOW_RST && f->reasm->half[0].fin_told &&
+		    f->reasm->half[1].fin_told)
+			how = NBDS_FLOW_FIN; /* that was to come after a hole */
+		for (int dir = 0; dir < 2; dir++) {
+			const struct nbds_half *h = &f->reasm->half[dir];
+			struct nbds_mark mark;
+
+			if (how != NBDS_FLOW_FIN || h->fin_told || f->ignored || !f->opened)
+				continue;
+			mark = nbds_mark_at(&h->evidence_where); /* its FIN was guessed */
+			if (t->ops.half_close)
+				t->ops.half_close(t->ctx, f->user, dir, &mark);
+		}
+	}
+	if (f->opened && t->ops.close)
+		t->ops.close(t->ctx, f->user, how, by, where);
+	f->user = NULL;
+	f->busy--;
+}
+
+/* The flow has ended: remembers it for its stragglers. */
+static void end_flow(struct nbds_flow *f, enum nbds_flow_end how, int by,
+		     const struct nbds_mark *where)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	tell_close(f, how, by, where);
+	release_reasm(f);
+	f->state = NBDS_FLOW_DEAD;
+	f->rst_by = (int8_t)by;
+	list_remove(&f->list);
+	list_append(&t->dead, &f->list);
+	t->followed--;
+	t->dead_count++;
+	if (t->dead_count > t->dead_most)
+		remove_flow(flow_of(t->dead.next));
+}
+
+/* After work on a flow: what waited long enough was given up; has it ended? */
+static void settle(struct nbds_flow *f, int64_t now)
+{
+	struct nbds_reasm *r = f->reasm;
+	struct nbds_mark mark;
+
+	if (f->ignored) {
+		if (!f->busy)
+			become_ignored(f);
+		return;
+	}
+	if ((r->half[0].fin_told && (r->half[1].fin_told || r->half[1].fin_guessed)) ||
+	    (r->half[1].fin_told && r->half[0].fin_guessed)) {
+		const struct nbds_half *later = &r->half[0];
+
+		if (!later->fin_told || (r->half[1].fin_told && r->half[1].fin_where.frame >
+									later->fin_where.frame))
+			later = &r->half[1];
+		mark = nbds_mark_at(&later->fin_where);
+		end_flow(f, NBDS_FLOW_FIN, -1, &mark);
+	} else if (r->rst && (!nbds_reasm_waits(r) || nbds_wait_over(f, &r->rst_wait, 1, now))) {
+		mark = nbds_mark_at(&r->rst_where);
+		end_flow(f, NBDS_FLOW_RST, r->rst_by, &mark);
+	}
+}
+
+static struct nbds_flow *stalled_flow(struct nbds_link *link)
+{
+	struct nbds_reasm *r =
+		(struct nbds_reasm *)((char *)link - offsetof(struct nbds_reasm, stalled));
+
+	return r->flow;
+}
+
+/* Looks at the flows whose time may have come, `most` of them. */
+static void look(struct nbds_tcp *t, int64_t now, uint64_t most)
+{
+	/* Who is to be looked at after this was noted before the clock was set
+	 * back. */
+	int64_t latest = later(later(now, t->limits.patience_ns), t->limits.patience_ns);
+
+	t->now = now;
+	if (most > t->stalled_count)
+		most = t->stalled_count;
+	for (; most && t->stalled_count; most--) {
+		struct nbds_flow *f = stalled_flow(t->stalled.next);
+
+		if (f->reasm->look_at > now && f->reasm->look_at <= latest)
+			break;
+		f->reasm->look_at = later(now, t->limits.patience_ns);
+		list_to_end(&t->stalled, &f->reasm->stalled);
+		f->busy++;
+		nbds_reasm_check(f, now);
+		f->busy--;
+		settle(f, now);
+	}
+}
+
+/* The flow that has been waiting for the longest and holds something. */
+static struct nbds_flow *oldest_holder(struct nbds_tcp *t)
+{
+	struct nbds_link *link = t->stalled.next;
+
+	for (int i = 0; i < RELIEVE_LOOKS && link != &t->stalled; i++, link = link->next) {
+		struct nbds_flow *f = stalled_flow(link);
+
+		if (!f->busy && (f->reasm->half[0].held.first[0] || f->reasm->half[1].held.first[0]))
+			return f;
+	}
+	return NULL;
+}
+
+bool nbds_tcp_relieve(struct nbds_tcp *t, uint64_t bytes)
+{
+	struct nbds_flow *f;
+
+	while (t->pool.held + bytes > t->limits.held_total) {
+		f = oldest_holder(t);
+		if (!f)
+			return false;
+		f->busy++;
+		nbds_reasm_flush(f, NBDS_GAP_LIMIT);
+		nbds_reasm_check(f, t->now);
+		f->busy--;
+		settle(f, t->now);
+	}
+	return true;
+}
+
+/* A new flow, in which the segment's sender is `as`; NULL without memory. */
+static struct nbds_flow *create(struct nbds_tcp *t, const struct nbds_segment *s, uint32_t hash,
+				int as)
+{
+	struct nbds_flow *f;
+
+	if (t->followed >= t->limits.flows) {
+		bool cheap = t->cheap.next != &t->cheap;
+		struct nbds_flow *old = flow_of(cheap ? t->cheap.next : t->live.next);
+		struct nbds_mark mark = last_mark(old);
+
+		tell_close(old, NBDS_FLOW_IDLE, -1, &mark);
+		remove_flow(old);
+	}
+	f = slab_get(t->flows);
+	if (!f)
+		return NULL;
+	f->reasm = slab_get(t->reasms);
+	if (!f->reasm) {
+		slab_put(t->flows, f);
+		return NULL;
+	}
+	f->reasm->flow = f;
+	for (int i = 0; i < 2; i++) {
+		f->reasm->half[i].lo_time = INT64_MIN;
+		f->reasm->half[i].last.time = INT64_MIN;
+		f->reasm->half[i].last.lo_time = INT64_MIN;
+		f->reasm->half[i].last.ack = NBDS_NO_ACK;
+	}
+	f->tcp = t;
+	f->hash = hash;
+	f->rst_by = -1;
+	f->addr[as] = s->src;
+	f->addr[!as] = s->dst;
+	list_append(&t->cheap, &f->list);
+	t->followed++;
+	if (t->entries >= t->buckets)
+		table_grow(t);
+	t->entries++;
+	f->chain = t->table[hash & (t->buckets - 1)];
+	t->table[hash & (t->buckets - 1)] = f;
+	return f;
+}
+
+/* --- the start of connections --- */
+
+/* What a SYN that fits no flow, or does not fit its flow, is. */
+enum syn {
+	SYN_PART,  /* it belongs to the flow */
+	SYN_OTHER, /* it starts another connection */
+	SYN_STRAY, /* it will be seen */
+};
+
+static enum syn judge_syn(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_reasm *r = f->reasm;
+	struct nbds_half *h = &r->half[dir], *other = &r->half[!dir];
+	uint32_t base = s->seq + 1;
+
+	if (!f->opened)
+		return SYN_OTHER;
+	if (h->base_kind == NBDS_BASE_KNOWN && h->base == base)
+		return SYN_PART;
+	if (r->rst || h->fin_told)
+		return SYN_OTHER;
+	if (s->flags & NBDS_TCP_ACK) {
+		/* The answer of a server.  Without the request it proves nothing. */
+		if (r->rival && r->rival_dir == !dir && s->ack == r->rival_isn + 1)
+			return SYN_OTHER;
+		if (h->base_kind == NBDS_BASE_NONE && other->syn && s->ack == other->base)
+			return SYN_PART;
+		return h->base_kind == NBDS_BASE_NONE && !other->syn ? SYN_OTHER : SYN_STRAY;
+	}
+	if (h->base_kind == NBDS_BASE_NONE)
+		return other->syn ? SYN_PART : SYN_OTHER; /* both sides opened at a time */
+	if (h->syn && other->base_kind == NBDS_BASE_NONE && !h->seen)
+		return SYN_OTHER; /* it tries again, nobody answered before */
+	r->rival = true;
+	r->rival_dir = (int8_t)dir;
+	r->rival_isn = s->seq;
+	r->rival_where = (struct nbds_where){s->packet->frame, s->packet->time,
+					     s->packet->interface};
+	return SYN_STRAY;
+}
+
+/* Whether `s` shows that the SYN which did not fit started another connection. */
+static bool rival_won(const struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	const struct nbds_reasm *r = f->reasm;
+
+	if (!r->rival || !(s->flags & NBDS_TCP_ACK))
+		return false;
+	if (dir == r->rival_dir) /* it goes on from that number, not from the old ones */
+		return !(s->flags & NBDS_TCP_SYN) && s->seq == r->rival_isn + 1 &&
+		       nbds_half_offset(&r->half[dir], s->seq) != (int64_t)r->half[dir].seen;
+	return (s->flags & (NBDS_TCP_SYN | NBDS_TCP_RST)) && s->ack == r->rival_isn + 1;
+}
+
+/* The SYN `s` gives its direction, and perhaps the other, a base. */
+static void handshake(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_half *h = &f->reasm->half[dir], *other = &f->reasm->half[!dir];
+	struct nbds_where where = {s->packet->frame, s->packet->time, s->packet->interface};
+
+	if (h->base_kind != NBDS_BASE_KNOWN)
+		nbds_reasm_base(f->reasm, dir, s->seq + 1, &where);
+	if ((s->flags & NBDS_TCP_ACK) && other->base_kind != NBDS_BASE_KNOWN)
+		nbds_reasm_base(f->reasm, !dir, s->ack, NULL);
+}
+
+/* Closes the flow: a SYN took its ports over. */
+static void taken_over(struct nbds_flow *f, const struct nbds_mark *where)
+{
+	struct nbds_reasm *r = f->reasm;
+
+	if (r && r->rst) {
+		struct nbds_mark mark = nbds_mark_at(&r->rst_where);
+
+		tell_close(f, NBDS_FLOW_RST, r->rst_by, &mark);
+	} else {
+		f->tcp->stats.reuses += f->opened;
+		tell_close(f, NBDS_FLOW_REUSED, -1, where);
+	}
+	remove_flow(f);
+}
+
+/* --- the end of connections --- */
+
+/* Whether a RST is one of the conversation, and no blind shot. */
+static bool rst_fits(const struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	const struct nbds_half *h = &f->reasm->half[dir], *other = &f->reasm->half[!dir];
+	int64_t at, least, most;
+
+	/* After a FIN anything goes: sockets that are gone answer with the
+	 * numbers they are asked with. */
+	if (h->fin || other->fin)
+		return true;
+	if (h->base_kind == NBDS_BASE_KNOWN) {
+		at = nbds_half_offset(h, s->seq);
+		least = (int64_t)(h->acked < h->next ? h->acked : h->next) - NBDS_RST_BELOW;
+		most = (int64_t)(h->sent > h->acked ? h->sent : h->acked) + NBDS_RST_ABOVE;
+		return at >= least && at <= most;
+	}
+	if (h->raw_ack_known) {
+		at = (int32_t)(s->seq - h->raw_ack);
+		return at >= -NBDS_RST_BELOW && at <= NBDS_RST_ABOVE;
+	}
+	if (other->base_kind != NBDS_BASE_KNOWN || !(s->flags & NBDS_TCP_ACK))
+		return true;
+	at = nbds_half_offset(other, s->ack); /* a refused connection */
+	return at >= 0 && at <= (int64_t)other->sent + 1;
+}
+
+static void reset(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_reasm *r = f->reasm;
+	struct nbds_half *h = &r->half[dir];
+	struct nbds_mark mark = mark_of(s->packet);
+	int64_t at;
+
+	h->heard++;
+	nbds_reasm_frame(f, dir, &mark);
+	if (f->ignored || r->rst || !rst_fits(f, dir, s))
+		return;
+	at = h->base_kind == NBDS_BASE_KNOWN ? nbds_half_offset(h, s->seq) : 0;
+	r->rst = true;
+	r->rst_by = (int8_t)dir;
+	r->rst_at = at > 0 ? (uint64_t)at : 0;
+	r->rst_where = (struct nbds_where){mark.frame, mark.time, mark.interface};
+	r->rst_wait.frames = r->frames;
+	r->rst_wait.time = mark.time;
+	nbds_flow_stall(f, true);
+}
+
+/* A closed flow's segment: is it the start of something new? */
+static bool reopens(const struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	int32_t after;
+
+	if (s->flags & NBDS_TCP_RST)
+		return false;
+	if (s->flags & NBDS_TCP_SYN)
+		return !f->isn_known[dir] || f->isn[dir] != s->seq;
+	if (!s->len || !f->end_known[dir])
+		return false;
+	after = (int32_t)(s->seq - f->end[dir]);
+	if (after < -NBDS_FAR || after > NBDS_FAR)
+		return true;
+	/* What the other side had sent before the RST reached it is late, but
+	 * who sent the RST sends nothing more, if it was that one. */
+	return after >= 0 && (f->rst_by < 0 || f->rst_by == dir);
+}
+
+/* An ignored flow's segment.  True if it starts another connection. */
+static bool ignored_segment(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_mark mark = mark_of(s->packet);
+
+	note_last(f, s->packet);
+	list_to_end(&f->tcp->cheap, &f->list);
+	if (s->flags & NBDS_TCP_RST) {
+		end_flow(f, NBDS_FLOW_RST, dir, &mark);
+		return false;
+	}
+	if (s->flags & NBDS_TCP_SYN)
+		return !(s->flags & NBDS_TCP_ACK) &&
+		       !(f->isn_known[dir] && f->isn[dir] == s->seq);
+	if (s->len || s->flags & NBDS_TCP_FIN) {
+		uint32_t end = s->seq + s->len + !!(s->flags & NBDS_TCP_FIN);
+
+		if (!f->end_known[dir] || (int32_t)(end - f->end[dir]) > 0)
+			f->end[dir] = end;
+		f->end_known[dir] = true;
+	}
+	if (s->flags & NBDS_TCP_FIN)
+		f->fin[dir] = true;
+	if (f->fin[0] && f->fin[1])
+		end_flow(f, NBDS_FLOW_FIN, -1, &mark);
+	return false;
+}
+
+/* --- segments --- */
+
+static void live_segment(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_reasm *r = f->reasm;
+	int64_t now = s->packet->time;
+
+	note_last(f, s->packet);
+	list_to_end(f->opened ? &f->tcp->live : &f->tcp->cheap, &f->list);
+	f->busy++;
+	if (s->flags & NBDS_TCP_RST) {
+		reset(f, dir, s);
+	} else {
+		if (s->flags & NBDS_TCP_SYN)
+			handshake(f, dir, s);
+		/* Who has sent a RST sends nothing more: it was not from there. */
+		if (r->rst && r->rst_by == dir && s->len &&
+		    nbds_half_offset(&r->half[dir], s->seq) >= (int64_t)r->rst_at)
+			r->rst = false;
+		nbds_reasm_segment(f, dir, s);
+	}
+	f->busy--;
+	settle(f, now);
+}
+
+static void sync_stats(struct nbds_tcp *t)
+{
+	t->stats.held_now = t->pool.held;
+	t->stats.held_max = t->pool.most;
+}
+
+/* Finds the flow of `s`, or makes one.  NULL: the segment is of no use. */
+static struct nbds_flow *flow_for(struct nbds_tcp *t, const struct nbds_segment *s, int *dir)
+{
+	struct nbds_where where = {s->packet->frame, s->packet->time, s->packet->interface};
+	bool synack = (s->flags & NBDS_TCP_SYN) && (s->flags & NBDS_TCP_ACK), rival = false;
+	uint32_t hash = hash_pair(t, &s->src, &s->dst), isn = 0;
+	struct nbds_flow *f = find(t, s, hash, dir);
+	int as = synack ? NBDS_DIR_B : NBDS_DIR_A; /* the sender's place in a new flow */
+	struct nbds_mark mark;
+
+	if (!f) {
+		if (s->flags & NBDS_TCP_RST ||
+		    (!s->len && !(s->flags & (NBDS_TCP_SYN | NBDS_TCP_ACK))))
+			return NULL;
+	} else if (f->state == NBDS_FLOW_DEAD) {
+		if (!reopens(f, *dir, s))
+			return NULL;
+		remove_flow(f);
+	} else if (f->state == NBDS_FLOW_IGNORED) {
+		if (!ignored_segment(f, *dir, s))
+			return NULL;
+		mark = nbds_mark_at(&where);
+		taken_over(f, &mark);
+	} else {
+		rival = rival_won(f, *dir, s);
+		if (rival) {
+			isn = f->reasm->rival_isn;
+			where = f->reasm->rival_where;
+			as = f->reasm->rival_dir == *dir ? NBDS_DIR_A : NBDS_DIR_B;
+		} else {
+			enum syn syn = s->flags & NBDS_TCP_SYN ? judge_syn(f, *dir, s) : SYN_PART;
+
+			if (syn != SYN_OTHER)
+				return syn == SYN_PART ? f : NULL;
+		}
+		mark = nbds_mark_at(&where);
+		taken_over(f, &mark);
+	}
+
+	f = create(t, s, hash, as);
+	*dir = as;
+	if (f && rival) {
+		mark = nbds_mark_at(&where);
+		nbds_reasm_base(f->reasm, NBDS_DIR_A, isn + 1, &where);
+		nbds_flow_opened(f, &mark);
+	}
+	return f;
+}
+
+void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *segment)
+{
+	struct nbds_segment s = *segment;
+	struct nbds_flow *f;
+	int dir;
+
+	t->stats.segments++;
+	if (s.caplen > s.len)
+		s.caplen = s.len;
+	if (s.len > NBDS_FAR / 16) /* no frame is as long */
+		s.len = s.caplen;
+	if (s.flags & NBDS_TCP_RST) {
+		s.len = s.caplen = 0; /* an explanation, if anything */
+		s.flags &= (uint8_t) ~(NBDS_TCP_SYN | NBDS_TCP_FIN);
+	}
+	look(t, s.packet->time, LOOKS_EACH);
+	f = flow_for(t, &s, &dir);
+	if (f)
+		live_segment(f, dir, &s);
+	sync_stats(t);
+}
+
+/* --- the rest of the interface --- */
+
+void nbds_tcp_ignore(struct nbds_flow *f)
+{
+	if (f->state != NBDS_FLOW_LIVE)
+		return;
+	f->ignored = true;
+	if (!f->busy)
+		become_ignored(f);
+}
+
+bool nbds_tcp_held_since(const struct nbds_flow *f, int dir, struct nbds_mark *since)
+{
+	const struct nbds_half *h;
+
+	if (f->state != NBDS_FLOW_LIVE || f->ignored || !f->reasm)
+		return false;
+	h = &f->reasm->half[dir];
+	if (!nbds_half_waits(h))
+		return false;
+	*since = h->last;
+	return true;
+}
+
+void nbds_tcp_tick(struct nbds_tcp *t, int64_t now)
+{
+	look(t, now, t->stalled_count);
+	sync_stats(t);
+}
+
+void nbds_tcp_finish(struct nbds_tcp *t)
+{
+	struct nbds_link *lists[] = {&t->cheap, &t->live, &t->dead};
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		while (lists[i]->next != lists[i]) {
+			struct nbds_flow *f = flow_of(lists[i]->next);
+
+			if (f->state != NBDS_FLOW_DEAD) {
+				struct nbds_mark mark = last_mark(f);
+				bool rst = f->reasm && f->reasm->rst;
+
+				if (rst)
+					mark = nbds_mark_at(&f->reasm->rst_where);
+				tell_close(f, rst ? NBDS_FLOW_RST : NBDS_FLOW_OPEN,
+					   rst ? f->reasm->rst_by : -1, &mark);
+			}
+			remove_flow(f);
+		}
+	}
+	sync_stats(t);
+}
+
+const struct nbds_tcp_stats *nbds_tcp_stats(const struct nbds_tcp *t)
+{
+	return &t->stats;
+}
+
+/* A number that peers cannot guess: it decides which chains flows share. */
+static uint64_t random_seed(const void *where)
+{
+	struct timespec now = {0};
+	uint64_t seed;
+
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == sizeof(seed))
+		return seed;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return mix((uint64_t)(uintptr_t)where, (uint64_t)now.tv_nsec);
+}
+
+struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits,
+			      const struct nbds_tcp_ops *ops, void *ctx)
+{
+	struct nbds_tcp *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	if (limits)
+		t->limits = *limits;
+	if (!t->limits.held_direction)
+		t->limits.held_direction = DEFAULT_HELD_DIRECTION;
+	if (!t->limits.held_total)
+		t->limits.held_total = DEFAULT_HELD_TOTAL;
+	if (!t->limits.flows)
+		t->limits.flows = DEFAULT_FLOWS;
+	if (!t->limits.patience_frames)
+		t->limits.patience_frames = DEFAULT_PATIENCE_FRAMES;
+	if (t->limits.patience_ns <= 0)
+		t->limits.patience_ns = DEFAULT_PATIENCE_NS;
+	t->ops = *ops;
+	t->ctx = ctx;
+	t->seed = random_seed(t);
+	t->pool.random = UINT64_C(0x2545f4914f6cdd1d);
+	t->dead_most = t->limits.flows / 8;
+	if (t->dead_most < DEAD_LEAST)
+		t->dead_most = DEAD_LEAST;
+	if (t->dead_most > DEAD_MOST)
+		t->dead_most = DEAD_MOST;
+	list_init(&t->live);
+	list_init(&t->cheap);
+	list_init(&t->dead);
+	list_init(&t->stalled);
+	t->buckets = BUCKETS_FIRST;
+	t->table = calloc(t->buckets, sizeof(struct nbds_flow *));
+	t->flows = slab_new(sizeof(struct nbds_flow));
+	t->reasms = slab_new(sizeof(struct nbds_reasm));
+	if (!t->table || !t->flows || !t->reasms) {
+		nbds_tcp_free(t);
+		return NULL;
+	}
+	return t;
+}
+
+void nbds_tcp_free(struct nbds_tcp *t)
+{
+	if (!t)
+		return;
+	for (struct nbds_link *link = t->live.next; link != &t->live; link = link->next)
+		release_reasm(flow_of(link));
+	for (struct nbds_link *link = t->cheap.next; link != &t->cheap; link = link->next)
+		release_reasm(flow_of(link));
+	nbds_held_pool_clear(&t->pool);
+	slab_free(t->flows);
+	slab_free(t->reasms);
+	free(t->table);
+	free(t);
+}
