@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * requests.c - the requests in flight of one connection.
+ *
+ *	buckets   first with a cookie        others with it
+ *	[0] ────► cookie 7 ──same──► cookie 7 ──same──► cookie 7
+ *	            │  └───────────────last─────────────────┘
+ *	          chain
+ *	            ▼
+ *	          cookie 19
+ *	[1] ...                 all: oldest ⇄ ... ⇄ newest
+ *
+ * Finding, adding and removing take constant time, whatever the cookies are:
+ * requests with one cookie are one entry of the table, and the table's hash is
+ * seeded.  Memory grows by doubling and is bounded by NBDS_REQUESTS_MAX; without
+ * memory the oldest request makes room.
+ */
+#include "stream.h"
+
+#include <stdlib.h>
+
+static size_t bucket(const struct nbds_flights *fl, uint64_t cookie)
+{
+	uint64_t x = cookie ^ fl->seed;
+
+	/* Finalizer of a 64-bit mixing hash: every bit of x counts. */
+	x ^= x >> 32;
+	x *= UINT64_C(0xd6e8feb86659fd93);
+	x ^= x >> 32;
+	x *= UINT64_C(0xd6e8feb86659fd93);
+	x ^= x >> 32;
+	return (size_t)(x & ((UINT64_C(1) << fl->bits) - 1));
+}
+
+static void add_free(struct nbds_flights *fl, struct nbds_flight *slab, size_t n)
+{
+	while (n--) {
+		slab[n].chain = fl->free;
+		fl->free = &slab[n];
+	}
+}
+
+void nbds_flights_init(struct nbds_decoder *d)
+{
+	struct nbds_flights *fl = &d->flights;
+
+	fl->buckets = fl->few;
+	fl->bits = 4;
+	/* Where the decoder lies differs from run to run, so that no capture
+	 * can be made of cookies that fall into one bucket. */
+	fl->seed = (uint64_t)(uintptr_t)d * UINT64_C(0x9e3779b97f4a7c15);
+	add_free(fl, fl->first, NBDS_SLAB_FIRST);
+}
+
+void nbds_flights_free(struct nbds_decoder *d)
+{
+	struct nbds_flights *fl = &d->flights;
+
+	for (unsigned i = 0; i < fl->slab_count; i++)
+		free(fl->slabs[i]);
+	if (fl->buckets != fl->few)
+		free(fl->buckets);
+}
+
+/* Twice as many buckets, if there is memory. */
+static void grow_table(struct nbds_flights *fl)
+{
+	struct nbds_flight **old = fl->buckets, **table;
+	size_t n = (size_t)1 << fl->bits;
+
+	table = calloc(2 * n, sizeof(*table));
+	if (!table)
+		return;
+	fl->buckets = table;
+	fl->bits++;
+	for (size_t i = 0; i < n; i++) {
+		struct nbds_flight *f = old[i], *next;
+
+		for (; f; f = next) {
+			struct nbds_flight **b = &table[bucket(fl, f->pub.cookie)];
+
+			next = f->chain;
+			f->chain = *b;
+			*b = f;
+		}
+	}
+	if (old != fl->few)
+		free(old);
+}
+
+static void grow_slabs(struct nbds_flights *fl)
+{
+	size_t n = (size_t)NBDS_SLAB_FIRST << fl->slab_count;
+	struct nbds_flight *slab;
+
+	if (fl->slab_count == NBDS_SLABS)
+		return;
+	slab = malloc(n * sizeof(*slab));
+	if (!slab)
+		return;
+	fl->slabs[fl->slab_count++] = slab;
+	add_free(fl, slab, n);
+}
+
+/* The oldest request that no message being read belongs to. */
+static struct nbds_request *oldest_idle(struct nbds_decoder *d)
+{
+	struct nbds_flight *f = d->flights.oldest;
+
+	while (f && ((nbds_client(d)->in_message && nbds_client(d)->m.request == &f->pub) ||
+		     (nbds_server(d)->in_message && nbds_server(d)->m.request == &f->pub)))
+		f = f->newer;
+	return f ? &f->pub : NULL;
+}
+
+struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie)
+{
+	struct nbds_flights *fl = &d->flights;
+	struct nbds_flight *f, *first, **b;
+
+	if (!fl->free)
+		grow_slabs(fl);
+	if (!fl->free)
+		nbds_flight_forget(d, oldest_idle(d),
+				   fl->slab_count == NBDS_SLABS ? "too many requests in flight"
+								: "no memory for one more request");
+	if (fl->count >> fl->bits)
+		grow_table(fl);
+
+	f = fl->free;
+	fl->free = f->chain;
+	*f = (struct nbds_flight){.pub.cookie = cookie,
+				  .pub.serial = ++d->serial,
+				  .epoch = d->epoch,
+				  .older = fl->newest};
+	if (fl->newest)
+		fl->newest->newer = f;
+	else
+		fl->oldest = f;
+	fl->newest = f;
+	fl->count++;
+
+	first = nbds_flight_find(d, cookie);
+	if (first) {
+		f->pub.ambiguous = true;
+		first->pub.ambiguous = true;
+		first->last->same = f;
+		first->last = f;
+		return &f->pub;
+	}
+	b = &fl->buckets[bucket(fl, cookie)];
+	f->last = f;
+	f->chain = *b;
+	*b = f;
+	return &f->pub;
+}
+
+struct nbds_flight *nbds_flight_find(const struct nbds_decoder *d, uint64_t cookie)
+{
+	const struct nbds_flights *fl = &d->flights;
+	struct nbds_flight *f = fl->buckets[bucket(fl, cookie)];
+
+	while (f && f->pub.cookie != cookie)
+		f = f->chain;
+	return f;
+}
+
+struct nbds_request *nbds_flight_alive(struct nbds_request *r, uint64_t serial)
+{
+	return r && r->serial == serial ? r : NULL;
+}
+
+void nbds_flight_remove(struct nbds_decoder *d, struct nbds_request *r)
+{
+	struct nbds_flights *fl = &d->flights;
+	struct nbds_flight *f = (struct nbds_flight *)r, *first, *before;
+
+	for (int i = 0; i < 2; i++)
+		if (d->streams[i].m.request == r)
+			d->streams[i].m.request = NULL;
+
+	first = nbds_flight_find(d, r->cookie);
+	if (first == f) {
+		struct nbds_flight **b = &fl->buckets[bucket(fl, r->cookie)];
+
+		while (*b != f)
+			b = &(*b)->chain;
+		if (f->same) {
+			*b = f->same;
+			f->same->chain = f->chain;
+			f->same->last = f->last;
+		} else {
+			*b = f->chain;
+		}
+	} else {
+		for (before = first; before->same != f; before = before->same)
+			;
+		before->same = f->same;
+		if (first->last == f)
+			first->last = before;
+	}
+
+	if (f->older)
+		f->older->newer = f->newer;
+	else
+		fl->oldest = f->newer;
+	if (f->newer)
+		f->newer->older = f->older;
+	else
+		fl->newest = f->older;
+	fl->count--;
+	f->pub.serial = 0;
+	f->chain = fl->free;
+	fl->free = f;
+}
+
+void nbds_flight_forget(struct nbds_decoder *d, struct nbds_request *r, const char *why)
+{
+	const struct nbds_stream *s = nbds_client(d);
+
+	nbds_trouble(d, s, NBDS_TROUBLE_FORGOT, s->pos, 0, d->now, r, "%s", why);
+	nbds_flight_remove(d, r);
+}
+
+void nbds_decoder_each_request(const struct nbds_decoder *d,
+			       void (*each)(void *arg, struct nbds_request *r), void *arg)
+{
+	struct nbds_flight *f, *next;
+
+	for (f = d->flights.oldest; f; f = next) {
+		next = f->newer;
+		each(arg, &f->pub);
+	}
+}

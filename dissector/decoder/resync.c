@@ -1,0 +1,985 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * resync.c - finding the feet: where do messages begin?
+ *
+ * Asked after bytes lost by the capture, after nonsense, and when a connection
+ * is caught in its middle.  Disk contents may hold whole NBD conversations, so no
+ * magic is believed, and no number of headers in a row within one direction.
+ * What is believed is agreement of the two directions:
+ *
+ *	client   ...│READ 7│READ 8│WRITE 9 ▒▒▒▒▒▒▒▒▒▒▒▒│READ 10│...    a chain
+ *	server   ...........│reply 7 ▒▒▒▒▒▒▒│reply 8 ▒▒▒▒▒▒▒│reply 9│  a chain
+ *
+ * A chain is a row of heads of which each begins where the one before ends,
+ * payload included.  Every plausible request header starts a chain, and every
+ * reply header that fits a request: one that is in flight for sure, or one of a
+ * client's chain.  Each chain foretells where its next head must be, and dies if
+ * it is not there.  A few chains are followed at a time, the weakest making room
+ * for new ones, and each keeps its last heads.
+ *
+ *	lost      believed when
+ *	server    a chain of replies to two different requests in flight, and the
+ *	          client sent a request after the first of them (or four requests)
+ *	client    two different requests of a chain were answered in the server's
+ *	          stream, and the chain went on after the first answer
+ *	both      a chain of replies to two different requests of one client's
+ *	          chain, which went on after the first of them
+ *
+ * That the client goes on in between is what data cannot do: a write's payload
+ * is all sent before the server answers it, and what is sent after the answer is
+ * a request at the place foretold by the true chain only.  A chain that started
+ * inside the payload of another that still stands needs far more agreement.
+ *
+ * Once believed, the heads that the chains kept are told late, both directions
+ * in the order in which they came, and decoding goes on from the present
+ * position, which may be inside a payload.
+ *
+ * Before the transmission phase there is no disk contents; there a lost option or
+ * option reply is found by its magic of 64 bits, and by what the other direction
+ * says: that options are still talked about, and which wait for a reply.
+ *
+ * Cost: each byte is looked at once; a magic costs a look at the chains, which
+ * are few.  Memory: CHAINS_MAX chains of HEADS_MAX heads for each direction,
+ * only while searching, only as chains grow.
+ */
+#include "stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHAINS_MAX 6
+#define HEADS_MAX  64u
+#define HEADS_MIN  4u
+
+/* Requests with more payload than this are not believed at the start of a chain:
+ * servers accept 32 to 128 MiB. */
+#define PAYLOAD_PLAUSIBLE (UINT64_C(128) << 20)
+
+/* Matches that outweigh that a chain started inside another's payload. */
+#define MATCHES_STRONG 8u
+/* Replies in a row, to different requests, that need no request in between. */
+#define MATCHES_ALONE 4u
+
+/* Options and replies longer than this are not believed while searching. */
+#define OPTION_PLAUSIBLE 65536u
+
+/* A head seen while searching. */
+struct seen {
+	uint64_t offset;
+	uint64_t after; /* bytes of the message that follow `bytes` */
+	uint64_t order; /* among the heads of both directions */
+	uint64_t lost;  /* nbds_stream.search_lost when it was seen */
+	uint64_t cookie;
+	/* Server: the request, as a real one or as the head of a client's chain. */
+	struct nbds_request *request;
+	uint64_t serial;  /* of it; client: of the request once told */
+	uint64_t partner; /* order of the client's head, 0 if none */
+	bool matched;     /* the other direction agrees */
+	bool final;       /* server: the last reply; client: such a reply was told */
+	uint8_t len;      /* of bytes */
+	uint8_t bytes[NBDS_SEEN_MAX];
+	struct nbds_mark first, last;
+};
+
+struct chain {
+	uint64_t id; /* 0: not used */
+	uint64_t start;
+	uint64_t next;        /* where the next head must be */
+	uint64_t count;       /* heads that count, as they passed */
+	uint64_t matches;     /* different requests that the other direction agrees on;
+			      * server: heads of the client's chain `pair` */
+	uint64_t support;     /* client: the most matches of a server's chain with it */
+	uint64_t first_match; /* order of the first of them */
+	uint64_t last_order;  /* order of the last head */
+	uint64_t inside;      /* id of the chain in whose payload it started, or 0 */
+	uint64_t pair;        /* server: id of the client's chain, or 0 */
+	uint64_t real;        /* server: different requests in flight that it answers */
+	bool over;            /* ends with NBD_CMD_DISC */
+	struct seen *heads;   /* a ring once `room` is at its largest */
+	uint32_t room, used, begin;
+};
+
+struct nbds_search {
+	uint64_t min_next; /* the least `next` of all chains */
+	struct chain chains[CHAINS_MAX];
+};
+
+/* Chains ---------------------------------------------------------------------- */
+
+static struct seen *seen_at(const struct chain *c, uint32_t i)
+{
+	return &c->heads[(c->begin + i) % c->room];
+}
+
+static void drop_chain(struct chain *c)
+{
+	free(c->heads);
+	memset(c, 0, sizeof(*c));
+}
+
+static void find_min_next(struct nbds_search *se)
+{
+	se->min_next = UINT64_MAX;
+	for (int i = 0; i < CHAINS_MAX; i++)
+		if (se->chains[i].id && se->chains[i].next < se->min_next)
+			se->min_next = se->chains[i].next;
+}
+
+static struct chain *chain_by_id(struct nbds_search *se, uint64_t id)
+{
+	for (int i = 0; se && id && i < CHAINS_MAX; i++)
+		if (se->chains[i].id == id)
+			return &se->chains[i];
+	return NULL;
+}
+
+/* A client's chain is no more: neither is what was built on it. */
+static void unpair(struct nbds_decoder *d, uint64_t id)
+{
+	struct nbds_search *se = nbds_server(d)->search;
+
+	for (int i = 0; se && i < CHAINS_MAX; i++)
+		if (se->chains[i].id && se->chains[i].pair == id)
+			drop_chain(&se->chains[i]);
+	if (se)
+		find_min_next(se);
+}
+
+static void kill_chain(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c)
+{
+	uint64_t id = c->id;
+
+	drop_chain(c);
+	if (s->side == NBDS_CLIENT)
+		unpair(d, id);
+}
+
+static bool weaker(const struct chain *a, const struct chain *b)
+{
+	uint64_t x = a->matches + a->real + a->support, y = b->matches + b->real + b->support;
+
+	if (x != y)
+		return x < y;
+	if (a->count != b->count)
+		return a->count < b->count;
+	return a->start > b->start;
+}
+
+/* A place for a new chain, in which the weakest one was if there is no other. */
+static struct chain *new_chain(struct nbds_decoder *d, struct nbds_stream *s, uint64_t start)
+{
+	struct nbds_search *se = s->search;
+	struct chain *c = &se->chains[0];
+	uint64_t inside = 0;
+
+	for (int i = 0; i < CHAINS_MAX; i++) {
+		struct chain *o = &se->chains[i];
+
+		if (c->id && (!o->id || weaker(o, c)))
+			c = o;
+		if (o->id && o->next > start && !inside)
+			inside = o->id;
+	}
+	if (c->id) {
+		if (c->id == inside)
+			inside = c->inside;
+		kill_chain(d, s, c);
+	}
+	c->id = ++d->chain_ids;
+	c->start = start;
+	c->inside = inside;
+	return c;
+}
+
+/* Room for one more head: the oldest gives way at last, or without memory.
+ * False if there is no room at all. */
+static struct seen *new_seen(struct chain *c)
+{
+	if (c->used == c->room && c->room < HEADS_MAX && !c->begin) {
+		uint32_t room = c->room ? c->room * 4 : HEADS_MIN;
+		struct seen *heads = realloc(c->heads, room * sizeof(*heads));
+
+		if (heads) {
+			c->heads = heads;
+			c->room = room;
+		}
+	}
+	if (!c->room)
+		return NULL;
+	if (c->used == c->room)
+		c->begin = (c->begin + 1) % c->room;
+	else
+		c->used++;
+	return seen_at(c, c->used - 1);
+}
+
+/* A window of bytes that a search looks at. */
+struct window {
+	const uint8_t *p;
+	size_t n;
+	uint64_t base; /* stream offset of p[0] */
+	const struct nbds_mark *first, *last;
+};
+
+/* The head at the stream's search_at becomes the last of the chain. */
+static struct seen *append(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c,
+			   const uint8_t *p, size_t len, uint64_t after, const struct window *w)
+{
+	struct seen *h = new_seen(c);
+
+	if (!h) {
+		kill_chain(d, s, c);
+		return NULL;
+	}
+	memset(h, 0, sizeof(*h));
+	h->offset = s->search_at;
+	h->after = after;
+	h->order = ++d->order;
+	h->lost = s->search_lost;
+	h->len = (uint8_t)len;
+	memcpy(h->bytes, p, len);
+	h->first = *w->first;
+	h->last = *w->last;
+	c->last_order = h->order;
+	c->next = nbds_add_sat(nbds_add_sat(h->offset, len), after);
+	return h;
+}
+
+/* Belief ---------------------------------------------------------------------- */
+
+/* Did the chain start inside the payload of another that still stands? */
+static bool nested(const struct nbds_stream *s, const struct chain *c)
+{
+	const struct chain *outer = chain_by_id(s->search, c->inside);
+
+	return outer && outer->next > s->search_at &&
+	       c->matches + c->real + c->support < MATCHES_STRONG;
+}
+
+/* The stream goes on behind the last head of `c`. */
+static void leave(struct nbds_decoder *d, struct nbds_stream *s, const struct chain *c,
+		  uint64_t resume)
+{
+	const struct seen *first = seen_at(c, 0);
+	uint64_t passed = resume - s->search_from - s->search_lost, heads = 0, nonsense;
+	uint64_t before = first->offset - s->search_from - first->lost;
+
+	for (uint32_t i = 0; i < c->used; i++)
+		heads += seen_at(c, i)->len;
+	/* Nonsense that turned out to be none counts as decoded. */
+	nonsense = nbds_min(s->search_nonsense, before);
+	s->count.nonsense += nonsense;
+	s->count.skipped += passed - heads - nonsense;
+	if (before > nonsense)
+		nbds_trouble(d, s, NBDS_TROUBLE_SKIPPED, s->search_from + nonsense,
+			     before - nonsense, &first->first, NULL,
+			     "passed over while looking for a message boundary");
+	s->phase = NBDS_PHASE_TRANSMISSION;
+	s->resynced = true;
+	nbds_trouble(d, s, NBDS_TROUBLE_SURE, first->offset, 0, &first->first, NULL,
+		     "message boundaries are known again");
+}
+
+/* Tells a head late, and of its payload the `passed` bytes. */
+static void replay(struct nbds_decoder *d, struct nbds_stream *s, struct chain *client,
+		   struct seen *h, uint64_t passed)
+{
+	struct nbds_place place = {h->offset, &h->first, &h->last, NBDS_MSG_REPLAYED};
+	struct nbds_request *r = h->request;
+
+	if (s->side == NBDS_CLIENT) {
+		nbds_tell_request(d, s, &place, h->bytes, h->len);
+		h->request = s->m.request;
+		h->serial = s->m.request->serial;
+	} else {
+		for (uint32_t i = 0; client && h->partner && i < client->used; i++)
+			if (seen_at(client, i)->order == h->partner) {
+				r = seen_at(client, i)->request;
+				h->serial = seen_at(client, i)->serial;
+			}
+		nbds_tell_reply(d, s, &place, h->bytes, h->len, h->after,
+				nbds_flight_alive(r, h->serial));
+	}
+	passed = nbds_min(passed, h->after);
+	if (passed)
+		nbds_tell_gap(d, s, passed, &h->last);
+	if (s->at == h->after)
+		nbds_tell_end(d, s, &h->last);
+	if (s->side == NBDS_CLIENT && h->final && nbds_flight_alive(h->request, h->serial))
+		nbds_flight_forget(d, h->request, "its reply came while its request was not known");
+}
+
+/* Takes the chain out of the search, which is over. */
+static struct chain take(struct nbds_stream *s, struct chain *c)
+{
+	struct chain out = *c;
+
+	memset(c, 0, sizeof(*c));
+	nbds_search_free(s);
+	return out;
+}
+
+/*
+ * The streams whose chain is given are believed: `c` the client's, `v` the
+ * server's, either may be NULL.
+ */
+static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
+{
+	struct nbds_stream *streams[2] = {nbds_client(d), nbds_server(d)};
+	const struct nbds_stream *scanning = d->scanning;
+	struct chain *given[2] = {c, v}, chains[2];
+	uint64_t resume[2] = {0, 0};
+	uint32_t at[2] = {0, 0};
+
+	memset(chains, 0, sizeof(chains));
+	for (int i = 0; i < 2; i++) {
+		struct nbds_stream *s = streams[i];
+		const struct seen *last;
+
+		if (!given[i])
+			continue;
+		chains[i] = take(s, given[i]);
+		last = seen_at(&chains[i], chains[i].used - 1);
+		resume[i] = last->offset + last->len;
+		if (resume[i] < s->search_at)
+			resume[i] = s->search_at;
+	}
+	for (int i = 0; i < 2; i++)
+		if (given[i])
+			leave(d, streams[i], &chains[i], resume[i]);
+	d->neg.transmission = true;
+	if (!d->mode_known)
+		d->neg.inferred = true;
+
+	while (at[0] < chains[0].used || at[1] < chains[1].used) {
+		int i = at[0] == chains[0].used ||
+			(at[1] < chains[1].used &&
+			 seen_at(&chains[1], at[1])->order < seen_at(&chains[0], at[0])->order);
+		struct seen *h = seen_at(&chains[i], at[i]++);
+
+		replay(d, streams[i], given[0] ? &chains[0] : NULL, h,
+		       at[i] == chains[i].used ? resume[i] - h->offset - h->len : UINT64_MAX);
+	}
+
+	/* What is in flight now may have been answered before the server's chain
+	 * began. */
+	if (v)
+		d->epoch++;
+
+	for (int i = 0; i < 2; i++) {
+		free(chains[i].heads);
+		streams[i]->search_at = resume[i];
+	}
+	for (int i = 0; i < 2; i++) {
+		struct nbds_stream *s = streams[i];
+		struct nbds_mark last = s->last;
+		struct nbds_span none = {NULL, 0, &last};
+
+		if (!given[i] || s == scanning)
+			continue; /* nbds_step_search() goes on with this one */
+		nbds_consume(s, &none, (size_t)(resume[i] - s->pos));
+		nbds_run(d, s, &none);
+	}
+}
+
+/* Something new is known: is it enough? */
+static bool consider(struct nbds_decoder *d)
+{
+	struct nbds_search *cs = nbds_searching(d, NBDS_CLIENT) ? nbds_client(d)->search : NULL;
+	struct nbds_search *ss = nbds_searching(d, NBDS_SERVER) ? nbds_server(d)->search : NULL;
+
+	for (int i = 0; ss && i < CHAINS_MAX; i++) {
+		struct chain *v = &ss->chains[i], *c;
+
+		if (!v->id || nested(nbds_server(d), v))
+			continue;
+		c = chain_by_id(cs, v->pair);
+		if (c && v->matches >= 2 && c->count >= 2 && c->last_order > v->first_match &&
+		    !nested(nbds_client(d), c)) {
+			believe(d, c, v);
+			return true;
+		}
+		if (v->real >= 2 &&
+		    (v->real >= MATCHES_ALONE || d->client_order > v->first_match)) {
+			believe(d, NULL, v);
+			return true;
+		}
+	}
+	for (int i = 0; cs && !ss && i < CHAINS_MAX; i++) {
+		struct chain *c = &cs->chains[i];
+
+		if (c->id && c->matches >= 2 && c->count >= 2 && c->last_order > c->first_match &&
+		    !nested(nbds_client(d), c)) {
+			believe(d, c, NULL);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Client ---------------------------------------------------------------------- */
+
+enum verdict { NEXT, MORE, FOUND };
+
+/* May a chain start with this header? */
+static bool plausible_request(const struct nbds_decoder *d, const struct nbds_request_head *h)
+{
+	uint16_t flags = h->extended ? 0x3f : 0x1f;
+
+	if (h->type > NBD_CMD_RESIZE || (h->flags & ~flags) || h->payload > PAYLOAD_PLAUSIBLE)
+		return false;
+	if (d->mode_known && d->neg.transmission && h->extended != d->neg.extended)
+		return false;
+	if (h->type == NBD_CMD_DISC || h->type == NBD_CMD_FLUSH)
+		return !h->offset && !h->length;
+	if (h->type == NBD_CMD_RESIZE)
+		return true;
+	if (h->offset > UINT64_MAX / 2)
+		return false;
+	return !d->neg.export_seen || h->type == NBD_CMD_BLOCK_STATUS || h->offset <= d->neg.size;
+}
+
+/* Chains that meet in one head are one: the strongest stays. */
+static bool meet(struct nbds_decoder *d, struct nbds_stream *s, struct chain *a, struct chain *b)
+{
+	if (!weaker(a, b))
+		return false;
+	kill_chain(d, s, a);
+	return true;
+}
+
+static enum verdict look_at_request(struct nbds_decoder *d, struct nbds_stream *s,
+				    const struct window *w, size_t i)
+{
+	struct nbds_search *se = s->search;
+	const uint8_t *p = w->p + i;
+	size_t n = w->n - i, len = nbds_request_len(nbds_be32(p));
+	bool foretold = se && se->min_next == s->search_at, started = false;
+	struct nbds_request_head h;
+	struct chain *c = NULL;
+
+	if (len) {
+		if (n < 8 || (!foretold && nbds_be16(p + 6) > NBD_CMD_RESIZE))
+			return n < 8 ? MORE : NEXT;
+		if (n < len)
+			return MORE;
+		nbds_request_parse(p, &h);
+		if (n < h.want)
+			return MORE;
+	}
+	for (int k = 0; foretold && k < CHAINS_MAX; k++) {
+		struct chain *o = &se->chains[k];
+
+		if (!o->id || o->next != s->search_at)
+			continue;
+		if (!len || o->over) {
+			kill_chain(d, s, o);
+		} else if (!c) {
+			c = o;
+		} else if (meet(d, s, c, o)) {
+			c = o;
+		} else {
+			kill_chain(d, s, o);
+		}
+	}
+	if (!c && len && se && plausible_request(d, &h)) {
+		c = new_chain(d, s, s->search_at);
+		started = true;
+	}
+	if (c) {
+		struct seen *seen =
+			append(d, s, c, p, h.want, h.payload - (uint64_t)(h.want - h.len), w);
+
+		if (seen) {
+			seen->cookie = h.cookie;
+			c->count++;
+			c->over = h.type == NBD_CMD_DISC;
+		}
+	}
+	if (foretold || started)
+		find_min_next(se);
+	return c && !started && consider(d) ? FOUND : NEXT;
+}
+
+void nbds_search_note_request(struct nbds_decoder *d)
+{
+	if (nbds_searching(d, NBDS_SERVER))
+		consider(d);
+}
+
+/* Server ---------------------------------------------------------------------- */
+
+/* Did the chain see the last reply to this already? */
+static bool used_up(const struct chain *v, const struct nbds_request *r, uint64_t key)
+{
+	for (uint32_t i = 0; i < v->used; i++) {
+		const struct seen *h = seen_at(v, i);
+
+		if (h->final && (r ? h->request == r && h->serial == key : h->partner == key))
+			return true;
+	}
+	return false;
+}
+
+/* Was it counted already? */
+static bool counted(const struct chain *v, const struct nbds_request *r, uint64_t key)
+{
+	for (uint32_t i = 0; i < v->used; i++) {
+		const struct seen *h = seen_at(v, i);
+
+		if (r ? h->request == r && h->serial == key : h->partner == key)
+			return true;
+	}
+	return false;
+}
+
+struct agreement {
+	struct nbds_request *request; /* in flight */
+	struct seen *seen;            /* or the head of a client's chain */
+	struct chain *client;
+	uint64_t payload; /* bytes after the reply's header */
+};
+
+static bool agree_real(struct nbds_decoder *d, const struct chain *v,
+		       const struct nbds_reply_head *h, const uint8_t *p, size_t n,
+		       struct agreement *a)
+{
+	struct nbds_flight *f = nbds_flight_find(d, h->cookie);
+
+	for (int tries = 8; f && tries--; f = f->same) {
+		struct nbds_request *r = &f->pub;
+
+		if (!nbds_reply_fits(h, p, n, r->type, r->extended, r->offset, r->length) ||
+		    (v && used_up(v, r, r->serial)))
+			continue;
+		a->request = r;
+		a->payload = nbds_reply_payload(h, r);
+		return true;
+	}
+	return false;
+}
+
+/* The length that decides about a reply: of a status request with payload, the
+ * effect length inside. */
+static bool seen_fits(const struct seen *seen, const struct nbds_reply_head *h, const uint8_t *p,
+		      size_t n, uint64_t *payload)
+{
+	struct nbds_request_head q;
+	struct nbds_request r = {.type = 0};
+
+	nbds_request_parse(seen->bytes, &q);
+	if (!nbds_reply_fits(h, p, n, q.type, q.extended, q.offset, q.length))
+		return false;
+	r.type = q.type;
+	r.length = q.length;
+	*payload = nbds_reply_payload(h, &r);
+	return true;
+}
+
+static bool agree_chain(struct chain *c, const struct chain *v, const struct nbds_reply_head *h,
+			const uint8_t *p, size_t n, struct agreement *a)
+{
+	for (uint32_t i = 0; i < c->used; i++) {
+		struct seen *seen = seen_at(c, i);
+
+		if (seen->cookie != h->cookie || (v && used_up(v, NULL, seen->order)) ||
+		    !seen_fits(seen, h, p, n, &a->payload))
+			continue;
+		a->seen = seen;
+		a->client = c;
+		return true;
+	}
+	return false;
+}
+
+static bool agree(struct nbds_decoder *d, const struct chain *v, const struct nbds_reply_head *h,
+		  const uint8_t *p, size_t n, struct agreement *a)
+{
+	struct nbds_search *cs = nbds_searching(d, NBDS_CLIENT) ? nbds_client(d)->search : NULL;
+	struct chain *c, *best = NULL;
+
+	memset(a, 0, sizeof(*a));
+	if (agree_real(d, v, h, p, n, a))
+		return true;
+	c = v ? chain_by_id(cs, v->pair) : NULL;
+	if (c)
+		return agree_chain(c, v, h, p, n, a);
+	for (int i = 0; cs && i < CHAINS_MAX; i++) {
+		struct agreement b = {NULL, NULL, NULL, 0};
+
+		c = &cs->chains[i];
+		if (c->id && (!best || weaker(best, c)) && agree_chain(c, NULL, h, p, n, &b)) {
+			best = c;
+			*a = b;
+		}
+	}
+	return best != NULL;
+}
+
+/* Adds a reply to a chain.  `a` NULL: the request is not known. */
+static void append_reply(struct nbds_decoder *d, struct nbds_stream *s, struct chain *v,
+			 const struct nbds_reply_head *h, const uint8_t *p, size_t len,
+			 const struct agreement *a, const struct window *w)
+{
+	uint64_t payload = a ? a->payload : h->length;
+	bool new_real = false, new_match = false;
+	struct seen *seen;
+
+	if (a && a->request)
+		new_real = !counted(v, a->request, a->request->serial);
+	if (a && a->seen)
+		new_match = !counted(v, NULL, a->seen->order);
+	seen = append(d, s, v, p, len, payload - (len - h->len), w);
+	if (!seen)
+		return;
+	seen->cookie = h->cookie;
+	seen->final = h->final;
+	if (!a)
+		return;
+	v->count++;
+	if (a->request) {
+		seen->request = a->request;
+		seen->serial = a->request->serial;
+	} else {
+		seen->partner = a->seen->order;
+		v->pair = a->client->id;
+	}
+	seen->matched = true;
+	v->real += new_real;
+	v->matches += new_match;
+	if (a->client && a->client->support < v->matches)
+		a->client->support = v->matches;
+	if (!v->first_match)
+		v->first_match = seen->order;
+}
+
+/* May this be a reply to a request that is not known? */
+static bool plausible_reply(const struct nbds_reply_head *h)
+{
+	if (h->magic == NBD_SIMPLE_REPLY_MAGIC)
+		return h->error <= 4095;
+	return !(h->flags & ~NBD_REPLY_FLAG_DONE) && h->length <= PAYLOAD_PLAUSIBLE &&
+	       ((h->type & NBD_REPLY_TYPE_FLAG_ERROR) || nbds_name_of(&nbds_chunk_types, h->type));
+}
+
+static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_stream *s,
+				  const struct window *w, size_t i)
+{
+	struct nbds_search *se = s->search;
+	const uint8_t *p = w->p + i;
+	size_t n = w->n - i, len = nbds_reply_len(nbds_be32(p)), want = 0;
+	bool foretold = se && se->min_next == s->search_at, started = false;
+	struct nbds_reply_head h;
+	struct agreement a;
+	struct chain *v = NULL;
+	bool known = false;
+
+	if (len) {
+		if (n < len)
+			return MORE;
+		nbds_reply_parse(p, &h);
+		want = (size_t)nbds_min(h.want, NBDS_SEEN_MAX);
+		if (n < want && (foretold || agree(d, NULL, &h, p, len, &a)))
+			return MORE;
+		if (n < want)
+			return NEXT;
+	}
+	for (int k = 0; foretold && k < CHAINS_MAX; k++) {
+		struct chain *o = &se->chains[k];
+
+		if (!o->id || o->next != s->search_at)
+			continue;
+		if (!len)
+			kill_chain(d, s, o);
+		else if (!v)
+			v = o;
+		else if (meet(d, s, v, o))
+			v = o;
+		else
+			kill_chain(d, s, o);
+	}
+	if (v) {
+		known = agree(d, v, &h, p, want, &a);
+		/* Its request may have been sent before the search began. */
+		if (!known && (nbds_flight_find(d, h.cookie) || !plausible_reply(&h))) {
+			kill_chain(d, s, v);
+			v = NULL;
+		}
+	}
+	if (!v && len && se) {
+		known = agree(d, NULL, &h, p, want, &a);
+		if (known) {
+			v = new_chain(d, s, s->search_at);
+			started = true;
+		}
+	}
+	if (v)
+		append_reply(d, s, v, &h, p, want, known ? &a : NULL, w);
+	if (foretold || started)
+		find_min_next(se);
+	return v && known && consider(d) ? FOUND : NEXT;
+}
+
+/* The head of a client's chain that this reply, in the followed server stream,
+ * answers. */
+static struct seen *answered_in(struct chain *c, const struct nbds_reply_head *h, const uint8_t *p,
+				size_t n)
+{
+	uint64_t payload;
+
+	for (uint32_t i = 0; c->id && i < c->used; i++) {
+		struct seen *seen = seen_at(c, i);
+
+		if (seen->cookie == h->cookie && !seen->final && seen_fits(seen, h, p, n, &payload))
+			return seen;
+	}
+	return NULL;
+}
+
+struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct nbds_reply_head *h,
+					    const uint8_t *p, size_t n)
+{
+	struct nbds_search *cs = nbds_client(d)->search;
+	struct nbds_flight *f;
+	struct seen *seen;
+
+	d->order++;
+	for (int i = 0; cs && i < CHAINS_MAX; i++) {
+		struct chain *c = &cs->chains[i];
+
+		seen = answered_in(c, h, p, n);
+		if (!seen || seen->matched)
+			continue;
+		seen->matched = true;
+		c->matches++;
+		if (!c->first_match)
+			c->first_match = d->order;
+	}
+	if (consider(d)) {
+		/* The request is one of those that were just told. */
+		f = nbds_flight_find(d, h->cookie);
+		while (f && f->same)
+			f = f->same;
+		return f ? &f->pub : NULL;
+	}
+	/* The reply will be told without its request. */
+	for (int i = 0; cs && h->final && i < CHAINS_MAX; i++) {
+		seen = answered_in(&cs->chains[i], h, p, n);
+		if (seen)
+			seen->final = true;
+	}
+	return NULL;
+}
+
+/* The handshake --------------------------------------------------------------- */
+
+/* An option, or an option reply, before the transmission phase. */
+static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_stream *s,
+				   const struct window *w, size_t i)
+{
+	const struct nbds_stream *other = s->side == NBDS_CLIENT ? nbds_server(d) : nbds_client(d);
+	const uint8_t *p = w->p + i;
+	size_t n = w->n - i;
+	bool client = s->side == NBDS_CLIENT;
+	uint32_t type;
+
+	if (d->neg.transmission || other->phase != NBDS_PHASE_OPTIONS)
+		return NEXT;
+	if (n < (client ? 16u : 20u))
+		return MORE;
+	if (nbds_be64(p) != (client ? NBD_OPTS_MAGIC : NBD_REP_MAGIC) ||
+	    nbds_be32(p + (client ? 12 : 16)) > OPTION_PLAUSIBLE)
+		return NEXT;
+	if (client) {
+		if (!nbds_name_of(&nbds_options, nbds_be32(p + 8)))
+			return NEXT;
+	} else {
+		type = nbds_be32(p + 12);
+		if (!nbds_name_of(&nbds_reply_types, type) ||
+		    nbds_option_find(d, nbds_be32(p + 8)) < 0)
+			return NEXT;
+	}
+	/* Found, where it begins. */
+	{
+		uint64_t passed = s->search_at - s->search_from - s->search_lost;
+		uint64_t nonsense = nbds_min(passed, s->search_nonsense);
+
+		s->count.nonsense += nonsense;
+		s->count.skipped += passed - nonsense;
+		if (passed > nonsense)
+			nbds_trouble(d, s, NBDS_TROUBLE_SKIPPED, s->search_from + nonsense,
+				     passed - nonsense, w->first, NULL,
+				     "passed over while looking for a message boundary");
+		s->phase = NBDS_PHASE_OPTIONS;
+		s->resynced = true;
+		s->option_listed = false;
+		nbds_search_free(s);
+		nbds_trouble(d, s, NBDS_TROUBLE_SURE, s->search_at, 0, w->first, NULL,
+			     "message boundaries are known again");
+	}
+	return FOUND;
+}
+
+/* The walk over the bytes ------------------------------------------------------ */
+
+void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
+{
+	if (s->side == NBDS_CLIENT) {
+		d->requests_missing = true;
+		s->option_listed = false;
+	} else {
+		d->epoch++;
+		s->stray = s->discard = 0;
+		s->padding = 0;
+		s->unsized = false;
+	}
+	if (!d->neg.transmission)
+		d->mode_known = false;
+	s->phase = NBDS_PHASE_SEARCH;
+	s->search_from = s->pos;
+	s->search_lost = 0;
+	s->search_nonsense = nonsense;
+	/* What was found to be no head is not looked at again. */
+	s->search_at = nonsense ? s->pos + 1 : s->pos;
+	s->search = calloc(1, sizeof(*s->search));
+	if (s->search)
+		s->search->min_next = UINT64_MAX;
+}
+
+void nbds_search_free(struct nbds_stream *s)
+{
+	for (int i = 0; s->search && i < CHAINS_MAX; i++)
+		drop_chain(&s->search->chains[i]);
+	free(s->search);
+	s->search = NULL;
+}
+
+uint64_t nbds_search_passed(const struct nbds_stream *s)
+{
+	return s->pos + s->have - s->search_from - s->search_lost;
+}
+
+void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *where)
+{
+	uint64_t passed = nbds_search_passed(s);
+	uint64_t nonsense = nbds_min(passed, s->search_nonsense);
+
+	s->count.nonsense += nonsense;
+	s->count.skipped += passed - nonsense;
+	s->pos += s->have;
+	s->have = 0;
+	if (passed > nonsense)
+		nbds_trouble(d, s, NBDS_TROUBLE_SKIPPED, s->search_from + nonsense,
+			     passed - nonsense, where, NULL,
+			     "no message boundary was found in what came");
+	if (s->side == NBDS_CLIENT)
+		for (int i = 0; s->search && i < CHAINS_MAX; i++)
+			if (s->search->chains[i].id)
+				kill_chain(d, s, &s->search->chains[i]);
+	nbds_search_free(s);
+	s->search_from = s->pos;
+	s->search_lost = 0;
+	s->search_nonsense = 0;
+}
+
+void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len)
+{
+	s->pos += s->have + len;
+	s->have = 0;
+	s->kept = s->small;
+	s->search_lost += len;
+	s->count.lost += len;
+	s->search_at = s->pos;
+	if (!s->search)
+		return;
+	for (int i = 0; i < CHAINS_MAX; i++)
+		if (s->search->chains[i].id && s->search->chains[i].next < s->pos)
+			kill_chain(d, s, &s->search->chains[i]);
+	find_min_next(s->search);
+}
+
+static bool interesting(const struct nbds_stream *s, uint32_t word)
+{
+	if (s->side == NBDS_CLIENT)
+		return nbds_request_len(word) || word == (uint32_t)(NBD_OPTS_MAGIC >> 32);
+	return nbds_reply_len(word) || word == (uint32_t)(NBD_REP_MAGIC >> 32);
+}
+
+/*
+ * Looks at the positions before w->p + limit, from the stream's search_at on,
+ * which it moves: to the first position that needs more bytes, or, when the
+ * search is over, to where the stream goes on.
+ */
+static enum verdict look(struct nbds_decoder *d, struct nbds_stream *s, const struct window *w,
+			 size_t limit)
+{
+	size_t i = (size_t)(s->search_at - w->base);
+
+	for (; i < limit; i++) {
+		enum verdict verdict = NEXT;
+		uint32_t word;
+
+		s->search_at = w->base + i;
+		if (w->n - i < 4)
+			return MORE;
+		word = nbds_be32(w->p + i);
+		if (interesting(s, word) || (s->search && s->search_at == s->search->min_next)) {
+			if (word == (uint32_t)(NBD_OPTS_MAGIC >> 32) ||
+			    word == (uint32_t)(NBD_REP_MAGIC >> 32))
+				verdict = look_at_option(d, s, w, i);
+			if (verdict == NEXT)
+				verdict = s->side == NBDS_CLIENT ? look_at_request(d, s, w, i)
+								 : look_at_reply(d, s, w, i);
+		}
+		if (verdict != NEXT)
+			return verdict;
+	}
+	s->search_at = w->base + i;
+	return NEXT;
+}
+
+/*
+ * First what is kept, together with as much of the span as any head needs; then
+ * the span in place.  At the end what could not be decided is kept.
+ */
+bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+{
+	struct window w = {.base = s->pos, .last = sp->mark};
+	uint8_t joined[NBDS_SMALL];
+	struct nbds_mark first;
+	enum verdict verdict;
+	size_t limit, more;
+
+	if (!sp->len && !s->have)
+		return false;
+	if (s->have) {
+		first = s->first;
+		more = sizeof(joined) - s->have < sp->len ? sizeof(joined) - s->have : sp->len;
+		memcpy(joined, s->kept, s->have);
+		if (more)
+			memcpy(joined + s->have, sp->data, more);
+		w.p = joined;
+		w.n = s->have + more;
+		limit = s->have;
+	} else {
+		first = *sp->mark;
+		w.p = sp->data;
+		w.n = sp->len;
+		limit = sp->len;
+	}
+	w.first = &first;
+
+	d->scanning = s;
+	verdict = look(d, s, &w, limit);
+	d->scanning = NULL;
+	if (verdict == FOUND) {
+		nbds_consume(s, sp, (size_t)(s->search_at - s->pos));
+		return true;
+	}
+	nbds_consume(s, sp, (size_t)(s->search_at - s->pos));
+	if (verdict == NEXT)
+		return sp->len != 0;
+	/* MORE: all that is left is less than a head. */
+	nbds_peek(s, sp, s->have + sp->len + 1);
+	return false;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * stream.h - the stream decoder inside: what its parts share.
+ *
+ *	stream.c       bytes, gaps and ends in; messages and trouble out
+ *	handshake.c    greeting, client flags, options and their replies
+ *	transmission.c requests, simple replies, chunks
+ *	requests.c     the requests in flight
+ *	resync.c       finding the feet: after losses and nonsense, and in the middle
+ *
+ * One direction is a struct nbds_stream.  It is in one phase, and either inside
+ * a message, whose payload is handed on span by span, or before a head.  A step
+ * reads one head: it peeks at as many bytes as it must see, which lie in the
+ * span if that has them all, and are kept in the stream if not; then it tells
+ * the message and consumes the head.  A step that gets too few bytes does
+ * nothing, and is repeated when the next span comes.
+ *
+ *	consumed bytes │ kept (have) │ span (data, len) │ bytes to come
+ *	               ^ pos
+ *
+ * Ownership.  All of it belongs to struct nbds_decoder.
+ * Failure.  Without memory heads are cut, requests forgotten, and lost feet are
+ * not found again.
+ */
+#ifndef NBDS_STREAM_H
+#define NBDS_STREAM_H
+
+#include <nbdscope/decoder.h>
+
+#include "bytes.h"
+
+/* Bytes that each stream can keep; for a longer head that straddles spans the
+ * stream allocates NBDS_HEAD_MAX once.  Only heads with strings are longer, and
+ * looking for the feet needs 2 * NBDS_SEEN_MAX. */
+#define NBDS_SMALL 128u
+
+/* Options without a final reply; of more the oldest are forgotten. */
+#define NBDS_OPTIONS_MAX 64u
+
+enum nbds_phase {
+	NBDS_PHASE_START,        /* nothing seen: a greeting or the client's flags */
+	NBDS_PHASE_OPTIONS,      /* options, or replies to them */
+	NBDS_PHASE_TRANSMISSION, /* requests, or replies to them */
+	NBDS_PHASE_SEARCH,       /* message boundaries are unknown */
+	NBDS_PHASE_TLS,
+	NBDS_PHASE_OVER, /* nothing may follow */
+};
+
+/* Bytes in order, as they came. */
+struct nbds_span {
+	const uint8_t *data;
+	size_t len;
+	const struct nbds_mark *mark;
+};
+
+/* Where a head lies, and NBDS_MSG_* that come with the place. */
+struct nbds_place {
+	uint64_t offset;
+	const struct nbds_mark *first, *last;
+	uint32_t flags;
+};
+
+struct nbds_search;
+
+struct nbds_stream {
+	enum nbds_side side;
+	enum nbds_phase phase;
+	bool ended;      /* nbds_decoder_end() was called */
+	bool in_message; /* m was told, and its end not yet */
+	bool resynced;   /* the next message is the first after a search */
+	bool told_sink;  /* the one trouble of NBDS_PHASE_TLS or _OVER was told */
+
+	uint64_t pos;  /* stream offset of the first byte not consumed */
+	uint32_t have; /* bytes kept from there on */
+	uint8_t *kept; /* small or big */
+	uint8_t small[NBDS_SMALL];
+	uint8_t *big;
+	struct nbds_mark first, last; /* where the first and the last byte kept were seen */
+
+	struct nbds_message m;       /* the message whose payload is read */
+	uint64_t at;                 /* bytes of its payload that passed */
+	uint64_t told;               /* bytes of it that are counted as decoded */
+	bool holed;                  /* bytes of it were lost */
+	char name[NBDS_TEXT_OF_MAX]; /* m.name, unless constant */
+
+	/* Client: the option whose data is waited for is in the decoder's list. */
+	bool option_listed;
+	/* Server: bytes that may come although they must not. */
+	uint64_t stray;   /* data of the READ that was just answered with an error */
+	uint64_t discard; /* of them still to be passed over */
+	uint32_t padding; /* zeroes after the answer to NBD_OPT_EXPORT_NAME */
+	bool padding_told;
+	bool unsized; /* the last message was a simple reply to an unknown request */
+
+	/* NBDS_PHASE_SEARCH */
+	uint64_t search_from;     /* stream offset where the feet were lost */
+	uint64_t search_lost;     /* bytes lost by the capture since */
+	uint64_t search_at;       /* stream offset looked at, >= pos */
+	uint32_t search_nonsense; /* bytes at search_from that are nonsense */
+	struct nbds_search *search;
+
+	struct nbds_accounting count;
+};
+
+/* A request in flight: the public part first. */
+struct nbds_flight {
+	struct nbds_request pub;
+	uint64_t epoch; /* nbds_decoder.epoch when it was sent */
+	struct nbds_flight *older, *newer;
+	struct nbds_flight *same;  /* the next with this cookie */
+	struct nbds_flight *last;  /* in the first with a cookie: the last with it */
+	struct nbds_flight *chain; /* in the first with a cookie: the next of the bucket;
+	                            * in a free one: the next free one */
+};
+
+#define NBDS_SLAB_FIRST 16u /* requests inside the decoder itself */
+#define NBDS_SLABS      12u /* allocated ones: 16, 32, ... 32768; with the first 65536 */
+
+/*
+ * The requests in flight: a table of cookies, each with the requests that have
+ * it, oldest first, and one list of all by age.  Requests do not move: they
+ * live in slabs, each as large as all before it together.
+ */
+struct nbds_flights {
+	struct nbds_flight **buckets; /* few, or allocated */
+	struct nbds_flight *few[NBDS_SLAB_FIRST];
+	unsigned bits; /* 1 << bits buckets */
+	uint64_t seed;
+	uint32_t count;
+	struct nbds_flight *oldest, *newest, *free;
+	struct nbds_flight *slabs[NBDS_SLABS];
+	unsigned slab_count;
+	struct nbds_flight first[NBDS_SLAB_FIRST];
+};
+
+struct nbds_decoder {
+	struct nbds_decoder_ops ops;
+	void *ctx;
+	const struct nbds_mark *now; /* that of the call into the decoder */
+	struct nbds_negotiated neg;
+	struct nbds_stream streams[2];
+	struct nbds_flights flights;
+	struct nbds_request disc;     /* the request of NBD_CMD_DISC: never in flight */
+	uint64_t serial;              /* of the last request */
+	uint64_t epoch;               /* counts how often the server's feet were lost or found */
+	uint64_t order;               /* counts requests, and the heads seen while searching */
+	uint64_t client_order;        /* `order` of the last request */
+	uint64_t chain_ids;           /* see resync.c */
+	struct nbds_stream *scanning; /* the stream that a search is looking at now */
+	bool mode_known;              /* the handshake was followed without losses */
+	bool requests_missing;        /* there may be requests in flight that were not seen */
+
+	uint32_t options[NBDS_OPTIONS_MAX]; /* without a final reply, oldest first */
+	uint32_t option_count;
+	bool entering;  /* NBD_OPT_GO or NBD_OPT_EXPORT_NAME was sent */
+	bool aborted;   /* NBD_OPT_ABORT was sent */
+	bool info_seen; /* NBD_INFO_EXPORT in the replies to NBD_OPT_GO so far */
+	uint64_t info_size;
+	uint16_t info_flags;
+};
+
+static inline struct nbds_stream *nbds_client(struct nbds_decoder *d)
+{
+	return &d->streams[NBDS_CLIENT];
+}
+
+static inline struct nbds_stream *nbds_server(struct nbds_decoder *d)
+{
+	return &d->streams[NBDS_SERVER];
+}
+
+static inline bool nbds_searching(const struct nbds_decoder *d, enum nbds_side side)
+{
+	return d->streams[side].phase == NBDS_PHASE_SEARCH;
+}
+
+static inline uint64_t nbds_add_sat(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static inline uint64_t nbds_min(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* stream.c ---------------------------------------------------------------- */
+
+/* How much of a head of `want` bytes can be peeked at. */
+size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t want);
+/* The `n` bytes (0 < n <= nbds_room()) at the stream's position in one piece, or
+ * NULL while there are fewer. */
+const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n);
+/* The place of what was last peeked at. */
+struct nbds_place nbds_here(const struct nbds_stream *s, const struct nbds_span *sp);
+/* Passes `n` bytes that are there. */
+void nbds_consume(struct nbds_stream *s, struct nbds_span *sp, size_t n);
+
+/* Clears s->m for a message of this type. */
+struct nbds_message *nbds_message_new(struct nbds_stream *s, enum nbds_message_type type);
+/* Tells s->m; its head is `len` bytes and `payload_len` bytes follow. */
+void nbds_tell(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_place *place,
+	       const uint8_t *head, size_t len, enum nbds_payload payload, uint64_t payload_len);
+/* Passes the head that was told, and ends the message if nothing follows. */
+void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+/* The next `len` bytes of payload cannot be told. */
+void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
+		   const struct nbds_mark *where);
+/* `last`: where the last byte of the message was seen. */
+void nbds_tell_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *last);
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 8, 9)))
+#endif
+void nbds_trouble(struct nbds_decoder *d, const struct nbds_stream *s, enum nbds_trouble_kind kind,
+		  uint64_t offset, uint64_t length, const struct nbds_mark *where,
+		  struct nbds_request *request, const char *format, ...);
+
+/* Decodes what is kept and `sp`, until more is needed. */
+void nbds_run(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+/* From here on nothing is decoded: NBDS_PHASE_TLS or NBDS_PHASE_OVER. */
+void nbds_sink(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_phase phase);
+
+/* handshake.c: steps read one head; false while there are too few bytes. ----- */
+
+bool nbds_step_start(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+bool nbds_step_option(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+/* An answer to NBD_OPT_EXPORT_NAME that waits to see whether zeroes follow: told. */
+void nbds_flush_export_name(struct nbds_decoder *d);
+/* A head that the capture lost the end of, told from the `s->have` bytes kept if
+ * they say how long the message is. */
+bool nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s);
+/* The place of `option` among those without a final reply, or -1. */
+int nbds_option_find(const struct nbds_decoder *d, uint32_t option);
+
+/* transmission.c ------------------------------------------------------------ */
+
+/* The header of a request. */
+struct nbds_request_head {
+	uint64_t cookie, offset, length;
+	uint64_t payload; /* bytes after the header */
+	uint16_t flags, type;
+	bool extended;
+	uint8_t len;  /* of the header */
+	uint8_t want; /* of the head: the header, and a status request's effect length */
+};
+
+/* The header of a reply. */
+struct nbds_reply_head {
+	uint32_t magic;
+	uint32_t error; /* simple replies */
+	uint64_t cookie;
+	uint16_t flags, type; /* chunks */
+	uint64_t length;      /* chunks: bytes after the header */
+	uint64_t offset;      /* extended: the request's offset */
+	bool final;
+	uint8_t len;   /* of the header */
+	uint64_t want; /* of the head */
+};
+
+/* The length of the header that starts with this magic, 0 for others. */
+size_t nbds_request_len(uint32_t magic);
+size_t nbds_reply_len(uint32_t magic);
+void nbds_request_parse(const uint8_t *p, struct nbds_request_head *h);
+void nbds_reply_parse(const uint8_t *p, struct nbds_reply_head *h);
+/* Can this be a reply to a request with these fields?  `p` is the header, or
+ * more of the head: `n` bytes. */
+bool nbds_reply_fits(const struct nbds_reply_head *h, const uint8_t *p, size_t n, uint16_t type,
+		     bool extended, uint64_t offset, uint64_t length);
+/* The bytes after the header of a reply to such a request. */
+uint64_t nbds_reply_payload(const struct nbds_reply_head *h, const struct nbds_request *r);
+
+void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
+		       const struct nbds_place *place, const uint8_t *head, size_t len);
+/* `after`: bytes of the message after `len`; `r` may be NULL. */
+void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_place *place,
+		     const uint8_t *head, size_t len, uint64_t after, struct nbds_request *r);
+bool nbds_step_request(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+bool nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s);
+
+/* requests.c ---------------------------------------------------------------- */
+
+void nbds_flights_init(struct nbds_decoder *d);
+void nbds_flights_free(struct nbds_decoder *d);
+/* A new request in flight, zeroed but for its cookie and serial. */
+struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie);
+/* The oldest in flight with this cookie, or NULL; ->same leads to the others. */
+struct nbds_flight *nbds_flight_find(const struct nbds_decoder *d, uint64_t cookie);
+/* `r` if it is still the request with this serial, else NULL. */
+struct nbds_request *nbds_flight_alive(struct nbds_request *r, uint64_t serial);
+void nbds_flight_remove(struct nbds_decoder *d, struct nbds_request *r);
+/* The same, told as NBDS_TROUBLE_FORGOT. */
+void nbds_flight_forget(struct nbds_decoder *d, struct nbds_request *r, const char *why);
+
+/* resync.c ------------------------------------------------------------------ */
+
+/* The most bytes of a head that are kept while searching. */
+#define NBDS_SEEN_MAX 48u
+
+/* The feet are lost at the stream's position.  The caller told why; `nonsense`
+ * bytes there are no message. */
+void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense);
+bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len);
+void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *where);
+void nbds_search_free(struct nbds_stream *s);
+/* The bytes passed over in the search so far. */
+uint64_t nbds_search_passed(const struct nbds_stream *s);
+/* A request was told, while the server's feet are looked for. */
+void nbds_search_note_request(struct nbds_decoder *d);
+/* A reply to an unknown request comes in the followed server stream, while the
+ * client's feet are looked for: returns the request if that was the proof. */
+struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct nbds_reply_head *h,
+					    const uint8_t *p, size_t n);
+
+#endif
