@@ -71,16 +71,16 @@ struct nbds_point {
 
 /* What a capture shows of the beginning of a request. */
 struct nbds_request_order {
-	struct nbds_point lo;      /* sound lower bound: first byte of the header (or
+	struct nbds_point lo; /* sound lower bound: first byte of the header (or
 	                            * the last clean point before, if it may have been
 	                            * on the wire earlier) */
-	uint64_t frame;            /* frame shown to people: that of the first byte */
-	uint64_t header_end;       /* client stream offset after the header */
-	uint64_t acked;            /* server bytes that the header's segment acknowledged,
+	uint64_t frame;       /* frame shown to people: that of the first byte */
+	uint64_t header_end;  /* client stream offset after the header */
+	uint64_t acked;       /* server bytes that the header's segment acknowledged,
 	                            * if it is known to be the first transmission (T2);
 	                            * else NBDS_NO_ACK */
-	bool ambiguous;            /* cookie shared with another request in flight */
-	bool illegal;              /* out of range, misaligned for a bound client, not
+	bool ambiguous;       /* cookie shared with another request in flight */
+	bool illegal;         /* out of range, misaligned for a bound client, not
 	                            * advertised: proves nothing, yet may have effects */
 	uint64_t damage_offset, damage_length; /* illegal writes: range whose contents
 	                            * are in doubt for ever (0 length: the command's own) */
@@ -88,45 +88,45 @@ struct nbds_request_order {
 
 /* What a capture shows of a status: the final reply's. */
 struct nbds_reply_order {
-	struct nbds_point hi;      /* upper bound: where the status was completely seen */
-	uint64_t frame;            /* frame of the last byte of the final reply */
-	uint64_t status_end;       /* server stream offset after the status */
-	uint64_t acked;            /* client bytes that the segment with the last byte of
+	struct nbds_point hi; /* upper bound: where the status was completely seen */
+	uint64_t frame;       /* frame of the last byte of the final reply */
+	uint64_t status_end;  /* server stream offset after the status */
+	uint64_t acked;       /* client bytes that the segment with the last byte of
 	                            * the status acknowledged (T1), or NBDS_NO_ACK */
 };
 
 struct nbds_world_config {
-	int64_t epsilon;   /* ns; margin of T3. Suggested 50 000 */
-	int64_t settle;    /* ns; how long a verdict waits for late evidence */
-	bool exclusive;    /* the user vouches that no writer stays outside */
-	uint64_t memory;   /* bytes for contents and operations; 0: 1 GiB */
-	char server[64];   /* "192.0.2.1:10809", for texts */
+	int64_t epsilon; /* ns; margin of T3. Suggested 50 000 */
+	int64_t settle;  /* ns; how long a verdict waits for late evidence */
+	bool exclusive;  /* the user vouches that no writer stays outside */
+	uint64_t memory; /* bytes for contents and operations; 0: 1 GiB */
+	char server[64]; /* "192.0.2.1:10809", for texts */
 };
 
 /* Reasons why a read, or a part of it, was not judged. */
 enum nbds_unchecked {
-	NBDS_UNCHECKED_UNKNOWN,     /* nothing known of the contents before (initial contents) */
-	NBDS_UNCHECKED_TRIM,        /* trimmed, or a hole of undefined contents */
-	NBDS_UNCHECKED_FAILED_WRITE,/* a write failed there */
-	NBDS_UNCHECKED_PARTIAL,     /* less than a whole sector was written or read */
-	NBDS_UNCHECKED_LOST,        /* the capture lost or cut bytes of it */
-	NBDS_UNCHECKED_GAP,         /* a gap on some connection may hide a write */
-	NBDS_UNCHECKED_MIXED,       /* several admissible contents, and the read may be a mixture */
-	NBDS_UNCHECKED_VOIDED,      /* a flush failed or was never answered */
-	NBDS_UNCHECKED_FORGOTTEN,   /* contents forgotten (memory limit, or too many versions) */
-	NBDS_UNCHECKED_ERROR,       /* the read failed, or was not answered */
-	NBDS_UNCHECKED_ILLEGAL,     /* the request itself was not legal */
-	NBDS_UNCHECKED_ORDER,       /* order of capture not trustworthy here */
+	NBDS_UNCHECKED_UNKNOWN,      /* nothing known of the contents before (initial contents) */
+	NBDS_UNCHECKED_TRIM,         /* trimmed, or a hole of undefined contents */
+	NBDS_UNCHECKED_FAILED_WRITE, /* a write failed there */
+	NBDS_UNCHECKED_PARTIAL,      /* less than a whole sector was written or read */
+	NBDS_UNCHECKED_LOST,         /* the capture lost or cut bytes of it */
+	NBDS_UNCHECKED_GAP,          /* a gap on some connection may hide a write */
+	NBDS_UNCHECKED_MIXED,     /* several admissible contents, and the read may be a mixture */
+	NBDS_UNCHECKED_VOIDED,    /* a flush failed or was never answered */
+	NBDS_UNCHECKED_FORGOTTEN, /* contents forgotten (memory limit, or too many versions) */
+	NBDS_UNCHECKED_ERROR,     /* the read failed, or was not answered */
+	NBDS_UNCHECKED_ILLEGAL,   /* the request itself was not legal */
+	NBDS_UNCHECKED_ORDER,     /* order of capture not trustworthy here */
 	NBDS_UNCHECKED_MAX
 };
 extern const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX]; /* "unknown-contents", ... */
 
 struct nbds_world_stats {
-	uint64_t reads;            /* successful reads judged at least in part */
-	uint64_t checked_bytes;    /* bytes of reads held against known contents */
+	uint64_t reads;                         /* successful reads judged at least in part */
+	uint64_t checked_bytes;                 /* bytes of reads held against known contents */
 	uint64_t unchecked[NBDS_UNCHECKED_MAX]; /* bytes */
 	uint64_t memory, memory_max;
-	uint64_t forgotten;        /* blocks forgotten */
+	uint64_t forgotten; /* blocks forgotten */
 };
 
 struct nbds_world;
@@ -141,7 +141,7 @@ struct nbds_flush_report {
 	bool ok;
 	uint64_t covered_own, covered_other; /* completed, unflushed writes that it covered */
 	uint64_t covered_bytes;
-	uint64_t left;  /* writes in flight on the same export when it was sent */
+	uint64_t left; /* writes in flight on the same export when it was sent */
 };
 
 struct nbds_world_ops {
@@ -155,18 +155,18 @@ struct nbds_world_ops {
 };
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
-                                  const struct nbds_world_ops *ops, void *ctx);
+				  const struct nbds_world_ops *ops, void *ctx);
 void nbds_world_free(struct nbds_world *w);
 
 /* A connection to the server appears at `at`. `id` is shown in findings.
  * `from_start`: its first byte was seen. NULL without memory. */
 struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool from_start,
-                                      const struct nbds_point *at);
+				      const struct nbds_point *at);
 
 /* It entered transmission on export `name` with these transmission flags
  * (NBD_FLAG_*); `known` false: flags and size were not seen. */
 void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,
-                       uint16_t flags, bool known);
+		       uint16_t flags, bool known);
 
 /* What it does from now on cannot be seen (TLS). */
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at);
@@ -183,8 +183,8 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at);
  * Returns the operation, or NULL without memory (then contents of the range
  * become unknown). */
 struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
-                                   uint64_t offset, uint64_t length,
-                                   const struct nbds_request_order *order);
+				   uint64_t offset, uint64_t length,
+				   const struct nbds_request_order *order);
 
 /* Payload of a WRITE, in order: `at` bytes into it. Gaps in `at` are bytes lost. */
 void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len);
@@ -194,13 +194,13 @@ void nbds_op_write_end(struct nbds_op *op);
 /* Data of a READ: bytes of the export at `offset` (absolute), in order within
  * one chunk; `hi`: where they were seen. */
 void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
-                       const struct nbds_point *hi);
+		       const struct nbds_point *hi);
 /* A hole chunk (zeroes) of a READ. */
 void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
-                       const struct nbds_point *hi);
+		       const struct nbds_point *hi);
 /* Block status of context base:allocation: an extent with NBD_STATE_* bits. */
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
-                           const struct nbds_point *hi);
+			   const struct nbds_point *hi);
 
 /* The final reply: error 0 is success (no error chunk in the series, and no
  * gap that could hide one). The operation is not the caller's after this. */

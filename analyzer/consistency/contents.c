@@ -12,7 +12,7 @@
 #include "internal.h"
 
 /* Where the four sampled bytes of a sector lie: one in each quarter. */
-static const uint16_t sample_at[4] = { 37, 171, 299, 445 };
+static const uint16_t sample_at[4] = {37, 171, 299, 445};
 
 uint64_t sector_value(const uint8_t *bytes)
 {
@@ -186,9 +186,11 @@ static bool is_seen(const struct entry *e)
  * against a server about this place anyway. */
 static bool in_force_for_all(const struct nbds_op *n)
 {
-	struct nbds_op later = { .world = n->world, .party = n->party, .acked = NBDS_NO_ACK,
-		                 .lo = { UINT64_MAX, INT64_MAX, n->hi.interface },
-		                 .request_frame = UINT64_MAX };
+	struct nbds_op later = {.world = n->world,
+				.party = n->party,
+				.acked = NBDS_NO_ACK,
+				.lo = {UINT64_MAX, INT64_MAX, n->hi.interface},
+				.request_frame = UINT64_MAX};
 
 	if (!party_mc(n->party))
 		return true;
@@ -335,7 +337,7 @@ void contents_pin(struct nbds_world *w, uint64_t sector, int delta)
 }
 
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
-                         void (*each)(void *arg, struct block *b), void *arg)
+			 void (*each)(void *arg, struct block *b), void *arg)
 {
 	uint64_t first = start / BLOCK_BYTES, last = (end - 1) / BLOCK_BYTES;
 
@@ -421,8 +423,8 @@ static void granule_limit(struct nbds_world *w, struct granule *g)
 		for (struct link *l = g->links; l != *at; l = l->next) {
 			struct range *n = l->range;
 
-			if ((n->kind != RANGE_ZERO && n->kind != RANGE_TRIM) || n->op->state != OP_OK ||
-			    n->start > r->start || n->end < r->end ||
+			if ((n->kind != RANGE_ZERO && n->kind != RANGE_TRIM) ||
+			    n->op->state != OP_OK || n->start > r->start || n->end < r->end ||
 			    !established(r->op, n->op, &n->op->hi, NULL) || may_be_voided(r->op) ||
 			    (g->count <= GRANULE_HARD && !in_force_for_all(n->op)))
 				continue;
@@ -464,7 +466,7 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 		w->blind = true;
 		return;
 	}
-	*r = (struct range){ .op = op, .start = start, .end = end, .kind = (uint8_t)kind };
+	*r = (struct range){.op = op, .start = start, .end = end, .kind = (uint8_t)kind};
 	op_ref(op);
 	r->links = 1; /* ours, while we file it */
 	for (uint64_t n = start >> size_class; n <= (end - 1) >> size_class; n++) {
@@ -507,8 +509,8 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 
 /* --- looking up ---------------------------------------------------------- */
 
-bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list,
-                     unsigned *count, struct block **block)
+bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list, unsigned *count,
+		     struct block **block)
 {
 	struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
@@ -523,9 +525,13 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 			return false;
 		/* a sector written partly stays unknown, whatever else is known of it */
 		bool any = e->unknown & bit;
-		list[n++] = (struct candidate){ .op = e->op, .value = e->value[i], .any = any,
-			.full = (e->full & bit) && !any, .seen = is_seen(e),
-			.shadow = e->shadow & bit, .why = NBDS_UNCHECKED_PARTIAL };
+		list[n++] = (struct candidate){.op = e->op,
+					       .value = e->value[i],
+					       .any = any,
+					       .full = (e->full & bit) && !any,
+					       .seen = is_seen(e),
+					       .shadow = e->shadow & bit,
+					       .why = NBDS_UNCHECKED_PARTIAL};
 	}
 	if (b && (b->cut & bit))
 		whole = false;
@@ -539,7 +545,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 			whole = false;
 		for (struct link *l = g ? g->links : NULL; l; l = l->next) {
 			const struct range *r = l->range;
-			struct candidate k = { .op = r->op, .shadow = r->shadow };
+			struct candidate k = {.op = r->op, .shadow = r->shadow};
 
 			if (r->start >= last || r->end <= first)
 				continue;
@@ -599,8 +605,10 @@ void contents_trim_memory(struct nbds_world *w)
 			if (!is_seen(e) && e->op->hi.frame > w->forgot_at.frame) {
 				w->forgot_at.frame = e->op->hi.frame;
 				/* of several interfaces: an order with none of them */
-				w->forgot_at.interface = w->forgot && w->forgot_at.interface != e->op->hi.interface
-				                                 ? UINT32_MAX : e->op->hi.interface;
+				w->forgot_at.interface =
+					w->forgot && w->forgot_at.interface != e->op->hi.interface ? UINT32_MAX
+												   : e->op->hi
+													     .interface;
 			}
 		block_free(w, b);
 		w->forgot = true;

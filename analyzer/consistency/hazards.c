@@ -17,7 +17,7 @@
 
 /* At the level that f has. */
 static void tell_at(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id id,
-                    const struct nbds_party *p, const struct nbds_op *op, const char *text)
+		    const struct nbds_party *p, const struct nbds_op *op, const char *text)
 {
 	f->rule = rule_get(id);
 	f->message = text;
@@ -41,7 +41,7 @@ static void tell_at(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule
 
 /* At the rule's level. */
 static void tell(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id id,
-                 const struct nbds_party *p, const struct nbds_op *op, const char *text)
+		 const struct nbds_party *p, const struct nbds_op *op, const char *text)
 {
 	f->severity = rule_get(id)->severity;
 	tell_at(w, f, id, p, op, text);
@@ -59,7 +59,7 @@ void hazard_export(struct nbds_party *p)
 	if (!p->known || p->xport->flags_differ)
 		return;
 	for (const struct nbds_party *o = w->parties; o; o = o->next) {
-		struct nbds_finding f = { .time = w->now == INT64_MIN ? 0 : w->now };
+		struct nbds_finding f = {.time = w->now == INT64_MIN ? 0 : w->now};
 		char text[300];
 
 		if (o == p || o->ended || !o->known || o->xport != p->xport)
@@ -67,9 +67,10 @@ void hazard_export(struct nbds_party *p)
 		if (((o->flags ^ p->flags) & FLAGS_COMPARED) == 0 && o->size == p->size)
 			continue;
 		snprintf(text, sizeof(text),
-		         "conn %" PRIu32 " was shown flags 0x%04x and %" PRIu64 " bytes, conn %" PRIu32
-		         " flags 0x%04x and %" PRIu64 " bytes, of the same export at the same time",
-		         o->id, o->flags, o->size, p->id, p->flags, p->size);
+			 "conn %" PRIu32 " was shown flags 0x%04x and %" PRIu64
+			 " bytes, conn %" PRIu32 " flags 0x%04x and %" PRIu64
+			 " bytes, of the same export at the same time",
+			 o->id, o->flags, o->size, p->id, p->flags, p->size);
 		p->xport->flags_differ = true;
 		tell(w, &f, RULE_FLAGS_DIFFER, p, NULL, text);
 		return;
@@ -97,13 +98,15 @@ static void flush_sent(struct nbds_op *op)
 	}
 	if (!first || !party_mc(op->party))
 		return;
-	struct nbds_finding f = { 0 };
+	struct nbds_finding f = {0};
 
 	snprintf(text, sizeof(text),
-	         "conn %" PRIu32 " sent a flush while %" PRIu64 " write%s on other connections %s not "
-	         "answered (the oldest on conn %" PRIu32 ", frame %" PRIu64 "): the flush does not "
-	         "cover %s", op->party->id, others, others == 1 ? "" : "s", others == 1 ? "was" : "were",
-	         first->party->id, first->request_frame, others == 1 ? "it" : "them");
+		 "conn %" PRIu32 " sent a flush while %" PRIu64
+		 " write%s on other connections %s not "
+		 "answered (the oldest on conn %" PRIu32 ", frame %" PRIu64 "): the flush does not "
+		 "cover %s",
+		 op->party->id, others, others == 1 ? "" : "s", others == 1 ? "was" : "were",
+		 first->party->id, first->request_frame, others == 1 ? "it" : "them");
 	f.frames[NBDS_ROLE_FLUSH_REQUEST] = op->request_frame;
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
 	tell(w, &f, RULE_FLUSH_EARLY, op->party, op, text);
@@ -116,13 +119,15 @@ void hazard_request(struct nbds_op *op)
 	if (op->type == NBD_CMD_FLUSH && p->xport)
 		flush_sent(op);
 	if (p->failed_flush && (op->write_class || op->type == NBD_CMD_FLUSH)) {
-		struct nbds_finding f = { .time = op->lo.time };
+		struct nbds_finding f = {.time = op->lo.time};
 		char text[200];
 
 		snprintf(text, sizeof(text),
-		         "conn %" PRIu32 "'s flush failed (frame %" PRIu64 "), and the connection went on "
-		         "with %s (frame %" PRIu64 ")", p->id, p->failed_flush->reply_frame,
-		         nbds_name_of(&nbds_commands, op->type), op->request_frame);
+			 "conn %" PRIu32 "'s flush failed (frame %" PRIu64
+			 "), and the connection went on "
+			 "with %s (frame %" PRIu64 ")",
+			 p->id, p->failed_flush->reply_frame,
+			 nbds_name_of(&nbds_commands, op->type), op->request_frame);
 		f.frames[NBDS_ROLE_FLUSH_REQUEST] = p->failed_flush->request_frame;
 		f.frames[NBDS_ROLE_FLUSH] = p->failed_flush->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
@@ -134,7 +139,7 @@ void hazard_request(struct nbds_op *op)
 
 void hazard_overlap(struct nbds_op *op, const struct nbds_op *other)
 {
-	struct nbds_finding f = { .time = op->lo.time };
+	struct nbds_finding f = {.time = op->lo.time};
 	char text[300];
 
 	if (op->overlap_told || other == op || other->state != OP_FLIGHT || !other->write_class ||
@@ -142,11 +147,12 @@ void hazard_overlap(struct nbds_op *op, const struct nbds_op *other)
 		return;
 	op->overlap_told = true;
 	snprintf(text, sizeof(text),
-	         "conn %" PRIu32 " sent %s of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
-	         ") while conn %" PRIu32 "'s %s of the same bytes (frame %" PRIu64 ") was not answered",
-	         op->party->id, nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
-	         op->request_frame, other->party->id, nbds_name_of(&nbds_commands, other->type),
-	         other->request_frame);
+		 "conn %" PRIu32 " sent %s of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
+		 ") while conn %" PRIu32 "'s %s of the same bytes (frame %" PRIu64
+		 ") was not answered",
+		 op->party->id, nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
+		 op->request_frame, other->party->id, nbds_name_of(&nbds_commands, other->type),
+		 other->request_frame);
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 	f.frames[NBDS_ROLE_STALE_WRITE] = other->request_frame;
 	tell(op->world, &f, RULE_OVERLAP, op->party, op, text);
@@ -165,7 +171,7 @@ static const struct entry *entry_of(const struct block *b, const struct nbds_op 
 /* Both wrote the same values, in the first and the last block that they share. */
 static bool same_contents(struct nbds_op *a, struct nbds_op *b)
 {
-	uint64_t ends[2] = { a->offset / BLOCK_BYTES, (a->offset + a->length - 1) / BLOCK_BYTES };
+	uint64_t ends[2] = {a->offset / BLOCK_BYTES, (a->offset + a->length - 1) / BLOCK_BYTES};
 
 	for (unsigned i = 0; i < 2; i++) {
 		const struct block *k = block_find(a->world, ends[i]);
@@ -182,7 +188,7 @@ static bool same_contents(struct nbds_op *a, struct nbds_op *b)
 
 static bool reissue(struct nbds_op *old, struct nbds_op *op)
 {
-	struct nbds_finding f = { .time = op->lo.time };
+	struct nbds_finding f = {.time = op->lo.time};
 	char text[400];
 
 	if (old->party == op->party || old->party->xport != op->party->xport ||
@@ -191,11 +197,11 @@ static bool reissue(struct nbds_op *old, struct nbds_op *op)
 		return false;
 	old->reissue_told = true;
 	snprintf(text, sizeof(text),
-	         "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
-	         ") was not answered, and conn %" PRIu32 " sent it again (frame %" PRIu64
-	         "): the first copy may still be executed later, over newer data",
-	         old->party->id, old->length, old->offset, old->request_frame, op->party->id,
-	         op->request_frame);
+		 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
+		 ") was not answered, and conn %" PRIu32 " sent it again (frame %" PRIu64
+		 "): the first copy may still be executed later, over newer data",
+		 old->party->id, old->length, old->offset, old->request_frame, op->party->id,
+		 op->request_frame);
 	f.frames[NBDS_ROLE_STALE_WRITE] = old->request_frame;
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 	tell(op->world, &f, RULE_REISSUED, op->party, op, text);
@@ -239,7 +245,7 @@ void hazard_reply(struct nbds_op *op)
 		if (w->unanswered_count == UNANSWERED_MAX) {
 			op_unref(w->unanswered[0]);
 			memmove(w->unanswered, w->unanswered + 1,
-			        (UNANSWERED_MAX - 1) * sizeof(*w->unanswered));
+				(UNANSWERED_MAX - 1) * sizeof(*w->unanswered));
 			w->unanswered_count--;
 		}
 		if (!w->unanswered)
@@ -252,28 +258,30 @@ void hazard_reply(struct nbds_op *op)
 	if (op->state != OP_OK || !op->write_class)
 		return;
 	if (p->known && (p->flags & NBD_FLAG_READ_ONLY)) { /* V8 */
-		struct nbds_finding f = { 0 };
+		struct nbds_finding f = {0};
 
 		snprintf(text, sizeof(text),
-		         "the export is read-only, yet conn %" PRIu32 "'s %s of %" PRIu64
-		         " bytes at 0x%" PRIx64 " succeeded%s", p->id,
-		         nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
-		         op->type == NBD_CMD_TRIM ? " (only noted: the server may have ignored it)" : "");
+			 "the export is read-only, yet conn %" PRIu32 "'s %s of %" PRIu64
+			 " bytes at 0x%" PRIx64 " succeeded%s",
+			 p->id, nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
+			 op->type == NBD_CMD_TRIM ? " (only noted: the server may have ignored it)"
+						  : "");
 		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 		f.severity = op->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION;
 		tell_at(w, &f, RULE_READ_ONLY, p, op, text);
 	}
-	if (op->type == NBD_CMD_WRITE && op->proves && p->known && op->status_acked != NBDS_NO_ACK &&
-	    op->header_end <= UINT64_MAX - op->length &&
+	if (op->type == NBD_CMD_WRITE && op->proves && p->known &&
+	    op->status_acked != NBDS_NO_ACK && op->header_end <= UINT64_MAX - op->length &&
 	    op->status_acked < op->header_end + op->length) { /* V7 */
-		struct nbds_finding f = { 0 };
+		struct nbds_finding f = {0};
 
 		snprintf(text, sizeof(text),
-		         "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
-		         " was answered with success by a segment that acknowledges only %" PRIu64
-		         " of its bytes", p->id, op->length, op->offset,
-		         op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
+			 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
+			 " was answered with success by a segment that acknowledges only %" PRIu64
+			 " of its bytes",
+			 p->id, op->length, op->offset,
+			 op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
 		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 		f.severity = NBDS_VIOLATION;
@@ -304,17 +312,20 @@ static void unflushed_end(struct nbds_party *p)
 	if (n && first && p->known && !p->end_told) {
 		bool offered = p->flags & NBD_FLAG_SEND_FLUSH;
 		const struct nbds_op *f0 = party_mc(p) ? NULL : missing_flush(p);
-		struct nbds_finding f = { .time = p->end.time };
+		struct nbds_finding f = {.time = p->end.time};
 
 		if (f0) {
-			struct nbds_finding g = { .time = p->end.time };
+			struct nbds_finding g = {.time = p->end.time};
 
 			snprintf(text, sizeof(text),
-			         "conn %" PRIu32 "'s flush (frames %" PRIu64 " to %" PRIu64 ") does not cover "
-			         "conn %" PRIu32 "'s %" PRIu64 " completed write%s (first: frame %" PRIu64
-			         "), since the export lacks CAN_MULTI_CONN, and conn %" PRIu32
-			         " never flushed them", f0->party->id, f0->request_frame, f0->reply_frame,
-			         p->id, n, n == 1 ? "" : "s", first->request_frame, p->id);
+				 "conn %" PRIu32 "'s flush (frames %" PRIu64 " to %" PRIu64
+				 ") does not cover "
+				 "conn %" PRIu32 "'s %" PRIu64
+				 " completed write%s (first: frame %" PRIu64
+				 "), since the export lacks CAN_MULTI_CONN, and conn %" PRIu32
+				 " never flushed them",
+				 f0->party->id, f0->request_frame, f0->reply_frame, p->id, n,
+				 n == 1 ? "" : "s", first->request_frame, p->id);
 			g.frames[NBDS_ROLE_WRITE] = first->reply_frame;
 			g.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
 			g.frames[NBDS_ROLE_FLUSH] = f0->reply_frame;
@@ -322,10 +333,10 @@ static void unflushed_end(struct nbds_party *p)
 			tell(w, &g, RULE_FLUSH_MISSES, p, first, text);
 		}
 		snprintf(text, sizeof(text),
-		         "conn %" PRIu32 " ended with %" PRIu64 " completed write%s (%" PRIu64
-		         " bytes, the first in frame %" PRIu64 ") that nothing flushed%s", p->id, n,
-		         n == 1 ? "" : "s", p->unflushed_bytes, first->request_frame,
-		         offered ? "" : " (the server offers no flush)");
+			 "conn %" PRIu32 " ended with %" PRIu64 " completed write%s (%" PRIu64
+			 " bytes, the first in frame %" PRIu64 ") that nothing flushed%s",
+			 p->id, n, n == 1 ? "" : "s", p->unflushed_bytes, first->request_frame,
+			 offered ? "" : " (the server offers no flush)");
 		f.frames[NBDS_ROLE_WRITE] = first->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
 		tell(w, &f, RULE_UNFLUSHED_END, p, first, text);

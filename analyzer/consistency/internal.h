@@ -30,17 +30,17 @@
 
 #include "consistency.h"
 
-#define BLOCK_SECTORS 8u
-#define BLOCK_BYTES (BLOCK_SECTORS * NBDS_SECTOR)
-#define ENTRIES_SOFT 6u     /* entries of a block before it is pruned */
-#define ENTRIES_HARD 48u    /* and before its oldest are forgotten */
-#define GRANULE_SOFT 8u
-#define GRANULE_HARD 48u
+#define BLOCK_SECTORS  8u
+#define BLOCK_BYTES    (BLOCK_SECTORS * NBDS_SECTOR)
+#define ENTRIES_SOFT   6u  /* entries of a block before it is pruned */
+#define ENTRIES_HARD   48u /* and before its oldest are forgotten */
+#define GRANULE_SOFT   8u
+#define GRANULE_HARD   48u
 #define CANDIDATES_MAX 128u /* sources looked at for one sector */
-#define MISSES_MAX 256u     /* wrong sectors kept for one read */
-#define VOIDERS_MAX 256u    /* failed flushes kept for one export */
-#define FLUSH_LOG_MAX 8192u
-#define FLUSH_SCAN 64u
+#define MISSES_MAX     256u /* wrong sectors kept for one read */
+#define VOIDERS_MAX    256u /* failed flushes kept for one export */
+#define FLUSH_LOG_MAX  8192u
+#define FLUSH_SCAN     64u
 
 enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
 
@@ -50,12 +50,12 @@ struct nbds_op {
 	uint64_t serial;
 	uint64_t offset, length;
 	uint16_t type, flags;
-	uint8_t state;        /* enum op_state */
-	bool write_class;     /* WRITE, WRITE_ZEROES or TRIM of at least one byte */
-	bool fua;             /* FUA that the server offered */
-	bool voider;          /* its failure voids: FLUSH, or FUA */
+	uint8_t state;    /* enum op_state */
+	bool write_class; /* WRITE, WRITE_ZEROES or TRIM of at least one byte */
+	bool fua;         /* FUA that the server offered */
+	bool voider;      /* its failure voids: FLUSH, or FUA */
 	bool overlap_told, reissue_told;
-	bool proves;          /* legal and unambiguous: can establish something */
+	bool proves; /* legal and unambiguous: can establish something */
 	uint32_t refs;
 	uint32_t error;
 	uint32_t epoch;
@@ -67,15 +67,15 @@ struct nbds_op {
 	struct nbds_op *prev_write, *next_write;   /* the party's writes in flight */
 
 	/* WRITE in progress */
-	uint64_t next_at;     /* bytes of payload seen or known lost */
+	uint64_t next_at; /* bytes of payload seen or known lost */
 	bool payload_over;
-	uint64_t in_flight;   /* FLUSH: writes in flight when it was sent */
+	uint64_t in_flight;      /* FLUSH: writes in flight when it was sent */
 	struct reading *reading; /* READ and BLOCK_STATUS in progress */
 };
 
 /* What is known of a read that is not over, or waits for its verdict. */
 struct reading {
-	struct miss *misses;  /* sectors that look wrong, or dangerous */
+	struct miss *misses; /* sectors that look wrong, or dangerous */
 	uint32_t miss_count, miss_room;
 	uint64_t checked, seen_bytes;
 	uint64_t unchecked[NBDS_UNCHECKED_MAX];
@@ -85,17 +85,17 @@ struct miss {
 	uint64_t sector;
 	uint64_t value;
 	struct nbds_point hi;
-	bool lone_writer;     /* G10 held when it was read */
-	bool from_hole;       /* a hole chunk, or block status */
+	bool lone_writer; /* G10 held when it was read */
+	bool from_hole;   /* a hole chunk, or block status */
 };
 
 struct entry {
-	struct entry *next;   /* older */
-	struct nbds_op *op;   /* a WRITE, or a READ that showed these values */
-	uint8_t valued;       /* sectors with a value */
-	uint8_t unknown;      /* sectors touched, with contents unknown */
-	uint8_t full;         /* sectors covered wholly */
-	uint8_t shadow;       /* sectors where older entries were dropped for this one */
+	struct entry *next; /* older */
+	struct nbds_op *op; /* a WRITE, or a READ that showed these values */
+	uint8_t valued;     /* sectors with a value */
+	uint8_t unknown;    /* sectors touched, with contents unknown */
+	uint8_t full;       /* sectors covered wholly */
+	uint8_t shadow;     /* sectors where older entries were dropped for this one */
 	uint64_t value[BLOCK_SECTORS];
 };
 
@@ -103,11 +103,11 @@ struct block {
 	struct block *chain;
 	struct block *lru_prev, *lru_next;
 	struct entry *entries; /* newest first */
-	uint64_t number;      /* offset / BLOCK_BYTES */
+	uint64_t number;       /* offset / BLOCK_BYTES */
 	uint16_t count;
-	uint16_t pins;        /* pending misses that need its entries */
-	uint8_t cut;          /* sectors where something was forgotten for good */
-	bool based;           /* made after forgetting: what was before `base` is unknown */
+	uint16_t pins; /* pending misses that need its entries */
+	uint8_t cut;   /* sectors where something was forgotten for good */
+	bool based;    /* made after forgetting: what was before `base` is unknown */
 	struct nbds_point base;
 };
 
@@ -115,10 +115,10 @@ enum range_kind { RANGE_ZERO, RANGE_TRIM, RANGE_HOLE, RANGE_UNKNOWN, RANGE_DAMAG
 
 struct range {
 	struct nbds_op *op;
-	uint64_t start, end;  /* bytes */
+	uint64_t start, end; /* bytes */
 	uint8_t kind;
 	bool shadow;
-	uint8_t links;        /* granules that file it */
+	uint8_t links; /* granules that file it */
 };
 
 struct link {
@@ -129,10 +129,10 @@ struct link {
 struct granule {
 	struct granule *chain;
 	uint64_t number;
-	struct link *links;   /* newest first */
+	struct link *links; /* newest first */
 	uint32_t count;
 	uint8_t size_class;
-	bool cut;             /* something was forgotten */
+	bool cut; /* something was forgotten */
 	bool pinned;
 };
 
@@ -145,14 +145,14 @@ struct xport {
 	uint32_t log_count, log_room;
 	struct nbds_op **void_by;
 	uint32_t void_count, void_room;
-	bool flags_differ;    /* told */
-	bool void_all;        /* too many failures to keep: nothing is established any more */
+	bool flags_differ; /* told */
+	bool void_all;     /* too many failures to keep: nothing is established any more */
 };
 
 /* The first bytes of a sector whose others are still to come. */
 struct carry {
 	struct nbds_op *op;
-	uint64_t offset;      /* of its first byte, in the export */
+	uint64_t offset; /* of its first byte, in the export */
 	uint32_t have;
 	uint8_t bytes[NBDS_SECTOR];
 };
@@ -162,7 +162,7 @@ struct nbds_party {
 	struct nbds_party *next;
 	struct xport *xport;
 	uint32_t id;
-	uint32_t ops;         /* operations that refer to it */
+	uint32_t ops; /* operations that refer to it */
 	uint16_t flags;
 	bool from_start, known, opaque, ended;
 	struct nbds_point end;
@@ -170,9 +170,9 @@ struct nbds_party {
 	bool size_known;
 	/* G10 */
 	uint64_t writes_in_flight, writes_unresolved;
-	struct nbds_op *last_plain, *last_fua; /* completed, greatest hi */
+	struct nbds_op *last_plain, *last_fua;      /* completed, greatest hi */
 	struct nbds_op *flight_first, *flight_last; /* writes in flight */
-	struct nbds_op *failed_flush; /* until work goes on */
+	struct nbds_op *failed_flush;               /* until work goes on */
 	bool end_told;
 	/* completed and not flushed */
 	struct nbds_op **unflushed;
@@ -180,13 +180,13 @@ struct nbds_party {
 	uint64_t unflushed_over, unflushed_over_bytes;
 	uint64_t unflushed_bytes;
 	/* a sector that straddles spans */
-	struct carry *carry;  /* [0]: written, [1]: read */
+	struct carry *carry; /* [0]: written, [1]: read */
 };
 
 struct pending {
 	struct pending *next;
 	struct nbds_op *read;
-	uint64_t serial;      /* evidence of operations up to this one is waited for */
+	uint64_t serial; /* evidence of operations up to this one is waited for */
 };
 
 struct nbds_world {
@@ -203,25 +203,25 @@ struct nbds_world {
 	bool finishing;
 	/* order */
 	bool no_t3;
-	bool dropped;         /* the capture says that it lost packets */
-	bool open_world;      /* a connection cannot be (or was not always) seen */
+	bool dropped;    /* the capture says that it lost packets */
+	bool open_world; /* a connection cannot be (or was not always) seen */
 	bool poisoned;
 	struct nbds_point poison;
 	/* contents */
-	uint64_t zero_value;  /* of a sector of zeroes */
+	uint64_t zero_value; /* of a sector of zeroes */
 	struct block **buckets;
 	size_t bucket_count, block_count;
-	struct block lru;     /* list head: next is the oldest */
+	struct block lru; /* list head: next is the oldest */
 	struct granule **granules;
 	size_t granule_buckets, granule_count;
-	uint64_t classes;     /* size classes in use */
+	uint64_t classes; /* size classes in use */
 	bool forgot;
 	struct nbds_point forgot_at;
-	bool blind;           /* forgetting could not be told apart: no verdicts any more */
+	bool blind; /* forgetting could not be told apart: no verdicts any more */
 	uint64_t memory, memory_cap;
 	/* verdicts */
 	struct nbds_op *flight_first, *flight_last; /* voiders in flight */
-	struct nbds_op **unanswered; /* writes whose answer will never be known */
+	struct nbds_op **unanswered;                /* writes whose answer will never be known */
 	uint32_t unanswered_count;
 	struct pending *pending, **pending_tail;
 	uint64_t pending_count;
@@ -231,15 +231,15 @@ struct nbds_world {
 /* --- order.c ------------------------------------------------------------- */
 /* Points a and b: a is certainly earlier (T3). */
 bool point_before(const struct nbds_world *w, const struct nbds_point *a,
-                  const struct nbds_point *b);
+		  const struct nbds_point *b);
 /* a << b: a's outcome was decided before b could begin. */
 bool op_before(const struct nbds_op *a, const struct nbds_op *b);
 
 enum { EST_E1 = 1, EST_E2 = 2, EST_E3 = 4 };
 /* The paths on which W is in force for c (0: none). *flush: E3's flush. `hi`:
  * when c was certainly over (NULL: not yet). */
-unsigned established(const struct nbds_op *w, const struct nbds_op *c,
-                     const struct nbds_point *hi, struct nbds_op **flush);
+unsigned established(const struct nbds_op *w, const struct nbds_op *c, const struct nbds_point *hi,
+		     struct nbds_op **flush);
 /* Some failed (or never answered) flush may have dropped W before c was over. */
 bool voided(const struct nbds_op *w, const struct nbds_point *hi);
 /* A successful flush F with w << F << c of the same export; any_mc: of any
@@ -247,7 +247,7 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi);
 struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn);
 /* A successful flush that certainly began after `since` and ended before c. */
 struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
-                            const struct nbds_op *c);
+			    const struct nbds_op *c);
 void flush_log_add(struct nbds_op *f);
 void void_add(struct nbds_op *x);
 bool party_mc(const struct nbds_party *p);
@@ -274,18 +274,18 @@ void contents_pin(struct nbds_world *w, uint64_t sector, int delta);
 struct candidate {
 	struct nbds_op *op;
 	uint64_t value;
-	bool any;             /* value unknown */
-	bool full;            /* covers the sector wholly */
-	bool seen;            /* a read that showed it, not a write */
-	bool shadow;          /* it hides dropped ones */
-	uint8_t why;          /* enum nbds_unchecked, if `any` */
+	bool any;    /* value unknown */
+	bool full;   /* covers the sector wholly */
+	bool seen;   /* a read that showed it, not a write */
+	bool shadow; /* it hides dropped ones */
+	uint8_t why; /* enum nbds_unchecked, if `any` */
 };
 /* Candidates for a sector; false: too many, or something was forgotten. */
-bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list,
-                     unsigned *count, struct block **block);
+bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list, unsigned *count,
+		     struct block **block);
 /* Calls `each` for every block with data, written or seen, in [start, end) bytes. */
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
-                         void (*each)(void *arg, struct block *b), void *arg);
+			 void (*each)(void *arg, struct block *b), void *arg);
 
 void op_ref(struct nbds_op *op);
 void op_unref(struct nbds_op *op);
@@ -294,14 +294,14 @@ void op_unref(struct nbds_op *op);
 enum judgement { JUDGE_FINE, JUDGE_UNKNOWN, JUDGE_WRONG };
 struct verdict {
 	enum judgement result;
-	enum nbds_unchecked why;        /* UNKNOWN */
-	const struct nbds_rule *rule;   /* WRONG, or a hazard with FINE and UNKNOWN; NULL: none */
+	enum nbds_unchecked why;      /* UNKNOWN */
+	const struct nbds_rule *rule; /* WRONG, or a hazard with FINE and UNKNOWN; NULL: none */
 	enum nbds_severity severity;
-	const char *lowered;            /* why it is lower than the rule's, or NULL */
-	struct nbds_op *missed;         /* the write that should have been seen */
-	struct nbds_op *flush;          /* the flush that made it visible */
-	struct nbds_op *source;         /* the write (or read) whose data came instead */
-	unsigned values;                /* FINE: different admissible values */
+	const char *lowered;    /* why it is lower than the rule's, or NULL */
+	struct nbds_op *missed; /* the write that should have been seen */
+	struct nbds_op *flush;  /* the flush that made it visible */
+	struct nbds_op *source; /* the write (or read) whose data came instead */
+	unsigned values;        /* FINE: different admissible values */
 	bool all_established;
 };
 void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *v);

@@ -29,17 +29,16 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 /* Everything known about one sector, for one reader. */
 struct view {
 	struct candidate c[CANDIDATES_MAX];
-	unsigned est[CANDIDATES_MAX];           /* paths on which it is in force */
+	unsigned est[CANDIDATES_MAX]; /* paths on which it is in force */
 	struct nbds_op *flush[CANDIDATES_MAX];
 	bool admissible[CANDIDATES_MAX];
 	unsigned n;
-	bool initial;                           /* so are the contents from before */
+	bool initial; /* so are the contents from before */
 };
 
 static bool superseded(const struct nbds_op *old, const struct nbds_op *by)
 {
-	return old != by &&
-	       established(old, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
+	return old != by && established(old, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
 }
 
 /* Who is in force, and what is admissible, for reader r whose byte was sent by `hi`. */
@@ -96,7 +95,7 @@ static bool no_mixture(const struct view *v, uint64_t value)
 
 		for (unsigned i = 0; i < v->n && !possible; i++)
 			possible = v->admissible[i] &&
-			           (uint8_t)(samples(v->c[i].value) >> (8 * k)) == byte;
+				   (uint8_t)(samples(v->c[i].value) >> (8 * k)) == byte;
 		if (!possible)
 			return true;
 	}
@@ -143,7 +142,7 @@ static bool unordered(const struct view *v, uint64_t value, struct verdict *out)
 
 /* Another connection's completed write was missed, which nothing forbids. */
 static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint64_t value,
-                             struct verdict *out)
+			     struct verdict *out)
 {
 	const struct candidate *w = NULL, *old = NULL;
 
@@ -176,7 +175,8 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 	if (!old)
 		return;
 	out->rule = rule_get(party_mc(w->op->party) && party_mc(r->party)
-	                             ? RULE_STALE_UNFLUSHED : RULE_STALE_NO_MULTI_CONN);
+				     ? RULE_STALE_UNFLUSHED
+				     : RULE_STALE_NO_MULTI_CONN);
 	out->severity = out->rule->severity;
 	out->missed = w->op;
 	out->source = old->op;
@@ -185,7 +185,7 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 /* Two reads of one connection, one after the other, with the same writes in
  * force and nothing else possible, differ (V9). */
 static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t value,
-                     struct verdict *out)
+		     struct verdict *out)
 {
 	for (unsigned i = 0; i < v->n; i++)
 		if (v->admissible[i] && !v->est[i])
@@ -219,7 +219,8 @@ static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t val
 		out->severity = out->rule->severity;
 		out->source = v->c[s].op;
 		for (unsigned i = 0; i < v->n; i++)
-			if (v->admissible[i] && (!out->missed || v->c[i].op->serial > out->missed->serial))
+			if (v->admissible[i] &&
+			    (!out->missed || v->c[i].op->serial > out->missed->serial))
 				out->missed = v->c[i].op;
 		return true;
 	}
@@ -240,7 +241,7 @@ static enum nbds_rule_id path_rule(unsigned paths, const struct nbds_op *w)
 
 /* What was read is not admissible: find who broke what. */
 static void convict(const struct view *v, const struct nbds_op *r, const struct miss *m,
-                    struct verdict *out)
+		    struct verdict *out)
 {
 	enum nbds_rule_id best = RULE_COUNT;
 	unsigned at = 0;
@@ -256,7 +257,7 @@ static void convict(const struct view *v, const struct nbds_op *r, const struct 
 			if (!v->est[j] || !v->c[j].full || v->c[j].any || i == j)
 				continue;
 			if (v->c[i].seen ? !op_before(v->c[i].op, v->c[j].op)
-			                 : !superseded(v->c[i].op, v->c[j].op))
+					 : !superseded(v->c[i].op, v->c[j].op))
 				continue;
 			id = path_rule(v->est[j], v->c[j].op);
 			if (id > best || (id == best && v->c[j].op->serial < v->c[at].op->serial))
@@ -300,7 +301,7 @@ static void convict(const struct view *v, const struct nbds_op *r, const struct 
 	} else if (v->est[at] == EST_E1 && !m->lone_writer && out->severity == NBDS_VIOLATION) {
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "another connection wrote as well, with no flush before this write: "
-		               "the server may have written back a neighbour's stale block";
+			       "the server may have written back a neighbour's stale block";
 	}
 }
 
@@ -311,8 +312,8 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 	struct block *block;
 	bool whole;
 
-	*out = (struct verdict){ .result = JUDGE_UNKNOWN };
-	(void)final;
+	*out = (struct verdict){.result = JUDGE_UNKNOWN};
+	(void) final;
 	if (w->blind) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;
@@ -334,13 +335,13 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 	view_fill(&v, read, &m->hi);
 
 	const struct nbds_point *base = block ? (block->based ? &block->base : NULL)
-	                                      : (w->forgot ? &w->forgot_at : NULL);
+					      : (w->forgot ? &w->forgot_at : NULL);
 	if (base) {
 		bool renewed = false;
 
 		for (unsigned j = 0; j < v.n && !renewed; j++)
 			renewed = v.est[j] && v.c[j].full &&
-			          flush_since(read->party, base, v.c[j].op);
+				  flush_since(read->party, base, v.c[j].op);
 		if (!renewed) {
 			out->why = NBDS_UNCHECKED_FORGOTTEN;
 			return;
@@ -401,9 +402,15 @@ static void witness(struct nbds_finding *f, enum nbds_role role, const struct nb
 	if (!op || f->witness_count == NBDS_WITNESSES_MAX)
 		return;
 	f->witnesses[f->witness_count++] = (struct nbds_witness){
-		.role = role, .connection = op->party->id, .type = op->type, .flags = op->flags,
-		.offset = op->offset, .length = op->length, .request_frame = op->request_frame,
-		.reply_frame = op->reply_frame, .request_time = op->lo.time,
+		.role = role,
+		.connection = op->party->id,
+		.type = op->type,
+		.flags = op->flags,
+		.offset = op->offset,
+		.length = op->length,
+		.request_frame = op->request_frame,
+		.reply_frame = op->reply_frame,
+		.request_time = op->lo.time,
 		.reply_time = op->state == OP_OK || op->state == OP_FAILED ? op->hi.time : 0,
 	};
 }
@@ -426,7 +433,7 @@ struct group {
 	const struct nbds_rule *rule;
 	enum nbds_severity severity;
 	struct verdict first;
-	uint64_t low, high;  /* first and last sector */
+	uint64_t low, high; /* first and last sector */
 	uint64_t sectors;
 };
 #define GROUPS_MAX 8
@@ -438,38 +445,47 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 	const char *what = r->type == NBD_CMD_BLOCK_STATUS ? "block status" : "read";
 
 	snprintf(missed, sizeof(missed),
-	         "conn %" PRIu32 " %s %" PRIu64 " bytes at 0x%" PRIx64 " (frames %" PRIu64
-	         " to %" PRIu64 ")", v->missed->party->id, verb(v->missed), v->missed->length,
-	         v->missed->offset, v->missed->request_frame, v->missed->reply_frame);
+		 "conn %" PRIu32 " %s %" PRIu64 " bytes at 0x%" PRIx64 " (frames %" PRIu64
+		 " to %" PRIu64 ")",
+		 v->missed->party->id, verb(v->missed), v->missed->length, v->missed->offset,
+		 v->missed->request_frame, v->missed->reply_frame);
 	if (v->flush)
-		snprintf(by, sizeof(by), ", conn %" PRIu32 "'s flush covered it (frames %" PRIu64
-		         " to %" PRIu64 ")", v->flush->party->id, v->flush->request_frame,
-		         v->flush->reply_frame);
+		snprintf(by, sizeof(by),
+			 ", conn %" PRIu32 "'s flush covered it (frames %" PRIu64 " to %" PRIu64
+			 ")",
+			 v->flush->party->id, v->flush->request_frame, v->flush->reply_frame);
 	else if (v->missed->fua)
 		snprintf(by, sizeof(by), " with FUA");
 	if (r->type == NBD_CMD_BLOCK_STATUS)
-		snprintf(got, sizeof(got), "says that 0x%" PRIx64 " reads as zeroes", g->low * NBDS_SECTOR);
+		snprintf(got, sizeof(got), "says that 0x%" PRIx64 " reads as zeroes",
+			 g->low * NBDS_SECTOR);
 	else if (!v->source)
-		snprintf(got, sizeof(got), "returned data at 0x%" PRIx64
-		         " that nothing in the capture explains", g->low * NBDS_SECTOR);
+		snprintf(got, sizeof(got),
+			 "returned data at 0x%" PRIx64 " that nothing in the capture explains",
+			 g->low * NBDS_SECTOR);
 	else if (v->source->type == NBD_CMD_READ)
-		snprintf(got, sizeof(got), "returned at 0x%" PRIx64 " the data that conn %" PRIu32
-		         " had read there before (frame %" PRIu64 ")", g->low * NBDS_SECTOR,
-		         v->source->party->id, v->source->reply_frame);
+		snprintf(got, sizeof(got),
+			 "returned at 0x%" PRIx64 " the data that conn %" PRIu32
+			 " had read there before (frame %" PRIu64 ")",
+			 g->low * NBDS_SECTOR, v->source->party->id, v->source->reply_frame);
 	else
-		snprintf(got, sizeof(got), "returned at 0x%" PRIx64 " the data that conn %" PRIu32
-		         " had %s before (frame %" PRIu64 ")", g->low * NBDS_SECTOR,
-		         v->source->party->id,
-		         v->source->type == NBD_CMD_WRITE ? "written" : verb(v->source),
-		         v->source->request_frame);
-	int n = snprintf(text, size, "%s%s, yet conn %" PRIu32 "'s later %s (frames %" PRIu64
-	                 " to %" PRIu64 ") %s", missed, by, r->party->id, what, r->request_frame,
-	                 r->reply_frame, got);
+		snprintf(got, sizeof(got),
+			 "returned at 0x%" PRIx64 " the data that conn %" PRIu32
+			 " had %s before (frame %" PRIu64 ")",
+			 g->low * NBDS_SECTOR, v->source->party->id,
+			 v->source->type == NBD_CMD_WRITE ? "written" : verb(v->source),
+			 v->source->request_frame);
+	int n = snprintf(text, size,
+			 "%s%s, yet conn %" PRIu32 "'s later %s (frames %" PRIu64 " to %" PRIu64
+			 ") %s",
+			 missed, by, r->party->id, what, r->request_frame, r->reply_frame, got);
 	if (n > 0 && (size_t)n < size && g->sectors > 1)
-		n += snprintf(text + n, size - (size_t)n, " (%" PRIu64 " sectors up to 0x%" PRIx64 ")",
-		              g->sectors, (g->high + 1) * NBDS_SECTOR);
+		n += snprintf(text + n, size - (size_t)n,
+			      " (%" PRIu64 " sectors up to 0x%" PRIx64 ")", g->sectors,
+			      (g->high + 1) * NBDS_SECTOR);
 	if (n > 0 && (size_t)n < size && v->lowered)
-		snprintf(text + n, size - (size_t)n, "; not called a violation because %s", v->lowered);
+		snprintf(text + n, size - (size_t)n, "; not called a violation because %s",
+			 v->lowered);
 }
 
 static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
@@ -477,24 +493,24 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	static const char *const assume_server[] = {
 		"one address is one server, and one export name on it is one device",
 		"no writer stays outside the capture",
-		"no request from before the capture is still being executed",
-		NULL
-	};
+		"no request from before the capture is still being executed", NULL};
 	static const char *const assume_exclusive[] = {
 		"one address is one server, and one export name on it is one device",
 		"no writer stays outside the capture (you vouched for it)",
-		"no request from before the capture is still being executed",
-		NULL
-	};
+		"no request from before the capture is still being executed", NULL};
 	const struct verdict *v = &g->first;
-	struct nbds_finding f = { .rule = g->rule, .severity = g->severity, .count = 1,
-		                  .connection = r->party->id, .has_range = true, .time = r->hi.time };
+	struct nbds_finding f = {.rule = g->rule,
+				 .severity = g->severity,
+				 .count = 1,
+				 .connection = r->party->id,
+				 .has_range = true,
+				 .time = r->hi.time};
 	char text[900];
 
 	if (w->open_world && f.severity == NBDS_VIOLATION) {
 		f.severity = NBDS_SUSPECT;
 		g->first.lowered = "other connections to this server cannot be seen from their "
-		                   "beginning or are encrypted, and could have written too";
+				   "beginning or are encrypted, and could have written too";
 	}
 	if (w->dropped && f.severity == NBDS_VIOLATION) {
 		f.severity = NBDS_SUSPECT;
@@ -547,13 +563,17 @@ static void judge_final(struct nbds_op *r)
 			w->stats.checked_bytes += NBDS_SECTOR;
 		if (!v.rule)
 			continue;
-		for (k = 0; k < n && (groups[k].rule != v.rule || groups[k].severity != v.severity);)
+		for (k = 0;
+		     k < n && (groups[k].rule != v.rule || groups[k].severity != v.severity);)
 			k++;
 		if (k == n) {
 			if (n == GROUPS_MAX)
 				continue;
-			groups[n++] = (struct group){ .rule = v.rule, .severity = v.severity, .first = v,
-				.low = rd->misses[i].sector, .high = rd->misses[i].sector };
+			groups[n++] = (struct group){.rule = v.rule,
+						     .severity = v.severity,
+						     .first = v,
+						     .low = rd->misses[i].sector,
+						     .high = rd->misses[i].sector};
 		}
 		if (rd->misses[i].sector < groups[k].low)
 			groups[k].low = rd->misses[i].sector;
@@ -568,7 +588,7 @@ static void judge_final(struct nbds_op *r)
 
 		for (unsigned j = 0; j < n && tell_it; j++) {
 			bool both = groups[k].rule <= rule_get(RULE_STALE_OWN_WRITE) &&
-			            groups[j].rule <= rule_get(RULE_STALE_OWN_WRITE);
+				    groups[j].rule <= rule_get(RULE_STALE_OWN_WRITE);
 
 			if (j == k || (!both && groups[j].rule != groups[k].rule))
 				continue;
@@ -607,7 +627,8 @@ void judge_pass(struct nbds_world *w, bool all)
 		const struct nbds_point *hi = &p->read->hi;
 
 		if (!all) {
-			uint64_t age = w->now > hi->time ? (uint64_t)w->now - (uint64_t)hi->time : 0;
+			uint64_t age = w->now > hi->time ? (uint64_t)w->now - (uint64_t)hi->time
+							 : 0;
 
 			if (age < (uint64_t)w->config.settle)
 				return;

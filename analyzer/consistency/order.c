@@ -8,12 +8,13 @@
 #include "internal.h"
 
 bool point_before(const struct nbds_world *w, const struct nbds_point *a,
-                  const struct nbds_point *b)
+		  const struct nbds_point *b)
 {
 	if (w->no_t3 || a->interface != b->interface || a->frame >= b->frame)
 		return false;
 	/* the times are any 64-bit values: no overflow allowed */
-	return b->time > a->time && (uint64_t)b->time - (uint64_t)a->time > (uint64_t)w->config.epsilon;
+	return b->time > a->time &&
+	       (uint64_t)b->time - (uint64_t)a->time > (uint64_t)w->config.epsilon;
 }
 
 bool op_before(const struct nbds_op *a, const struct nbds_op *b)
@@ -70,7 +71,8 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 	first = log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
 	last = log_after(x, c->lo.frame);
 	if (c->party == w->party || c->acked != NBDS_NO_ACK)
-		last = log_after(x, c->request_frame > c->lo.frame ? c->request_frame : c->lo.frame);
+		last = log_after(x,
+				 c->request_frame > c->lo.frame ? c->request_frame : c->lo.frame);
 	if (last > first) {
 		/* the one that began last is the likeliest to have begun after W */
 		struct nbds_op *f = x->log[x->latest[last - 1]];
@@ -90,7 +92,7 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 }
 
 struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
-                            const struct nbds_op *c)
+			    const struct nbds_op *c)
 {
 	const struct xport *x = p->xport;
 	uint32_t last, n;
@@ -120,8 +122,10 @@ void flush_log_add(struct nbds_op *f)
 		x->log_count -= drop;
 		for (uint32_t i = 0; i < x->log_count; i++) {
 			x->log[i] = x->log[i + drop];
-			x->latest[i] = i == 0 || x->log[i]->lo.time >= x->log[x->latest[i - 1]]->lo.time
-			                       ? i : x->latest[i - 1];
+			x->latest[i] = i == 0 || x->log[i]->lo.time >=
+							       x->log[x->latest[i - 1]]->lo.time
+					       ? i
+					       : x->latest[i - 1];
 		}
 	}
 	if (x->log_count == x->log_room) {
@@ -150,7 +154,8 @@ void flush_log_add(struct nbds_op *f)
 	x->log_count++;
 	for (uint32_t i = at; i < x->log_count; i++)
 		x->latest[i] = i == 0 || x->log[i]->lo.time >= x->log[x->latest[i - 1]]->lo.time
-		                       ? i : x->latest[i - 1];
+				       ? i
+				       : x->latest[i - 1];
 }
 
 void void_add(struct nbds_op *x)
@@ -198,8 +203,8 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 	return false;
 }
 
-unsigned established(const struct nbds_op *w, const struct nbds_op *c,
-                     const struct nbds_point *hi, struct nbds_op **flush)
+unsigned established(const struct nbds_op *w, const struct nbds_op *c, const struct nbds_point *hi,
+		     struct nbds_op **flush)
 {
 	unsigned paths = 0;
 	struct nbds_op *f;
@@ -231,7 +236,8 @@ bool lone_writer(const struct nbds_op *w)
 			continue;
 		if (p->writes_in_flight || p->writes_unresolved)
 			return false;
-		if (p->last_plain && !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
+		if (p->last_plain &&
+		    !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
 			return false;
 		if (p->last_fua && !(established(p->last_fua, w, NULL, NULL) & (EST_E2 | EST_E3)))
 			return false;

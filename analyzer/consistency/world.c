@@ -10,7 +10,7 @@
 #define UNFLUSHED_MAX 4096u
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
-                                  const struct nbds_world_ops *ops, void *ctx)
+				  const struct nbds_world_ops *ops, void *ctx)
 {
 	struct nbds_world *w = calloc(1, sizeof(*w));
 
@@ -52,7 +52,7 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 /* --- connections --------------------------------------------------------- */
 
 struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool from_start,
-                                      const struct nbds_point *at)
+				      const struct nbds_point *at)
 {
 	struct nbds_party *p = world_alloc(w, sizeof(*p));
 
@@ -76,7 +76,7 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 }
 
 void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,
-                       uint16_t flags, bool known)
+		       uint16_t flags, bool known)
 {
 	p->xport = xport_get(p->world, name, name_len);
 	p->known = known && p->from_start;
@@ -135,8 +135,8 @@ static bool range_fits(uint64_t offset, uint64_t length)
 }
 
 struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
-                                   uint64_t offset, uint64_t length,
-                                   const struct nbds_request_order *order)
+				   uint64_t offset, uint64_t length,
+				   const struct nbds_request_order *order)
 {
 	struct nbds_world *w = p->world;
 	struct nbds_op *op = world_alloc(w, sizeof(*op));
@@ -167,14 +167,16 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	op->acked = order->acked;
 	op->status_acked = NBDS_NO_ACK;
 	op->epoch = w->epoch;
-	op->write_class = (type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES ||
-	                   type == NBD_CMD_TRIM) && length > 0;
+	op->write_class =
+		(type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES || type == NBD_CMD_TRIM) &&
+		length > 0;
 	op->fua = op->write_class && (flags & NBD_CMD_FLAG_FUA) && p->known &&
-	          (p->flags & NBD_FLAG_SEND_FUA);
+		  (p->flags & NBD_FLAG_SEND_FUA);
 	op->voider = op->fua || type == NBD_CMD_FLUSH;
-	op->proves = !order->ambiguous && !order->illegal && range_fits(offset, length) &&
-	             !(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
-	             !(op->write_class && p->known && (p->flags & NBD_FLAG_READ_ONLY));
+	op->proves =
+		!order->ambiguous && !order->illegal && range_fits(offset, length) &&
+		!(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
+		!(op->write_class && p->known && (p->flags & NBD_FLAG_READ_ONLY));
 	if (op->voider) {
 		op->prev_flight = w->flight_last;
 		*(w->flight_last ? &w->flight_last->next_flight : &w->flight_first) = op;
@@ -194,7 +196,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	if (op->write_class && range_fits(offset, length)) {
 		if (order->damage_length && range_fits(order->damage_offset, order->damage_length))
 			contents_range(op, order->damage_offset,
-			               order->damage_offset + order->damage_length, RANGE_DAMAGE);
+				       order->damage_offset + order->damage_length, RANGE_DAMAGE);
 		if (type == NBD_CMD_WRITE_ZEROES)
 			contents_range(op, offset, offset + length, RANGE_ZERO);
 		else if (type == NBD_CMD_TRIM)
@@ -247,7 +249,7 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 			k->have = n;
 			memcpy(k->bytes, data, n);
 		} else if (k && k->op == c->op && k->offset + k->have == pos &&
-		           k->have + n <= NBDS_SECTOR) {
+			   k->have + n <= NBDS_SECTOR) {
 			memcpy(k->bytes + k->have, data, n);
 			k->have += n;
 			if (k->have == NBDS_SECTOR) {
@@ -292,7 +294,7 @@ static void write_lost(struct nbds_op *op, uint64_t from, uint64_t to)
 
 void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len)
 {
-	struct cutter c = { .op = op, .start = op->offset, .whole = write_whole, .part = write_part };
+	struct cutter c = {.op = op, .start = op->offset, .whole = write_whole, .part = write_part};
 
 	if (!op->write_class || op->payload_over || !range_fits(op->offset, op->length) ||
 	    at > op->length || at < op->next_at)
@@ -357,13 +359,14 @@ static bool plainly_fine(struct nbds_world *w, uint64_t sector, uint64_t value)
 	for (e = b ? b->entries : NULL; e; e = e->next) {
 		if (!((e->valued | e->unknown) >> i & 1))
 			continue;
-		return e->op->type == NBD_CMD_WRITE && !(e->unknown >> i & 1) && e->value[i] == value;
+		return e->op->type == NBD_CMD_WRITE && !(e->unknown >> i & 1) &&
+		       e->value[i] == value;
 	}
 	return false;
 }
 
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
-                          const struct nbds_op *by)
+			  const struct nbds_op *by)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
@@ -379,8 +382,10 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 {
 	struct nbds_op *op = c->op;
 	struct nbds_world *w = op->world;
-	struct miss m = { .sector = sector, .value = value, .hi = *c->hi,
-		              .from_hole = op->type == NBD_CMD_BLOCK_STATUS };
+	struct miss m = {.sector = sector,
+			 .value = value,
+			 .hi = *c->hi,
+			 .from_hole = op->type == NBD_CMD_BLOCK_STATUS};
 	struct verdict v;
 	bool remember;
 
@@ -401,8 +406,9 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 	else
 		op->reading->checked += NBDS_SECTOR;
 	/* what is read here is an old value for later, unless a write tells more */
-	remember = op->type == NBD_CMD_READ && op->proves && !(op->party->flags & NBD_FLAG_READ_ONLY) &&
-	           ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) || v.values > 1);
+	remember = op->type == NBD_CMD_READ && op->proves &&
+		   !(op->party->flags & NBD_FLAG_READ_ONLY) &&
+		   ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) || v.values > 1);
 	if (remember && !known_already(w, sector, value, op))
 		contents_sector(op, sector, value);
 }
@@ -414,9 +420,9 @@ static void read_part(struct cutter *c, uint64_t sector, uint32_t bytes)
 }
 
 void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
-                       const struct nbds_point *hi)
+		       const struct nbds_point *hi)
 {
-	struct cutter c = { .op = op, .whole = read_whole, .part = read_part, .hi = hi };
+	struct cutter c = {.op = op, .whole = read_whole, .part = read_part, .hi = hi};
 
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
 	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
@@ -454,10 +460,10 @@ static void hole_block(void *arg, struct block *b)
 
 /* Zeroes in [offset, offset + len): only where data was written can that be wrong. */
 static void zeroes_seen(struct nbds_op *op, uint64_t offset, uint64_t len,
-                        const struct nbds_point *hi)
+			const struct nbds_point *hi)
 {
-	struct cutter c = { .op = op, .hi = hi };
-	struct hole h = { .c = &c, .start = offset, .end = offset + len };
+	struct cutter c = {.op = op, .hi = hi};
+	struct hole h = {.c = &c, .start = offset, .end = offset + len};
 
 	if (len < NBDS_SECTOR)
 		return;
@@ -465,7 +471,7 @@ static void zeroes_seen(struct nbds_op *op, uint64_t offset, uint64_t len,
 }
 
 void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
-                       const struct nbds_point *hi)
+		       const struct nbds_point *hi)
 {
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
 	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
@@ -475,7 +481,7 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 }
 
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
-                           const struct nbds_point *hi)
+			   const struct nbds_point *hi)
 {
 	if (op->type != NBD_CMD_BLOCK_STATUS || !op->reading || !len)
 		return;
@@ -495,8 +501,10 @@ static void flight_remove(struct nbds_op *op)
 	struct nbds_party *p = op->party;
 
 	if (op->voider) {
-		*(op->prev_flight ? &op->prev_flight->next_flight : &w->flight_first) = op->next_flight;
-		*(op->next_flight ? &op->next_flight->prev_flight : &w->flight_last) = op->prev_flight;
+		*(op->prev_flight ? &op->prev_flight->next_flight : &w->flight_first) =
+			op->next_flight;
+		*(op->next_flight ? &op->next_flight->prev_flight : &w->flight_last) =
+			op->prev_flight;
 	}
 	if (op->write_class) {
 		*(op->prev_write ? &op->prev_write->next_write : &p->flight_first) = op->next_write;
@@ -523,8 +531,8 @@ static void unflushed_add(struct nbds_op *op)
 	p->unflushed_bytes += op->length;
 	if (p->unflushed_count == p->unflushed_room) {
 		uint32_t room = p->unflushed_room ? p->unflushed_room * 2 : 16;
-		struct nbds_op **list = room <= UNFLUSHED_MAX ? realloc(p->unflushed, room * sizeof(*list))
-		                                              : NULL;
+		struct nbds_op **list =
+			room <= UNFLUSHED_MAX ? realloc(p->unflushed, room * sizeof(*list)) : NULL;
 
 		if (!list) {
 			/* the oldest are only counted */
@@ -540,7 +548,8 @@ static void unflushed_add(struct nbds_op *op)
 				op_unref(p->unflushed[i]);
 			}
 			p->unflushed_count -= half;
-			memmove(p->unflushed, p->unflushed + half, p->unflushed_count * sizeof(*list));
+			memmove(p->unflushed, p->unflushed + half,
+				p->unflushed_count * sizeof(*list));
 		} else {
 			p->unflushed = list;
 			p->unflushed_room = room;
@@ -553,10 +562,13 @@ static void unflushed_add(struct nbds_op *op)
 static void flush_done(struct nbds_op *f)
 {
 	struct nbds_world *w = f->world;
-	struct nbds_flush_report rep = { .connection = f->party->id,
-		.request_frame = f->request_frame, .reply_frame = f->reply_frame,
-		.request_time = f->lo.time, .reply_time = f->hi.time, .ok = f->state == OP_OK,
-		.left = f->in_flight };
+	struct nbds_flush_report rep = {.connection = f->party->id,
+					.request_frame = f->request_frame,
+					.reply_frame = f->reply_frame,
+					.request_time = f->lo.time,
+					.reply_time = f->hi.time,
+					.ok = f->state == OP_OK,
+					.left = f->in_flight};
 	bool offered = !f->party->known || (f->party->flags & NBD_FLAG_SEND_FLUSH);
 
 	if (f->state == OP_OK && f->proves && f->party->xport && offered) {
@@ -566,8 +578,8 @@ static void flush_done(struct nbds_op *f)
 			uint32_t kept = 0;
 			uint64_t n = 0;
 
-			if (p != f->party && (p->xport != f->party->xport || !party_mc(p) ||
-			                      !party_mc(f->party)))
+			if (p != f->party &&
+			    (p->xport != f->party->xport || !party_mc(p) || !party_mc(f->party)))
 				continue;
 			for (uint32_t i = 0; i < p->unflushed_count; i++) {
 				struct nbds_op *op = p->unflushed[i];
@@ -628,7 +640,8 @@ static void op_over(struct nbds_op *op)
 				for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
 					w->stats.unchecked[i] += rd->unchecked[i];
 				if (rd->seen_bytes < op->length)
-					w->stats.unchecked[NBDS_UNCHECKED_LOST] += op->length - rd->seen_bytes;
+					w->stats.unchecked[NBDS_UNCHECKED_LOST] +=
+						op->length - rd->seen_bytes;
 			}
 			judge_read_done(op);
 		} else {
@@ -706,8 +719,8 @@ void nbds_world_stats(const struct nbds_world *w, struct nbds_world_stats *s)
 
 void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u)
 {
-	*u = (struct nbds_unflushed){ .writes = p->unflushed_over + p->unflushed_count,
-		                          .bytes = p->unflushed_bytes };
+	*u = (struct nbds_unflushed){.writes = p->unflushed_over + p->unflushed_count,
+				     .bytes = p->unflushed_bytes};
 	if (p->unflushed_count) {
 		u->first_frame = p->unflushed[0]->request_frame;
 		u->since = p->unflushed[0]->hi.time;

@@ -1,0 +1,930 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A session: what one connection negotiated and did, told by its decoder, and
+ * handed on to the consistency checker as commands and contents.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../dissector/decoder/bytes.h"
+#include "internal.h"
+#include "latency.h"
+
+static struct nbds_point point_of(const struct nbds_mark *m)
+{
+	return (struct nbds_point){m->frame, m->time, m->interface};
+}
+
+static char *copy_bytes(const uint8_t *bytes, size_t len)
+{
+	char *s = malloc(len + 1);
+
+	if (s) {
+		if (len)
+			memcpy(s, bytes, len);
+		s[len] = '\0';
+	}
+	return s;
+}
+
+/* --- birth and death ----------------------------------------------------- */
+
+struct session *session_new(struct nbds_engine *e, const struct nbds_addr *client,
+			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
+			    const struct nbds_mark *first)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->engine = e;
+	s->decoder = nbds_decoder_new(&session_decoder_ops, s, start);
+	if (!s->decoder) {
+		free(s);
+		return NULL;
+	}
+	s->c.client = *client;
+	s->c.server = *server;
+	s->c.from_start = from_start;
+	s->c.sure = from_start;
+	s->c.first_frame = s->c.last_frame = first->frame;
+	s->c.first_time = s->c.last_time = first->time;
+	s->last_clean[0] = s->last_clean[1] = *first;
+	s->next_open = e->open;
+	if (e->open)
+		e->open->prev_open = s;
+	e->open = s;
+	return s;
+}
+
+/* From now on it counts: it has an id, and a party in its server's world. */
+void session_announce(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+	struct nbds_point at = {s->c.first_frame, s->c.first_time, 0};
+
+	if (s->announced)
+		return;
+	s->announced = true;
+	s->c.id = ++e->connection_count;
+	*e->connections_tail = &s->c;
+	e->connections_tail = &s->c.next;
+	s->server = server_get(e, &s->c.server);
+	if (s->server)
+		s->party = nbds_world_connect(s->server->world, s->c.id, s->c.from_start, &at);
+	if (s->party && !s->c.from_start)
+		/* an export of its own: which one it is cannot be known */
+		nbds_party_export(s->party, "\0?", 2, 0, 0, false);
+	if (e->ops.connection)
+		e->ops.connection(e->ctx, &s->c);
+}
+
+static void drop_request(void *arg, struct nbds_request *r)
+{
+	struct session *s = arg;
+	struct inflight *f = r->user;
+
+	s->c.unanswered++;
+	if (!f)
+		return;
+	if (f->op)
+		nbds_op_open(f->op);
+	f->op = NULL;
+	f->next_free = s->engine->free_inflight;
+	s->engine->free_inflight = f;
+	r->user = NULL;
+}
+
+static void refresh_unflushed(struct session *s)
+{
+	struct nbds_unflushed u;
+
+	if (!s->party)
+		return;
+	nbds_party_unflushed(s->party, &u);
+	s->c.unflushed_writes = u.writes;
+	s->c.unflushed_bytes = u.bytes;
+	s->c.unflushed_since = u.since;
+}
+
+void session_refresh(struct session *s)
+{
+	if (s->decoder) {
+		nbds_decoder_accounting(s->decoder, NBDS_CLIENT, &s->c.bytes[NBDS_CLIENT]);
+		nbds_decoder_accounting(s->decoder, NBDS_SERVER, &s->c.bytes[NBDS_SERVER]);
+		s->c.negotiated = *nbds_decoder_negotiated(s->decoder);
+	}
+	refresh_unflushed(s);
+}
+
+void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where)
+{
+	struct nbds_engine *e = s->engine;
+	struct nbds_point at = point_of(where);
+
+	if (s->ended)
+		return;
+	e->current = s;
+	nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
+	nbds_decoder_end(s->decoder, NBDS_SERVER, where);
+	nbds_decoder_each_request(s->decoder, drop_request, s);
+	if (s->c.end == NBDS_END_OPEN && !open)
+		s->c.end = rst ? NBDS_END_RST : NBDS_END_FIN;
+	s->c.in_flight = 0;
+	session_refresh(s);
+	nbds_decoder_free(s->decoder);
+	s->decoder = NULL;
+	if (s->party && !open)
+		nbds_party_end(s->party, &at);
+	s->ended = true;
+	*(s->prev_open ? &s->prev_open->next_open : &e->open) = s->next_open;
+	if (s->next_open)
+		s->next_open->prev_open = s->prev_open;
+	if (s->announced && e->ops.end)
+		e->ops.end(e->ctx, &s->c);
+	e->current = NULL;
+	if (!s->announced)
+		session_free(s);
+}
+
+void session_free(struct session *s)
+{
+	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++)
+		free(s->c.commands[i].latency);
+	for (unsigned i = 0; i < RULE_COUNT; i++)
+		nbds_finding_free(s->repeats[i].last);
+	for (unsigned i = 0; i < s->c.context_count; i++)
+		free(s->c.contexts[i].name);
+	for (unsigned i = 0; i < s->new_count; i++)
+		free(s->new_contexts[i].name);
+	free(s->c.contexts);
+	free(s->new_contexts);
+	free(s->c.options);
+	free(s->c.export_name);
+	free(s->pending_name);
+	free(s->c.flushes);
+	free((char *)s->c.first_nonsense);
+	nbds_decoder_free(s->decoder);
+	free(s);
+}
+
+/* --- bytes in ------------------------------------------------------------ */
+
+void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
+		  const struct nbds_mark *where)
+{
+	if (s->ended)
+		return;
+	s->engine->current = s;
+	nbds_decoder_data(s->decoder, side, data, len, where);
+	s->last_clean[side] = *where;
+	s->engine->current = NULL;
+}
+
+void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,
+		 const struct nbds_mark *where)
+{
+	if (s->ended)
+		return;
+	s->engine->current = s;
+	s->c.gaps++;
+	s->c.gap_bytes += len;
+	if (snaplen)
+		s->c.snaplen_bytes += len;
+	nbds_decoder_gap(s->decoder, side, len, where);
+	s->engine->current = NULL;
+}
+
+void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
+{
+	if (s->ended)
+		return;
+	s->engine->current = s;
+	nbds_decoder_end(s->decoder, side, where);
+	s->engine->current = NULL;
+}
+
+/* --- exports ------------------------------------------------------------- */
+
+static struct export_more *export_get(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+	struct export_more *m;
+
+	for (struct nbds_export *x = e->exports; x; x = x->next)
+		if (x->name_len == s->c.export_name_len &&
+		    nbds_addr_equal(&x->server, &s->c.server) &&
+		    memcmp(x->name, s->c.export_name, x->name_len) == 0)
+			return (struct export_more *)x;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return NULL;
+	m->e.name = copy_bytes((uint8_t *)s->c.export_name, s->c.export_name_len);
+	if (!m->e.name) {
+		free(m);
+		return NULL;
+	}
+	m->e.name_len = s->c.export_name_len;
+	m->e.server = s->c.server;
+	m->server = s->server;
+	*e->exports_tail = &m->e;
+	e->exports_tail = &m->e.next;
+	e->export_count++;
+	return m;
+}
+
+static void export_join(struct session *s, const struct nbds_negotiated *n)
+{
+	struct export_more *m = export_get(s);
+	bool mc = n->transmission_flags & NBD_FLAG_CAN_MULTI_CONN;
+
+	if (!m)
+		return;
+	s->c.export = &m->e;
+	if (m->e.connection_count == m->room) {
+		unsigned room = m->room ? m->room * 2 : 4;
+		struct nbds_connection **list = realloc(m->e.connections, room * sizeof(*list));
+
+		if (!list)
+			return;
+		m->e.connections = list;
+		m->room = room;
+	}
+	m->e.connections[m->e.connection_count++] = &s->c;
+	if (!n->export_seen)
+		return;
+	m->e.size = n->size;
+	m->e.size_seen = true;
+	if (m->e.multi_conn == NBDS_MC_UNKNOWN)
+		m->e.multi_conn = mc ? NBDS_MC_TRUE : NBDS_MC_FALSE;
+	else if ((m->e.multi_conn == NBDS_MC_TRUE) != mc)
+		m->e.multi_conn = NBDS_MC_MIXED;
+}
+
+/* The transmission phase begins: size, flags and name are final. */
+static void enter_transmission(struct session *s, const struct nbds_message *msg)
+{
+	const struct nbds_negotiated *n = msg->negotiated;
+
+	if (s->c.export_name_seen)
+		return;
+	s->c.export_name = s->pending_name ? s->pending_name : copy_bytes(NULL, 0);
+	s->c.export_name_len = s->pending_name ? s->pending_len : 0;
+	s->pending_name = NULL;
+	if (!s->c.export_name)
+		return;
+	s->c.export_name_seen = true;
+	s->c.negotiated = *n;
+	s->block_bound = s->asked_block_size && s->got_block_size;
+	s->block_unasked = !s->asked_block_size && s->got_block_size;
+	export_join(s, n);
+	if (s->party)
+		nbds_party_export(s->party, s->c.export_name, s->c.export_name_len, n->size,
+				  n->transmission_flags, n->export_seen);
+	s->export_frame = msg->last.frame;
+	s->export_time = msg->last.time;
+}
+
+/* --- hazards that need addresses or the handshake ------------------------- */
+
+static void tell(struct session *s, struct nbds_finding *f, enum nbds_rule_id id, const char *text)
+{
+	f->rule = rule_get(id);
+	f->severity = f->rule->severity;
+	f->message = text;
+	f->count = 1;
+	f->connection = s->c.id;
+	f->export_name = s->c.export_name;
+	f->export_name_len = s->c.export_name_len;
+	engine_finding(s->engine, f);
+}
+
+/* one client, several connections at a time, writing, no multi-conn. */
+static void multiplexed(struct session *s, const struct nbds_message *m)
+{
+	struct export_more *x = (struct export_more *)s->c.export;
+
+	if (!x || x->multiplex_told || !s->c.negotiated.export_seen ||
+	    (s->c.negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN))
+		return;
+	for (unsigned i = 0; i < x->e.connection_count; i++) {
+		struct session *o = (struct session *)x->e.connections[i];
+		struct nbds_finding f = {.time = m->first.time};
+		char text[300], client[NBDS_ADDR_TEXT];
+
+		if (o == s || o->ended || !o->c.requests || !(s->writes || o->writes) ||
+		    o->c.end == NBDS_END_DISCONNECT || o->c.client.family != s->c.client.family ||
+		    memcmp(o->c.client.ip, s->c.client.ip, sizeof(o->c.client.ip)) != 0)
+			continue;
+		x->multiplex_told = true;
+		nbds_addr_text(&s->c.client, client);
+		*strrchr(client, ':') = '\0';
+		snprintf(text, sizeof(text),
+			 "%s appears to spread its work, writes among it, over conn %" PRIu32
+			 " and conn %" PRIu32 " at the same time, although the export lacks "
+			 "CAN_MULTI_CONN: what one of them writes the other need not see",
+			 client, o->c.id, s->c.id);
+		f.command = m->name;
+		f.frames[NBDS_ROLE_MESSAGE] = m->first.frame;
+		tell(s, &f, RULE_MULTIPLEX, text);
+		return;
+	}
+}
+
+/* Bit 8 where qemu 3.0 meant SEND_CACHE. */
+static void bit_8(struct session *s, const struct nbds_message *m)
+{
+	struct export_more *x = (struct export_more *)s->c.export;
+	uint16_t flags = s->c.negotiated.transmission_flags;
+	struct nbds_finding f = {0};
+	char text[400];
+
+	if (!x || x->bit_8_told || !s->c.negotiated.export_seen ||
+	    !(flags & NBD_FLAG_CAN_MULTI_CONN) || (flags & NBD_FLAG_SEND_CACHE) ||
+	    !(s->block_unasked || s->cache_honoured))
+		return;
+	x->bit_8_told = true;
+	f.time = s->cache_honoured ? m->last.time : s->export_time;
+	f.frames[NBDS_ROLE_MESSAGE] = s->export_frame;
+	if (s->cache_honoured) {
+		f.frames[NBDS_ROLE_REQUEST] = s->cache_frame;
+		f.command = nbds_name_of(&nbds_commands, NBD_CMD_CACHE);
+	}
+	snprintf(
+		text, sizeof(text),
+		"the server sets bit 8 (CAN_MULTI_CONN) and not bit 10 (SEND_CACHE), and %s, as "
+		"qemu 3.0 does, which meant SEND_CACHE by bit 8: its multi-conn promise is not one",
+		s->cache_honoured ? "yet it honours NBD_CMD_CACHE"
+				  : "tells block sizes unasked as qemu does, of which every later "
+				    "version sets both bits");
+	tell(s, &f, RULE_BIT_8, text);
+}
+
+/* --- negotiation --------------------------------------------------------- */
+
+static void remember_name(struct session *s, const uint8_t *name, size_t len)
+{
+	free(s->pending_name);
+	s->pending_name = copy_bytes(name, len);
+	s->pending_len = s->pending_name ? len : 0;
+}
+
+static void drop_new_contexts(struct session *s)
+{
+	for (unsigned i = 0; i < s->new_count; i++)
+		free(s->new_contexts[i].name);
+	s->new_count = 0;
+}
+
+static void option(struct session *s, const struct nbds_message *m)
+{
+	const uint8_t *data = m->head + NBDS_OPTION_LEN;
+	size_t len = m->head_len > NBDS_OPTION_LEN ? m->head_len - NBDS_OPTION_LEN : 0;
+
+	if (s->c.option_count < OPTIONS_KEPT) {
+		struct nbds_option_seen *list =
+			realloc(s->c.options, (s->c.option_count + 1) * sizeof(*list));
+
+		if (list) {
+			s->c.options = list;
+			list[s->c.option_count++] =
+				(struct nbds_option_seen){.option = m->u.option.option};
+		}
+	}
+	switch (m->u.option.option) {
+	case NBD_OPT_ABORT:
+		s->c.end = NBDS_END_ABORT;
+		break;
+	case NBD_OPT_EXPORT_NAME:
+		remember_name(s, data, len);
+		s->asked_block_size = s->got_block_size = false;
+		break;
+	case NBD_OPT_INFO:
+	case NBD_OPT_GO:
+		s->asked_block_size = s->got_block_size = false;
+		if (len >= 6 && nbds_be32(data) <= len - 6) {
+			size_t n = nbds_be32(data), k = nbds_be16(data + 4 + n);
+
+			remember_name(s, data + 4, n);
+			for (size_t i = 0; i < k && 6 + n + 2 * i + 2 <= len; i++)
+				if (nbds_be16(data + 6 + n + 2 * i) == NBD_INFO_BLOCK_SIZE)
+					s->asked_block_size = true;
+		}
+		break;
+	case NBD_OPT_SET_META_CONTEXT:
+		drop_new_contexts(s);
+		break;
+	}
+}
+
+static void option_reply(struct session *s, const struct nbds_message *m)
+{
+	const uint8_t *data = m->head + NBDS_OPTION_REPLY_LEN;
+	size_t len = m->head_len > NBDS_OPTION_REPLY_LEN ? m->head_len - NBDS_OPTION_REPLY_LEN : 0;
+	uint32_t type = m->u.option_reply.type, opt = m->u.option_reply.option;
+
+	/* the newest option of this number, else the newest of all */
+	struct nbds_option_seen *o = NULL;
+	for (unsigned i = s->c.option_count; i > 0 && !o; i--)
+		if (s->c.options[i - 1].option == opt)
+			o = &s->c.options[i - 1];
+	if (!o && s->c.option_count)
+		o = &s->c.options[s->c.option_count - 1];
+	if (o) {
+		if (o->reply_count < sizeof(o->replies) / sizeof(o->replies[0]))
+			o->replies[o->reply_count] = type;
+		o->reply_count++;
+	}
+	if (type == NBD_REP_INFO && len >= 2) {
+		if (nbds_be16(data) == NBD_INFO_BLOCK_SIZE && len >= 14) {
+			s->c.block_size_seen = s->got_block_size = true;
+			s->c.block_minimum = nbds_be32(data + 2);
+			s->c.block_preferred = nbds_be32(data + 6);
+			s->c.payload_maximum = nbds_be32(data + 10);
+		} else if (nbds_be16(data) == NBD_INFO_EXPORT) {
+			s->export_frame = m->last.frame;
+			s->export_time = m->last.time;
+		}
+	} else if (type == NBD_REP_META_CONTEXT && opt == NBD_OPT_SET_META_CONTEXT && len >= 4) {
+		if (s->new_count < CONTEXTS_KEPT) {
+			struct nbds_context *list =
+				realloc(s->new_contexts, (s->new_count + 1) * sizeof(*list));
+
+			if (list) {
+				s->new_contexts = list;
+				list[s->new_count].id = nbds_be32(data);
+				list[s->new_count].name = copy_bytes(data + 4, len - 4);
+				list[s->new_count].name_len = list[s->new_count].name ? len - 4 : 0;
+				if (list[s->new_count].name)
+					s->new_count++;
+			}
+		}
+	} else if (opt == NBD_OPT_SET_META_CONTEXT && (m->flags & NBDS_MSG_FINAL)) {
+		/* success replaces the selection, failure clears it */
+		for (unsigned i = 0; i < s->c.context_count; i++)
+			free(s->c.contexts[i].name);
+		free(s->c.contexts);
+		s->c.contexts = NULL;
+		s->c.context_count = 0;
+		if (type == NBD_REP_ACK) {
+			s->c.contexts = s->new_contexts;
+			s->c.context_count = s->new_count;
+			s->new_contexts = NULL;
+			s->new_count = 0;
+		}
+		drop_new_contexts(s);
+	} else if (type == NBD_REP_ACK && opt == NBD_OPT_GO) {
+		uint64_t frame = s->export_frame;
+		int64_t time = s->export_time;
+
+		enter_transmission(s, m);
+		if (frame) {
+			s->export_frame = frame;
+			s->export_time = time;
+		}
+		if (s->block_unasked)
+			bit_8(s, m);
+	}
+}
+
+/* --- requests ------------------------------------------------------------ */
+
+static struct nbds_command_stats *stats_of(struct session *s, uint16_t type)
+{
+	struct nbds_command_stats *c =
+		&s->c.commands[type < NBDS_COMMAND_KINDS - 1 ? type : NBDS_COMMAND_KINDS - 1];
+
+	if (!c->count)
+		c->type = type;
+	return c;
+}
+
+static bool write_class(const struct nbds_request *r)
+{
+	return r->type == NBD_CMD_WRITE || r->type == NBD_CMD_WRITE_ZEROES ||
+	       r->type == NBD_CMD_TRIM;
+}
+
+/* Does the request break a rule that makes its outcome undefined? */
+static void legality(const struct session *s, const struct nbds_request *r,
+		     struct nbds_request_order *o)
+{
+	uint32_t min = s->c.block_minimum;
+	uint16_t flags = s->c.negotiated.transmission_flags;
+
+	if (s->block_bound && min > 1 && r->type != NBD_CMD_FLUSH && r->type != NBD_CMD_DISC &&
+	    r->length && (r->offset % min || r->length % min)) {
+		o->illegal = true;
+		if (r->length <= UINT64_MAX - r->offset) {
+			uint64_t end = r->offset + r->length;
+
+			o->damage_offset = r->offset - r->offset % min;
+			end += end % min && end <= UINT64_MAX - min ? min - end % min : 0;
+			o->damage_length = end - o->damage_offset;
+		}
+	}
+	if (!s->c.negotiated.export_seen)
+		return;
+	if ((r->type == NBD_CMD_TRIM && !(flags & NBD_FLAG_SEND_TRIM)) ||
+	    (r->type == NBD_CMD_WRITE_ZEROES && !(flags & NBD_FLAG_SEND_WRITE_ZEROES)))
+		o->illegal = true;
+}
+
+static void request(struct session *s, const struct nbds_message *m)
+{
+	struct nbds_engine *e = s->engine;
+	struct nbds_request *r = m->request;
+	struct nbds_command_stats *c;
+	struct inflight *f;
+
+	if (!r)
+		return;
+	if (r->type == NBD_CMD_DISC)
+		s->c.end = NBDS_END_DISCONNECT;
+	c = stats_of(s, r->type);
+	c->count++;
+	c->bytes += r->length;
+	if (r->flags & NBD_CMD_FLAG_FUA)
+		c->fua++;
+	if (r->type != NBD_CMD_DISC) {
+		s->c.requests++;
+		if (++s->c.in_flight > s->c.max_in_flight)
+			s->c.max_in_flight = s->c.in_flight;
+	}
+	if (s->c.export) {
+		if (write_class(r)) {
+			s->c.export->writes++;
+			if (r->flags & NBD_CMD_FLAG_FUA)
+				s->c.export->fua_writes++;
+		}
+		if (r->type == NBD_CMD_FLUSH)
+			s->c.export->flushes++;
+	}
+	if (write_class(r))
+		s->writes++;
+	if (r->type != NBD_CMD_DISC)
+		multiplexed(s, m);
+
+	f = e->free_inflight;
+	if (f)
+		e->free_inflight = f->next_free;
+	else
+		f = malloc(sizeof(*f));
+	if (!f)
+		return;
+	*f = (struct inflight){.first = m->first,
+			       .losses = s->losses,
+			       .extent_at = r->offset,
+			       .status_known = true};
+	r->user = f;
+	if (!s->party || r->type == NBD_CMD_DISC)
+		return;
+	struct nbds_request_order o = {
+		.lo = {m->first.lo_frame, m->first.lo_time, m->first.interface},
+		.frame = m->first.frame,
+		.header_end = m->offset + m->head_len,
+		.acked = m->first.flags & NBDS_MARK_FIRST_TX ? m->first.ack : NBDS_NO_ACK,
+		.ambiguous = r->ambiguous,
+	};
+	legality(s, r, &o);
+	f->op = nbds_world_request(s->party, r->type, r->flags, r->offset, r->length, &o);
+}
+
+/* --- replies ------------------------------------------------------------- */
+
+static void count_error(struct nbds_command_stats *c, uint32_t error)
+{
+	for (unsigned i = 0; i < c->error_kinds; i++) {
+		if (c->errors[i].error == error) {
+			c->errors[i].count++;
+			return;
+		}
+	}
+	if (c->error_kinds < NBDS_ERRORS_MAX)
+		c->errors[c->error_kinds++] = (struct nbds_error_count){error, 1};
+	else
+		c->errors[NBDS_ERRORS_MAX - 1].count++;
+}
+
+static void release(struct session *s, struct nbds_request *r)
+{
+	struct inflight *f = r->user;
+
+	if (!f)
+		return;
+	f->next_free = s->engine->free_inflight;
+	s->engine->free_inflight = f;
+	r->user = NULL;
+}
+
+/* The reply to r is complete. */
+static void answered(struct session *s, const struct nbds_message *m)
+{
+	struct nbds_request *r = m->request;
+	struct nbds_command_stats *c = stats_of(s, r->type);
+	struct inflight *f = r->user;
+	bool chunked = m->type == NBDS_MSG_CHUNK;
+	uint16_t type = r->type;
+	int64_t took;
+
+	s->c.replies++;
+	c->replies++;
+	if (s->c.in_flight)
+		s->c.in_flight--;
+	if (r->error)
+		count_error(c, r->first_error);
+	else
+		c->data_bytes += r->type == NBD_CMD_READ    ? r->data_bytes
+				 : r->type == NBD_CMD_WRITE ? r->length
+							    : 0;
+	if (!f)
+		return;
+	if (!c->latency)
+		c->latency = calloc(1, sizeof(*c->latency));
+	took = m->last.time - f->first.time;
+	if (c->latency)
+		latency_add(c->latency, took > 0 ? (uint64_t)took : 0);
+	if (m->first.frame < f->first.frame && s->server)
+		nbds_world_inversion(s->server->world, f->first.time - m->first.time);
+	if (r->type == NBD_CMD_CACHE && !r->error && !s->cache_honoured) {
+		s->cache_honoured = true;
+		s->cache_frame = f->first.frame;
+		bit_8(s, m);
+	}
+	if (f->op) {
+		struct nbds_reply_order o = {
+			.hi = point_of(&m->last),
+			.frame = m->last.frame,
+			.status_end = m->offset + m->head_len + m->payload_len,
+			.acked = m->last.ack,
+		};
+		bool hidden = chunked && f->losses != s->losses; /* an error chunk may be lost */
+
+		if (r->ambiguous || hidden)
+			nbds_op_open(f->op);
+		else
+			nbds_op_reply(f->op,
+				      r->error ? (r->first_error ? r->first_error : NBD_EIO) : 0,
+				      &o);
+		f->op = NULL;
+	}
+	release(s, r);
+	refresh_unflushed(s);
+	/* a flush can cover what other connections wrote */
+	if (type == NBD_CMD_FLUSH && s->c.export)
+		for (unsigned i = 0; i < s->c.export->connection_count; i++)
+			refresh_unflushed((struct session *)s->c.export->connections[i]);
+}
+
+/* --- block status --------------------------------------------------------- */
+
+static bool is_allocation(const struct session *s, uint32_t id)
+{
+	static const char name[] = "base:allocation";
+
+	for (unsigned i = 0; i < s->c.context_count; i++)
+		if (s->c.contexts[i].id == id)
+			return s->c.contexts[i].name_len == sizeof(name) - 1 &&
+			       memcmp(s->c.contexts[i].name, name, sizeof(name) - 1) == 0;
+	return false;
+}
+
+static void extents(struct session *s, const struct nbds_message *m, uint64_t at,
+		    const uint8_t *data, size_t len, const struct nbds_mark *where)
+{
+	struct inflight *f = m->request ? m->request->user : NULL;
+	unsigned size = m->u.chunk.type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT ? 16 : 8;
+	struct nbds_point hi = point_of(where);
+
+	if (!f || !f->op)
+		return;
+	if (at == 0) {
+		s->extent_have = 0;
+		s->extent_pos = 0;
+		f->extent_at = m->request->offset;
+		f->status_known = is_allocation(s, m->u.chunk.context_id);
+	}
+	if (!f->status_known || at != s->extent_pos + s->extent_have) {
+		f->status_known = false; /* bytes lost: the next extent's place is not known */
+		return;
+	}
+	while (len) {
+		size_t n = size - s->extent_have < len ? size - s->extent_have : len;
+		uint64_t length, status;
+
+		memcpy(s->extent + s->extent_have, data, n);
+		s->extent_have += (unsigned)n;
+		data += n;
+		len -= n;
+		if (s->extent_have < size)
+			return;
+		s->extent_have = 0;
+		s->extent_pos += size;
+		length = size == 16 ? nbds_be64(s->extent) : nbds_be32(s->extent);
+		status = size == 16 ? nbds_be64(s->extent + 8) : nbds_be32(s->extent + 4);
+		if (length > UINT64_MAX - f->extent_at) {
+			f->status_known = false;
+			return;
+		}
+		nbds_op_status_extent(f->op, f->extent_at, length, (uint32_t)status, &hi);
+		f->extent_at += length;
+	}
+}
+
+/* --- the decoder's events ------------------------------------------------ */
+
+static void chunk(struct session *s, const struct nbds_message *m)
+{
+	struct inflight *f = m->request ? m->request->user : NULL;
+	struct nbds_point hi = point_of(&m->last);
+	unsigned kind = 5;
+
+	switch (m->u.chunk.type) {
+	case NBD_REPLY_TYPE_NONE:
+		kind = 0;
+		break;
+	case NBD_REPLY_TYPE_OFFSET_DATA:
+		kind = 1;
+		break;
+	case NBD_REPLY_TYPE_OFFSET_HOLE:
+		kind = 2;
+		if (f && f->op)
+			nbds_op_read_hole(f->op, m->u.chunk.offset, m->u.chunk.hole, &hi);
+		break;
+	case NBD_REPLY_TYPE_BLOCK_STATUS:
+	case NBD_REPLY_TYPE_BLOCK_STATUS_EXT:
+		kind = 3;
+		break;
+	case NBD_REPLY_TYPE_ERROR:
+	case NBD_REPLY_TYPE_ERROR_OFFSET:
+		kind = 4;
+		break;
+	}
+	s->c.chunks[kind]++;
+}
+
+static void on_message(void *ctx, const struct nbds_message *m)
+{
+	struct session *s = ctx;
+	struct nbds_engine *e = s->engine;
+
+	if (!s->announced)
+		session_announce(s);
+	if (m->flags & NBDS_MSG_UNSOLICITED)
+		s->c.unsolicited++;
+	if (m->from == NBDS_SERVER)
+		s->progress = 0;
+	switch (m->type) {
+	case NBDS_MSG_GREETING:
+		s->c.sure = true;
+		s->c.negotiated = *m->negotiated;
+		if (m->u.greeting.style == NBDS_HANDSHAKE_OLDSTYLE)
+			enter_transmission(s, m);
+		break;
+	case NBDS_MSG_CLIENT_FLAGS:
+		break;
+	case NBDS_MSG_OPTION:
+		option(s, m);
+		break;
+	case NBDS_MSG_OPTION_REPLY:
+		option_reply(s, m);
+		break;
+	case NBDS_MSG_EXPORT_NAME_REPLY:
+		enter_transmission(s, m);
+		break;
+	case NBDS_MSG_REQUEST:
+		request(s, m);
+		break;
+	case NBDS_MSG_SIMPLE_REPLY:
+		s->c.simple_replies++;
+		break;
+	case NBDS_MSG_CHUNK:
+		chunk(s, m);
+		break;
+	}
+	if (e->ops.message)
+		e->ops.message(e->ctx, &s->c, m);
+}
+
+static void on_payload(void *ctx, const struct nbds_message *m, uint64_t at, const uint8_t *data,
+		       size_t len, const struct nbds_mark *where)
+{
+	struct session *s = ctx;
+	struct inflight *f = m->request ? m->request->user : NULL;
+
+	if (m->from == NBDS_SERVER)
+		s->progress = at + len;
+	if (!f || !f->op)
+		return;
+	switch (m->payload) {
+	case NBDS_PAYLOAD_WRITE:
+		nbds_op_write_data(f->op, at, data, len);
+		break;
+	case NBDS_PAYLOAD_READ: {
+		struct nbds_point hi = point_of(where);
+		uint64_t base = m->type == NBDS_MSG_CHUNK ? m->u.chunk.offset : m->request->offset;
+
+		if (at <= UINT64_MAX - base)
+			nbds_op_read_data(f->op, base + at, data, len, &hi);
+		break;
+	}
+	case NBDS_PAYLOAD_EXTENTS:
+		extents(s, m, at, data, len, where);
+		break;
+	default:
+		break;
+	}
+}
+
+static void on_payload_gap(void *ctx, const struct nbds_message *m, uint64_t at, uint64_t len,
+			   const struct nbds_mark *where)
+{
+	struct session *s = ctx;
+
+	(void)where;
+	if (m->from == NBDS_SERVER)
+		s->progress = at + len;
+}
+
+static void on_message_end(void *ctx, const struct nbds_message *m)
+{
+	struct session *s = ctx;
+	struct nbds_request *r = m->request;
+	struct inflight *f = r ? r->user : NULL;
+
+	if (m->type == NBDS_MSG_REQUEST) {
+		if (f && f->op && m->payload == NBDS_PAYLOAD_WRITE)
+			nbds_op_write_end(f->op);
+		if (r && r->type == NBD_CMD_DISC)
+			release(s, r);
+		return;
+	}
+	if (!r || !(m->flags & NBDS_MSG_FINAL) ||
+	    (m->type != NBDS_MSG_SIMPLE_REPLY && m->type != NBDS_MSG_CHUNK))
+		return;
+	if (s->progress < m->payload_len) {
+		/* cut short: the request dies unanswered */
+		drop_request(s, r);
+		if (s->c.in_flight)
+			s->c.in_flight--;
+		return;
+	}
+	answered(s, m);
+}
+
+static void on_trouble(void *ctx, const struct nbds_trouble *t)
+{
+	struct session *s = ctx;
+	struct nbds_engine *e = s->engine;
+	struct nbds_point since = point_of(&s->last_clean[NBDS_CLIENT]);
+
+	switch (t->kind) {
+	case NBDS_TROUBLE_LOST:
+	case NBDS_TROUBLE_NONSENSE:
+		if (t->side == NBDS_SERVER)
+			s->losses++;
+		else if (s->party)
+			nbds_party_gap(s->party, &since);
+		if (t->kind == NBDS_TROUBLE_NONSENSE && !s->c.first_nonsense) {
+			s->c.first_nonsense =
+				strdup(t->text ? t->text : "bytes that are no message");
+			s->c.nonsense_frame = t->where.frame;
+		}
+		break;
+	case NBDS_TROUBLE_SKIPPED:
+		break;
+	case NBDS_TROUBLE_SURE:
+		s->c.sure = true;
+		if (!s->c.sure_frame && !s->c.from_start)
+			s->c.sure_frame = t->where.frame;
+		if (!s->announced)
+			session_announce(s);
+		break;
+	case NBDS_TROUBLE_TLS: {
+		struct nbds_point at = point_of(&t->where);
+
+		if (s->party)
+			nbds_party_opaque(s->party, &at);
+		break;
+	}
+	case NBDS_TROUBLE_FORGOT:
+		if (t->request)
+			drop_request(s, t->request);
+		break;
+	case NBDS_TROUBLE_AFTER_END:
+	case NBDS_TROUBLE_TRAILING:
+		break;
+	}
+	if (s->announced && e->ops.trouble)
+		e->ops.trouble(e->ctx, &s->c, t);
+}
+
+const struct nbds_decoder_ops session_decoder_ops = {
+	.message = on_message,
+	.payload = on_payload,
+	.payload_gap = on_payload_gap,
+	.message_end = on_message_end,
+	.trouble = on_trouble,
+};

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Streams: which TCP connections speak NBD, and which side is the server.
+ *
+ * An undecided stream costs a few bytes: it is decided by the first bytes of
+ * the side that accepted it, or, if its beginning was not seen, by the first
+ * spans that begin like NBD.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../dissector/decoder/bytes.h"
+#include "internal.h"
+
+/* Spans of a stream caught in its middle that are looked at before it is
+ * taken for something else. */
+#define LOOK_SPANS 512u
+
+struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_addr *a,
+				       const struct nbds_addr *b, bool from_start,
+				       const struct nbds_mark *where)
+{
+	struct nbds_stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->engine = e;
+	s->addr[0] = *a;
+	s->addr[1] = *b;
+	s->from_start = from_start;
+	s->first = *where;
+	s->last_frame = where->frame;
+	s->last_time = where->time;
+	s->undecided = true;
+	s->server_dir = -1;
+	if (from_start)
+		s->server_dir = 1; /* who accepts, serves */
+	else if (engine_port(e, b->port) != engine_port(e, a->port))
+		s->server_dir = engine_port(e, b->port) ? 1 : 0;
+	else if (server_find(e, b) || server_find(e, a))
+		s->server_dir = server_find(e, b) ? 1 : 0;
+	s->listed = true;
+	s->prev = e->undecided_last;
+	*(e->undecided_last ? &e->undecided_last->next : &e->undecided_first) = s;
+	e->undecided_last = s;
+	return s;
+}
+
+static void unlist(struct nbds_stream *s)
+{
+	struct nbds_engine *e = s->engine;
+
+	if (!s->listed)
+		return;
+	s->listed = false;
+	*(s->prev ? &s->prev->next : &e->undecided_first) = s->next;
+	*(s->next ? &s->next->prev : &e->undecided_last) = s->prev;
+}
+
+/* Its server is one that speaks NBD for certain (or by its port). */
+static bool expected(const struct nbds_stream *s)
+{
+	if (s->server_dir < 0)
+		return false;
+	return engine_port(s->engine, s->addr[s->server_dir].port) ||
+	       server_find(s->engine, &s->addr[s->server_dir]);
+}
+
+static void decide(struct nbds_stream *s, enum nbds_start start, bool announce)
+{
+	struct nbds_engine *e = s->engine;
+	const struct nbds_addr *server = &s->addr[s->server_dir];
+
+	unlist(s);
+	s->undecided = false;
+	/* ids count first frames: older connections to this server come first */
+	if (announce) {
+		struct nbds_stream *o, *next;
+
+		for (o = e->undecided_first; o; o = next) {
+			next = o->next;
+			if (o->first.frame < s->first.frame && o->from_start &&
+			    nbds_addr_equal(&o->addr[1], server) && !o->prefix_len) {
+				unlist(o);
+				o->undecided = false;
+				o->session = session_new(e, &o->addr[0], &o->addr[1], true,
+							 NBDS_START_GREETING, &o->first);
+				if (o->session)
+					session_announce(o->session);
+				else
+					o->useless = true;
+			}
+		}
+	}
+	s->session = session_new(e, &s->addr[!s->server_dir], server, start == NBDS_START_GREETING,
+				 start, &s->first);
+	if (!s->session) {
+		s->useless = true;
+		return;
+	}
+	s->session->c.last_frame = s->last_frame;
+	s->session->c.last_time = s->last_time;
+	if (announce)
+		session_announce(s->session);
+}
+
+static void give_up(struct nbds_stream *s)
+{
+	unlist(s);
+	s->undecided = false;
+	s->useless = true;
+}
+
+static void feed(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
+		 const struct nbds_mark *where)
+{
+	struct nbds_mark m = *where;
+
+	/* acknowledgements count from the first byte of the stream, the decoder
+	 * from the first one that it was given */
+	if (m.ack != NBDS_NO_ACK && s->skipped[!dir])
+		m.ack = m.ack >= s->skipped[!dir] ? m.ack - s->skipped[!dir] : NBDS_NO_ACK;
+	session_data(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, data, len, &m);
+}
+
+/* A magic that begins a message of one side in transmission. */
+static int magic_side(const uint8_t *data, size_t len)
+{
+	if (len < 4)
+		return -1;
+	switch (nbds_be32(data)) {
+	case NBD_REQUEST_MAGIC:
+	case NBD_EXTENDED_REQUEST_MAGIC:
+		return NBDS_CLIENT;
+	case NBD_SIMPLE_REPLY_MAGIC:
+	case NBD_STRUCTURED_REPLY_MAGIC:
+	case NBD_EXTENDED_REPLY_MAGIC:
+		return NBDS_SERVER;
+	}
+	return -1;
+}
+
+static bool greets(const uint8_t *data, size_t len)
+{
+	return len >= 8 && nbds_be64(data) == NBD_INIT_MAGIC;
+}
+
+/* The first data of a stream whose beginning was seen. */
+static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
+			 const struct nbds_mark *where)
+{
+	if (expected(s)) {
+		decide(s, NBDS_START_GREETING, true);
+		return;
+	}
+	if (dir != s->server_dir) {
+		give_up(s); /* an NBD client listens first */
+		return;
+	}
+	uint8_t head[8];
+	size_t n = s->prefix_len, more = len < 8 - n ? len : 8 - n;
+
+	memcpy(head, s->prefix, n);
+	memcpy(head + n, data, more);
+	n += more;
+	for (size_t i = 0; i < n; i++) {
+		if (head[i] != (uint8_t)(NBD_INIT_MAGIC >> (56 - 8 * i))) {
+			give_up(s);
+			return;
+		}
+	}
+	if (n == 8) {
+		decide(s, NBDS_START_GREETING, true);
+		return;
+	}
+	if (!s->prefix_len)
+		s->prefix_mark = *where;
+	memcpy(s->prefix, head, n);
+	s->prefix_len = (unsigned)n;
+}
+
+/* Data of a stream caught in its middle. */
+static void decide_middle(struct nbds_stream *s, int dir, const uint8_t *data, size_t len)
+{
+	int side;
+
+	if (greets(data, len) && !s->skipped[0] && !s->skipped[1] &&
+	    (s->server_dir < 0 || s->server_dir == dir)) {
+		s->server_dir = dir;
+		decide(s, NBDS_START_GREETING, true);
+		return;
+	}
+	if (expected(s)) {
+		decide(s, NBDS_START_MIDDLE, true);
+		return;
+	}
+	side = magic_side(data, len);
+	if (side >= 0) {
+		s->server_dir = side == NBDS_SERVER ? dir : !dir;
+		decide(s, NBDS_START_MIDDLE, false);
+		return;
+	}
+	if (++s->looked > LOOK_SPANS)
+		give_up(s);
+}
+
+void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
+		      const struct nbds_mark *where)
+{
+	if (s->useless || !len)
+		return;
+	if (s->undecided) {
+		unsigned before = s->prefix_len;
+
+		if (s->from_start)
+			decide_start(s, dir, data, len, where);
+		else
+			decide_middle(s, dir, data, len);
+		if (s->undecided) {
+			if (!s->from_start)
+				s->skipped[dir] += len;
+			return;
+		}
+		if (s->session && before)
+			feed(s, s->server_dir, s->prefix, before, &s->prefix_mark);
+	}
+	if (s->session)
+		feed(s, dir, data, len, where);
+}
+
+void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
+		     const struct nbds_mark *where)
+{
+	if (s->useless || !len)
+		return;
+	if (s->undecided && s->from_start && expected(s))
+		decide(s, NBDS_START_GREETING, true);
+	if (s->undecided) {
+		/* the beginning is lost: look for it as in the middle */
+		s->from_start = false;
+		s->skipped[dir] += len + s->prefix_len * (unsigned)(dir == s->server_dir);
+		s->prefix_len = 0;
+		return;
+	}
+	if (s->session)
+		session_gap(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, len,
+			    snaplen, where);
+}
+
+void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where)
+{
+	(void)dir;
+	s->last_frame = where->frame;
+	s->last_time = where->time;
+	if (s->session) {
+		s->session->c.last_frame = where->frame;
+		s->session->c.last_time = where->time;
+	}
+}
+
+void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where)
+{
+	(void)dir;
+	(void)where;
+	if (s->session)
+		s->session->c.conflicts++;
+}
+
+void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where)
+{
+	if (s->session)
+		session_half_close(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT,
+				   where);
+}
+
+void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where)
+{
+	unlist(s);
+	if (s->session)
+		session_close(s->session, rst, open, where);
+	free(s);
+}
+
+bool nbds_stream_useless(const struct nbds_stream *s)
+{
+	return s->useless;
+}
