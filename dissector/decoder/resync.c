@@ -51,10 +51,6 @@
 #define HEADS_MAX  64u
 #define HEADS_MIN  4u
 
-/* Requests with more payload than this are not believed at the start of a chain:
- * servers accept 32 to 128 MiB. */
-#define PAYLOAD_PLAUSIBLE (UINT64_C(128) << 20)
-
 /* Matches that outweigh that a chain started inside another's payload. */
 #define MATCHES_STRONG 8u
 /* Replies in a row, to different requests, that need no request in between. */
@@ -343,6 +339,9 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 		resume[i] = last->offset + last->len;
 		if (resume[i] < s->search_at)
 			resume[i] = s->search_at;
+		/* Of a payload, nothing is left to be told of what is kept. */
+		if (s != scanning && resume[i] < chains[i].next)
+			resume[i] = nbds_min(chains[i].next, s->pos + s->have);
 	}
 	for (int i = 0; i < 2; i++)
 		if (given[i])
@@ -426,7 +425,7 @@ static bool plausible_request(const struct nbds_decoder *d, const struct nbds_re
 {
 	uint16_t flags = h->extended ? 0x3f : 0x1f;
 
-	if (h->type > NBD_CMD_RESIZE || (h->flags & ~flags) || h->payload > PAYLOAD_PLAUSIBLE)
+	if (h->type > NBD_CMD_RESIZE || (h->flags & ~flags) || h->payload > NBDS_PAYLOAD_PLAUSIBLE)
 		return false;
 	if (d->mode_known && d->neg.transmission && h->extended != d->neg.extended)
 		return false;
@@ -658,7 +657,7 @@ static bool plausible_reply(const struct nbds_reply_head *h)
 {
 	if (h->magic == NBD_SIMPLE_REPLY_MAGIC)
 		return h->error <= 4095;
-	return !(h->flags & ~NBD_REPLY_FLAG_DONE) && h->length <= PAYLOAD_PLAUSIBLE &&
+	return !(h->flags & ~NBD_REPLY_FLAG_DONE) && h->length <= NBDS_PAYLOAD_PLAUSIBLE &&
 	       ((h->type & NBD_REPLY_TYPE_FLAG_ERROR) || nbds_name_of(&nbds_chunk_types, h->type));
 }
 

@@ -236,6 +236,10 @@ int nbds_option_find(const struct nbds_decoder *d, uint32_t option);
 
 /* transmission.c ------------------------------------------------------------ */
 
+/* Where more payload than this is claimed, something else claims it: servers
+ * accept 32 to 128 MiB. */
+#define NBDS_PAYLOAD_PLAUSIBLE (UINT64_C(128) << 20)
+
 /* The header of a request. */
 struct nbds_request_head {
 	uint64_t cookie, offset, length;

@@ -53,7 +53,11 @@ void nbds_request_parse(const uint8_t *p, struct nbds_request_head *h)
 	h->length = h->extended ? nbds_be64(p + 24) : nbds_be32(p + 24);
 	h->len = h->extended ? NBDS_EXTENDED_REQUEST_LEN : NBDS_REQUEST_LEN;
 	h->want = h->len;
-	if (h->extended)
+	if (h->extended && h->type == NBD_CMD_WRITE && !(h->flags & NBD_CMD_FLAG_PAYLOAD_LEN))
+		/* Without the flag there should be no payload and the length be of
+		 * the effect; qemu's client forgets the flag, not the payload. */
+		h->payload = h->length <= NBDS_PAYLOAD_PLAUSIBLE ? h->length : 0;
+	else if (h->extended)
 		h->payload = h->flags & NBD_CMD_FLAG_PAYLOAD_LEN ? h->length : 0;
 	else
 		h->payload = h->type == NBD_CMD_WRITE ? h->length : 0;
