@@ -64,8 +64,6 @@ struct session {
 	uint64_t losses;                /* times that the server's framing was lost */
 	uint64_t progress;              /* payload of the server's message so far */
 	/* negotiation */
-	char *pending_name;
-	size_t pending_len;
 	bool asked_block_size, got_block_size, block_bound, block_unasked;
 	uint64_t export_frame; /* where size and flags were last told */
 	int64_t export_time;

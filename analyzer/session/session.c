@@ -163,7 +163,6 @@ void session_free(struct session *s)
 	free(s->new_contexts);
 	free(s->c.options);
 	free(s->c.export_name);
-	free(s->pending_name);
 	free(s->c.flushes);
 	free((char *)s->c.first_nonsense);
 	nbds_decoder_free(s->decoder);
@@ -268,14 +267,12 @@ static void enter_transmission(struct session *s, const struct nbds_message *msg
 {
 	const struct nbds_negotiated *n = msg->negotiated;
 
-	if (s->c.export_name_seen)
+	if (s->c.export)
 		return;
-	s->c.export_name = s->pending_name ? s->pending_name : copy_bytes(NULL, 0);
-	s->c.export_name_len = s->pending_name ? s->pending_len : 0;
-	s->pending_name = NULL;
+	if (!s->c.export_name)
+		s->c.export_name = copy_bytes(NULL, 0);
 	if (!s->c.export_name)
 		return;
-	s->c.export_name_seen = true;
 	s->c.negotiated = *n;
 	s->block_bound = s->asked_block_size && s->got_block_size;
 	s->block_unasked = !s->asked_block_size && s->got_block_size;
@@ -366,9 +363,12 @@ static void bit_8(struct session *s, const struct nbds_message *m)
 
 static void remember_name(struct session *s, const uint8_t *name, size_t len)
 {
-	free(s->pending_name);
-	s->pending_name = copy_bytes(name, len);
-	s->pending_len = s->pending_name ? len : 0;
+	if (s->c.export)
+		return; /* the one in use stays */
+	free(s->c.export_name);
+	s->c.export_name = copy_bytes(name, len);
+	s->c.export_name_len = s->c.export_name ? len : 0;
+	s->c.export_name_seen = s->c.export_name;
 }
 
 static void drop_new_contexts(struct session *s)
@@ -378,21 +378,43 @@ static void drop_new_contexts(struct session *s)
 	s->new_count = 0;
 }
 
+static struct nbds_option_seen *option_add(struct session *s, uint32_t number)
+{
+	struct nbds_option_seen *list;
+
+	if (s->c.option_count == OPTIONS_KEPT)
+		return NULL;
+	list = realloc(s->c.options, (s->c.option_count + 1) * sizeof(*list));
+	if (!list)
+		return NULL;
+	s->c.options = list;
+	list += s->c.option_count++;
+	*list = (struct nbds_option_seen){.option = number};
+	return list;
+}
+
+/* The newest option of this number that awaits replies (or, early, its own end). */
+static struct nbds_option_seen *option_find(struct session *s, uint32_t number, bool early)
+{
+	for (unsigned i = s->c.option_count; i > 0; i--) {
+		struct nbds_option_seen *o = &s->c.options[i - 1];
+
+		if (o->option == number && (early ? o->early : !o->final))
+			return o;
+	}
+	return NULL;
+}
+
 static void option(struct session *s, const struct nbds_message *m)
 {
 	const uint8_t *data = m->head + NBDS_OPTION_LEN;
 	size_t len = m->head_len > NBDS_OPTION_LEN ? m->head_len - NBDS_OPTION_LEN : 0;
+	struct nbds_option_seen *o = option_find(s, m->u.option.option, true);
 
-	if (s->c.option_count < OPTIONS_KEPT) {
-		struct nbds_option_seen *list =
-			realloc(s->c.options, (s->c.option_count + 1) * sizeof(*list));
-
-		if (list) {
-			s->c.options = list;
-			list[s->c.option_count++] =
-				(struct nbds_option_seen){.option = m->u.option.option};
-		}
-	}
+	if (o)
+		o->early = false;
+	else
+		option_add(s, m->u.option.option);
 	switch (m->u.option.option) {
 	case NBD_OPT_ABORT:
 		s->c.end = NBDS_END_ABORT;
@@ -425,17 +447,18 @@ static void option_reply(struct session *s, const struct nbds_message *m)
 	size_t len = m->head_len > NBDS_OPTION_REPLY_LEN ? m->head_len - NBDS_OPTION_REPLY_LEN : 0;
 	uint32_t type = m->u.option_reply.type, opt = m->u.option_reply.option;
 
-	/* the newest option of this number, else the newest of all */
-	struct nbds_option_seen *o = NULL;
-	for (unsigned i = s->c.option_count; i > 0 && !o; i--)
-		if (s->c.options[i - 1].option == opt)
-			o = &s->c.options[i - 1];
-	if (!o && s->c.option_count)
-		o = &s->c.options[s->c.option_count - 1];
+	struct nbds_option_seen *o = option_find(s, opt, false);
+
+	if (!o) {
+		o = option_add(s, opt);
+		if (o)
+			o->early = true;
+	}
 	if (o) {
 		if (o->reply_count < sizeof(o->replies) / sizeof(o->replies[0]))
 			o->replies[o->reply_count] = type;
 		o->reply_count++;
+		o->final = m->flags & NBDS_MSG_FINAL;
 	}
 	if (type == NBD_REP_INFO && len >= 2) {
 		if (nbds_be16(data) == NBD_INFO_BLOCK_SIZE && len >= 14) {

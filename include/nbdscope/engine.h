@@ -45,7 +45,8 @@ struct nbds_engine_config {
 	unsigned port_count;
 	bool exclusive;    /* no writer stays outside the capture */
 	uint64_t memory;   /* bytes for contents and state; 0: 1 GiB */
-	int64_t epsilon;   /* ns, margin between connections; 0: 50 000 */
+	int64_t epsilon; /* ns, margin of capture order between connections; 0: by the
+	                  * addresses (none on loopback, else 50 us) */
 };
 
 /* How latencies are kept: counts in buckets that grow by 1/16 (so percentiles
@@ -82,6 +83,9 @@ struct nbds_option_seen {
 	uint32_t option;
 	uint32_t replies[8];      /* reply types in order; beyond 8 only counted */
 	unsigned reply_count;
+	bool final;               /* its last reply was seen */
+	bool early;               /* replies were seen before all of the option was (a
+	                           * server may refuse it by its header alone) */
 };
 
 struct nbds_context { uint32_t id; char *name; size_t name_len; };
@@ -121,7 +125,8 @@ struct nbds_connection {
 	bool block_size_seen;
 	uint32_t block_minimum, block_preferred, payload_maximum;
 	bool export_name_seen;
-	char *export_name;         /* NUL-terminated, export_name_len bytes, any bytes */
+	char *export_name;         /* the one asked for last by INFO, GO or EXPORT_NAME,
+	                            * and not seen in oldstyle; NUL-terminated, export_name_len bytes, any bytes */
 	size_t export_name_len;
 	struct nbds_export *export; /* NULL until known */
 
