@@ -483,7 +483,7 @@ static int next_block(struct nbds_pcapng *ng, uint32_t *type, uint32_t *length)
 int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p)
 {
 	for (;;) {
-		uint32_t type, length;
+		uint32_t type = 0, length = 0;
 		const uint8_t *b, *end;
 		int result = next_block(ng, &type, &length);
 
