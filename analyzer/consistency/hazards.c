@@ -15,6 +15,24 @@
 /* A write in flight for longer than this looks lost to its client. */
 #define REISSUE_AGE INT64_C(1000000000)
 
+void witness_add(struct nbds_finding *f, enum nbds_role role, const struct nbds_op *op)
+{
+	if (!op || f->witness_count == NBDS_WITNESSES_MAX)
+		return;
+	f->witnesses[f->witness_count++] = (struct nbds_witness){
+		.role = role,
+		.connection = op->party->id,
+		.type = op->type,
+		.flags = op->flags,
+		.offset = op->offset,
+		.length = op->length,
+		.request_frame = op->request_frame,
+		.reply_frame = op->reply_frame,
+		.request_time = op->lo.time,
+		.reply_time = op->state == OP_OK || op->state == OP_FAILED ? op->hi.time : 0,
+	};
+}
+
 /* At the level that f has. */
 static void tell_at(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id id,
 		    const struct nbds_party *p, const struct nbds_op *op, const char *text)
@@ -109,6 +127,8 @@ static void flush_sent(struct nbds_op *op)
 		 first->party->id, first->request_frame, others == 1 ? "it" : "them");
 	f.frames[NBDS_ROLE_FLUSH_REQUEST] = op->request_frame;
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
+	witness_add(&f, NBDS_ROLE_WRITE, first);
+	witness_add(&f, NBDS_ROLE_FLUSH, op);
 	tell(w, &f, RULE_FLUSH_EARLY, op->party, op, text);
 }
 
@@ -131,6 +151,8 @@ void hazard_request(struct nbds_op *op)
 		f.frames[NBDS_ROLE_FLUSH_REQUEST] = p->failed_flush->request_frame;
 		f.frames[NBDS_ROLE_FLUSH] = p->failed_flush->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+		witness_add(&f, NBDS_ROLE_FLUSH, p->failed_flush);
+		witness_add(&f, NBDS_ROLE_WRITE, op);
 		tell(op->world, &f, RULE_FLUSH_FAILED, p, op, text);
 		op_unref(p->failed_flush);
 		p->failed_flush = NULL;
@@ -155,6 +177,8 @@ void hazard_overlap(struct nbds_op *op, const struct nbds_op *other)
 		 other->request_frame);
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 	f.frames[NBDS_ROLE_STALE_WRITE] = other->request_frame;
+	witness_add(&f, NBDS_ROLE_STALE_WRITE, other);
+	witness_add(&f, NBDS_ROLE_WRITE, op);
 	tell(op->world, &f, RULE_OVERLAP, op->party, op, text);
 }
 
@@ -203,6 +227,8 @@ static bool reissue(struct nbds_op *old, struct nbds_op *op)
 		 old->party->id, old->length, old->offset, old->request_frame, op->party->id,
 		 op->request_frame);
 	f.frames[NBDS_ROLE_STALE_WRITE] = old->request_frame;
+	witness_add(&f, NBDS_ROLE_STALE_WRITE, old);
+	witness_add(&f, NBDS_ROLE_WRITE, op);
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 	tell(op->world, &f, RULE_REISSUED, op->party, op, text);
 	return true;
@@ -268,6 +294,7 @@ void hazard_reply(struct nbds_op *op)
 						  : "");
 		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+		witness_add(&f, NBDS_ROLE_WRITE, op);
 		f.severity = op->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION;
 		tell_at(w, &f, RULE_READ_ONLY, p, op, text);
 	}
@@ -284,6 +311,7 @@ void hazard_reply(struct nbds_op *op)
 			 op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
 		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+		witness_add(&f, NBDS_ROLE_WRITE, op);
 		f.severity = NBDS_VIOLATION;
 		tell_at(w, &f, RULE_REPLY_BEFORE_PAYLOAD, p, op, text);
 	}
@@ -330,6 +358,8 @@ static void unflushed_end(struct nbds_party *p)
 			g.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
 			g.frames[NBDS_ROLE_FLUSH] = f0->reply_frame;
 			g.frames[NBDS_ROLE_FLUSH_REQUEST] = f0->request_frame;
+			witness_add(&g, NBDS_ROLE_WRITE, first);
+			witness_add(&g, NBDS_ROLE_FLUSH, f0);
 			tell(w, &g, RULE_FLUSH_MISSES, p, first, text);
 		}
 		snprintf(text, sizeof(text),
@@ -339,6 +369,7 @@ static void unflushed_end(struct nbds_party *p)
 			 offered ? "" : " (the server offers no flush)");
 		f.frames[NBDS_ROLE_WRITE] = first->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
+		witness_add(&f, NBDS_ROLE_WRITE, first);
 		tell(w, &f, RULE_UNFLUSHED_END, p, first, text);
 	}
 	p->end_told = true;

@@ -54,7 +54,7 @@ struct nbds_op {
 	bool write_class; /* WRITE, WRITE_ZEROES or TRIM of at least one byte */
 	bool fua;         /* FUA that the server offered */
 	bool voider;      /* its failure voids: FLUSH, or FUA */
-	bool overlap_told, reissue_told;
+	bool overlap_told, reissue_told, landing_told;
 	bool proves; /* legal and unambiguous: can establish something */
 	uint32_t refs;
 	uint32_t error;
@@ -317,5 +317,7 @@ void hazard_overlap(struct nbds_op *op, const struct nbds_op *other);
 void hazard_party_end(struct nbds_party *p);
 void hazard_finish(struct nbds_world *w);
 void hazard_free(struct nbds_world *w);
+/* Adds a command to the finding's witnesses. */
+void witness_add(struct nbds_finding *f, enum nbds_role role, const struct nbds_op *op);
 
 #endif

@@ -140,6 +140,35 @@ static bool unordered(const struct view *v, uint64_t value, struct verdict *out)
 	return true;
 }
 
+/* What was read is admissible because the first copy of a write that was sent
+ * again elsewhere may be executed at any time: it landed late, over newer data. */
+static bool landed_late(const struct view *v, uint64_t value, struct verdict *out)
+{
+	const struct candidate *copy = NULL;
+
+	for (unsigned i = 0; i < v->n; i++)
+		if (v->admissible[i] && !v->c[i].any && v->c[i].value == value &&
+		    v->c[i].op->reissue_told)
+			copy = &v->c[i];
+	if (!copy)
+		return false;
+	for (unsigned j = 0; j < v->n; j++) {
+		if (!v->est[j] || !v->c[j].full || v->c[j].any ||
+		    v->c[j].op->serial < copy->op->serial)
+			continue;
+		if (out->missed && out->missed->serial > v->c[j].op->serial)
+			continue;
+		out->missed = v->c[j].value == value ? NULL : v->c[j].op;
+		out->flush = v->flush[j];
+	}
+	if (!out->missed)
+		return false;
+	out->rule = rule_get(RULE_REISSUED);
+	out->severity = out->rule->severity;
+	out->source = copy->op;
+	return true;
+}
+
 /* Another connection's completed write was missed, which nothing forbids. */
 static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint64_t value,
 			     struct verdict *out)
@@ -388,7 +417,7 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 		out->all_established = all_est;
 		if (values > 1 && all_est && !m->from_hole && unstable(&v, read, m->value, out))
 			return;
-		if (matched && !unordered(&v, m->value, out))
+		if (matched && !landed_late(&v, m->value, out) && !unordered(&v, m->value, out))
 			missed_unflushed(&v, read, m->value, out);
 		return;
 	}
@@ -396,24 +425,6 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 }
 
 /* --- reporting ----------------------------------------------------------- */
-
-static void witness(struct nbds_finding *f, enum nbds_role role, const struct nbds_op *op)
-{
-	if (!op || f->witness_count == NBDS_WITNESSES_MAX)
-		return;
-	f->witnesses[f->witness_count++] = (struct nbds_witness){
-		.role = role,
-		.connection = op->party->id,
-		.type = op->type,
-		.flags = op->flags,
-		.offset = op->offset,
-		.length = op->length,
-		.request_frame = op->request_frame,
-		.reply_frame = op->reply_frame,
-		.request_time = op->lo.time,
-		.reply_time = op->state == OP_OK || op->state == OP_FAILED ? op->hi.time : 0,
-	};
-}
 
 static const char *verb(const struct nbds_op *op)
 {
@@ -483,6 +494,11 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 		n += snprintf(text + n, size - (size_t)n,
 			      " (%" PRIu64 " sectors up to 0x%" PRIx64 ")", g->sectors,
 			      (g->high + 1) * NBDS_SECTOR);
+	if (n > 0 && (size_t)n < size && g->rule == rule_get(RULE_REISSUED))
+		n += snprintf(
+			text + n, size - (size_t)n,
+			"; that write was never answered and had been sent again: its first copy "
+			"landed late, over newer data, which no rule of the protocol forbids");
 	if (n > 0 && (size_t)n < size && v->lowered)
 		snprintf(text + n, size - (size_t)n, "; not called a violation because %s",
 			 v->lowered);
@@ -529,15 +545,15 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = v->missed->request_frame;
 	if (v->source && v->source->type != NBD_CMD_READ) {
 		f.frames[NBDS_ROLE_STALE_WRITE] = v->source->request_frame;
-		witness(&f, NBDS_ROLE_STALE_WRITE, v->source);
+		witness_add(&f, NBDS_ROLE_STALE_WRITE, v->source);
 	}
-	witness(&f, NBDS_ROLE_WRITE, v->missed);
+	witness_add(&f, NBDS_ROLE_WRITE, v->missed);
 	if (v->flush) {
 		f.frames[NBDS_ROLE_FLUSH] = v->flush->reply_frame;
 		f.frames[NBDS_ROLE_FLUSH_REQUEST] = v->flush->request_frame;
-		witness(&f, NBDS_ROLE_FLUSH, v->flush);
+		witness_add(&f, NBDS_ROLE_FLUSH, v->flush);
 	}
-	witness(&f, NBDS_ROLE_READ, r);
+	witness_add(&f, NBDS_ROLE_READ, r);
 	f.assumptions = w->config.exclusive ? assume_exclusive : assume_server;
 	if (w->ops.finding)
 		w->ops.finding(w->ctx, &f);
@@ -582,6 +598,15 @@ static void judge_final(struct nbds_op *r)
 		groups[k].sectors++;
 	}
 	rd->miss_count = 0;
+	/* a late copy is told once, where it shows first */
+	for (unsigned k = 0; k < n; k++) {
+		if (groups[k].rule != rule_get(RULE_REISSUED))
+			continue;
+		if (groups[k].first.source->landing_told)
+			groups[k--] = groups[--n];
+		else
+			groups[k].first.source->landing_told = true;
+	}
 	/* of V2, V3, V4 and V1 the first, once for the read, at its highest level */
 	for (unsigned k = 0; k < n; k++) {
 		bool tell_it = true;
