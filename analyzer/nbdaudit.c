@@ -127,7 +127,7 @@ static int list_rules(void)
 	for (size_t i = 0; i < nbds_rules_count; i++) {
 		const struct nbds_rule *rule = &nbds_rules[i];
 
-		printf("%-32s %-6s %-9s  %s\n", rule->name, rule->ref,
+		printf("%-32s %-9s %-9s  %s\n", rule->name, rule->ref,
 		       nbds_severity_name(rule->severity), rule->summary);
 	}
 	return finish_stdout(STATUS_OK);

@@ -9,7 +9,7 @@
 #include "internal.h"
 
 static const char *const role_words[NBDS_ROLE_MAX] = {
-	[NBDS_ROLE_STALE_WRITE] = "stale write", [NBDS_ROLE_WRITE_REQUEST] = "write",
+	[NBDS_ROLE_STALE_WRITE] = "older write", [NBDS_ROLE_WRITE_REQUEST] = "write",
 	[NBDS_ROLE_WRITE] = "write reply",       [NBDS_ROLE_FLUSH_REQUEST] = "flush",
 	[NBDS_ROLE_FLUSH] = "flush reply",       [NBDS_ROLE_READ_REQUEST] = "read",
 	[NBDS_ROLE_READ] = "read reply",         [NBDS_ROLE_REQUEST] = "request",
@@ -128,6 +128,21 @@ static const struct nbds_witness *witness_of(const struct nbds_finding *f, int r
 	return NULL;
 }
 
+/* ", FUA, NO_HOLE" */
+static void put_command_flags(struct nbds_buf *t, uint16_t flags)
+{
+	static const char prefix[] = "NBD_CMD_FLAG_";
+	struct nbds_flag_iter it;
+	const char *name;
+
+	nbds_flags_begin(&it, &nbds_command_flags, flags);
+	while ((name = nbds_flags_next(&it))) {
+		if (!strncmp(name, prefix, sizeof(prefix) - 1))
+			name += sizeof(prefix) - 1;
+		nbds_buf_printf(t, ", %s", name);
+	}
+}
+
 static void put_frame(struct nbds_report *r, const struct nbds_finding *f, int role, int width)
 {
 	struct nbds_buf *t = &r->text;
@@ -154,10 +169,7 @@ static void put_frame(struct nbds_report *r, const struct nbds_finding *f, int r
 				nbds_buf_count(t, w->length, "byte", NULL);
 				nbds_buf_printf(t, " at 0x%" PRIx64, w->offset);
 			}
-			if (w->flags) {
-				nbds_buf_puts(t, ", ");
-				nbds_buf_flags(t, &nbds_command_flags, w->flags);
-			}
+			put_command_flags(t, w->flags);
 		}
 	}
 	nbds_buf_puts(t, "\n");
@@ -216,13 +228,34 @@ static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
 			nbds_buf_printf(t, "%s%" PRIu64, i ? ", " : "frame.number in {", sorted[i]);
 		nbds_buf_puts(t, "}");
 	}
-	nbds_item(r, "in Wireshark", nbds_buf_text(t));
+	nbds_item(r, "Wireshark", nbds_buf_text(t));
+}
+
+/* What is assumed is mostly the same from finding to finding: said once. */
+static bool assumed_before(struct nbds_report *r, const struct nbds_finding *f)
+{
+	struct nbds_buf *t = &r->text;
+	bool same;
+
+	nbds_buf_clear(t);
+	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++)
+		nbds_buf_printf(t, "%s\n", f->assumptions[i]);
+	same = t->len == 0 || !strcmp(nbds_buf_text(t), nbds_buf_text(&r->assumed));
+	if (t->len && same)
+		nbds_item(r, "assuming", "the same as above");
+	if (!same) {
+		nbds_buf_clear(&r->assumed);
+		nbds_buf_add(&r->assumed, nbds_buf_text(t), t->len);
+	}
+	return same;
 }
 
 static void put_assumptions(struct nbds_report *r, const struct nbds_finding *f)
 {
 	const char *label = "assuming";
 
+	if (assumed_before(r, f))
+		return;
 	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++) {
 		nbds_item(r, label, f->assumptions[i]);
 		label = "and";

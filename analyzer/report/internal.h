@@ -29,6 +29,7 @@ struct nbds_report {
 	bool told;        /* live: something was printed before the report */
 	unsigned captures;
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
+	struct nbds_buf assumed;    /* text: the assumptions that were printed last */
 	struct nbds_json_fields *fields;
 };
 

@@ -169,6 +169,7 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 								 name));
 			nbds_json_close(b, ']');
 			nbds_json_member_u64(b, "reply_count", o->reply_count);
+			nbds_json_member_bool(b, "final", o->final);
 			nbds_json_close(b, '}');
 		}
 		nbds_json_close(b, ']');

@@ -71,7 +71,7 @@ void nbds_text_trouble(struct nbds_report *r, const struct nbds_connection *c,
 		nbds_buf_puts(&r->line, ", ");
 		nbds_buf_count(&r->line, t->length, "byte", NULL);
 	}
-	if (t->text && *t->text)
+	if (t->text && *t->text && t->kind != NBDS_TROUBLE_LOST)
 		nbds_buf_printf(&r->line, ": %s", t->text);
 	nbds_buf_puts(&r->line, "\n");
 	nbds_report_write(r);

@@ -65,12 +65,32 @@ static void put_word(struct nbds_report *r, const char *word, size_t len)
 	}
 }
 
+/* The bytes of the word at `text`. A unit stays with its number: "12.3 us;" is
+ * one word. */
+static size_t word_length(const char *text)
+{
+	static const char *const units[] = {"bytes", "byte", "KiB", "MiB", "GiB", "TiB",
+					    "PiB",   "EiB",  "ns",  "us",  "ms",  "s"};
+	size_t len = strcspn(text, " \n");
+	const char *unit = text + len + 1;
+
+	if (text[len] != ' ' || len == 0 || text[len - 1] < '0' || text[len - 1] > '9')
+		return len;
+	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+		size_t n = strlen(units[i]);
+
+		if (!strncmp(unit, units[i], n) && strchr(" ,;.:)\n", unit[n]))
+			return len + 1 + strcspn(unit, " \n");
+	}
+	return len;
+}
+
 void nbds_wrap(struct nbds_report *r, unsigned at, unsigned indent, const char *text)
 {
 	bool first = true;
 
 	while (*text) {
-		size_t len = strcspn(text, " \n");
+		size_t len = word_length(text);
 		unsigned wide = columns(text, len);
 
 		if (len) {

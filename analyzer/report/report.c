@@ -37,6 +37,7 @@ void nbds_report_free(struct nbds_report *r)
 	free(r->kept);
 	nbds_buf_free(&r->line);
 	nbds_buf_free(&r->text);
+	nbds_buf_free(&r->assumed);
 	nbds_json_fields_free(r->fields);
 	free(r);
 }
@@ -160,6 +161,7 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 	r->pipeline = p;
 	r->counted = r->hidden = 0;
 	r->told = false;
+	nbds_buf_clear(&r->assumed);
 	if (r->captures++ && r->options.format == NBDS_REPORT_TEXT)
 		fputc('\n', r->out);
 }

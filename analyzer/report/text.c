@@ -13,6 +13,9 @@
 /* Flushes of an export that are shown one by one. */
 #define FLUSHES_SHOWN 8
 
+/* Findings of one rule that are shown in full. */
+#define FINDINGS_SHOWN 10
+
 const char *nbds_unchecked_words(const char *reason)
 {
 	static const struct {
@@ -72,13 +75,15 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_buf_clear(t);
 	nbds_buf_puts(t, c->format ? c->format : "unknown format");
 	if (c->compression)
-		nbds_buf_printf(t, " in %s", c->compression);
+		nbds_buf_printf(t, " (%s)", c->compression);
 	nbds_buf_puts(t, ", ");
 	nbds_buf_count(t, c->frames, "frame", NULL);
 	nbds_buf_puts(t, ", ");
 	nbds_buf_size(t, c->bytes);
 	if (c->interfaces > 1)
 		nbds_buf_printf(t, ", %" PRIu32 " interfaces", c->interfaces);
+	if (!*o->error)
+		nbds_buf_puts(t, r->options.live ? "" : ", complete");
 	nbds_item(r, "capture", nbds_buf_text(t));
 
 	if (c->frames) {
@@ -240,16 +245,13 @@ static void put_option(struct nbds_buf *t, const struct nbds_option_seen *o)
 	char name[NBDS_TEXT_OF_MAX];
 
 	nbds_buf_puts(t, nbds_text_of(&nbds_options, o->option, name));
-	if (!o->reply_count) {
-		/* Neither of them has a reply of this form. */
-		if (o->option != NBD_OPT_EXPORT_NAME && o->option != NBD_OPT_ABORT)
-			nbds_buf_puts(t, " (unanswered)");
-		return;
-	}
 	for (unsigned i = 0; i < count; i++)
 		if (o->replies[i] & NBD_REP_FLAG_ERROR)
 			nbds_buf_printf(t, " refused (%s)",
 					nbds_text_of(&nbds_reply_types, o->replies[i], name));
+	/* Neither of the two has to have a reply of this form. */
+	if (!o->final && o->option != NBD_OPT_EXPORT_NAME && o->option != NBD_OPT_ABORT)
+		nbds_buf_puts(t, o->reply_count ? " (not answered to the end)" : " (unanswered)");
 }
 
 static bool same_option(const struct nbds_option_seen *a, const struct nbds_option_seen *b)
@@ -257,7 +259,7 @@ static bool same_option(const struct nbds_option_seen *a, const struct nbds_opti
 	unsigned kept = sizeof(a->replies) / sizeof(a->replies[0]);
 	unsigned count = a->reply_count < kept ? a->reply_count : kept;
 
-	return a->option == b->option && a->reply_count == b->reply_count &&
+	return a->option == b->option && a->final == b->final && a->reply_count == b->reply_count &&
 	       !memcmp(a->replies, b->replies, count * sizeof(a->replies[0]));
 }
 
@@ -342,8 +344,13 @@ static void put_command_row(struct nbds_report *r, const struct nbds_command_sta
 	uint64_t latency[3] = {0};
 
 	nbds_buf_clear(t);
-	nbds_buf_printf(t, "    %-22s  %9" PRIu64 "  %9" PRIu64,
-			nbds_text_of(&nbds_commands, s->type, name), s->count, s->replies);
+	nbds_buf_printf(t, "    %-22s  %9" PRIu64 "  ", nbds_text_of(&nbds_commands, s->type, name),
+			s->count);
+	/* NBD_CMD_DISC has no reply. */
+	if (s->type == NBD_CMD_DISC && !s->replies)
+		nbds_buf_printf(t, "%9s", "-");
+	else
+		nbds_buf_printf(t, "%9" PRIu64, s->replies);
 	if (s->bytes)
 		nbds_buf_size(&cell, s->bytes);
 	put_cell(t, 10, nbds_buf_text(&cell));
@@ -467,7 +474,52 @@ static void put_bytes(struct nbds_report *r, const struct nbds_connection *c)
 	nbds_item(r, "bytes", nbds_buf_text(t));
 }
 
-static void put_connection(struct nbds_report *r, const struct nbds_connection *c)
+static bool same_contexts(const struct nbds_connection *a, const struct nbds_connection *b)
+{
+	if (a->context_count != b->context_count)
+		return false;
+	for (unsigned i = 0; i < a->context_count; i++) {
+		const struct nbds_context *x = &a->contexts[i], *y = &b->contexts[i];
+
+		if (x->id != y->id || x->name_len != y->name_len ||
+		    memcmp(x->name, y->name, x->name_len) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Everything that was negotiated is the same. */
+static bool same_negotiation(const struct nbds_connection *a, const struct nbds_connection *b)
+{
+	const struct nbds_negotiated *x = &a->negotiated, *y = &b->negotiated;
+
+	if (x->handshake != y->handshake || x->handshake_flags != y->handshake_flags ||
+	    x->client_flags != y->client_flags || x->client_flags_seen != y->client_flags_seen ||
+	    x->structured != y->structured || x->extended != y->extended ||
+	    x->inferred != y->inferred || x->tls != y->tls || x->transmission != y->transmission ||
+	    x->export_seen != y->export_seen || x->size != y->size ||
+	    x->transmission_flags != y->transmission_flags)
+		return false;
+	if (!nbds_addr_equal(&a->server, &b->server) || a->block_size_seen != b->block_size_seen ||
+	    a->block_minimum != b->block_minimum || a->block_preferred != b->block_preferred ||
+	    a->payload_maximum != b->payload_maximum ||
+	    a->export_name_seen != b->export_name_seen ||
+	    a->export_name_len != b->export_name_len ||
+	    (a->export_name_len && memcmp(a->export_name, b->export_name, a->export_name_len) != 0))
+		return false;
+	if (a->option_count != b->option_count || !same_contexts(a, b))
+		return false;
+	for (unsigned i = 0; i < a->option_count; i++)
+		if (!same_option(&a->options[i], &b->options[i]))
+			return false;
+	return true;
+}
+
+/* `like`: an earlier connection that may have negotiated the same, or NULL.
+ * Returns the one that tells the negotiation of this one. */
+static const struct nbds_connection *put_connection(struct nbds_report *r,
+						    const struct nbds_connection *c,
+						    const struct nbds_connection *like)
 {
 	char client[NBDS_ADDR_TEXT], server[NBDS_ADDR_TEXT], id[40];
 
@@ -477,14 +529,21 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 	fprintf(r->out, "  %s -> %s\n", nbds_addr_text(&c->client, client),
 		nbds_addr_text(&c->server, server));
 	put_life(r, c);
-	put_handshake(r, c);
-	put_options(r, c);
-	if (c->negotiated.tls)
-		nbds_item(r, "TLS", "all that follows NBD_OPT_STARTTLS is encrypted");
-	put_export_facts(r, c);
+	if (like && same_negotiation(c, like)) {
+		snprintf(id, sizeof(id), "like connection %" PRIu32, like->id);
+		nbds_item(r, "negotiated", id);
+	} else {
+		put_handshake(r, c);
+		put_options(r, c);
+		if (c->negotiated.tls)
+			nbds_item(r, "TLS", "all that follows NBD_OPT_STARTTLS is encrypted");
+		put_export_facts(r, c);
+		like = c;
+	}
 	put_bytes(r, c);
 	put_commands(r, c);
 	put_open_ends(r, c);
+	return like;
 }
 
 /* --- exports --- */
@@ -520,41 +579,35 @@ static int by_request(const void *a, const void *b)
 								   : 0;
 }
 
-static void put_flush(struct nbds_report *r, const struct flush_row *row, bool others)
+static void put_flush(struct nbds_report *r, const struct flush_row *row)
 {
 	const struct nbds_flush_seen *f = row->flush;
-	struct nbds_buf *t = &r->text;
+	struct nbds_buf *t = &r->text, cell = {0};
 
 	nbds_buf_clear(t);
-	put_seconds(t, nbds_report_since(r, f->request_time));
-	nbds_buf_printf(t, ", connection %" PRIu32 ", frame", row->connection);
+	nbds_buf_printf(t, "    %12.6f s  %4" PRIu32 "  %9" PRIu64,
+			(double)nbds_report_since(r, f->request_time) / 1e9, row->connection,
+			f->request_frame);
 	if (f->reply_frame)
-		nbds_buf_printf(t, "s %" PRIu64 " and %" PRIu64, f->request_frame, f->reply_frame);
+		nbds_buf_printf(t, "  %9" PRIu64, f->reply_frame);
 	else
-		nbds_buf_printf(t, " %" PRIu64, f->request_frame);
-	if (!f->ok) {
-		nbds_buf_puts(t, f->reply_frame ? ": failed" : ": never answered");
+		nbds_buf_printf(t, "  %9s", "-");
+	if (f->ok) {
+		nbds_buf_printf(t, "  %10" PRIu64 "  %10" PRIu64, f->covered_own, f->covered_other);
+		if (f->covered_bytes)
+			nbds_buf_size(&cell, f->covered_bytes);
+		put_cell(t, 10, nbds_buf_text(&cell));
+		nbds_buf_free(&cell);
 	} else {
-		nbds_buf_puts(t, ": covered ");
-		nbds_buf_count(t, f->covered_own, "write", NULL);
-		nbds_buf_puts(t, " of its own");
-		if (others) {
-			nbds_buf_printf(t, " and %" PRIu64 " of other connections",
-					f->covered_other);
-		}
-		if (f->covered_bytes) {
-			nbds_buf_puts(t, " (");
-			nbds_buf_size(t, f->covered_bytes);
-			nbds_buf_puts(t, ")");
-		}
+		nbds_buf_printf(t, "  %10s  %10s  %10s", f->reply_frame ? "failed" : "unanswered",
+				"", "");
 	}
-	if (f->left) {
-		nbds_buf_puts(t, ", not ");
-		nbds_buf_count(t, f->left, "write", NULL);
-		nbds_buf_puts(t, " still in flight");
-	}
-	fputs("    ", r->out);
-	nbds_wrap(r, 4, 6, nbds_buf_text(t));
+	if (f->left)
+		nbds_buf_printf(t, "  %9" PRIu64, f->left);
+	while (t->len && t->s[t->len - 1] == ' ')
+		t->s[--t->len] = '\0';
+	nbds_buf_puts(t, "\n");
+	fputs(nbds_buf_text(t), r->out);
 }
 
 static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
@@ -563,6 +616,7 @@ static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
 	struct flush_row *rows;
 	size_t count = 0, first;
 	uint64_t total = 0;
+	char head[128];
 
 	for (unsigned i = 0; i < e->connection_count; i++) {
 		count += e->connections[i]->flush_kept;
@@ -585,12 +639,15 @@ static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
 	nbds_buf_clear(t);
 	nbds_buf_count(t, total, "flush", "flushes");
 	if (count - first < total)
-		nbds_buf_printf(t, ", the last %zu of them:", count - first);
-	else
-		nbds_buf_puts(t, ":");
+		nbds_buf_printf(t, ", the last %zu of them", count - first);
+	nbds_buf_puts(t, ", and the answered writes that they covered");
 	nbds_item(r, "flush order", nbds_buf_text(t));
+	snprintf(head, sizeof(head), "    %12s    %4s  %9s  %9s  %10s  %10s  %10s  %9s", "time",
+		 "conn", "request", "reply", "own", "of others", "bytes", "in flight");
+	nbds_ink(r, NBDS_INK_DIM, head);
+	fputc('\n', r->out);
 	for (size_t i = first; i < count; i++)
-		put_flush(r, &rows[i], e->connection_count > 1);
+		put_flush(r, &rows[i]);
 	free(rows);
 }
 
@@ -598,10 +655,9 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 {
 	static const char *const multi_conn[] = {
 		[NBDS_MC_UNKNOWN] = "whether NBD_FLAG_CAN_MULTI_CONN was set is not known",
-		[NBDS_MC_TRUE] = "the server promises that they agree (NBD_FLAG_CAN_MULTI_CONN)",
-		[NBDS_MC_FALSE] = "the server promises nothing between them "
-				  "(no NBD_FLAG_CAN_MULTI_CONN)",
-		[NBDS_MC_MIXED] = "NBD_FLAG_CAN_MULTI_CONN was set on some of them only",
+		[NBDS_MC_TRUE] = "with NBD_FLAG_CAN_MULTI_CONN: flush and FUA hold for all",
+		[NBDS_MC_FALSE] = "without NBD_FLAG_CAN_MULTI_CONN: nothing holds between them",
+		[NBDS_MC_MIXED] = "NBD_FLAG_CAN_MULTI_CONN on some of them only",
 	};
 	char server[NBDS_ADDR_TEXT];
 	struct nbds_buf *t = &r->text;
@@ -624,16 +680,53 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	nbds_buf_printf(t, "; %s", multi_conn[e->multi_conn]);
 	nbds_item(r, "connections", nbds_buf_text(t));
 
-	nbds_buf_clear(t);
-	nbds_buf_count(t, e->writes, "request", NULL);
-	nbds_buf_puts(t, " to write, zero or trim");
-	if (e->fua_writes)
-		nbds_buf_printf(t, " (%" PRIu64 " with NBD_CMD_FLAG_FUA)", e->fua_writes);
-	nbds_item(r, "writes", nbds_buf_text(t));
+	if (e->writes) {
+		nbds_buf_clear(t);
+		nbds_buf_count(t, e->writes, "request", NULL);
+		nbds_buf_puts(t, " to write, zero or trim");
+		if (e->fua_writes)
+			nbds_buf_printf(t, " (%" PRIu64 " with NBD_CMD_FLAG_FUA)", e->fua_writes);
+		nbds_item(r, "writes", nbds_buf_text(t));
+	}
 	put_flushes(r, e);
 }
 
 /* --- the end of the report --- */
+
+/* Each rule's first findings in full, the others as a number. */
+static void put_findings(struct nbds_report *r)
+{
+	uint64_t *shown = calloc(nbds_rules_count, sizeof(*shown));
+	uint64_t *left = calloc(nbds_rules_count, sizeof(*left));
+	struct nbds_buf *t = &r->text;
+	bool any = false;
+
+	for (size_t i = 0; i < r->kept_count; i++) {
+		const struct nbds_finding *f = r->kept[i].finding;
+		size_t rule = (size_t)(f->rule - nbds_rules);
+
+		if (shown && left && shown[rule] == FINDINGS_SHOWN) {
+			left[rule] += f->count;
+			any = true;
+			continue;
+		}
+		if (shown)
+			shown[rule]++;
+		nbds_text_finding(r, f);
+	}
+	for (size_t rule = 0; any && rule < nbds_rules_count; rule++) {
+		if (!left[rule])
+			continue;
+		nbds_buf_clear(t);
+		nbds_buf_printf(t, "%" PRIu64 " of %s [%s] (--format=json shows them all)",
+				left[rule], nbds_rules[rule].name, nbds_rules[rule].ref);
+		nbds_item(r, "and more", nbds_buf_text(t));
+	}
+	if (any)
+		fputc('\n', r->out);
+	free(shown);
+	free(left);
+}
 
 static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
 {
@@ -643,10 +736,16 @@ static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
 	const char *label = "not judged";
 
 	nbds_buf_clear(t);
-	nbds_buf_count(t, totals->checked_reads, "read", NULL);
-	nbds_buf_puts(t, ", ");
-	nbds_buf_size(t, totals->checked_bytes);
-	nbds_buf_puts(t, " of data held against what had been written");
+	if (!o->connections) {
+		nbds_buf_puts(t, "no NBD was found in this capture");
+	} else if (!totals->checked_reads) {
+		nbds_buf_puts(t, "no read could be held against what had been written");
+	} else {
+		nbds_buf_count(t, totals->checked_reads, "read", NULL);
+		nbds_buf_puts(t, ", ");
+		nbds_buf_size(t, totals->checked_bytes);
+		nbds_buf_puts(t, " of data, held against what had been written");
+	}
 	nbds_item(r, "judged", nbds_buf_text(t));
 	for (size_t i = 0; i < reasons && totals->unchecked[i].reason; i++) {
 		if (!totals->unchecked[i].bytes)
@@ -659,24 +758,54 @@ static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
 	}
 }
 
+/* What weakens the word "clean". */
+static void put_reservations(struct nbds_buf *t, const struct nbds_outcome *o)
+{
+	uint64_t tls = 0, unsure = 0, gaps = 0;
+
+	for (const struct nbds_connection *c = o->connections; c; c = c->next) {
+		tls += c->negotiated.tls;
+		unsure += !c->negotiated.tls && !c->sure;
+		gaps += c->gaps != 0;
+	}
+	if (tls) {
+		nbds_buf_puts(t, "; not seen inside TLS: ");
+		nbds_buf_count(t, tls, "connection", NULL);
+	}
+	if (unsure) {
+		nbds_buf_puts(t, "; not decoded: ");
+		nbds_buf_count(t, unsure, "connection", NULL);
+	}
+	if (gaps) {
+		nbds_buf_puts(t, "; with bytes missing: ");
+		nbds_buf_count(t, gaps, "connection", NULL);
+	}
+	if (*o->error)
+		nbds_buf_puts(t, "; the capture is incomplete");
+}
+
 static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 {
-	const struct nbds_engine_totals *totals = &o->totals;
 	static const char *const many[] = {
 		[NBDS_NOTE] = "notes",
 		[NBDS_HAZARD] = "hazards",
 		[NBDS_SUSPECT] = "suspects",
 		[NBDS_VIOLATION] = "violations",
 	};
+	const struct nbds_engine_totals *totals = &o->totals;
+	const char *verdict = nbds_verdict(totals), *between = ": ";
 	enum nbds_ink ink = NBDS_INK_GOOD;
 	struct nbds_buf *t = &r->text;
-	const char *between = ": ";
 	bool any = false;
 
 	for (int s = NBDS_HAZARD; s <= NBDS_VIOLATION; s++)
 		if (totals->findings[s])
 			ink = nbds_ink_of((enum nbds_severity)s);
-	nbds_ink(r, ink, nbds_verdict(totals));
+	fputs("  ", r->out);
+	nbds_ink(r, NBDS_INK_DIM, "verdict");
+	fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen("verdict"), "");
+	nbds_ink(r, ink, verdict);
+
 	nbds_buf_clear(t);
 	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--) {
 		if (!totals->findings[s])
@@ -692,14 +821,16 @@ static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_buf_puts(t, " to ");
 	nbds_buf_count(t, totals->exports, "export", NULL);
 	if (r->hidden)
-		nbds_buf_printf(t, " (%" PRIu64 " below the chosen severity not shown)", r->hidden);
-	if (*o->error)
-		nbds_buf_puts(t, "; the capture is incomplete");
-	nbds_wrap(r, nbds_columns(nbds_verdict(totals)), 2, nbds_buf_text(t));
+		nbds_buf_printf(t, " (not shown, as below --severity: %" PRIu64 ")", r->hidden);
+	put_reservations(t, o);
+	nbds_wrap(r, NBDS_LABEL_COLUMNS + nbds_columns(verdict), NBDS_LABEL_COLUMNS,
+		  nbds_buf_text(t));
 }
 
 void nbds_text_report(struct nbds_report *r, const struct nbds_outcome *o)
 {
+	const struct nbds_connection *like = NULL;
+
 	if (r->told)
 		fputc('\n', r->out);
 	put_capture(r, o);
@@ -707,16 +838,11 @@ void nbds_text_report(struct nbds_report *r, const struct nbds_outcome *o)
 	if (!o->opened)
 		return;
 	for (const struct nbds_connection *c = o->connections; c; c = c->next)
-		put_connection(r, c);
+		like = put_connection(r, c, like);
 	for (const struct nbds_export *e = o->exports; e; e = e->next)
 		put_export(r, e);
 	fputc('\n', r->out);
-	for (size_t i = 0; i < r->kept_count; i++)
-		nbds_text_finding(r, r->kept[i].finding);
-	if (!o->connections) {
-		nbds_item(r, "judged", "no NBD was found in this capture");
-	} else {
-		put_judged(r, o);
-	}
+	put_findings(r);
+	put_judged(r, o);
 	put_verdict(r, o);
 }

@@ -276,7 +276,7 @@ static void test_finding_text(void **state)
 	assert_non_null(strstr(text, "connection 7, export \"a\"b\\x1b[2J\\xff\", NBD_CMD_READ, "
 				     "512 bytes at 0x1000\n"));
 	assert_non_null(strstr(text, "20  write            0.000001 s  connection 7  "
-				     "NBD_CMD_WRITE, 512 bytes at 0x1000, NBD_CMD_FLAG_FUA\n"));
+				     "NBD_CMD_WRITE, 512 bytes at 0x1000, FUA\n"));
 	assert_non_null(strstr(text, "21  write reply      2.000000 s  connection 7  answer to "
 				     "NBD_CMD_WRITE\n"));
 	assert_non_null(strstr(text, "frame.number in {5, 20, 21}\n"));
