@@ -38,7 +38,7 @@ struct flow {
 };
 
 struct nbds_pipeline {
-	struct nbds_capture *capture;
+	struct nbds_capture *capture; /* NULL: packets are given one by one */
 	struct nbds_ip *ip;
 	struct nbds_tcp *tcp;
 	struct nbds_engine *engine;
@@ -314,9 +314,15 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 	return p;
 }
 
+struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,
+						 char *err, size_t errsize)
+{
+	return pipeline_new(config, err, errsize);
+}
+
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path)
 {
-	return nbds_capture_save(p->capture, path);
+	return p->capture ? nbds_capture_save(p->capture, path) : -1;
 }
 
 static int64_t clock_now(void)
@@ -344,6 +350,8 @@ static void drops(struct nbds_pipeline *p)
 {
 	struct nbds_capture_info info;
 
+	if (!p->capture)
+		return;
 	if (p->live) {
 		int64_t now = clock_now();
 
@@ -378,6 +386,12 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 	advance(p, packet->time);
 }
 
+void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *packet)
+{
+	if (!p->finished)
+		handle(p, packet);
+}
+
 void nbds_pipeline_finish(struct nbds_pipeline *p)
 {
 	if (p->finished)
@@ -394,6 +408,8 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 {
 	struct nbds_packet packet;
 
+	if (!p->capture)
+		nbds_pipeline_finish(p); /* nothing to read */
 	if (p->finished)
 		return p->state;
 	for (unsigned i = 0; i < packets; i++) {
@@ -442,7 +458,10 @@ struct nbds_engine *nbds_pipeline_engine(const struct nbds_pipeline *p)
 
 void nbds_pipeline_info(struct nbds_pipeline *p, struct nbds_pipeline_info *info)
 {
-	nbds_capture_info(p->capture, &info->capture);
+	if (p->capture)
+		nbds_capture_info(p->capture, &info->capture);
+	else
+		memset(&info->capture, 0, sizeof(info->capture));
 	info->ip = *nbds_ip_stats(p->ip);
 	info->tcp = *nbds_tcp_stats(p->tcp);
 }
@@ -454,7 +473,7 @@ int64_t nbds_pipeline_start(const struct nbds_pipeline *p)
 
 const char *nbds_pipeline_error(const struct nbds_pipeline *p)
 {
-	return nbds_capture_error(p->capture);
+	return p->capture ? nbds_capture_error(p->capture) : "";
 }
 
 int nbds_pipeline_close(struct nbds_pipeline *p, char *err, size_t errsize)
@@ -464,8 +483,7 @@ int nbds_pipeline_close(struct nbds_pipeline *p, char *err, size_t errsize)
 	if (!p)
 		return 0;
 	/* Open flows hold streams of the engine: close them first. */
-	if (p->capture)
-		nbds_pipeline_finish(p);
+	nbds_pipeline_finish(p);
 	if (p->capture) {
 		result = nbds_capture_close(p->capture);
 		if (result < 0 && errsize)

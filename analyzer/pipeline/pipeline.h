@@ -63,6 +63,13 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 					      const struct nbds_pipeline_config *config, char *err,
 					      size_t errsize);
 
+/* No capture: packets come through nbds_pipeline_packet(), and end with
+ * nbds_pipeline_finish(), which a step does here; nothing can be saved. */
+struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,
+						 char *err, size_t errsize);
+/* The next packet. Its frame number and time are the caller's to give. */
+void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *packet);
+
 /* Live: also save the packets to `path`, from now on. 0, or -1: see
  * nbds_pipeline_error(). */
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path);
