@@ -24,7 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_BUFFER = 256 * 1024 };
+enum { STREAM_BUFFER = 128 * 1024 };
 
 /* First four bytes of classic capture files, written big-endian. */
 #define MAGIC_MICRO    0xa1b2c3d4u

@@ -29,17 +29,17 @@ struct nbds_packet {
 };
 
 struct nbds_capture_info {
-	const char *format;      /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
-	const char *compression; /* "gzip", "zstd", "lz4" or NULL */
-	uint64_t frames;         /* handed out so far */
-	uint64_t bytes;          /* captured bytes handed out so far */
+	const char *format;        /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
+	const char *compression;   /* "gzip", "zstd", "lz4" or NULL */
+	uint64_t frames;           /* handed out so far */
+	uint64_t bytes;            /* captured bytes handed out so far */
 	uint64_t truncated_frames; /* frames cut by the snapshot length so far */
-	uint64_t dropped;        /* dropped by the capture, as far as it says */
-	bool dropped_known;      /* the source says how many were dropped */
-	uint32_t interfaces;     /* interfaces seen so far */
-	int64_t start, end;      /* first and last (greatest) time, ns; 0 if no frame */
-	bool complete;           /* read to its end without error */
-	uint64_t position, size; /* progress: bytes of the file read, of all; size 0 if unknown */
+	uint64_t dropped;          /* dropped by the capture, as far as it says */
+	bool dropped_known;        /* the source says how many were dropped */
+	uint32_t interfaces;       /* interfaces seen so far */
+	int64_t start, end;        /* first and last (greatest) time, ns; 0 if no frame */
+	bool complete;             /* read to its end without error */
+	uint64_t position, size;   /* progress: bytes of the file read, of all; size 0 if unknown */
 };
 
 struct nbds_capture;
@@ -49,8 +49,8 @@ struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsi
 
 /* Opens interface `device` for live capture with the pcap filter `filter`
  * (NULL: all). `snaplen` 0 means whole packets. NULL on failure as above. */
-struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter,
-                                            char *err, size_t errsize);
+struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter, char *err,
+					    size_t errsize);
 
 /* 1: *p is the next packet. 0: the end (file), or nothing within the read
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */

@@ -37,7 +37,6 @@ enum {
 };
 
 enum {
-	ETHERTYPE_FIRST = 0x0600, /* below: a length, 802.3 */
 	TYPE_IPV4 = 0x0800,
 	TYPE_VLAN = 0x8100,
 	TYPE_IPV6 = 0x86dd,
@@ -65,7 +64,7 @@ enum {
 	UNITS = (DATAGRAM_MAX + 1) / UNIT,
 };
 
-#define NS_PER_MS       1000000ll
+#define NS_PER_MS       1000000ull
 #define FRAGMENT_EXPIRE (30 * 1000 * NS_PER_MS) /* as hosts do it */
 #define FRAGMENT_QUICK  (500 * NS_PER_MS)
 
@@ -98,7 +97,7 @@ struct slot {
 struct nbds_ip {
 	struct nbds_ip_stats stats;
 	uint64_t order;
-	uint32_t waiting; /* slots in use */
+	bool suspicious; /* this packet was put together, perhaps of parts of two */
 	struct slot *slots[SLOTS];
 };
 
@@ -164,11 +163,35 @@ static bool not_tcp(struct nbds_ip *ip)
 	return false;
 }
 
+static uint32_t sum16(uint32_t sum, const uint8_t *p, size_t length)
+{
+	for (; length > 1; p += 2, length -= 2)
+		sum += nbds_be16(p);
+	return length ? sum + ((uint32_t)p[0] << 8) : sum;
+}
+
+/* The checksum over the pseudo header and a TCP segment that is all here. */
+static bool checksum_right(const struct nbds_segment *segment, const struct span *s)
+{
+	size_t size = segment->src.family == 6 ? 16 : 4;
+	uint32_t sum =
+		sum16(NEXT_TCP + (s->wire >> 16) + (s->wire & 0xffff), segment->src.ip, size);
+
+	sum = sum16(sum16(sum, segment->dst.ip, size), s->data, s->wire);
+	while (sum >> 16)
+		sum = (sum >> 16) + (sum & 0xffff);
+	return sum == 0xffff;
+}
+
 /* RFC 9293 3.1. Options may be cut off: then there is no payload here. */
 static bool tcp(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
 {
 	uint32_t header;
 
+	if (ip->suspicious && (s.have < s.wire || !checksum_right(segment, &s))) {
+		ip->stats.fragments_lost++;
+		return false;
+	}
 	if (!whole(ip, &s, 20))
 		return false;
 	header = (s.data[12] >> 4) * 4u;
@@ -231,10 +254,10 @@ static void set_bit(uint64_t *bits, uint32_t n)
 	bits[n / 64] |= 1ull << n % 64;
 }
 
-static void give_up(struct nbds_ip *ip, struct slot *slot)
+/* Between two times; also of packets whose times are nonsense. */
+static uint64_t apart(int64_t a, int64_t b)
 {
-	slot->used = false;
-	ip->waiting--;
+	return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
 }
 
 /* The slot of `key`, or a fresh one: an unused one, or else the oldest. NULL
@@ -250,10 +273,9 @@ static struct slot *find_slot(struct nbds_ip *ip, const struct datagram_key *key
 			unallocated = i;
 			break; /* they are taken in this order */
 		}
-		if (slot->used &&
-		    (time - slot->time > FRAGMENT_EXPIRE || slot->time - time > FRAGMENT_EXPIRE)) {
+		if (slot->used && apart(time, slot->time) > FRAGMENT_EXPIRE) {
 			ip->stats.fragments_lost++;
-			give_up(ip, slot);
+			slot->used = false;
 		}
 		if (!slot->used)
 			fresh = slot;
@@ -274,7 +296,6 @@ static struct slot *find_slot(struct nbds_ip *ip, const struct datagram_key *key
 	}
 	if (!fresh) {
 		ip->stats.fragments_lost++;
-		give_up(ip, oldest);
 		fresh = oldest;
 	}
 	fresh->used = true;
@@ -286,7 +307,6 @@ static struct slot *find_slot(struct nbds_ip *ip, const struct datagram_key *key
 	fresh->total = fresh->end = fresh->units = 0;
 	memset(fresh->covered, 0, sizeof(fresh->covered));
 	memset(fresh->captured, 0, sizeof(fresh->captured));
-	ip->waiting++;
 	return fresh;
 }
 
@@ -323,40 +343,15 @@ static uint32_t captured_prefix(const struct slot *slot)
 	return slot->total;
 }
 
-static uint32_t sum16(uint32_t sum, const uint8_t *p, size_t length)
-{
-	for (; length > 1; p += 2, length -= 2)
-		sum += nbds_be16(p);
-	return length ? sum + ((uint32_t)p[0] << 8) : sum;
-}
-
-/* The checksum over the pseudo header and a TCP segment that is all here. */
-static bool checksum_right(const struct nbds_segment *segment, const struct span *s)
-{
-	size_t size = segment->src.family == 6 ? 16 : 4;
-	uint32_t sum =
-		sum16(NEXT_TCP + (s->wire >> 16) + (s->wire & 0xffff), segment->src.ip, size);
-
-	sum = sum16(sum16(sum, segment->dst.ip, size), s->data, s->wire);
-	while (sum >> 16)
-		sum = (sum >> 16) + (sum & 0xffff);
-	return sum == 0xffff;
-}
-
 /*
  * Parts of two datagrams with the same identification may have been mixed: one
  * lost a fragment, the numbers went round, and the other filled its place.  That
- * takes long, or shows in copies that differ; only then is the checksum, which
- * offloading hosts leave undone, asked.
+ * takes long, or shows in copies that differ.  Only then is the checksum asked,
+ * which offloading hosts leave undone.
  */
-static bool trusted(const struct slot *slot, const struct nbds_segment *segment,
-		    const struct span *s)
+static bool mixed(const struct slot *slot, int64_t now)
 {
-	int64_t took = segment->packet->time - slot->time;
-
-	if (!slot->conflict && took <= FRAGMENT_QUICK && took >= -FRAGMENT_QUICK)
-		return true;
-	return s->have == s->wire && checksum_right(segment, s);
+	return slot->conflict || apart(now, slot->time) > FRAGMENT_QUICK;
 }
 
 /*
@@ -394,11 +389,8 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 	s->wire = slot->total;
 	s->have = captured_prefix(slot);
 	*next = slot->next;
-	give_up(ip, slot); /* its bytes stay until the next fragment */
-	if (slot->key.protocol == NEXT_TCP && *next == NEXT_TCP && !trusted(slot, segment, s)) {
-		ip->stats.fragments_lost++;
-		return false;
-	}
+	slot->used = false; /* its bytes stay until the next fragment */
+	ip->suspicious = mixed(slot, segment->packet->time);
 	return true;
 }
 
@@ -580,6 +572,7 @@ bool nbds_ip_segment(struct nbds_ip *ip, const struct nbds_packet *p, struct nbd
 
 	memset(segment, 0, sizeof(*segment));
 	segment->packet = p;
+	ip->suspicious = false;
 	switch (p->linktype) {
 	case LINK_ETHERNET:
 		return typed_link(ip, s, 14, 12, segment);
