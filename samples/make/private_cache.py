@@ -27,7 +27,7 @@ def config(key, value):
 class Connection:
     def __init__(self):
         self.blocks = {}  # block number to contents
-        self.dirty = set()
+        self.dirty = {}  # block number to what was written of it: (from, to) in order
 
     def block(self, number):
         if number not in self.blocks:
@@ -36,10 +36,11 @@ class Connection:
         return self.blocks[number]
 
     def write_back(self, numbers):
-        for number in sorted(numbers & self.dirty):
-            start = number * BLOCK
-            disk[start : start + BLOCK] = self.blocks[number]
-        self.dirty -= numbers
+        # Only what was written: the rest may be older than what is on the disk.
+        for number in numbers:
+            for start, stop in self.dirty.pop(number, ()):
+                base = number * BLOCK
+                disk[base + start : base + stop] = self.blocks[number][start:stop]
 
 
 def pieces(offset, count):
@@ -87,10 +88,10 @@ def pwrite(connection, buf, offset, flags):
     done = 0
     for number, start, stop in pieces(offset, len(buf)):
         connection.block(number)[start:stop] = buf[done : done + stop - start]
-        connection.dirty.add(number)
+        connection.dirty.setdefault(number, []).append((start, stop))
         done += stop - start
         if flags & nbdkit.FLAG_FUA:
-            connection.write_back({number})
+            connection.write_back([number])
 
 
 def zero(connection, count, offset, flags):
@@ -98,5 +99,5 @@ def zero(connection, count, offset, flags):
 
 
 def flush(connection, flags):
-    connection.write_back(set(connection.dirty))
+    connection.write_back(sorted(connection.dirty))
     connection.blocks.clear()

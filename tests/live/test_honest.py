@@ -4,11 +4,11 @@ done is counted as the clients count it, and no violation is seen."""
 
 import json
 import random
+import unittest
 
+import peers  # first: it ends the program where live tests cannot be run
 import nbd
-
 import client
-import peers
 
 SIZE = 4 << 20
 
@@ -142,8 +142,10 @@ class Honest:
         self.assertNotIn("Pattern verification failed", said)
         report = self.audit(path)
         self.assert_honest(report)
-        self.assertEqual(report.bytes("NBD_CMD_WRITE"), 132 << 10)
-        self.assertEqual(report.counts()["NBD_CMD_WRITE_ZEROES"], 1)
+        # Where the server cannot zero, qemu writes zeroes.
+        zeroes = report.counts()["NBD_CMD_WRITE_ZEROES"]
+        self.assertLessEqual(zeroes, 1)
+        self.assertEqual(report.bytes("NBD_CMD_WRITE"), (132 if zeroes else 196) << 10)
         # qemu reads to probe too, so at least its commands' bytes.
         self.assertGreaterEqual(report.bytes("NBD_CMD_READ"), (32 + 64 + 4 + 64) << 10)
 
@@ -175,9 +177,11 @@ class NbdkitCow(Honest, peers.LiveTest):
 
 
 class NbdkitEmulate(Honest, peers.LiveTest):
-    """Private caches that the multi-conn filter keeps consistent."""
+    """Private caches that the multi-conn filter keeps consistent. Between flushes the order
+    of two connections' writes to one place is open, and may look suspect."""
 
     seed = 4
+    allowed = ("stale-read-unordered-writes",)
 
     def serve(self):
         self.nbdkit("--filter=multi-conn", "python", peers.MAKE / "private_cache.py",
@@ -211,4 +215,4 @@ class NbdServer(Honest, peers.LiveTest):
 
 
 if __name__ == "__main__":
-    peers.main()
+    unittest.main(verbosity=2)

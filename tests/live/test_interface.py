@@ -4,9 +4,10 @@
 import signal
 import subprocess
 import time
+import unittest
 
+import peers  # first: it ends the program where live tests cannot be run
 import client
-import peers
 
 
 class Interface(peers.LiveTest):
@@ -111,4 +112,4 @@ class Interface(peers.LiveTest):
 
 
 if __name__ == "__main__":
-    peers.main()
+    unittest.main(verbosity=2)
