@@ -52,8 +52,7 @@ static unsigned random_levels(struct nbds_held_pool *pool)
 }
 
 struct nbds_held *nbds_held_new(struct nbds_held_pool *pool, uint64_t offset, uint32_t len,
-				const uint8_t *data, uint32_t caplen,
-				const struct nbds_mark *mark)
+				const uint8_t *data, uint32_t caplen, const struct nbds_mark *mark)
 {
 	uint64_t cost = nbds_held_cost(caplen);
 	unsigned c = class_of(cost);
@@ -72,6 +71,7 @@ struct nbds_held *nbds_held_new(struct nbds_held_pool *pool, uint64_t offset, ui
 	piece->len = len;
 	piece->caplen = caplen;
 	piece->cost = cost;
+	piece->after = mark->ack;
 	piece->mark = *mark;
 	piece->levels = (uint8_t)random_levels(pool);
 	piece->size_class = (uint8_t)c;
@@ -123,6 +123,24 @@ void nbds_held_insert(struct nbds_held_list *list, struct nbds_held *piece)
 		}
 	}
 	list->cost += piece->cost;
+}
+
+struct nbds_held *nbds_held_split(struct nbds_held_pool *pool, struct nbds_held_list *list,
+				  struct nbds_held *piece, uint64_t at)
+{
+	uint32_t front = (uint32_t)(at - piece->offset);
+	uint32_t caplen = piece->caplen > front ? piece->caplen - front : 0;
+	struct nbds_held *rest;
+
+	rest = nbds_held_new(pool, at, piece->len - front, caplen ? piece->data + front : NULL,
+			     caplen, &piece->mark);
+	if (!rest)
+		return NULL;
+	rest->after = piece->after;
+	piece->len = front;
+	piece->caplen -= caplen;
+	nbds_held_insert(list, rest);
+	return rest;
 }
 
 struct nbds_held *nbds_held_take(struct nbds_held_list *list)

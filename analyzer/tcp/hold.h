@@ -32,6 +32,7 @@ struct nbds_held {
 	uint32_t caplen; /* of them here */
 	uint64_t cost;   /* bytes of memory that the piece takes */
 	uint8_t *data;
+	uint64_t after; /* bytes of the other direction that come before it, or NBDS_NO_ACK */
 	struct nbds_mark mark; /* the frame that brought it */
 	uint8_t levels;
 	uint8_t size_class;
@@ -45,9 +46,9 @@ struct nbds_held_list {
 
 struct nbds_held_pool {
 	struct nbds_held *free[NBDS_HELD_CLASSES]; /* linked by next[0] */
-	uint64_t cached; /* bytes in free blocks */
-	uint64_t held;   /* bytes in pieces that are out */
-	uint64_t most;   /* the most that `held` has been */
+	uint64_t cached;                           /* bytes in free blocks */
+	uint64_t held;                             /* bytes in pieces that are out */
+	uint64_t most;                             /* the most that `held` has been */
 	uint64_t random;
 };
 
@@ -56,8 +57,7 @@ uint64_t nbds_held_cost(uint32_t caplen);
 
 /* A piece with a copy of `caplen` bytes, in no list yet. */
 struct nbds_held *nbds_held_new(struct nbds_held_pool *pool, uint64_t offset, uint32_t len,
-				const uint8_t *data, uint32_t caplen,
-				const struct nbds_mark *mark);
+				const uint8_t *data, uint32_t caplen, const struct nbds_mark *mark);
 void nbds_held_free(struct nbds_held_pool *pool, struct nbds_held *piece);
 
 /* The first piece that ends after `offset`, or NULL. */
@@ -65,6 +65,11 @@ struct nbds_held *nbds_held_find(const struct nbds_held_list *list, uint64_t off
 
 /* `piece` must overlap none of the list. */
 void nbds_held_insert(struct nbds_held_list *list, struct nbds_held *piece);
+
+/* Cuts `piece`, which is in the list, in two at stream offset `at` inside it.  The
+ * rest is the new piece that is returned; NULL without memory, and nothing is cut. */
+struct nbds_held *nbds_held_split(struct nbds_held_pool *pool, struct nbds_held_list *list,
+				  struct nbds_held *piece, uint64_t at);
 
 /* Takes out the first piece; the list must not be empty. */
 struct nbds_held *nbds_held_take(struct nbds_held_list *list);

@@ -78,8 +78,8 @@ enum nbds_base {
 
 /* One direction. */
 struct nbds_half {
-	uint32_t base;     /* sequence number of offset 0 */
-	uint32_t raw_ack;  /* acknowledged by the other side before `base` was known */
+	uint32_t base;    /* sequence number of offset 0 */
+	uint32_t raw_ack; /* acknowledged by the other side before `base` was known */
 	bool raw_ack_known;
 	uint8_t base_kind; /* enum nbds_base */
 	bool syn;          /* base comes from the handshake */
@@ -89,13 +89,13 @@ struct nbds_half {
 	 * hole, until the other side's acknowledgement (above clean_after, and
 	 * not above what was seen) or the sender's own number shows it. */
 	bool clean;
-	bool gap_told;     /* since `clean` was lost */
-	bool silent;       /* bytes of it were given up and it showed nothing since */
-	bool fin_guessed;  /* one byte is acknowledged that was never seen: its FIN */
+	bool gap_told;    /* since `clean` was lost */
+	bool silent;      /* bytes of it were given up and it showed nothing since */
+	bool fin_guessed; /* one byte is acknowledged that was never seen: its FIN */
 	uint8_t far_run;
 	uint32_t far_next;
-	uint32_t heard;    /* counts its frames */
-	uint32_t refuted;  /* segments that started below `evidence` where new data starts */
+	uint32_t heard;   /* counts its frames */
+	uint32_t refuted; /* segments that started below `evidence` where new data starts */
 	uint64_t next, seen, sent, acked, clean_after;
 	uint64_t evidence; /* `acked`, as far as it is believed to show a hole */
 	uint64_t fin_at;

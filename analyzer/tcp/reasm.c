@@ -159,7 +159,7 @@ static void pump(struct nbds_flow *f)
 			struct nbds_held *piece;
 
 			while (!f->ignored && (piece = h->held.first[0]) &&
-			       piece->offset == h->next && answered(f, dir, piece->mark.ack)) {
+			       piece->offset == h->next && answered(f, dir, piece->after)) {
 				tell_first_held(f, dir);
 				moved = true;
 			}
@@ -270,8 +270,7 @@ static uint64_t patience_over(struct nbds_flow *f, int dir, int64_t now)
 
 /* Gives up the hole at the front of direction `dir`, as far as `upto`.
  * `fallback` is the reason if the other side did not acknowledge the bytes. */
-static bool give_up_hole(struct nbds_flow *f, int dir, uint64_t upto,
-			 enum nbds_gap_reason fallback)
+static bool give_up_hole(struct nbds_flow *f, int dir, uint64_t upto, enum nbds_gap_reason fallback)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
 	struct nbds_held *piece = h->held.first[0];
@@ -391,6 +390,39 @@ static uint32_t captured(const struct span *s, uint64_t from, uint64_t to)
 	return from < to ? (uint32_t)(to - from) : 0;
 }
 
+/* The copy of [from, to) that was captured first, part of `piece`, may be a
+ * retransmission, which acknowledges what the first transmission was answered
+ * with.  Now another copy is here and acknowledges less, only `ack`: the bytes
+ * wait for no more than that.  Returns the piece with those bytes. */
+static struct nbds_held *wait_less(struct nbds_flow *f, int dir, struct nbds_held *piece,
+				   uint64_t from, uint64_t to, uint64_t ack)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_held_list *list = &f->reasm->half[dir].held;
+	uint64_t room = t->limits.held_total - t->pool.held;
+
+	if (piece->after == NBDS_NO_ACK || ack >= piece->after)
+		return piece;
+	if (room > t->limits.held_direction - list->cost)
+		room = t->limits.held_direction - list->cost;
+	if (from > piece->offset || to < piece->offset + piece->len) {
+		struct nbds_held *rest;
+
+		if (room / 2 < nbds_held_cost(piece->caplen))
+			return piece;
+		if (to < piece->offset + piece->len && !nbds_held_split(&t->pool, list, piece, to))
+			return piece;
+		if (from > piece->offset) {
+			rest = nbds_held_split(&t->pool, list, piece, from);
+			if (!rest)
+				return piece;
+			piece = rest;
+		}
+	}
+	piece->after = ack;
+	return piece;
+}
+
 /* Compares the segment with the pieces held: the first copy stays. */
 static void compare(struct nbds_flow *f, int dir, const struct span *s,
 		    const struct nbds_mark *mark)
@@ -401,13 +433,15 @@ static void compare(struct nbds_flow *f, int dir, const struct span *s,
 	for (; piece && piece->offset < s->end && !f->ignored; piece = piece->next[0]) {
 		uint64_t from = piece->offset > s->offset ? piece->offset : s->offset;
 		uint64_t to = piece->offset + piece->len < s->end ? piece->offset + piece->len
-								   : s->end;
-		struct span copy = {piece->offset, piece->offset + piece->len, piece->data,
-				    piece->caplen};
+								  : s->end;
 		uint32_t len = captured(s, from, to);
 		const uint8_t *a, *b;
+		struct span copy;
 
 		f->tcp->stats.retransmitted_bytes += to - from;
+		piece = wait_less(f, dir, piece, from, to, mark->ack);
+		copy = (struct span){piece->offset, piece->offset + piece->len, piece->data,
+				     piece->caplen};
 		if (len > captured(&copy, from, to))
 			len = captured(&copy, from, to);
 		if (!len)
@@ -484,6 +518,7 @@ static void take(struct nbds_flow *f, int dir, const struct span *s, const struc
 	while (pos < end && !f->ignored) {
 		struct nbds_held *piece = NULL;
 		uint64_t to = end;
+		uint32_t caplen;
 
 		if (pos < h->next) {
 			pos = h->next;
@@ -509,7 +544,8 @@ static void take(struct nbds_flow *f, int dir, const struct span *s, const struc
 				continue;
 			}
 		}
-		tell_data(f, dir, s->data + (pos - s->offset), captured(s, pos, to),
+		caplen = captured(s, pos, to);
+		tell_data(f, dir, caplen ? s->data + (pos - s->offset) : NULL, caplen,
 			  (uint32_t)(to - pos), mark);
 		pos = to;
 		if (f->stalled)
@@ -756,8 +792,12 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 		f->tcp->stats.retransmitted_bytes += skip;
 		span.offset = (uint64_t)(offset + skip);
 		span.end = span.offset + (len - skip);
-		span.data += skip < caplen ? skip : caplen;
-		span.caplen = skip < caplen ? caplen - skip : 0;
+		if (skip < caplen) {
+			span.data += skip;
+			span.caplen -= skip;
+		} else {
+			span.caplen = 0;
+		}
 		if (span.offset < span.end) {
 			judge(f, dir, (uint64_t)span.offset, span.end, p->time, &mark);
 			if (skip)

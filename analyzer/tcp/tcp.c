@@ -359,8 +359,8 @@ static void settle(struct nbds_flow *f, int64_t now)
 	    (r->half[1].fin_told && r->half[0].fin_guessed)) {
 		const struct nbds_half *later = &r->half[0];
 
-		if (!later->fin_told || (r->half[1].fin_told && r->half[1].fin_where.frame >
-									later->fin_where.frame))
+		if (!later->fin_told ||
+		    (r->half[1].fin_told && r->half[1].fin_where.frame > later->fin_where.frame))
 			later = &r->half[1];
 		mark = nbds_mark_at(&later->fin_where);
 		end_flow(f, NBDS_FLOW_FIN, -1, &mark);
@@ -410,7 +410,8 @@ static struct nbds_flow *oldest_holder(struct nbds_tcp *t)
 	for (int i = 0; i < RELIEVE_LOOKS && link != &t->stalled; i++, link = link->next) {
 		struct nbds_flow *f = stalled_flow(link);
 
-		if (!f->busy && (f->reasm->half[0].held.first[0] || f->reasm->half[1].held.first[0]))
+		if (!f->busy &&
+		    (f->reasm->half[0].held.first[0] || f->reasm->half[1].held.first[0]))
 			return f;
 	}
 	return NULL;
@@ -513,8 +514,8 @@ static enum syn judge_syn(struct nbds_flow *f, int dir, const struct nbds_segmen
 	r->rival = true;
 	r->rival_dir = (int8_t)dir;
 	r->rival_isn = s->seq;
-	r->rival_where = (struct nbds_where){s->packet->frame, s->packet->time,
-					     s->packet->interface};
+	r->rival_where =
+		(struct nbds_where){s->packet->frame, s->packet->time, s->packet->interface};
 	return SYN_STRAY;
 }
 
@@ -639,8 +640,7 @@ static bool ignored_segment(struct nbds_flow *f, int dir, const struct nbds_segm
 		return false;
 	}
 	if (s->flags & NBDS_TCP_SYN)
-		return !(s->flags & NBDS_TCP_ACK) &&
-		       !(f->isn_known[dir] && f->isn[dir] == s->seq);
+		return !(s->flags & NBDS_TCP_ACK) && !(f->isn_known[dir] && f->isn[dir] == s->seq);
 	if (s->len || s->flags & NBDS_TCP_FIN) {
 		uint32_t end = s->seq + s->len + !!(s->flags & NBDS_TCP_FIN);
 
@@ -827,8 +827,8 @@ static uint64_t random_seed(const void *where)
 	return mix((uint64_t)(uintptr_t)where, (uint64_t)now.tv_nsec);
 }
 
-struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits,
-			      const struct nbds_tcp_ops *ops, void *ctx)
+struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct nbds_tcp_ops *ops,
+			      void *ctx)
 {
 	struct nbds_tcp *t = calloc(1, sizeof(*t));
 

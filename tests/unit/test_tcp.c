@@ -1,0 +1,2535 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * test_tcp.c - TCP reassembly, case by case and against a model.
+ *
+ * A test sends segments of one connection (or several: other ports) through
+ * put(), with stream offsets instead of sequence numbers, and compares what
+ * comes out with a line of words: see note() for them.  A and B are the sides,
+ * A the one that opens the connection.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "analyzer/tcp/tcp.h"
+
+#define A       NBDS_DIR_A
+#define B       NBDS_DIR_B
+#define SYN     NBDS_TCP_SYN
+#define ACK     NBDS_TCP_ACK
+#define FIN     NBDS_TCP_FIN
+#define RST     NBDS_TCP_RST
+#define NONE    INT64_MIN /* no acknowledgement */
+#define MS      INT64_C(1000000)
+#define FOREVER (3600 * 1000 * MS)
+
+struct seen {
+	struct nbds_mark mark;
+	const uint8_t *data;
+	size_t len;
+};
+
+static struct {
+	struct nbds_tcp *tcp;
+	uint32_t isn[2];
+	uint16_t port; /* A's */
+	struct nbds_packet packet;
+	char log[65536];
+	size_t length;
+	unsigned opened;
+	unsigned frames;
+	struct nbds_flow *flow; /* the last one opened */
+	struct seen last[2];    /* data of each direction */
+	struct nbds_mark gap, closed;
+	bool bytes; /* log them, else only their number */
+	bool ignore_open, ignore_data;
+	uint64_t next[2]; /* as told, for the checks of every event */
+	bool check_next;
+	bool swapped; /* the server is the one that a flow in the middle starts with */
+	uint32_t cut; /* of the next segment's payload, as a snapshot length does */
+} x;
+
+/* The log's words, each with a blank behind:
+ *	open:syn open:middle     a flow
+ *	A5:hello                 bytes of A from offset 5 (A5+1000 without x.bytes)
+ *	gapA5+3:lost             also snaplen, limit, end
+ *	clashA5+3                a conflict
+ *	finA
+ *	close:fin                also rst-by-A, rst-by-B, reused, idle, open
+ */
+static void note(const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(x.log + x.length, sizeof(x.log) - x.length, format, args);
+	va_end(args);
+	if (n > 0 && x.length + (size_t)n < sizeof(x.log) - 1) {
+		x.length += (size_t)n;
+		x.log[x.length++] = ' ';
+		x.log[x.length] = 0;
+	}
+}
+
+static void *on_open(void *ctx, struct nbds_flow *flow, const struct nbds_addr *a,
+		     const struct nbds_addr *b, bool syn, const struct nbds_mark *where)
+{
+	(void)ctx;
+	assert_true(where->frame > 0);
+	assert_int_equal(a->family, 4);
+	assert_int_equal(b->family, 4);
+	assert_int_equal(x.swapped ? a->port : b->port, 10809);
+	assert_int_equal(x.swapped ? b->port : a->port, x.port);
+	x.opened++;
+	x.flow = flow;
+	x.next[0] = x.next[1] = 0;
+	note("open:%s", syn ? "syn" : "middle");
+	if (x.ignore_open)
+		nbds_tcp_ignore(flow);
+	return &x;
+}
+
+static void on_data(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
+		    size_t len, const struct nbds_mark *where)
+{
+	(void)ctx;
+	assert_ptr_equal(user, &x);
+	assert_true(len > 0);
+	if (x.check_next)
+		assert_int_equal(offset, x.next[dir]);
+	x.next[dir] = offset + len;
+	x.last[dir].mark = *where;
+	x.last[dir].data = data;
+	x.last[dir].len = len;
+	/* What marks always hold. */
+	if (where->flags & NBDS_MARK_FIRST_TX) {
+		assert_int_equal(where->lo_frame, where->frame);
+		assert_int_equal(where->lo_time, where->time);
+		assert_false(where->flags & NBDS_MARK_LATE);
+	} else {
+		assert_true(where->flags & NBDS_MARK_LATE);
+		assert_true(where->lo_frame < where->frame);
+	}
+	if (x.bytes)
+		note("%c%llu:%.*s", "AB"[dir], (unsigned long long)offset, (int)len,
+		     (const char *)data);
+	else
+		note("%c%llu+%zu", "AB"[dir], (unsigned long long)offset, len);
+	if (x.ignore_data)
+		nbds_tcp_ignore(x.flow);
+}
+
+static void on_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+		   enum nbds_gap_reason why, const struct nbds_mark *where)
+{
+	static const char *const names[] = {"lost", "snaplen", "limit", "end"};
+
+	(void)ctx;
+	assert_ptr_equal(user, &x);
+	assert_true(len > 0);
+	if (x.check_next)
+		assert_int_equal(offset, x.next[dir]);
+	x.next[dir] = offset + len;
+	x.gap = *where;
+	note("gap%c%llu+%llu:%s", "AB"[dir], (unsigned long long)offset, (unsigned long long)len,
+	     names[why]);
+}
+
+static void on_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+			const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)where;
+	assert_ptr_equal(user, &x);
+	note("clash%c%llu+%llu", "AB"[dir], (unsigned long long)offset, (unsigned long long)len);
+}
+
+static void on_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	(void)ctx;
+	assert_ptr_equal(user, &x);
+	assert_true(where->frame > 0);
+	note("fin%c", "AB"[dir]);
+}
+
+static void on_close(void *ctx, void *user, enum nbds_flow_end how, int by,
+		     const struct nbds_mark *where)
+{
+	static const char *const names[] = {"fin", "rst", "reused", "idle", "open"};
+
+	(void)ctx;
+	assert_ptr_equal(user, &x);
+	x.closed = *where;
+	assert_int_equal(by >= 0, how == NBDS_FLOW_RST);
+	if (by >= 0)
+		note("close:rst-by-%c", "AB"[by]);
+	else
+		note("close:%s", names[how]);
+}
+
+static void on_frame(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	(void)ctx;
+	assert_ptr_equal(user, &x);
+	assert_true(dir == 0 || dir == 1);
+	assert_int_equal(where->frame, x.packet.frame);
+	x.frames++;
+}
+
+static const struct nbds_tcp_ops ops = {
+	.open = on_open,
+	.data = on_data,
+	.gap = on_gap,
+	.conflict = on_conflict,
+	.half_close = on_half_close,
+	.close = on_close,
+	.frame = on_frame,
+};
+
+static void start_with(const struct nbds_tcp_limits *limits)
+{
+	memset(&x, 0, sizeof(x));
+	x.tcp = nbds_tcp_new(limits, &ops, NULL);
+	assert_non_null(x.tcp);
+	x.isn[A] = 0x10000000;
+	x.isn[B] = 0xfffffff0; /* wraps soon */
+	x.port = 40000;
+	x.packet.time = INT64_C(1700000000000000000);
+	x.bytes = true;
+	x.check_next = true;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	start_with(NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	nbds_tcp_free(x.tcp);
+	x.tcp = NULL;
+	return 0;
+}
+
+/* For tests with limits of their own. */
+static void restart(const struct nbds_tcp_limits *limits)
+{
+	nbds_tcp_free(x.tcp);
+	start_with(limits);
+}
+
+static void segment(int dir, uint8_t flags, uint32_t seq, uint32_t ack, const void *data,
+		    size_t len)
+{
+	struct nbds_addr a = {.ip = {10, 0, 0, 1}, .port = x.port, .family = 4};
+	struct nbds_addr b = {.ip = {10, 0, 0, 2}, .port = 10809, .family = 4};
+	struct nbds_segment s = {
+		.packet = &x.packet,
+		.src = dir == A ? a : b,
+		.dst = dir == A ? b : a,
+		.seq = seq,
+		.ack = ack,
+		.flags = flags,
+		.window = 500,
+		.payload = data,
+		.len = (uint32_t)len,
+		.caplen = (uint32_t)len - x.cut,
+	};
+	uint8_t *copy = NULL;
+
+	/* Bytes in a block of their own: a sanitizer sees reads beyond them. */
+	if (s.caplen && s.caplen < 4096) {
+		copy = malloc(s.caplen);
+		assert_non_null(copy);
+		memcpy(copy, data, s.caplen);
+		s.payload = copy;
+	}
+	x.cut = 0;
+	x.packet.frame++;
+	x.packet.time += MS / 10;
+	nbds_tcp_segment(x.tcp, &s);
+	free(copy);
+}
+
+/* A segment of `dir` at stream offset `at`, acknowledging `ack` bytes. */
+static void put(int dir, int64_t at, int64_t ack, const char *text)
+{
+	segment(dir, ack == NONE ? 0 : ACK, x.isn[dir] + 1 + (uint32_t)at,
+		ack == NONE ? 0 : x.isn[!dir] + 1 + (uint32_t)ack, text, strlen(text));
+}
+
+static void put_flags(int dir, uint8_t flags, int64_t at, int64_t ack, const char *text)
+{
+	segment(dir, (uint8_t)(flags | (ack == NONE ? 0 : ACK)),
+		x.isn[dir] + 1 + (uint32_t)at - (flags & SYN ? 1 : 0),
+		ack == NONE ? 0 : x.isn[!dir] + 1 + (uint32_t)ack, text, strlen(text));
+}
+
+static void ack(int dir, int64_t at, int64_t acknowledged)
+{
+	put(dir, at, acknowledged, "");
+}
+
+static void handshake(void)
+{
+	put_flags(A, SYN, 0, NONE, "");
+	put_flags(B, SYN, 0, 0, "");
+	ack(A, 0, 0);
+}
+
+static void pass(int64_t ns)
+{
+	x.packet.time += ns;
+}
+
+static void forget(void)
+{
+	x.length = 0;
+	x.log[0] = 0;
+}
+
+/* What was told since the last look. */
+static void expect_at(const char *words, int line)
+{
+	char told[sizeof(x.log)];
+
+	memcpy(told, x.log, x.length + 1);
+	while (x.length && told[x.length - 1] == ' ')
+		told[--x.length] = 0;
+	forget();
+	if (strcmp(told, words))
+		fail_msg("line %d: expected \"%s\", was told \"%s\"", line, words, told);
+}
+#define expect(words) expect_at(words, __LINE__)
+
+static void mark_is_at(int dir, uint32_t flags, uint64_t frame, uint64_t lo_frame, int line)
+{
+	const struct nbds_mark *m = &x.last[dir].mark;
+
+	if (m->flags != flags || m->frame != frame || m->lo_frame != lo_frame)
+		fail_msg("line %d: flags %u frame %llu lo %llu, expected %u, %llu, %llu", line,
+			 m->flags, (unsigned long long)m->frame, (unsigned long long)m->lo_frame,
+			 flags, (unsigned long long)frame, (unsigned long long)lo_frame);
+}
+#define first_tx(dir, frame)    mark_is_at(dir, NBDS_MARK_FIRST_TX, frame, frame, __LINE__)
+#define is_late(dir, frame, lo) mark_is_at(dir, NBDS_MARK_LATE, frame, lo, __LINE__)
+
+static void held(int dir, bool any, uint64_t since_frame)
+{
+	struct nbds_mark since;
+
+	assert_int_equal(nbds_tcp_held_since(x.flow, dir, &since), any);
+	if (any)
+		assert_int_equal(since.frame, since_frame);
+}
+
+#define stat(name) (nbds_tcp_stats(x.tcp)->name)
+
+/* Frames that bring something and change nothing else: A sends, B acknowledges. */
+static int64_t chatter(int64_t at, int64_t b_at, unsigned frames)
+{
+	while (frames) {
+		put(A, at, b_at, "x");
+		at++;
+		if (--frames) {
+			ack(B, b_at, at);
+			frames--;
+		}
+	}
+	return at;
+}
+
+/* --- opening --- */
+
+static void opens_and_closes(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	expect("open:syn");
+	put_flags(B, SYN, 0, 0, "");
+	ack(A, 0, 0);
+	expect("");
+	put(B, 0, 0, "hello");
+	expect("B0:hello");
+	put(A, 0, 5, "hi");
+	put(A, 2, 5, " there");
+	expect("A0:hi A2: there");
+	put_flags(A, FIN, 8, 5, "");
+	expect("finA");
+	ack(B, 5, 9);
+	put_flags(B, FIN, 5, 9, "");
+	expect("finB close:fin");
+	assert_int_equal(x.closed.frame, x.packet.frame);
+	ack(A, 9, 6);
+	expect("");
+	assert_int_equal(x.opened, 1);
+	assert_int_equal(x.frames, 9); /* all but the last, which comes after the end */
+	assert_int_equal(stat(flows), 1);
+	assert_int_equal(stat(segments), 10);
+	assert_int_equal(stat(bytes), 13);
+	nbds_tcp_finish(x.tcp);
+	expect("");
+}
+
+static void bytes_are_handed_on_in_place(void **state)
+{
+	static uint8_t payload[8192];
+
+	(void)state;
+	handshake();
+	x.bytes = false;
+	segment(A, ACK, x.isn[A] + 1, x.isn[B] + 1, payload, sizeof(payload));
+	assert_ptr_equal(x.last[A].data, payload);
+	assert_int_equal(x.last[A].len, sizeof(payload));
+	assert_int_equal(stat(held_max), 0);
+	segment(A, ACK, x.isn[A] + 1 + 4096, x.isn[B] + 1, payload, sizeof(payload));
+	assert_ptr_equal(x.last[A].data, payload + 4096); /* the new half */
+	assert_int_equal(stat(held_max), 0);
+	expect("open:syn A0+8192 A8192+4096");
+}
+
+static void starts_in_the_middle(void **state)
+{
+	(void)state;
+	ack(A, 100, 1000);
+	ack(B, 1000, 100);
+	expect("");
+	assert_int_equal(x.opened, 0);
+	put(B, 1000, 100, "reply");
+	expect("open:middle B0:reply");
+	put(A, 100, 1005, "request");
+	put(B, 1005, 107, "more");
+	expect("A0:request B5:more");
+	assert_int_equal(x.last[B].mark.ack, 7);
+	assert_int_equal(x.frames, 3);
+	nbds_tcp_finish(x.tcp);
+	expect("close:open");
+}
+
+static void first_seen_is_a_without_syn(void **state)
+{
+	(void)state;
+	ack(A, 100, 1000); /* A is the one seen first, though the server sends first */
+	put(B, 1000, 100, "x");
+	expect("open:middle B0:x");
+}
+
+static void nothing_opens_without_syn_or_payload(void **state)
+{
+	(void)state;
+	ack(A, 0, 0);
+	ack(B, 0, 0);
+	put_flags(A, FIN, 0, 0, "");
+	put_flags(B, FIN, 0, 1, "");
+	x.port++;
+	put_flags(A, RST, 0, 0, "");
+	x.port++;
+	segment(A, 0, 5, 0, "", 0);
+	x.port++;
+	put_flags(A, FIN, 0, NONE, "");
+	nbds_tcp_finish(x.tcp);
+	expect("");
+	assert_int_equal(stat(flows), 0);
+	assert_int_equal(x.frames, 0);
+}
+
+static void syn_with_data(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "early");
+	expect("open:syn A0:early");
+	first_tx(A, 1);
+	put_flags(B, SYN, 0, 5, "");
+	put(A, 5, 0, " late");
+	expect("A5: late");
+}
+
+static void syn_with_data_that_the_server_refused(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "early");
+	put_flags(B, SYN, 0, 0, "");
+	put(A, 0, 0, "early bird");
+	expect("open:syn A0:early A5: bird");
+	is_late(A, 3, 1);
+	assert_int_equal(stat(retransmitted_bytes), 5);
+}
+
+static void syn_retransmitted(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	pass(1000 * MS);
+	put_flags(A, SYN, 0, NONE, "");
+	put_flags(B, SYN, 0, 0, "");
+	pass(1000 * MS);
+	put_flags(B, SYN, 0, 0, "");
+	put_flags(A, SYN, 0, NONE, "");
+	ack(A, 0, 0);
+	put(A, 0, 0, "x");
+	put_flags(B, SYN, 0, 0, "");
+	put_flags(A, SYN, 0, NONE, "");
+	put(B, 0, 1, "y");
+	put(A, 1, 1, "z");
+	expect("open:syn A0:x B0:y A1:z");
+	first_tx(A, x.packet.frame);
+	assert_int_equal(stat(reuses), 0);
+}
+
+static void simultaneous_open(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	put_flags(B, SYN, 0, NONE, "");
+	put_flags(A, SYN, 0, 0, "");
+	put_flags(B, SYN, 0, 0, "");
+	put(B, 0, 0, "b");
+	put(A, 0, 1, "a");
+	expect("open:syn B0:b A0:a");
+	first_tx(A, 6);
+	assert_int_equal(x.opened, 1);
+}
+
+static void syn_lost(void **state)
+{
+	(void)state;
+	put_flags(B, SYN, 0, 0, "");
+	expect("open:syn");
+	ack(A, 0, 0);
+	put(A, 3, 0, "def"); /* the base is known: this is ahead */
+	expect("");
+	put(A, 0, 0, "abc");
+	expect("A0:abc A3:def");
+}
+
+static void syn_after_its_answer(void **state)
+{
+	(void)state;
+	put_flags(B, SYN, 0, 0, "");
+	put_flags(A, SYN, 0, NONE, "");
+	put(B, 0, 0, "b");
+	put(A, 0, 1, "a");
+	expect("open:syn B0:b A0:a");
+	assert_int_equal(x.opened, 1);
+}
+
+static void synack_lost(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	ack(A, 0, 0);
+	put(B, 0, 0, "greeting");
+	put(A, 0, 8, "answer");
+	expect("open:syn B0:greeting A0:answer");
+	assert_int_equal(x.last[A].mark.ack, 8);
+}
+
+static void first_byte_before_the_base(void **state)
+{
+	(void)state;
+	put(A, 10, 0, "middle");
+	put(A, 4, 0, "before"); /* older than the first byte seen */
+	put(A, 8, 0, "__middle after");
+	expect("open:middle A0:middle A6: after");
+	assert_int_equal(stat(retransmitted_bytes), 6 + 8);
+}
+
+static void keepalive_first_in_the_middle(void **state)
+{
+	(void)state;
+	ack(A, 99, 500); /* its sender's next byte is 100 */
+	put(B, 500, 100, "b");
+	put(A, 100, 501, "a");
+	expect("open:middle B0:b A0:a");
+	assert_int_equal(stat(gaps), 0);
+}
+
+static void bare_ack_first_shows_a_hole(void **state)
+{
+	(void)state;
+	ack(A, 100, 500);
+	put(B, 500, 100, "b");
+	put(A, 105, 501, "world"); /* 5 bytes after the first frame are not there */
+	expect("open:middle B0:b");
+	put(A, 100, 501, "hello");
+	expect("A0:hello A5:world");
+}
+
+/* --- order --- */
+
+static void out_of_order(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	put(A, 9, 0, "jkl");
+	put(A, 6, 0, "ghi");
+	expect("open:syn");
+	assert_true(stat(held_now) > 0);
+	held(A, true, 1);
+	held(B, false, 0);
+	put(A, 0, 0, "abc");
+	expect("A0:abc A3:def A6:ghi A9:jkl");
+	held(A, false, 0);
+	assert_int_equal(stat(held_now), 0);
+	assert_int_equal(stat(out_of_order), 3);
+	assert_int_equal(stat(gaps), 0);
+}
+
+static void retransmission_of_all(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 0, 0, "abc");
+	put(A, 3, 0, "def");
+	put(A, 0, 0, "abcdef");
+	expect("open:syn A0:abc A3:def");
+	assert_int_equal(stat(retransmitted_bytes), 9);
+	assert_int_equal(stat(conflicts), 0);
+}
+
+static void retransmission_with_new_data(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 1, 0, "bcdef");
+	expect("open:syn A0:abc A3:def");
+	is_late(A, 5, 4);
+	assert_int_equal(stat(overlaps), 1);
+	put(A, 6, 0, "g");
+	expect("A6:g");
+	first_tx(A, 6);
+}
+
+static void segment_over_held_pieces(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 2, 0, "cd");
+	put(A, 6, 0, "gh");
+	put(A, 10, 0, "k");
+	expect("open:syn");
+	put(A, 1, 0, "bcdefghij");
+	expect("");
+	put(A, 0, 0, "a");
+	expect("A0:a A1:b A2:cd A4:ef A6:gh A8:ij A10:k");
+	assert_int_equal(stat(conflicts), 0);
+	assert_int_equal(stat(held_now), 0);
+}
+
+static void first_copy_wins(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "DEF");
+	put(A, 2, 0, "cdEfg"); /* D and F differ */
+	expect("open:syn clashA3+3");
+	put(A, 0, 0, "abcdef"); /* c is that of the second copy; the third differs in d, f */
+	expect("clashA3+3 A0:ab A2:c A3:DEF A6:g");
+	assert_int_equal(stat(conflicts), 2);
+}
+
+static void conflict_has_its_extent(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 10, 0, "0123456789");
+	put(A, 8, 0, "__012x4y6789__");
+	expect("open:syn clashA13+3");
+	put(A, 19, 0, "?");
+	expect("clashA19+1");
+	put(A, 10, 0, "0123456789");
+	expect("");
+}
+
+static void conflict_with_delivered_bytes_is_not_told(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 0, 0, "xyz");
+	expect("open:syn A0:abc");
+	assert_int_equal(stat(conflicts), 0);
+}
+
+static void fills_between_held_pieces_deliver_at_once(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 1, 0, "b");
+	put(A, 3, 0, "d");
+	put(A, 5, 0, "f");
+	put(A, 0, 0, "a_c_e_g");
+	expect("open:syn clashA1+1 clashA3+1 clashA5+1 A0:a A1:b A2:c A3:d A4:e A5:f A6:g");
+}
+
+static void wraps_and_goes_beyond_4_gib(void **state)
+{
+	static uint8_t payload[1 << 20];
+	uint64_t at = 0;
+
+	(void)state;
+	x.bytes = false;
+	x.isn[A] = 0xfff00000;
+	handshake();
+	expect("open:syn");
+	while (at < ((uint64_t)9 << 30) + sizeof(payload)) {
+		segment(A, ACK, x.isn[A] + 1 + (uint32_t)at, x.isn[B] + 1, payload,
+			sizeof(payload));
+		assert_int_equal(x.next[A], at + sizeof(payload));
+		assert_int_equal(x.last[A].mark.flags, NBDS_MARK_FIRST_TX);
+		/* an old copy, and a reordered pair, at any place of the circle */
+		segment(A, ACK, x.isn[A] + 1 + (uint32_t)at, x.isn[B] + 1, payload, 1000);
+		at += sizeof(payload);
+		segment(A, ACK, x.isn[A] + 1 + (uint32_t)at + 100, x.isn[B] + 1, payload, 50);
+		assert_int_equal(x.next[A], at);
+		segment(A, ACK, x.isn[A] + 1 + (uint32_t)at, x.isn[B] + 1, payload, 100);
+		at += 150;
+		assert_int_equal(x.next[A], at);
+		segment(B, ACK, x.isn[B] + 1, x.isn[A] + 1 + (uint32_t)at, NULL, 0);
+		forget();
+	}
+	put(B, 0, (int64_t)at, "b");
+	expect("B0+1");
+	assert_int_equal(x.last[B].mark.ack, at);
+	assert_int_equal(stat(bytes), at + 1);
+	assert_int_equal(stat(gaps), 0);
+}
+
+/* --- holes --- */
+
+static void hole_is_lost_after_patience_in_frames(void **state)
+{
+	int64_t at;
+
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 6, 0, "ghi");
+	expect("open:syn A0:abc");
+	ack(B, 0, 9); /* B has all of it */
+	x.bytes = false;
+	at = chatter(9, 0, 63);
+	expect("");
+	held(A, true, 4);
+	put(A, at, 0, "x");
+	assert_int_equal(strncmp(x.log, "gapA3+3:lost A6+3 A9+1 ", 23), 0);
+	assert_int_equal(x.gap.frame, 5);
+	assert_int_equal(x.gap.lo_frame, 4);
+	assert_int_equal(stat(gaps), 1);
+	assert_int_equal(stat(gap_bytes), 3);
+	assert_int_equal(stat(held_now), 0);
+}
+
+static void hole_is_lost_after_patience_in_time(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 6, 0, "ghi");
+	ack(B, 0, 9);
+	pass(199 * MS);
+	ack(A, 9, 0);
+	expect("open:syn A0:abc");
+	pass(MS);
+	ack(A, 9, 0);
+	expect("gapA3+3:lost A6:ghi");
+}
+
+static void hole_is_lost_by_a_tick(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	ack(B, 0, 6);
+	nbds_tcp_tick(x.tcp, x.packet.time + 199 * MS);
+	expect("open:syn");
+	nbds_tcp_tick(x.tcp, x.packet.time + 401 * MS);
+	expect("gapA0+3:lost A3:def");
+	assert_int_equal(stat(held_now), 0);
+}
+
+static void hole_is_lost_while_other_flows_talk(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	ack(B, 0, 6);
+	expect("open:syn");
+	x.port++;
+	x.check_next = false;
+	for (int i = 0; i < 500; i++) {
+		pass(MS);
+		ack(A, 0, 0);
+	}
+	expect("gapA0+3:lost A3:def");
+}
+
+static void hole_filled_in_time(void **state)
+{
+	int64_t at;
+
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	ack(B, 0, 6);
+	x.bytes = false;
+	at = chatter(6, 0, 60);
+	expect("open:syn");
+	put(A, 0, 0, "abc");
+	assert_int_equal(strncmp(x.log, "A0+3 A3+3 ", 10), 0);
+	assert_int_equal(x.next[A], at);
+	assert_int_equal(stat(gaps), 0);
+	assert_int_equal(stat(held_now), 0);
+}
+
+static void hole_that_is_not_acknowledged_waits_for_the_resend(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 6, 0, "ghi");
+	for (int i = 0; i < 300; i++) {
+		ack(B, 0, 3); /* B does not have it either */
+		put(A, 9 + i, 0, "x");
+	}
+	for (int i = 0; i < 20; i++) {
+		pass(1000 * MS);
+		ack(B, 0, 3);
+		nbds_tcp_tick(x.tcp, x.packet.time);
+	}
+	expect("open:syn A0:abc");
+	x.bytes = false;
+	put(A, 3, 0, "def");
+	assert_int_equal(x.next[A], 309);
+	assert_int_equal(stat(gaps), 0);
+	/* LATE, and no earlier than the last clean byte. */
+	is_late(A, x.last[A].mark.frame, 4);
+}
+
+static void hole_that_nobody_resends_is_given_up_in_the_end(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	ack(B, 0, 0);
+	pass(40000 * MS);
+	nbds_tcp_tick(x.tcp, x.packet.time);
+	expect("open:syn gapA0+3:limit A3:def");
+}
+
+static void partly_acknowledged_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 8, 0, "ij");
+	ack(B, 0, 4); /* B has half of the hole, and the other half is to come */
+	pass(300 * MS);
+	ack(B, 0, 4);
+	expect("open:syn gapA0+4:lost");
+	pass(300 * MS);
+	ack(B, 0, 4);
+	expect("");
+	put(A, 4, 0, "efgh");
+	expect("A4:efgh A8:ij");
+}
+
+static void several_holes_at_a_time(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 2, 0, "c");
+	put(A, 4, 0, "e");
+	put(A, 6, 0, "g");
+	ack(B, 0, 7);
+	expect("open:syn");
+	pass(200 * MS);
+	ack(A, 7, 0);
+	expect("gapA0+2:lost A2:c gapA3+1:lost A4:e gapA5+1:lost A6:g");
+	assert_int_equal(stat(gaps), 3);
+	assert_int_equal(stat(gap_bytes), 4);
+}
+
+static void tail_is_lost(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	ack(B, 0, 10); /* seven bytes more than were seen */
+	held(A, true, 4);
+	expect("open:syn A0:abc");
+	pass(200 * MS);
+	ack(B, 0, 10);
+	expect("gapA3+7:lost");
+	held(A, false, 0);
+	assert_int_equal(x.gap.frame, 5);
+	assert_int_equal(x.gap.lo_frame, 4);
+	put(A, 10, 0, "k");
+	expect("A10:k");
+	is_late(A, x.packet.frame, 4);
+}
+
+static void tail_comes_late(void **state)
+{
+	(void)state;
+	handshake();
+	ack(B, 0, 6);
+	put(A, 0, 0, "abc");
+	expect("open:syn A0:abc");
+	is_late(A, 5, 1);
+	put(A, 3, 0, "def");
+	expect("A3:def");
+	is_late(A, 6, 1);
+	ack(B, 0, 6);
+	put(A, 6, 0, "g");
+	expect("A6:g");
+	first_tx(A, 8);
+	assert_int_equal(stat(gaps), 0);
+}
+
+static void both_directions_go_on_after_losses(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 0, 0, "greet");
+	put(A, 0, 5, "one");
+	put(B, 8, 3, "st"); /* B5+3 lost */
+	put(A, 3, 10, "two");
+	put(B, 10, 9, "three"); /* A6+3 lost, and nothing behind it */
+	put(A, 9, 15, "four");
+	expect("open:syn B0:greet A0:one");
+	pass(200 * MS);
+	ack(A, 13, 15);
+	expect("gapB5+3:lost B8:st A3:two gapA6+3:lost B10:three A9:four");
+	put(B, 15, 13, "x");
+	expect("B15:x");
+	assert_int_equal(stat(held_now), 0);
+}
+
+static void bare_acks_and_keepalives_are_no_evidence(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	for (int i = 0; i < 1000; i++) {
+		ack(B, 0, 0);
+		put_flags(A, SYN, 0, NONE, "");
+		ack(A, 5, 0);
+		ack(A, 6, 0);
+	}
+	expect("open:syn");
+	put(A, 0, 0, "abc");
+	expect("A0:abc A3:def");
+}
+
+static void ack_of_nothing_sent_is_refuted(void **state)
+{
+	int64_t at = 0;
+
+	(void)state;
+	x.bytes = false;
+	handshake();
+	ack(B, 0, 100000000); /* within the window, and nonsense */
+	expect("open:syn");
+	for (int i = 0; i < 400; i++) {
+		put(A, at, i, "abcdefghij");
+		at += 10;
+		put(B, i, at, "r"); /* replies go on */
+		assert_true(x.length > 0);
+		assert_int_equal(x.next[A], at);
+		if (i > 70)
+			assert_int_equal(x.next[B], i + 1);
+		forget();
+	}
+	nbds_tcp_finish(x.tcp);
+	expect("close:open");
+	assert_int_equal(stat(gaps), 0);
+}
+
+static void ack_far_away_is_no_ack(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "a");
+	ack(B, 0, INT64_C(0x30000000));
+	put(B, 0, INT64_C(-0x30000000), "b");
+	expect("open:syn A0:a B0:b");
+	assert_true(x.last[B].mark.ack == NBDS_NO_ACK);
+	held(A, false, 0);
+}
+
+/* --- one direction only --- */
+
+static void one_direction_does_not_stall(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	ack(A, 0, 0);
+	put(A, 0, 500, "abc");
+	put(A, 3, 5000, "def");
+	expect("open:syn A0:abc A3:def");
+	assert_true(x.last[A].mark.ack == NBDS_NO_ACK);
+	held(A, false, 0);
+}
+
+static void one_direction_hole_by_time(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	put(A, 3, 0, "def");
+	pass(1000 * MS);
+	nbds_tcp_tick(x.tcp, x.packet.time);
+	expect("open:syn");
+	pass(700 * MS);
+	nbds_tcp_tick(x.tcp, x.packet.time);
+	expect("gapA0+3:limit A3:def");
+}
+
+static void one_direction_hole_by_frames(void **state)
+{
+	int64_t at = 6;
+
+	(void)state;
+	x.bytes = false;
+	put_flags(A, SYN, 0, NONE, "");
+	put(A, 3, 0, "def");
+	expect("open:syn");
+	for (int i = 0; i < 511; i++)
+		put(A, at++, i, "x");
+	expect("");
+	put(A, at++, 0, "x");
+	assert_int_equal(strncmp(x.log, "gapA0+3:limit A3+3 ", 19), 0);
+	assert_int_equal(x.next[A], at);
+}
+
+/* B was seen, and then is not any more. */
+static void silent_direction_is_remembered(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 0, 0, "b");
+	put(A, 0, 1, "a");
+	expect("open:syn B0:b A0:a");
+	put(A, 1, 11, "b"); /* acknowledges bytes that were not seen */
+	expect("");
+	pass(200 * MS);
+	ack(A, 2, 11);
+	expect("gapB1+10:lost A1:b");
+	put(A, 2, 21, "c"); /* from now on nobody waits */
+	expect("gapB11+10:lost A2:c");
+	put(A, 3, 31, "d");
+	expect("gapB21+10:lost A3:d");
+	put(B, 31, 4, "x"); /* until B is seen again */
+	expect("B31:x");
+	put(A, 4, 40, "e");
+	expect("");
+	put(B, 32, 4, "12345678");
+	expect("B32:12345678 A4:e");
+}
+
+/* --- order between the directions --- */
+
+static void reply_before_request(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 0, 7, "reply"); /* acknowledges a request that is not there yet */
+	expect("open:syn");
+	held(B, true, 2);
+	held(A, true, 1);
+	put(A, 0, 0, "request");
+	expect("A0:request B0:reply");
+	assert_int_equal(x.last[B].mark.frame, 4);
+	assert_int_equal(x.last[B].mark.ack, 7);
+	assert_int_equal(x.last[B].mark.flags, NBDS_MARK_FIRST_TX);
+	is_late(A, 5, 1); /* acknowledged before it was seen */
+	held(A, false, 0);
+	held(B, false, 0);
+	assert_int_equal(stat(held_now), 0);
+	assert_int_equal(stat(gaps), 0);
+}
+
+static void replies_in_a_row_before_their_request(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 0, 0, "hi");
+	put(B, 2, 7, "reply");
+	put(B, 7, 7, " one");
+	put(B, 11, 14, "reply two");
+	expect("open:syn B0:hi");
+	put(A, 0, 2, "request");
+	expect("A0:request B2:reply B7: one");
+	put(A, 7, 11, "request");
+	expect("A7:request B11:reply two");
+}
+
+/* The retransmission of a request acknowledges the reply to it. */
+static void retransmission_captured_before_the_original(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 5, "request");
+	put(B, 0, 7, "reply");
+	expect("open:syn");
+	put(A, 0, 0, "request");
+	expect("A0:request B0:reply");
+	assert_int_equal(x.last[A].mark.frame, 4);
+
+	/* The same with parts, of which the first transmissions come in two. */
+	put(A, 7, 15, "next request");
+	put(B, 5, 13, "next");
+	put(B, 9, 15, "reply");
+	expect("");
+	put(A, 10, 5, "t req");
+	expect("");
+	put(A, 7, 5, "nex");
+	expect("A7:nex A10:t req B5:next B9:reply");
+	put(B, 14, 15, "!");
+	expect("B14:! A15:uest");
+}
+
+static void reply_waits_for_a_hole_in_the_requests(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	put(B, 0, 6, "reply");
+	expect("open:syn");
+	put(A, 0, 0, "abc");
+	expect("A0:abc A3:def B0:reply");
+}
+
+/* Each acknowledges what the other one sends: no order is right. */
+static void circle_is_broken(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 3, "abc");
+	put(B, 0, 3, "xyz");
+	expect("open:syn");
+	pass(200 * MS);
+	ack(A, 3, 3);
+	expect("A0:abc B0:xyz");
+	assert_int_equal(stat(gaps), 0);
+	assert_int_equal(stat(held_now), 0);
+}
+
+static void acknowledgements_run_ahead_all_the_time(void **state)
+{
+	int64_t a = 0, b = 0;
+
+	(void)state;
+	x.bytes = false;
+	handshake();
+	expect("open:syn");
+	/* As from two captures put together with the clocks set wrong: each
+	 * reply comes five requests early. */
+	for (int i = 0; i < 1000; i++) {
+		put(B, b, a + 50, "reply");
+		b += 5;
+		put(A, a, b > 25 ? b - 25 : 0, "requestxxx");
+		a += 10;
+		assert_int_equal(x.next[A], a);
+		forget();
+	}
+	assert_int_equal(stat(gaps), 0);
+	nbds_tcp_finish(x.tcp);
+	assert_int_equal(x.next[B], b);
+}
+
+/* --- the end --- */
+
+static void half_close_leaves_the_other_direction(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, FIN, 0, 0, "last");
+	expect("open:syn A0:last finA");
+	put(B, 0, 5, "one");
+	put(B, 3, 5, "two");
+	put_flags(A, FIN, 4, 6, ""); /* again */
+	put_flags(A, FIN, 0, 6, "last");
+	expect("B0:one B3:two");
+	assert_int_equal(x.last[B].mark.ack, 4); /* bytes, not the FIN */
+	put_flags(B, FIN, 6, 5, "!");
+	expect("B6:! finB close:fin");
+}
+
+static void fin_waits_for_a_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put_flags(A, FIN, 6, 0, "ghi");
+	expect("open:syn A0:abc");
+	put_flags(B, FIN, 0, 3, "");
+	expect("finB");
+	held(A, true, 4);
+	put(A, 3, 0, "def");
+	expect("A3:def A6:ghi finA close:fin");
+}
+
+static void bare_fin_waits_for_a_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, FIN, 3, 0, "");
+	expect("open:syn");
+	held(A, true, 1);
+	put(A, 0, 0, "abc");
+	expect("A0:abc finA");
+	held(A, false, 0);
+}
+
+static void fin_after_a_lost_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put_flags(A, FIN, 6, 0, "ghi");
+	put_flags(B, FIN, 0, 10, "");
+	expect("open:syn A0:abc finB");
+	pass(200 * MS);
+	ack(A, 10, 1);
+	expect("gapA3+3:lost A6:ghi finA close:fin");
+}
+
+static void fin_hole_at_the_end_of_the_capture(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, FIN, 6, 0, "ghi");
+	put_flags(B, FIN, 0, 0, "");
+	expect("open:syn finB");
+	nbds_tcp_finish(x.tcp);
+	expect("gapA0+6:end A6:ghi finA close:fin");
+}
+
+static void fin_lost(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "bye");
+	put_flags(B, FIN, 0, 4, "x"); /* acknowledges 3 bytes and the FIN */
+	expect("open:syn A0:bye");
+	pass(200 * MS);
+	ack(B, 2, 4);
+	expect("B0:x finB finA close:fin");
+	assert_int_equal(stat(gaps), 0);
+}
+
+static void one_lost_byte_is_no_fin_if_more_follows(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	ack(B, 0, 4);
+	pass(200 * MS);
+	ack(B, 0, 4);
+	expect("open:syn A0:abc");
+	put(B, 0, 4, "r"); /* not held up by it */
+	expect("B0:r");
+	put(A, 4, 1, "e");
+	expect("");
+	ack(B, 1, 5);
+	pass(200 * MS);
+	ack(B, 1, 5);
+	expect("gapA3+1:lost A4:e");
+}
+
+static void bytes_after_the_fin_are_dropped(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, FIN, 0, 0, "abc");
+	put(A, 3, 0, "xyz");
+	put(A, 1, 0, "bcxyz");
+	put_flags(A, FIN, 6, 0, "");
+	expect("open:syn A0:abc finA");
+	nbds_tcp_finish(x.tcp);
+	expect("close:open");
+}
+
+static void fin_before_seen_bytes_is_no_fin(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abcdef");
+	put_flags(A, FIN, 2, 0, "");
+	expect("open:syn A0:abcdef");
+	put(A, 6, 0, "g");
+	expect("A6:g");
+}
+
+static void rst_closes(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put_flags(B, RST, 0, 3, "");
+	expect("open:syn A0:abc close:rst-by-B");
+	assert_int_equal(x.closed.frame, x.packet.frame);
+	/* What was on its way. */
+	put(A, 3, 0, "def");
+	put(A, 6, 0, "ghi");
+	put_flags(B, RST, 0, NONE, "");
+	put_flags(A, FIN, 9, 0, "");
+	ack(A, 9, 0);
+	expect("");
+	assert_int_equal(x.opened, 1);
+}
+
+static void rst_out_of_the_window_is_ignored(void **state)
+{
+	(void)state;
+	handshake();
+	for (int i = 0; i < 200; i++) {
+		put(A, i * 1000, 0, "abc");
+		x.cut = 997;
+		segment(A, ACK, x.isn[A] + 1 + (uint32_t)i * 1000 + 3, x.isn[B] + 1, NULL, 997);
+		ack(B, 0, (i + 1) * 1000);
+	}
+	forget();
+	put_flags(A, RST, 100000, NONE, "");
+	put_flags(A, RST, INT64_C(0x4000000), NONE, "");
+	put_flags(B, RST, INT64_C(0x70000000), NONE, "");
+	expect("");
+	put_flags(A, RST, 200000, NONE, "");
+	expect("close:rst-by-A");
+}
+
+static void rst_refuses_the_connection(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	segment(B, RST | ACK, 0, x.isn[A] + 77, NULL, 0); /* of another attempt */
+	expect("open:syn");
+	segment(B, RST | ACK, 0, x.isn[A] + 1, NULL, 0);
+	expect("close:rst-by-B");
+	assert_int_equal(x.opened, 1);
+}
+
+static void rst_with_odd_numbers_after_fin(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put_flags(A, FIN, 3, 0, "");
+	expect("open:syn A0:abc finA");
+	segment(B, RST, 12345, 0, NULL, 0);
+	expect("close:rst-by-B");
+}
+
+static void rst_waits_for_what_is_held(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 3, 0, "def");
+	put_flags(B, RST, 6, 0, "");
+	expect("open:syn");
+	put(B, 0, 0, "abc"); /* reordered by the capture */
+	expect("B0:abc B3:def close:rst-by-B");
+	assert_int_equal(x.closed.frame, 5);
+}
+
+static void rst_waits_no_longer_than_patience(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 3, 0, "def");
+	put_flags(B, RST, 6, 0, "");
+	nbds_tcp_tick(x.tcp, x.packet.time + 100 * MS);
+	expect("open:syn");
+	nbds_tcp_tick(x.tcp, x.packet.time + 250 * MS);
+	expect("gapB0+3:end B3:def close:rst-by-B");
+	assert_int_equal(x.closed.frame, 5);
+}
+
+static void rst_that_waits_at_the_end(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 3, 0, "def");
+	put_flags(B, RST, 6, 0, "");
+	nbds_tcp_finish(x.tcp);
+	expect("open:syn gapB0+3:end B3:def close:rst-by-B");
+}
+
+static void rst_that_its_sender_does_not_know(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 3, 0, "def");
+	put_flags(B, RST, 6, 0, "");
+	put(B, 6, 0, "ghi"); /* so it goes on */
+	pass(100 * MS);
+	put(B, 0, 0, "abc");
+	expect("open:syn B0:abc B3:def B6:ghi");
+	/* The same with nothing held: the flow was closed, and a new one opens. */
+	put_flags(B, RST, 9, 0, "");
+	expect("close:rst-by-B");
+	x.swapped = true;
+	put(B, 9, 0, "jkl");
+	expect("open:middle A0:jkl");
+}
+
+static void end_of_the_capture(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 6, 0, "ghi");
+	put(B, 5, 9, "b");
+	nbds_tcp_finish(x.tcp);
+	expect("open:syn A0:abc gapA3+3:lost A6:ghi gapB0+5:end B5:b close:open");
+	assert_int_equal(stat(held_now), 0);
+	assert_int_equal(x.closed.frame, x.packet.frame);
+	/* And it can be used again. */
+	put_flags(A, SYN, 0, NONE, "");
+	expect("open:syn");
+}
+
+/* --- keep-alives and probes --- */
+
+static void keepalives(void **state)
+{
+	(void)state;
+	handshake();
+	ack(A, -1, 0); /* before anything was sent */
+	put(A, -1, 0, "?");
+	put(A, 0, 0, "abc");
+	put(B, 0, 3, "x");
+	ack(A, 3, 1);
+	for (int i = 0; i < 100; i++) {
+		pass(10000 * MS);
+		ack(A, 2, 1);
+		ack(B, 1, 3);
+		put(A, 2, 1, "?"); /* a byte of garbage */
+		ack(B, 1, 3);
+		put(B, 0, 3, "?");
+	}
+	expect("open:syn A0:abc B0:x");
+	put(A, 3, 1, "def");
+	expect("A3:def");
+	first_tx(A, x.packet.frame);
+	assert_int_equal(stat(keepalives), 302);
+	assert_int_equal(stat(conflicts), 0);
+}
+
+/* The garbage must not become data where the capture has a hole. */
+static void keepalive_in_a_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 6, 0, "ghi");
+	ack(B, 0, 9);
+	put(A, 8, 0, "?"); /* against "i", which is held */
+	expect("open:syn A0:abc");
+	assert_int_equal(stat(conflicts), 0);
+	pass(200 * MS);
+	ack(B, 0, 9);
+	expect("gapA3+3:lost A6:ghi");
+}
+
+static void zero_window_probes(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	ack(B, 0, 3);
+	for (int i = 0; i < 10; i++) {
+		pass(1000 * MS);
+		ack(A, 2, 0); /* one kind: nothing, one byte back */
+		ack(B, 0, 3);
+		put(A, 3, 0, "d"); /* the other: one byte of new data, not taken */
+		ack(B, 0, 3);
+	}
+	put(A, 3, 0, "def");
+	expect("open:syn A0:abc A3:d A4:ef");
+	assert_int_equal(stat(gaps), 0);
+	assert_int_equal(stat(conflicts), 0);
+}
+
+/* --- ports used again --- */
+
+static void close_by_fin(void)
+{
+	put_flags(A, FIN, 0, 0, "");
+	put_flags(B, FIN, 0, 1, "");
+	ack(A, 1, 1);
+}
+
+static void stragglers_open_nothing(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	put_flags(A, FIN, 3, 0, "");
+	put_flags(B, FIN, 0, 4, "");
+	expect("open:syn A0:abc finA finB close:fin");
+	ack(A, 4, 1);
+	put_flags(B, FIN, 0, 4, "");
+	ack(A, 4, 1);
+	put(A, 0, 0, "abc");
+	put_flags(A, FIN, 3, 1, "");
+	put_flags(A, FIN, 0, 1, "abc");
+	put_flags(A, RST, 4, 1, "");
+	put_flags(A, SYN, 0, NONE, ""); /* a copy of the old one */
+	put_flags(B, SYN, 0, 0, "");
+	expect("");
+	assert_int_equal(x.opened, 1);
+}
+
+static void reuse_after_fin(void **state)
+{
+	(void)state;
+	handshake();
+	close_by_fin();
+	expect("open:syn finA finB close:fin");
+	x.isn[A] += 64000;
+	x.isn[B] += 64000;
+	handshake();
+	put(A, 0, 0, "new");
+	expect("open:syn A0:new");
+	assert_int_equal(stat(reuses), 0);
+	assert_int_equal(stat(flows), 2);
+}
+
+static void reuse_after_rst(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, RST, 0, 0, "");
+	x.isn[A] += 5;
+	x.isn[B] += 7;
+	handshake();
+	put(B, 0, 0, "new");
+	expect("open:syn close:rst-by-A open:syn B0:new");
+}
+
+static void reuse_with_the_syn_lost(void **state)
+{
+	(void)state;
+	handshake();
+	close_by_fin();
+	x.isn[A] += 64000;
+	x.isn[B] -= 64000;
+	put_flags(B, SYN, 0, 0, "");
+	put(B, 0, 0, "hello");
+	expect("open:syn finA finB close:fin open:syn B0:hello");
+}
+
+static void reuse_with_the_handshake_lost(void **state)
+{
+	(void)state;
+	handshake();
+	close_by_fin();
+	x.isn[A] += 64000;
+	x.isn[B] += 64000;
+	ack(A, 0, 0);
+	expect("open:syn finA finB close:fin");
+	put(A, 0, 0, "hello");
+	expect("open:middle A0:hello");
+}
+
+static void reuse_of_a_live_flow(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "old");
+	expect("open:syn A0:old");
+	x.isn[A] += 0x50000000;
+	put_flags(A, SYN, 0, NONE, ""); /* may be a stray */
+	expect("");
+	x.isn[B] += 99;
+	put_flags(B, SYN, 0, 0, "");
+	expect("close:reused open:syn");
+	assert_int_equal(x.closed.frame, 5);
+	ack(A, 0, 0);
+	put(A, 0, 0, "new");
+	expect("A0:new");
+	first_tx(A, x.packet.frame);
+	assert_int_equal(stat(reuses), 1);
+}
+
+static void reuse_of_a_live_flow_seen_from_one_side(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	put(A, 0, 0, "old");
+	x.isn[A] += 4711;
+	put_flags(A, SYN, 0, NONE, "");
+	expect("open:syn A0:old");
+	put(A, 0, 0, "new");
+	expect("close:reused open:syn A0:new");
+}
+
+static void reuse_refused(void **state)
+{
+	(void)state;
+	handshake();
+	x.isn[A] += 4711;
+	put_flags(A, SYN, 0, NONE, "");
+	segment(B, RST | ACK, 0, x.isn[A] + 1, NULL, 0);
+	expect("open:syn close:reused open:syn close:rst-by-B");
+}
+
+static void stray_syn_is_harmless(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	for (uint32_t i = 1; i < 50; i++) {
+		segment(A, SYN, x.isn[A] + i * 0x05000000, 0, NULL, 0);
+		segment(B, SYN, x.isn[B] + i * 0x05000000, 0, NULL, 0);
+		segment(B, SYN | ACK, x.isn[B] + i * 0x05000000, x.isn[A] + 4, NULL, 0);
+		segment(A, SYN | ACK, x.isn[A] + i * 0x05000000, 99, NULL, 0);
+		ack(B, 0, 3); /* the answer: that is not where we are */
+	}
+	put(A, 3, 0, "def");
+	put(B, 0, 6, "x");
+	expect("open:syn A0:abc A3:def B0:x");
+	assert_int_equal(stat(reuses), 0);
+}
+
+static void syn_again_with_another_number_before_any_answer(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	x.isn[A] += 1000;
+	put_flags(A, SYN, 0, NONE, "");
+	put_flags(B, SYN, 0, 0, "");
+	put(A, 0, 0, "a");
+	expect("open:syn close:reused open:syn A0:a");
+}
+
+/* --- limits --- */
+
+static void held_direction_is_bounded(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.held_direction = 16384};
+	uint64_t at = 10;
+
+	(void)state;
+	restart(&limits);
+	handshake();
+	for (int i = 0; i < 200; i++) {
+		put(A, (int64_t)at, 0, "abcdefgh");
+		at += 8;
+		assert_true(stat(held_now) <= 16384);
+		assert_true(stat(held_max) <= 16384);
+	}
+	assert_int_equal(strncmp(x.log, "open:syn gapA0+10:limit A10:abcdefgh A18:", 41), 0);
+	assert_int_equal(x.next[A], at); /* one gap, and then all is in order */
+	assert_int_equal(stat(gaps), 1);
+	assert_int_equal(stat(held_now), 0);
+	assert_int_equal(stat(bytes), 1600);
+}
+
+static void room_for_nothing(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.held_direction = 1, .held_total = 1};
+
+	(void)state;
+	restart(&limits);
+	handshake();
+	put(A, 3, 0, "def");
+	expect("open:syn gapA0+3:limit A3:def");
+	put(A, 0, 0, "abc");
+	expect("");
+	put(B, 0, 99, "x"); /* cannot wait either */
+	expect("B0:x");
+	put(A, 4, 0, "efghi");
+	expect("A6:ghi");
+	assert_int_equal(stat(held_max), 0);
+}
+
+static void piece_in_front_when_full(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.held_direction = 1024};
+
+	(void)state;
+	restart(&limits);
+	handshake();
+	put(A, 20, 0, "u");
+	put(A, 22, 0, "w");
+	put(A, 24, 0, "y");
+	put(A, 26, 0, "!");
+	expect("open:syn");
+	put(A, 10, 0, "k"); /* the fifth does not fit: it is the first in order */
+	expect("gapA0+10:limit A10:k");
+	put(A, 30, 0, "?");
+	expect("gapA11+9:limit A20:u");
+	nbds_tcp_finish(x.tcp);
+	expect("gapA21+1:end A22:w gapA23+1:end A24:y gapA25+1:end A26:! gapA27+3:end A30:? "
+	       "close:open");
+}
+
+static void total_is_bounded_and_the_oldest_gives_way(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.held_total = 4096};
+	static const uint16_t ports[] = {40000, 40001, 40002};
+
+	(void)state;
+	restart(&limits);
+	x.check_next = false;
+	for (int i = 0; i < 3; i++) {
+		x.port = ports[i];
+		handshake();
+	}
+	x.port = ports[0];
+	put(A, 1, 0, "first");
+	x.port = ports[1];
+	for (int i = 0; i < 15; i++)
+		put(A, 1 + 2 * i, 0, "x");
+	expect("open:syn open:syn open:syn");
+	assert_int_equal(stat(held_now), 4096);
+	x.port = ports[2];
+	put(A, 1, 0, "third");
+	expect("gapA0+1:limit A1:first");
+	assert_int_equal(stat(held_max), 4096);
+	x.port = ports[0];
+	put(A, 6, 0, "more");
+	expect("A6:more");
+}
+
+static void too_many_flows(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.flows = 3};
+
+	(void)state;
+	restart(&limits);
+	x.check_next = false;
+	for (uint16_t i = 0; i < 3; i++) {
+		x.port = 40000 + i;
+		handshake();
+	}
+	x.port = 40000; /* used last */
+	put(A, 0, 0, "zero");
+	expect("open:syn open:syn open:syn A0:zero");
+	x.port = 40005;
+	put_flags(A, SYN, 0, NONE, ""); /* 40001 goes */
+	expect("close:idle open:syn");
+	x.port = 40000;
+	put(A, 4, 0, "!");
+	expect("A4:!");
+	x.port = 40001;
+	put(A, 0, 0, "one"); /* comes back as what it looks like, 40002 goes */
+	expect("close:idle open:middle A0:one");
+	x.port = 40006;
+	ack(A, 0, 0); /* 40005 goes for something that may become a flow ... */
+	expect("close:idle");
+	x.port = 40007;
+	put_flags(A, SYN, 0, NONE, ""); /* ... which goes first itself */
+	expect("open:syn");
+	nbds_tcp_finish(x.tcp);
+	expect("close:open close:open close:open");
+}
+
+static void ignored_flows_go_first(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.flows = 3};
+
+	(void)state;
+	restart(&limits);
+	x.check_next = false;
+	for (uint16_t i = 0; i < 3; i++) {
+		x.port = 40000 + i;
+		handshake();
+		if (i == 1)
+			nbds_tcp_ignore(x.flow);
+	}
+	x.port = 40001;
+	put(A, 0, 0, "not heard, and the newest");
+	x.port = 40003;
+	expect("open:syn open:syn open:syn");
+	put_flags(A, SYN, 0, NONE, "");
+	expect("close:idle open:syn");
+	x.port = 40000;
+	put(A, 0, 0, "there");
+	expect("A0:there");
+}
+
+static void thousands_of_flows(void **state)
+{
+	(void)state;
+	x.check_next = false;
+	for (int round = 0; round < 3; round++) {
+		for (uint16_t i = 0; i < 5000; i++) {
+			x.port = 20000 + i;
+			if (!round)
+				handshake();
+			put(A, round, 0, "x");
+			assert_int_equal(x.last[A].mark.frame, x.packet.frame);
+			forget();
+		}
+	}
+	assert_int_equal(stat(flows), 5000);
+	assert_int_equal(stat(bytes), 15000);
+}
+
+static void closed_flows_are_forgotten_in_the_end(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.flows = 8};
+
+	(void)state;
+	restart(&limits);
+	for (uint16_t i = 0; i < 1000; i++) {
+		x.port = 20000 + i;
+		handshake();
+		close_by_fin();
+		expect("open:syn finA finB close:fin");
+	}
+	put_flags(B, FIN, 0, 1, ""); /* of the last one: remembered */
+	expect("");
+}
+
+/* --- cut payload --- */
+
+static void cut_payload_is_a_gap_at_once(void **state)
+{
+	(void)state;
+	handshake();
+	x.cut = 5;
+	put(A, 0, 0, "abcdefgh");
+	expect("open:syn A0:abc gapA3+5:snaplen");
+	put(A, 8, 0, "ijk");
+	expect("A8:ijk");
+	first_tx(A, 5); /* bytes that were cut were seen on the wire */
+	x.cut = 3;
+	put(A, 11, 0, "lmn");
+	expect("gapA11+3:snaplen");
+	assert_int_equal(stat(gap_bytes), 8);
+}
+
+static void cut_payload_held(void **state)
+{
+	(void)state;
+	handshake();
+	x.cut = 2;
+	put(A, 3, 0, "defg");
+	put(A, 7, 0, "hi");
+	expect("open:syn");
+	x.cut = 1;
+	put(A, 0, 0, "abc");
+	expect("A0:ab gapA2+1:snaplen A3:de gapA5+2:snaplen A7:hi");
+}
+
+static void cut_payload_and_overlaps(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abcd");
+	x.cut = 4;
+	put(A, 2, 0, "cdefgh"); /* nothing of the new bytes is here */
+	expect("open:syn A0:abcd gapA4+4:snaplen");
+	x.cut = 2;
+	put(A, 6, 0, "ghijkl");
+	expect("A8:ij gapA10+2:snaplen");
+	x.cut = 3;
+	put(A, 14, 0, "opqr");
+	x.cut = 1;
+	put(A, 12, 0, "mnoXYZst"); /* compares what both have, and fills the rest */
+	expect("A12:mn A14:o gapA15+3:snaplen A18:s gapA19+1:snaplen");
+}
+
+/* --- numbers from far away --- */
+
+static void far_numbers_cost_nothing(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");
+	for (int i = 1; i < 100; i++) {
+		put(A, INT64_C(0x10000000) + i * 1000, 0, "far ahead");
+		put(A, -INT64_C(0x11000000) - i * 1000, 0, "far behind");
+		put_flags(A, FIN, INT64_C(0x30000000) + i, 0, "");
+	}
+	expect("open:syn A0:abc");
+	assert_int_equal(stat(held_max), 0);
+	put(A, 3, 0, "def");
+	expect("A3:def");
+	first_tx(A, x.packet.frame);
+}
+
+static void ahead_by_much_costs_its_bytes_only(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, INT64_C(0x0f000000), 0, "!");
+	assert_true(stat(held_now) > 0 && stat(held_now) < 1024);
+	nbds_tcp_finish(x.tcp);
+	expect("open:syn gapA0+251658240:end A251658240:! close:open");
+}
+
+static void moves_after_a_great_loss(void **state)
+{
+	int64_t at = INT64_C(0x90000000);
+
+	(void)state;
+	x.bytes = false;
+	handshake();
+	put(A, 0, 0, "abc");
+	expect("open:syn A0+3");
+	for (int i = 0; i < 7; i++) {
+		put(A, at, 0, "0123456789");
+		at += 10;
+	}
+	expect("");
+	put(A, at, 0, "0123456789");
+	at += 10;
+	put(A, at, 0, "0123456789");
+	expect("gapA3+2415919171:limit A2415919174+10 A2415919184+10");
+	ack(B, 0, at + 10);
+	put(A, at + 10, 0, "x");
+	expect("A2415919194+1");
+}
+
+/* --- marks --- */
+
+static void marks_of_a_clean_stream(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 0, 0, "hello");
+	first_tx(B, 4);
+	assert_int_equal(x.last[B].mark.ack, 0);
+	assert_int_equal(x.last[B].mark.time, x.packet.time);
+	x.packet.interface = 3;
+	put(A, 0, 5, "a");
+	first_tx(A, 5);
+	assert_int_equal(x.last[A].mark.ack, 5);
+	assert_int_equal(x.last[A].mark.interface, 3);
+	put(A, 1, NONE, "b");
+	first_tx(A, 6);
+	assert_true(x.last[A].mark.ack == NBDS_NO_ACK);
+	put(A, 2, 3, "c"); /* an older number is what the frame says */
+	assert_int_equal(x.last[A].mark.ack, 3);
+}
+
+static void marks_after_a_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	put(A, 6, 0, "ghi"); /* 5: after a hole */
+	put(A, 9, 0, "jkl"); /* 6: follows it, still in doubt */
+	put(A, 3, 0, "def"); /* 7: fills it */
+	expect("open:syn A0:abc A3:def A6:ghi A9:jkl");
+	is_late(A, 6, 4);
+	put(A, 12, 0, "mno"); /* 8 */
+	first_tx(A, 8);
+}
+
+static void marks_after_a_loss(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	put(A, 6, 0, "ghi"); /* 5 */
+	ack(B, 0, 6);        /* 6: B has the lost bytes, not yet these */
+	pass(200 * MS);
+	ack(B, 0, 6); /* 7 */
+	expect("open:syn A0:abc gapA3+3:lost A6:ghi");
+	is_late(A, 5, 4);
+	put(A, 9, 0, "jkl"); /* 8: perhaps sent before, unseen as well */
+	is_late(A, 8, 4);
+	ack(B, 0, 12);        /* 9: no: that is all that B has */
+	put(A, 12, 0, "mno"); /* 10 */
+	first_tx(A, 10);
+	put(A, 18, 0, "stu"); /* 11: the next hole starts from there */
+	ack(B, 0, 21);
+	pass(200 * MS);
+	ack(B, 0, 21);
+	is_late(A, 11, 10);
+}
+
+static void marks_of_a_retransmission_that_fills_a_hole(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "a");   /* 4 */
+	put(A, 5, 0, "fgh"); /* 5 */
+	ack(B, 0, 1);
+	pass(300 * MS);
+	put(A, 1, 0, "bcde"); /* 7 */
+	expect("open:syn A0:a A1:bcde A5:fgh");
+	is_late(A, 5, 4);
+	assert_true(x.last[A].mark.lo_time < x.last[A].mark.time);
+}
+
+static void marks_when_acknowledged_before_seen(void **state)
+{
+	(void)state;
+	handshake();
+	ack(B, 0, 3);        /* 4 */
+	put(A, 0, 0, "abc"); /* 5 */
+	is_late(A, 5, 1);
+	put(A, 3, 0, "def"); /* 6 */
+	first_tx(A, 6);
+}
+
+static void marks_when_the_sender_was_further(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	ack(A, 6, 0);        /* 5: it has sent three bytes more */
+	put(A, 3, 0, "def"); /* 6 */
+	is_late(A, 6, 4);
+	put(A, 6, 0, "ghi"); /* 7 */
+	first_tx(A, 7);
+}
+
+/* What came before the capture may come again in it: nothing is known of the
+ * first transmission until the other side's numbers show it. */
+static void marks_in_the_middle(void **state)
+{
+	(void)state;
+	put(A, 100, 50, "abc"); /* 1 */
+	assert_int_equal(x.last[A].mark.flags, NBDS_MARK_LATE);
+	assert_int_equal(x.last[A].mark.lo_frame, 0);
+	assert_true(x.last[A].mark.lo_time == INT64_MIN);
+	assert_true(x.last[A].mark.ack == NBDS_NO_ACK);
+	put(A, 103, 50, "def"); /* 2 */
+	is_late(A, 2, 0);
+	ack(B, 50, 106);        /* 3: just what was seen */
+	put(A, 106, 50, "ghi"); /* 4 */
+	first_tx(A, 4);
+	put(B, 50, 109, "x"); /* 5: its number was here before its bytes */
+	first_tx(B, 5);
+	assert_int_equal(x.last[B].mark.ack, 9);
+}
+
+static void marks_in_the_middle_of_a_resend(void **state)
+{
+	(void)state;
+	put(A, 100, 50, "abc"); /* 1 */
+	ack(B, 50, 109);        /* 2: had the rest before the capture */
+	put(A, 103, 50, "def"); /* 3 */
+	is_late(A, 3, 0);
+	put(A, 106, 50, "ghi"); /* 4 */
+	is_late(A, 4, 0);
+	ack(B, 50, 109);
+	put(A, 109, 50, "jkl"); /* 6 */
+	first_tx(A, 6);
+}
+
+static void marks_by_the_senders_own_number(void **state)
+{
+	(void)state;
+	put(A, 100, 50, "abc"); /* 1 */
+	ack(A, 103, 50);        /* 2: that was all it had sent */
+	put(A, 103, 50, "def"); /* 3 */
+	first_tx(A, 3);
+}
+
+static void marks_of_the_held_are_those_of_their_frames(void **state)
+{
+	(void)state;
+	handshake();
+	put(B, 0, 3, "one"); /* 4 */
+	put(B, 3, 3, "two"); /* 5 */
+	put(A, 0, 0, "abc"); /* 6 */
+	expect("open:syn A0:abc B0:one B3:two");
+	first_tx(B, 5);
+}
+
+/* --- ignoring --- */
+
+static void ignored_from_the_start(void **state)
+{
+	(void)state;
+	x.ignore_open = true;
+	handshake();
+	put(A, 0, 0, "abc");
+	put(A, 9, 0, "xyz");
+	put(B, 0, 99, "xyz");
+	expect("open:syn");
+	assert_int_equal(x.frames, 0);
+	assert_int_equal(stat(held_max), 0);
+	put_flags(A, FIN, 12, 0, "");
+	put_flags(B, FIN, 3, 13, "");
+	expect("close:fin");
+	ack(A, 13, 4);
+	put_flags(A, FIN, 12, 0, "");
+	expect("");
+}
+
+static void ignored_in_data(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	put(A, 8, 0, "ij");
+	x.ignore_data = true;
+	put_flags(A, FIN, 0, 0, "abc___gh"); /* the first piece is the last that is told */
+	expect("open:syn clashA3+3 A0:abc");
+	assert_int_equal(stat(held_now), 0);
+	put_flags(B, RST, 0, 0, "");
+	expect("close:rst-by-B");
+}
+
+static void ignored_with_bytes_held(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	assert_true(stat(held_now) > 0);
+	nbds_tcp_ignore(x.flow);
+	nbds_tcp_ignore(x.flow);
+	held(A, false, 0);
+	ack(B, 0, 6);
+	assert_int_equal(stat(held_now), 0);
+	nbds_tcp_tick(x.tcp, x.packet.time + FOREVER);
+	nbds_tcp_finish(x.tcp);
+	expect("open:syn close:open");
+}
+
+static void ignored_then_ports_reused(void **state)
+{
+	(void)state;
+	handshake();
+	nbds_tcp_ignore(x.flow);
+	put_flags(A, SYN, 0, NONE, "");
+	expect("open:syn");
+	x.isn[A] += 77;
+	handshake();
+	put(A, 0, 0, "new");
+	expect("close:reused open:syn A0:new");
+}
+
+/* --- properties --- */
+
+static uint64_t random_state;
+
+static uint32_t rnd(uint32_t below)
+{
+	random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)((random_state >> 33) % below);
+}
+
+#define MODEL_BYTES 20000
+
+struct planned {
+	int dir;
+	uint8_t flags;
+	uint32_t at, len;
+	int64_t ack;
+};
+
+static struct {
+	uint8_t bytes[2][MODEL_BYTES];
+	bool told[2][MODEL_BYTES]; /* as data */
+	bool lost[2][MODEL_BYTES]; /* in the plan */
+	uint64_t next[2];
+	uint64_t gaps;
+	bool causal; /* nothing is lost: bytes come after what they acknowledge */
+	bool exact;  /* gaps are just what was lost */
+	unsigned fins, closes;
+} model;
+
+static void model_data(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
+		       size_t len, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)user;
+	assert_int_equal(offset, model.next[dir]);
+	assert_true(offset + len <= MODEL_BYTES);
+	assert_memory_equal(data, model.bytes[dir] + offset, len);
+	model.next[dir] += len;
+	if (model.causal && where->ack != NBDS_NO_ACK)
+		assert_true(where->ack <= model.next[!dir]);
+}
+
+static void model_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+		      enum nbds_gap_reason why, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)user;
+	(void)why;
+	(void)where;
+	assert_int_equal(offset, model.next[dir]);
+	assert_true(offset + len <= MODEL_BYTES);
+	if (model.exact) {
+		for (uint64_t i = offset; i < offset + len; i++)
+			assert_true(model.lost[dir][i]);
+	}
+	model.next[dir] += len;
+	model.gaps++;
+}
+
+static void model_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)user;
+	(void)dir;
+	(void)where;
+	model.fins++;
+}
+
+static void model_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+			   const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)user;
+	(void)dir;
+	(void)offset;
+	(void)len;
+	(void)where;
+	fail_msg("a conflict where all copies are equal");
+}
+
+static void model_close(void *ctx, void *user, enum nbds_flow_end how, int by,
+			const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)user;
+	(void)how;
+	(void)by;
+	(void)where;
+	model.closes++;
+}
+
+static const struct nbds_tcp_ops model_ops = {
+	.data = model_data,
+	.gap = model_gap,
+	.half_close = model_half_close,
+	.conflict = model_conflict,
+	.close = model_close,
+};
+
+/* A conversation as its two ends have it: a list of segments in the order in
+ * which they were sent.  Returns how many. */
+static size_t plan(struct planned *p, size_t most, uint32_t ends[2])
+{
+	uint32_t at[2] = {0, 0}, heard[2] = {0, 0};
+	size_t n = 0;
+	int dir = B;
+
+	p[n++] = (struct planned){A, SYN, 0, 0, NONE};
+	p[n++] = (struct planned){B, SYN, 0, 0, 0};
+	p[n++] = (struct planned){A, 0, 0, 0, 0};
+	while (n + 2 < most) {
+		uint32_t len = rnd(8) ? 1 + rnd(200) : 0;
+
+		if (!rnd(3))
+			dir = !dir;
+		if (at[dir] + len > ends[dir])
+			len = ends[dir] - at[dir];
+		/* It has heard some of what the other one sent. */
+		heard[dir] += rnd(at[!dir] - heard[dir] + 1);
+		p[n++] = (struct planned){dir, 0, at[dir], len, heard[dir]};
+		at[dir] += len;
+	}
+	ends[A] = at[A];
+	ends[B] = at[B];
+	p[n++] = (struct planned){A, FIN, at[A], 0, at[B]};
+	p[n++] = (struct planned){B, FIN, at[B], 0, at[A] + 1};
+	return n;
+}
+
+static void put_planned(const struct planned *p)
+{
+	segment(p->dir, (uint8_t)(p->flags | (p->ack == NONE ? 0 : ACK)),
+		x.isn[p->dir] + 1 + p->at - (p->flags & SYN ? 1 : 0),
+		p->ack == NONE ? 0 : x.isn[!p->dir] + 1 + (uint32_t)p->ack,
+		model.bytes[p->dir] + p->at, p->len);
+}
+
+static void model_start(uint64_t seed, const struct nbds_tcp_limits *limits)
+{
+	nbds_tcp_free(x.tcp);
+	x.tcp = nbds_tcp_new(limits, &model_ops, NULL);
+	assert_non_null(x.tcp);
+	random_state = seed;
+	memset(&model, 0, sizeof(model));
+	for (int dir = 0; dir < 2; dir++) {
+		for (size_t i = 0; i < MODEL_BYTES; i++)
+			model.bytes[dir][i] = (uint8_t)rnd(256);
+		x.isn[dir] = rnd(UINT32_MAX);
+		if (!rnd(3))
+			x.isn[dir] = UINT32_MAX - rnd(10000);
+	}
+}
+
+#define PLANNED 300
+
+/* Any order within patience, any cutting into segments, copies in between:
+ * the bytes come out as they were, and after those they acknowledge. */
+static void any_order_within_patience(void **state)
+{
+	static struct planned p[PLANNED * 2];
+	static size_t place[PLANNED * 2];
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 1500; seed++) {
+		uint32_t ends[2] = {MODEL_BYTES, MODEL_BYTES};
+		size_t n;
+
+		model_start(seed, NULL);
+		/* A real copy acknowledges what its sender has heard by then.  If
+		 * it is captured before the original, no order may be right. */
+		model.causal = seed & 1;
+		n = plan(p, PLANNED, ends);
+		/* copies, also of a part, or of several segments in one */
+		for (size_t i = 3; i < PLANNED; i++) {
+			struct planned copy = p[3 + rnd(PLANNED - 5)];
+			size_t to = 3 + rnd((uint32_t)(n - 5));
+
+			if (rnd(4))
+				continue;
+			/* not before the bytes were sent */
+			while (to < n - 2 &&
+			       (p[to].dir != copy.dir || p[to].at < copy.at + copy.len))
+				to++;
+			if (to >= n - 2)
+				continue;
+			if (copy.len > 1 && rnd(2)) {
+				uint32_t cut = rnd(copy.len);
+
+				copy.at += cut;
+				copy.len -= cut;
+			}
+			if (!model.causal && rnd(2)) {
+				uint32_t back = rnd(copy.at < 300 ? copy.at + 1 : 300);
+
+				copy.at -= back;
+				copy.len += back;
+			}
+			if (!model.causal)
+				copy.ack = p[to].ack;
+			memmove(p + to + 1, p + to, (n - to) * sizeof(*p));
+			p[to] = copy;
+			n++;
+		}
+		/* reordered by up to 30 places, the handshake and the end apart */
+		for (size_t i = 3; i + 2 < n; i++)
+			place[i] = i + rnd(rnd(4) ? 2 : 31);
+		for (size_t i = 4; i + 2 < n; i++) {
+			for (size_t j = i; j > 3 && place[j - 1] > place[j]; j--) {
+				struct planned other = p[j];
+				size_t there = place[j];
+
+				p[j] = p[j - 1];
+				p[j - 1] = other;
+				place[j] = place[j - 1];
+				place[j - 1] = there;
+			}
+		}
+		for (size_t i = 0; i < n; i++)
+			put_planned(&p[i]);
+		assert_int_equal(model.gaps, 0);
+		assert_int_equal(model.next[A], ends[A]);
+		assert_int_equal(model.next[B], ends[B]);
+		assert_int_equal(model.fins, 2);
+		assert_int_equal(model.closes, 1);
+		assert_int_equal(stat(held_now), 0);
+	}
+}
+
+/* Some segments are lost from the capture: what is told are just the others,
+ * in order, with just the bytes between as gaps. */
+static void any_loss(void **state)
+{
+	static struct planned p[PLANNED];
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 1500; seed++) {
+		uint32_t ends[2] = {MODEL_BYTES, MODEL_BYTES};
+		uint32_t odds = 2 + rnd(40);
+		size_t n;
+
+		model_start(seed, NULL);
+		n = plan(p, PLANNED, ends);
+		model.exact = true;
+		for (size_t i = 3; i + 2 < n; i++) {
+			if (rnd(odds))
+				continue;
+			memset(model.lost[p[i].dir] + p[i].at, 1, p[i].len);
+			p[i].at = UINT32_MAX;
+		}
+		for (size_t i = 0; i < n; i++) {
+			if (p[i].at != UINT32_MAX)
+				put_planned(&p[i]);
+		}
+		nbds_tcp_finish(x.tcp);
+		assert_int_equal(model.next[A], ends[A]);
+		assert_int_equal(model.next[B], ends[B]);
+		assert_int_equal(stat(bytes) + stat(gap_bytes), (uint64_t)ends[A] + ends[B]);
+		assert_int_equal(model.fins, 2);
+		assert_int_equal(model.closes, 1);
+		assert_int_equal(stat(held_now), 0);
+	}
+}
+
+/* Little room: bytes may be given up, but what is told is right, and memory is
+ * what it may be. */
+static void any_order_in_little_room(void **state)
+{
+	static struct planned p[PLANNED];
+
+	(void)state;
+	for (uint64_t seed = 1; seed <= 500; seed++) {
+		uint32_t ends[2] = {MODEL_BYTES, MODEL_BYTES};
+		struct nbds_tcp_limits limits = {
+			.held_direction = 1 + rnd(5000),
+			.held_total = 1 + rnd(8000),
+			.patience_frames = 1 + rnd(20),
+		};
+		size_t n;
+
+		model_start(seed, &limits);
+		n = plan(p, PLANNED, ends);
+		for (size_t i = 3; i + 2 < n; i++) {
+			size_t j = 3 + rnd((uint32_t)(n - 5));
+			struct planned other = p[i];
+
+			p[i] = p[j];
+			p[j] = other;
+		}
+		for (size_t i = 0; i < n; i++) {
+			put_planned(&p[i]);
+			assert_true(stat(held_now) <= limits.held_total);
+		}
+		nbds_tcp_finish(x.tcp);
+		assert_int_equal(model.next[A], ends[A]);
+		assert_int_equal(model.next[B], ends[B]);
+		assert_int_equal(model.closes, 1);
+		assert_int_equal(stat(held_now), 0);
+	}
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(opens_and_closes),
+		T(bytes_are_handed_on_in_place),
+		T(starts_in_the_middle),
+		T(first_seen_is_a_without_syn),
+		T(nothing_opens_without_syn_or_payload),
+		T(syn_with_data),
+		T(syn_with_data_that_the_server_refused),
+		T(syn_retransmitted),
+		T(simultaneous_open),
+		T(syn_lost),
+		T(syn_after_its_answer),
+		T(synack_lost),
+		T(first_byte_before_the_base),
+		T(keepalive_first_in_the_middle),
+		T(bare_ack_first_shows_a_hole),
+		T(out_of_order),
+		T(retransmission_of_all),
+		T(retransmission_with_new_data),
+		T(segment_over_held_pieces),
+		T(first_copy_wins),
+		T(conflict_has_its_extent),
+		T(conflict_with_delivered_bytes_is_not_told),
+		T(fills_between_held_pieces_deliver_at_once),
+		T(wraps_and_goes_beyond_4_gib),
+		T(hole_is_lost_after_patience_in_frames),
+		T(hole_is_lost_after_patience_in_time),
+		T(hole_is_lost_by_a_tick),
+		T(hole_is_lost_while_other_flows_talk),
+		T(hole_filled_in_time),
+		T(hole_that_is_not_acknowledged_waits_for_the_resend),
+		T(hole_that_nobody_resends_is_given_up_in_the_end),
+		T(partly_acknowledged_hole),
+		T(several_holes_at_a_time),
+		T(tail_is_lost),
+		T(tail_comes_late),
+		T(both_directions_go_on_after_losses),
+		T(bare_acks_and_keepalives_are_no_evidence),
+		T(ack_of_nothing_sent_is_refuted),
+		T(ack_far_away_is_no_ack),
+		T(one_direction_does_not_stall),
+		T(one_direction_hole_by_time),
+		T(one_direction_hole_by_frames),
+		T(silent_direction_is_remembered),
+		T(reply_before_request),
+		T(replies_in_a_row_before_their_request),
+		T(retransmission_captured_before_the_original),
+		T(reply_waits_for_a_hole_in_the_requests),
+		T(circle_is_broken),
+		T(acknowledgements_run_ahead_all_the_time),
+		T(half_close_leaves_the_other_direction),
+		T(fin_waits_for_a_hole),
+		T(bare_fin_waits_for_a_hole),
+		T(fin_after_a_lost_hole),
+		T(fin_hole_at_the_end_of_the_capture),
+		T(fin_lost),
+		T(one_lost_byte_is_no_fin_if_more_follows),
+		T(bytes_after_the_fin_are_dropped),
+		T(fin_before_seen_bytes_is_no_fin),
+		T(rst_closes),
+		T(rst_out_of_the_window_is_ignored),
+		T(rst_refuses_the_connection),
+		T(rst_with_odd_numbers_after_fin),
+		T(rst_waits_for_what_is_held),
+		T(rst_waits_no_longer_than_patience),
+		T(rst_that_waits_at_the_end),
+		T(rst_that_its_sender_does_not_know),
+		T(end_of_the_capture),
+		T(keepalives),
+		T(keepalive_in_a_hole),
+		T(zero_window_probes),
+		T(stragglers_open_nothing),
+		T(reuse_after_fin),
+		T(reuse_after_rst),
+		T(reuse_with_the_syn_lost),
+		T(reuse_with_the_handshake_lost),
+		T(reuse_of_a_live_flow),
+		T(reuse_of_a_live_flow_seen_from_one_side),
+		T(reuse_refused),
+		T(stray_syn_is_harmless),
+		T(syn_again_with_another_number_before_any_answer),
+		T(held_direction_is_bounded),
+		T(room_for_nothing),
+		T(piece_in_front_when_full),
+		T(total_is_bounded_and_the_oldest_gives_way),
+		T(too_many_flows),
+		T(ignored_flows_go_first),
+		T(thousands_of_flows),
+		T(closed_flows_are_forgotten_in_the_end),
+		T(cut_payload_is_a_gap_at_once),
+		T(cut_payload_held),
+		T(cut_payload_and_overlaps),
+		T(far_numbers_cost_nothing),
+		T(ahead_by_much_costs_its_bytes_only),
+		T(moves_after_a_great_loss),
+		T(marks_of_a_clean_stream),
+		T(marks_after_a_hole),
+		T(marks_after_a_loss),
+		T(marks_of_a_retransmission_that_fills_a_hole),
+		T(marks_when_acknowledged_before_seen),
+		T(marks_when_the_sender_was_further),
+		T(marks_in_the_middle),
+		T(marks_in_the_middle_of_a_resend),
+		T(marks_by_the_senders_own_number),
+		T(marks_of_the_held_are_those_of_their_frames),
+		T(ignored_from_the_start),
+		T(ignored_in_data),
+		T(ignored_with_bytes_held),
+		T(ignored_then_ports_reused),
+		T(any_order_within_patience),
+		T(any_loss),
+		T(any_order_in_little_room),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
