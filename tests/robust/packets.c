@@ -1,0 +1,748 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* packets.c - see packets.h. */
+#include "packets.h"
+
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/capture/capture.h"
+#include "analyzer/capture/ip.h"
+#include "dissector/decoder/bytes.h"
+
+static void no_memory(void)
+{
+	fprintf(stderr, "robust: out of memory\n");
+	exit(2);
+}
+
+static void *grow(void *old, size_t size)
+{
+	void *p = realloc(old, size);
+
+	if (!p)
+		no_memory();
+	return p;
+}
+
+/* --- the whole capture --------------------------------------------------- */
+
+static void put16(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	put16(p, v >> 16);
+	put16(p + 2, v);
+}
+
+/* Finds the headers before the payload: the length of the TCP header is the one
+ * for which all of it fits. */
+static bool find_headers(const struct nbds_packet *p, const struct nbds_segment *s,
+			 struct segment *out)
+{
+	const uint8_t *d = p->data;
+	size_t at;
+
+	if (s->payload < d || s->payload > d + p->caplen)
+		return false; /* reassembled elsewhere */
+	at = (size_t)(s->payload - d);
+	for (size_t n = 20; n <= 60 && n <= at; n += 4) {
+		const uint8_t *t = d + at - n;
+
+		if ((size_t)(t[12] >> 4) * 4 != n || nbds_be16(t) != s->src.port ||
+		    nbds_be16(t + 2) != s->dst.port || nbds_be32(t + 4) != s->seq ||
+		    t[13] != s->flags)
+			continue;
+		out->payload_at = (uint32_t)at;
+		out->tcp_at = (uint32_t)(at - n);
+		for (size_t m = 20; m <= 60 && m <= out->tcp_at; m += 4) {
+			const uint8_t *ip = t - m;
+
+			if (s->src.family == 4 && ip[0] == (0x40 | m / 4) && ip[9] == 6 &&
+			    memcmp(ip + 12, s->src.ip, 4) == 0) {
+				out->ip_at = (uint32_t)(out->tcp_at - m);
+				return true;
+			}
+			if (s->src.family == 6 && m == 40 && ip[0] >> 4 == 6 && ip[6] == 6 &&
+			    memcmp(ip + 8, s->src.ip, 16) == 0) {
+				out->ip_at = (uint32_t)(out->tcp_at - m);
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+struct flow {
+	struct nbds_addr a, b;
+};
+
+static void number_flow(struct flow **flows, uint32_t *count, const struct nbds_segment *s,
+			struct segment *out)
+{
+	for (uint32_t i = *count; i-- > 0;) {
+		const struct flow *f = &(*flows)[i];
+
+		if (nbds_addr_equal(&f->a, &s->src) && nbds_addr_equal(&f->b, &s->dst)) {
+			out->flow = i;
+			out->dir = 0;
+			return;
+		}
+		if (nbds_addr_equal(&f->b, &s->src) && nbds_addr_equal(&f->a, &s->dst)) {
+			out->flow = i;
+			out->dir = 1;
+			return;
+		}
+	}
+	*flows = grow(*flows, (*count + 1) * sizeof(**flows));
+	(*flows)[*count] = (struct flow){s->src, s->dst};
+	out->flow = (*count)++;
+	out->dir = 0;
+}
+
+static void find_segments(struct whole *w)
+{
+	struct nbds_ip *ip = nbds_ip_new();
+	struct flow *flows = NULL;
+
+	if (!ip)
+		no_memory();
+	w->segments = grow(NULL, (w->count + 1) * sizeof(*w->segments));
+	for (size_t i = 0; i < w->count; i++) {
+		const struct packet *p = &w->packets[i];
+		struct nbds_packet q = {i + 1,        p->time,     p->caplen, p->len,
+					p->interface, p->linktype, p->data};
+		struct segment *out = &w->segments[i];
+		struct nbds_segment s;
+
+		*out = (struct segment){0};
+		if (!nbds_ip_segment(ip, &q, &s))
+			continue;
+		out->tcp = true;
+		out->flags = s.flags;
+		out->seq = s.seq;
+		out->ack = s.ack;
+		out->len = s.len;
+		number_flow(&flows, &w->flows, &s, out);
+		out->headers = find_headers(&q, &s, out);
+	}
+	free(flows);
+	nbds_ip_free(ip);
+}
+
+bool whole_load(struct whole *w, const char *path)
+{
+	struct nbds_capture *c;
+	struct nbds_packet p;
+	size_t used = 0, size = 0, room = 0;
+	char err[256];
+
+	*w = (struct whole){.path = path};
+	c = nbds_capture_open(path, err, sizeof(err));
+	if (!c) {
+		fprintf(stderr, "robust: %s: %s\n", path, err);
+		return false;
+	}
+	while (nbds_capture_next(c, &p) == 1) {
+		if (w->count == room) {
+			room = room ? room * 2 : 256;
+			w->packets = grow(w->packets, room * sizeof(*w->packets));
+		}
+		if (size - used < p.caplen || !w->arena) {
+			size = size * 2 + p.caplen + 65536;
+			w->arena = grow(w->arena, size);
+		}
+		if (p.caplen)
+			memcpy(w->arena + used, p.data, p.caplen);
+		used += p.caplen;
+		w->packets[w->count] = (struct packet){.time = p.time,
+						       .caplen = p.caplen,
+						       .len = p.len,
+						       .interface = p.interface,
+						       .linktype = p.linktype,
+						       .origin = w->count + 1};
+		w->count++;
+	}
+	nbds_capture_close(c);
+	w->bytes = used;
+	used = 0;
+	for (size_t i = 0; i < w->count; i++) {
+		w->packets[i].data = w->arena + used;
+		used += w->packets[i].caplen;
+	}
+	find_segments(w);
+	return true;
+}
+
+void whole_free(struct whole *w)
+{
+	free(w->packets);
+	free(w->segments);
+	free(w->arena);
+}
+
+/* --- damaged captures ---------------------------------------------------- */
+
+static void reset(struct damage *d)
+{
+	d->count = d->used = 0;
+	d->what[0] = '\0';
+}
+
+static void add(struct damage *d, const struct packet *p)
+{
+	if (d->count == d->room) {
+		d->room = d->room ? d->room * 2 : 256;
+		d->packets = grow(d->packets, d->room * sizeof(*d->packets));
+	}
+	d->packets[d->count++] = *p;
+}
+
+/* Packets [from, to) of the whole capture. */
+static void add_all(struct damage *d, const struct whole *w, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++)
+		add(d, &w->packets[i]);
+}
+
+/* Room for all the scratch that a damage will need: it must not move later. */
+static void scratch(struct damage *d, size_t size)
+{
+	if (size > d->size) {
+		d->scratch = grow(d->scratch, size);
+		d->size = size;
+	}
+}
+
+static uint8_t *copy(struct damage *d, const uint8_t *data, size_t len)
+{
+	uint8_t *p = d->scratch + d->used;
+
+	if (len)
+		memcpy(p, data, len);
+	d->used += len;
+	return p;
+}
+
+void damage_free(struct damage *d)
+{
+	free(d->packets);
+	free(d->scratch);
+}
+
+/* A fixed sequence for each seed (splitmix64). */
+static uint64_t dice(struct damage *d)
+{
+	uint64_t z = d->random += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+static size_t each_packet(const struct whole *w)
+{
+	return w->count;
+}
+
+static bool make_prefix(const struct whole *w, size_t i, struct damage *d)
+{
+	reset(d);
+	add_all(d, w, 0, i);
+	snprintf(d->what, sizeof(d->what), "the first %zu packets", i);
+	return true;
+}
+
+static bool make_begin(const struct whole *w, size_t i, struct damage *d)
+{
+	reset(d);
+	if (!i)
+		return false;
+	add_all(d, w, i, w->count);
+	snprintf(d->what, sizeof(d->what), "begins at packet %zu", i + 1);
+	return true;
+}
+
+static bool make_drop(const struct whole *w, size_t i, struct damage *d)
+{
+	reset(d);
+	add_all(d, w, 0, i);
+	add_all(d, w, i + 1, w->count);
+	snprintf(d->what, sizeof(d->what), "without packet %zu", i + 1);
+	return true;
+}
+
+static const uint32_t snaplens[] = {54, 66, 100, 128, 200};
+#define SNAPLENS (sizeof(snaplens) / sizeof(snaplens[0]))
+
+static size_t total_snaplen(const struct whole *w)
+{
+	return w->count * SNAPLENS;
+}
+
+static bool make_snaplen(const struct whole *w, size_t i, struct damage *d)
+{
+	size_t at = i / SNAPLENS;
+	uint32_t len = snaplens[i % SNAPLENS];
+
+	reset(d);
+	if (w->packets[at].caplen <= len)
+		return false;
+	add_all(d, w, 0, w->count);
+	d->packets[at].caplen = len;
+	snprintf(d->what, sizeof(d->what), "packet %zu cut to %u bytes", at + 1, len);
+	return true;
+}
+
+static size_t total_snaplen_all(const struct whole *w)
+{
+	(void)w;
+	return 80;
+}
+
+static bool make_snaplen_all(const struct whole *w, size_t i, struct damage *d)
+{
+	uint32_t len = (uint32_t)(i < 64 ? 34 + 2 * i : 164 + (i - 63) * 64);
+	bool changed = false;
+
+	reset(d);
+	for (size_t k = 0; k < w->count; k++) {
+		struct packet p = w->packets[k];
+
+		if (p.caplen > len) {
+			p.caplen = len;
+			changed = true;
+		}
+		add(d, &p);
+	}
+	snprintf(d->what, sizeof(d->what), "all packets cut to %u bytes", len);
+	return changed;
+}
+
+static bool make_swap(const struct whole *w, size_t i, struct damage *d)
+{
+	reset(d);
+	if (i + 1 >= w->count)
+		return false;
+	add_all(d, w, 0, i);
+	add(d, &w->packets[i + 1]);
+	add(d, &w->packets[i]);
+	add_all(d, w, i + 2, w->count);
+	snprintf(d->what, sizeof(d->what), "packets %zu and %zu swapped", i + 1, i + 2);
+	return true;
+}
+
+/* The next packet with payload that packet i's sender sent in its flow, or the
+ * capture's end. */
+static size_t next_data(const struct whole *w, size_t i)
+{
+	const struct segment *s = &w->segments[i];
+	size_t k;
+
+	for (k = i + 1; k < w->count; k++) {
+		const struct segment *t = &w->segments[k];
+
+		if (t->tcp && t->flow == s->flow && t->dir == s->dir && t->len)
+			break;
+	}
+	return k;
+}
+
+/* Packets overtaken by the next one of their direction: the places in file and
+ * time stay, the contents are exchanged. */
+static bool make_reorder(const struct whole *w, size_t i, struct damage *d)
+{
+	size_t k;
+
+	reset(d);
+	if (!w->segments[i].tcp || !w->segments[i].len)
+		return false;
+	k = next_data(w, i);
+	if (k == w->count)
+		return false;
+	add_all(d, w, 0, w->count);
+	d->packets[i] = w->packets[k];
+	d->packets[k] = w->packets[i];
+	d->packets[i].time = w->packets[i].time;
+	d->packets[k].time = w->packets[k].time;
+	snprintf(d->what, sizeof(d->what), "packet %zu overtaken by packet %zu", i + 1, k + 1);
+	return true;
+}
+
+static size_t twice_each(const struct whole *w)
+{
+	return 2 * w->count;
+}
+
+static bool make_duplicate(const struct whole *w, size_t i, struct damage *d)
+{
+	size_t at = i / 2, to = i % 2 ? at + 6 : at + 1;
+	struct packet p = w->packets[at];
+
+	reset(d);
+	if (to > w->count)
+		to = w->count;
+	add_all(d, w, 0, to);
+	p.time = w->packets[to - 1].time;
+	add(d, &p);
+	add_all(d, w, to, w->count);
+	snprintf(d->what, sizeof(d->what), "packet %zu again after packet %zu", at + 1, to);
+	return true;
+}
+
+/* Sent again, or seen only when it was sent again: the copy stands after the
+ * packet that acknowledges it, and acknowledges what its sender had by then. */
+static bool again(const struct whole *w, size_t at, size_t more, bool lost, struct damage *d)
+{
+	const struct segment *s = &w->segments[at];
+	struct packet p = w->packets[at];
+	uint32_t ack = s->ack;
+	size_t to;
+
+	reset(d);
+	if (!s->headers || !s->len || !(s->flags & NBDS_TCP_ACK))
+		return false;
+	for (to = at + 1; to < w->count; to++) {
+		const struct segment *t = &w->segments[to];
+
+		if (!t->tcp || t->flow != s->flow)
+			continue;
+		if (t->dir == s->dir) {
+			if ((t->flags & NBDS_TCP_ACK) && (int32_t)(t->ack - ack) > 0)
+				ack = t->ack;
+			continue;
+		}
+		if ((t->flags & NBDS_TCP_ACK) && (int32_t)(t->ack - (s->seq + s->len)) >= 0)
+			break;
+	}
+	for (; more && to + 1 < w->count; more--) {
+		const struct segment *t = &w->segments[++to];
+
+		if (t->tcp && t->flow == s->flow && t->dir == s->dir && (t->flags & NBDS_TCP_ACK) &&
+		    (int32_t)(t->ack - ack) > 0)
+			ack = t->ack;
+	}
+	if (to >= w->count)
+		return false;
+	scratch(d, p.caplen);
+	p.data = copy(d, p.data, p.caplen);
+	if (s->tcp_at + 12 <= p.caplen)
+		put32(d->scratch + s->tcp_at + 8, ack);
+	p.time = w->packets[to].time;
+	add_all(d, w, 0, at);
+	add_all(d, w, at + lost, to + 1);
+	add(d, &p);
+	add_all(d, w, to + 1, w->count);
+	snprintf(d->what, sizeof(d->what), "packet %zu %s again after packet %zu", at + 1,
+		 lost ? "is seen only when sent" : "sent", to + 1);
+	return true;
+}
+
+static bool make_resend(const struct whole *w, size_t i, struct damage *d)
+{
+	return again(w, i / 2, i % 2 ? 5 : 0, false, d);
+}
+
+static bool make_late(const struct whole *w, size_t i, struct damage *d)
+{
+	return again(w, i / 2, i % 2 ? 5 : 0, true, d);
+}
+
+#define SEEDS 128
+
+static size_t total_seeds(const struct whole *w)
+{
+	return w->count > 8 ? SEEDS : 0;
+}
+
+/* One to four runs of packets lost. */
+static bool make_burst(const struct whole *w, size_t i, struct damage *d)
+{
+	size_t runs, from[4], len[4];
+
+	reset(d);
+	d->random = i * 1000003 + 1;
+	runs = 1 + dice(d) % 4;
+	for (size_t r = 0; r < runs; r++) {
+		from[r] = dice(d) % w->count;
+		len[r] = 2 + dice(d) % (2 + (i % 8) * 4);
+	}
+	for (size_t k = 0; k < w->count; k++) {
+		bool lost = false;
+
+		for (size_t r = 0; r < runs; r++)
+			lost |= k >= from[r] && k - from[r] < len[r];
+		if (!lost)
+			add(d, &w->packets[k]);
+	}
+	snprintf(d->what, sizeof(d->what), "%zu runs of packets lost (seed %zu), %zu left", runs, i,
+		 d->count);
+	return true;
+}
+
+/* Each packet lost with some probability. */
+static bool make_loss(const struct whole *w, size_t i, struct damage *d)
+{
+	static const unsigned percent[] = {1, 3, 10, 30};
+
+	reset(d);
+	d->random = i * 7919 + 7;
+	for (size_t k = 0; k < w->count; k++)
+		if (dice(d) % 100 >= percent[i % 4])
+			add(d, &w->packets[k]);
+	snprintf(d->what, sizeof(d->what), "each packet lost with %u %% (seed %zu), %zu left",
+		 percent[i % 4], i, d->count);
+	return d->count != w->count;
+}
+
+/* Two packets lost. */
+static bool make_pair(const struct whole *w, size_t i, struct damage *d)
+{
+	size_t a, b;
+
+	reset(d);
+	d->random = i * 104729 + 3;
+	a = dice(d) % w->count;
+	b = dice(d) % w->count;
+	if (i % 2) /* near to each other */
+		b = (a + 1 + dice(d) % 8) % w->count;
+	for (size_t k = 0; k < w->count; k++)
+		if (k != a && k != b)
+			add(d, &w->packets[k]);
+	snprintf(d->what, sizeof(d->what), "without packets %zu and %zu", a + 1, b + 1);
+	return true;
+}
+
+static size_t total_oneway(const struct whole *w)
+{
+	return 2 * (size_t)w->flows + 2;
+}
+
+/* One direction of a connection, or of all, is not in the capture. */
+static bool make_oneway(const struct whole *w, size_t i, struct damage *d)
+{
+	reset(d);
+	for (size_t k = 0; k < w->count; k++) {
+		const struct segment *s = &w->segments[k];
+
+		if (!s->tcp || s->dir != i % 2 || (i / 2 < w->flows && s->flow != i / 2))
+			add(d, &w->packets[k]);
+	}
+	if (i / 2 < w->flows)
+		snprintf(d->what, sizeof(d->what), "connection %zu without direction %c", i / 2 + 1,
+			 i % 2 ? 'B' : 'A');
+	else
+		snprintf(d->what, sizeof(d->what), "no packets of direction %c", i % 2 ? 'B' : 'A');
+	return d->count != w->count;
+}
+
+#define SIEVES 6
+
+static size_t total_sieve(const struct whole *w)
+{
+	return SIEVES * ((size_t)w->flows + 1);
+}
+
+/* All packets of a sort are missing, from one connection or all. */
+static bool make_sieve(const struct whole *w, size_t i, struct damage *d)
+{
+	static const char *const names[SIEVES] = {"packets without payload",
+						  "FIN and RST without payload",
+						  "SYN",
+						  "SYN of servers",
+						  "packets with FIN or RST",
+						  "every second packet with payload"};
+	size_t flow = i / SIEVES, seen = 0;
+
+	reset(d);
+	for (size_t k = 0; k < w->count; k++) {
+		const struct segment *s = &w->segments[k];
+		bool syn = s->flags & NBDS_TCP_SYN;
+		bool end = s->flags & (NBDS_TCP_FIN | NBDS_TCP_RST), out = false;
+
+		switch (i % SIEVES) {
+		case 0:
+			out = !s->len && !syn && !end;
+			break;
+		case 1:
+			out = !s->len && end;
+			break;
+		case 2:
+			out = syn;
+			break;
+		case 3:
+			out = syn && (s->flags & NBDS_TCP_ACK);
+			break;
+		case 4:
+			out = end;
+			break;
+		case 5:
+			out = s->len && (flow == w->flows || s->flow == flow) && ++seen % 2 == 0;
+			break;
+		}
+		if (!s->tcp || !out || (flow < w->flows && s->flow != flow))
+			add(d, &w->packets[k]);
+	}
+	if (flow < w->flows)
+		snprintf(d->what, sizeof(d->what), "connection %zu without %s", flow + 1,
+			 names[i % SIEVES]);
+	else
+		snprintf(d->what, sizeof(d->what), "without %s", names[i % SIEVES]);
+	return d->count != w->count;
+}
+
+#define CLOCKS 6
+
+static size_t total_clock(const struct whole *w)
+{
+	(void)w;
+	return CLOCKS;
+}
+
+/* Another clock. */
+static bool make_clock(const struct whole *w, size_t i, struct damage *d)
+{
+	static const char *const names[CLOCKS] = {
+		"no time at all",        "a clock of whole seconds",  "a clock of milliseconds",
+		"time running backward", "the clock set back by 1 h", "the clock set on by 1 h"};
+	const int64_t hour = INT64_C(3600000000000);
+
+	reset(d);
+	add_all(d, w, 0, w->count);
+	for (size_t k = 0; k < w->count; k++) {
+		int64_t t = w->packets[k].time, *to = &d->packets[k].time;
+
+		switch (i) {
+		case 0:
+			*to = 0;
+			break;
+		case 1:
+			*to = t - t % 1000000000;
+			break;
+		case 2:
+			*to = t - t % 1000000;
+			break;
+		case 3:
+			*to = w->packets[0].time - (t - w->packets[0].time);
+			break;
+		case 4:
+			*to = k < w->count / 2 ? t : t - hour;
+			break;
+		case 5:
+			*to = k < w->count / 2 ? t : t + hour;
+			break;
+		}
+	}
+	snprintf(d->what, sizeof(d->what), "%s", names[i]);
+	return w->count > 0;
+}
+
+static const uint32_t sizes[] = {1448, 8948, 536, 100, 17};
+#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
+
+static size_t total_recut(const struct whole *w)
+{
+	(void)w;
+	return SIZES;
+}
+
+/* Large segments as several of at most `most` bytes. */
+static bool make_recut(const struct whole *w, size_t i, struct damage *d)
+{
+	uint32_t most = sizes[i];
+	size_t need = 0;
+	bool changed = false;
+
+	reset(d);
+	for (size_t k = 0; k < w->count; k++) {
+		const struct segment *s = &w->segments[k];
+
+		if (s->headers && s->len > most)
+			need += (s->len / most + 1) * ((size_t)s->payload_at + most);
+	}
+	scratch(d, need);
+	for (size_t k = 0; k < w->count; k++) {
+		const struct segment *s = &w->segments[k];
+		const struct packet *p = &w->packets[k];
+
+		if (!s->headers || s->len <= most || p->caplen < p->len) {
+			add(d, p);
+			continue;
+		}
+		changed = true;
+		for (uint32_t at = 0; at < s->len; at += most) {
+			uint32_t n = s->len - at < most ? s->len - at : most;
+			uint8_t *q = copy(d, p->data, s->payload_at);
+			struct packet piece = *p;
+
+			copy(d, p->data + s->payload_at + at, n);
+			put32(q + s->tcp_at + 4, s->seq + at);
+			if (at + n < s->len)
+				q[s->tcp_at + 13] &= (uint8_t) ~(NBDS_TCP_FIN | NBDS_TCP_PSH);
+			if (q[s->ip_at] >> 4 == 4)
+				put16(q + s->ip_at + 2, s->payload_at - s->ip_at + n);
+			else
+				put16(q + s->ip_at + 4, s->payload_at - s->tcp_at + n);
+			piece.data = q;
+			piece.caplen = piece.len = s->payload_at + n;
+			add(d, &piece);
+		}
+	}
+	snprintf(d->what, sizeof(d->what), "segments of at most %u bytes", most);
+	return changed;
+}
+
+const struct kind kinds[] = {
+	{"prefix", "the first packets only", false, each_packet, make_prefix},
+	{"begin", "the capture began later", false, each_packet, make_begin},
+	{"drop", "any packet lost", false, each_packet, make_drop},
+	{"snaplen", "any packet cut to 54, 66, 100, 128, 200 bytes", false, total_snaplen,
+	 make_snaplen},
+	{"snaplen-all", "all packets cut", false, total_snaplen_all, make_snaplen_all},
+	{"swap", "any two neighbours swapped in the file", false, each_packet, make_swap},
+	{"reorder", "any segment overtaken by the next one", false, each_packet, make_reorder},
+	{"duplicate", "any packet twice", false, twice_each, make_duplicate},
+	{"resend", "any segment sent again after its acknowledgement", false, twice_each,
+	 make_resend},
+	{"late", "of any segment only the retransmission captured", false, twice_each, make_late},
+	{"pair", "two packets lost", false, total_seeds, make_pair},
+	{"burst", "runs of packets lost", false, total_seeds, make_burst},
+	{"loss", "1 to 30 % of packets lost", false, total_seeds, make_loss},
+	{"oneway", "one direction only", false, total_oneway, make_oneway},
+	{"sieve", "all packets of a sort lost", false, total_sieve, make_sieve},
+	{"clock", "other clocks", false, total_clock, make_clock},
+	{"recut", "large segments in pieces", true, total_recut, make_recut},
+};
+const size_t kinds_count = sizeof(kinds) / sizeof(kinds[0]);
+
+/* --- files --------------------------------------------------------------- */
+
+bool packets_write(const char *path, const struct packet *list, size_t count)
+{
+	pcap_t *pcap = pcap_open_dead_with_tstamp_precision(count ? list[0].linktype : DLT_EN10MB,
+							    262144, PCAP_TSTAMP_PRECISION_NANO);
+	pcap_dumper_t *out = pcap ? pcap_dump_open(pcap, path) : NULL;
+
+	if (!out) {
+		fprintf(stderr, "robust: %s: %s\n", path, pcap ? pcap_geterr(pcap) : "no memory");
+		if (pcap)
+			pcap_close(pcap);
+		return false;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct pcap_pkthdr head = {.ts = {list[i].time / 1000000000,
+						  list[i].time % 1000000000},
+					   .caplen = list[i].caplen,
+					   .len = list[i].len};
+
+		pcap_dump((u_char *)out, &head, list[i].data);
+	}
+	pcap_dump_close(out);
+	pcap_close(pcap);
+	return true;
+}
