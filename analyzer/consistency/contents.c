@@ -53,17 +53,12 @@ void op_unref(struct nbds_op *op)
 	if (--op->refs)
 		return;
 	op->party->ops--;
+	if (op->past)
+		op->world->pasts[op->past - 1].op = NULL;
 	if (op->reading)
 		free(op->reading->misses);
 	world_dealloc(op->world, op->reading, sizeof(*op->reading));
 	world_dealloc(op->world, op, sizeof(*op));
-}
-
-static size_t hash_number(uint64_t n)
-{
-	n ^= n >> 31;
-	n *= 0x9e3779b97f4a7c15u;
-	return (size_t)(n ^ (n >> 29));
 }
 
 void contents_init(struct nbds_world *w)
@@ -110,13 +105,13 @@ struct block *block_find(struct nbds_world *w, uint64_t number)
 	return NULL;
 }
 
-static void lru_remove(struct block *b)
+void lru_remove(struct block *b)
 {
 	b->lru_prev->lru_next = b->lru_next;
 	b->lru_next->lru_prev = b->lru_prev;
 }
 
-static void lru_append(struct nbds_world *w, struct block *b)
+void lru_append(struct nbds_world *w, struct block *b)
 {
 	b->lru_next = &w->lru;
 	b->lru_prev = w->lru.lru_prev;
@@ -150,6 +145,9 @@ struct block *block_get(struct nbds_world *w, uint64_t number)
 	w->buckets[at] = b;
 	lru_append(w, b);
 	w->block_count++;
+	if (w->region_count)
+		quiet_wake(w, b);
+	quiet_sweep(w);
 	return b;
 }
 
@@ -163,7 +161,7 @@ static void entry_free(struct nbds_world *w, struct block *b, struct entry **at)
 	world_dealloc(w, e, sizeof(*e));
 }
 
-static void block_free(struct nbds_world *w, struct block *b)
+void block_free(struct nbds_world *w, struct block *b)
 {
 	struct block **at = &w->buckets[hash_number(b->number) & (w->bucket_count - 1)];
 
@@ -184,7 +182,7 @@ static bool is_seen(const struct entry *e)
 
 /* Every reader that will ever come finds N in force, or can prove nothing
  * against a server about this place anyway. */
-static bool in_force_for_all(const struct nbds_op *n)
+bool in_force_for_all(const struct nbds_op *n)
 {
 	struct nbds_op later = {.world = n->world,
 				.party = n->party,
@@ -198,7 +196,7 @@ static bool in_force_for_all(const struct nbds_op *n)
 }
 
 /* Is there a voider in flight that may yet drop n? */
-static bool may_be_voided(const struct nbds_op *n)
+bool may_be_voided(const struct nbds_op *n)
 {
 	for (const struct nbds_op *x = n->world->flight_first; x; x = x->next_flight)
 		if (x != n && x->party->xport == n->party->xport &&
@@ -343,6 +341,8 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 
 	if (end <= start)
 		return;
+	w->iterating = true;
+	quiet_wake_data(w, first, last);
 	if (last - first < w->block_count) {
 		for (uint64_t n = first; n <= last; n++) {
 			struct block *b = block_find(w, n);
@@ -350,13 +350,14 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			if (b)
 				each(arg, b);
 		}
-		return;
+	} else {
+		for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
+			next = b->lru_next;
+			if (b->number >= first && b->number <= last)
+				each(arg, b);
+		}
 	}
-	for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
-		next = b->lru_next;
-		if (b->number >= first && b->number <= last)
-			each(arg, b);
-	}
+	w->iterating = false;
 }
 
 /* --- ranges -------------------------------------------------------------- */
@@ -366,7 +367,8 @@ static size_t granule_hash(const struct nbds_world *w, unsigned size_class, uint
 	return hash_number(number * 67 + size_class) & (w->granule_buckets - 1);
 }
 
-static struct granule *granule_find(struct nbds_world *w, unsigned size_class, uint64_t number)
+static struct granule *granule_find(const struct nbds_world *w, unsigned size_class,
+				    uint64_t number)
 {
 	if (!w->granule_buckets)
 		return NULL;
@@ -507,6 +509,22 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 	}
 }
 
+bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial)
+{
+	uint64_t first = sector * NBDS_SECTOR;
+
+	for (uint64_t classes = w->classes; classes; classes &= classes - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(classes);
+		const struct granule *g = granule_find(w, c, first >> c);
+
+		for (const struct link *l = g ? g->links : NULL; l; l = l->next)
+			if (l->range->op->serial > serial &&
+			    l->range->start < first + NBDS_SECTOR && l->range->end > first)
+				return true;
+	}
+	return false;
+}
+
 /* --- looking up ---------------------------------------------------------- */
 
 bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list, unsigned *count,
@@ -517,6 +535,8 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 	uint8_t bit = (uint8_t)(1u << i);
 	bool whole = true;
 
+	if (!b && quiet_find(w, sector / BLOCK_SECTORS))
+		b = block_get(w, sector / BLOCK_SECTORS);
 	*block = b;
 	for (struct entry *e = b ? b->entries : NULL; e; e = e->next) {
 		if (!((e->valued | e->unknown) & bit))
@@ -531,6 +551,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 					       .full = (e->full & bit) && !any,
 					       .seen = is_seen(e),
 					       .shadow = e->shadow & bit,
+					       .coarse = e->coarse,
 					       .why = NBDS_UNCHECKED_PARTIAL};
 	}
 	if (b && (b->cut & bit))
@@ -586,36 +607,54 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 
 /* --- memory -------------------------------------------------------------- */
 
+/* A command that was answered at `hi` is forgotten. */
+void forget_point(struct nbds_world *w, const struct nbds_point *hi)
+{
+	if (!w->forgot)
+		w->forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
+	w->forgot = true;
+	/* of several interfaces: an order with none of them */
+	if (w->forgot_at.interface != hi->interface)
+		w->forgot_at.interface = UINT32_MAX;
+	if (hi->frame > w->forgot_at.frame)
+		w->forgot_at.frame = hi->frame;
+	if (hi->time > w->forgot_at.time)
+		w->forgot_at.time = hi->time;
+}
+
+/* Forgets the block if all that it knows is settled: only then is what was
+ * there superseded by whatever is flushed later. */
+static bool block_forget(struct nbds_world *w, struct block *b)
+{
+	if (b->pins || b->cut)
+		return false;
+	for (struct entry *e = b->entries; e; e = e->next)
+		if (!is_seen(e) && (e->op->state != OP_OK || !e->op->proves || e->shadow))
+			return false;
+	for (struct entry *e = b->entries; e; e = e->next)
+		if (!is_seen(e))
+			forget_point(w, &e->op->hi);
+	block_free(w, b);
+	w->stats.forgotten++;
+	return true;
+}
+
 void contents_trim_memory(struct nbds_world *w)
 {
 	uint64_t goal = w->memory_cap - w->memory_cap / 8;
-	struct block *b, *next;
 
-	if (w->memory <= w->memory_cap)
+	if (w->memory <= w->memory_cap || w->iterating)
 		return;
-	for (b = w->lru.lru_next; b != &w->lru && w->memory > goal; b = next) {
-		bool settled = !b->pins && !b->cut;
-
+	for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
 		next = b->lru_next;
-		for (struct entry *e = b->entries; e && settled; e = e->next)
-			settled = is_seen(e) || (e->op->state == OP_OK && e->op->proves);
-		if (!settled)
-			continue;
-		for (struct entry *e = b->entries; e; e = e->next)
-			if (!is_seen(e) && e->op->hi.frame > w->forgot_at.frame) {
-				w->forgot_at.frame = e->op->hi.frame;
-				/* of several interfaces: an order with none of them */
-				w->forgot_at.interface =
-					w->forgot && w->forgot_at.interface != e->op->hi.interface ? UINT32_MAX
-												   : e->op->hi
-													     .interface;
-			}
-		block_free(w, b);
-		w->forgot = true;
-		w->stats.forgotten++;
+		quiet_settle(w, b);
 	}
-	if (w->forgot && w->forgot_at.time < w->now)
-		w->forgot_at.time = w->now;
+	while (w->memory > goal && quiet_forget(w))
+		;
+	for (struct block *b = w->lru.lru_next, *next; b != &w->lru && w->memory > goal; b = next) {
+		next = b->lru_next;
+		block_forget(w, b);
+	}
 	if (w->memory > w->memory_cap && !w->pending) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;
@@ -629,6 +668,7 @@ void contents_free(struct nbds_world *w)
 	while (w->lru.lru_next != &w->lru)
 		block_free(w, w->lru.lru_next);
 	world_dealloc(w, w->buckets, w->bucket_count * sizeof(*w->buckets));
+	quiet_free(w);
 	for (size_t i = 0; i < w->granule_buckets; i++) {
 		struct granule *g = w->granules[i], *next;
 

@@ -201,7 +201,7 @@ static bool same_contents(struct nbds_op *a, struct nbds_op *b)
 		const struct block *k = block_find(a->world, ends[i]);
 		const struct entry *x = entry_of(k, a), *y = entry_of(k, b);
 
-		if (!x || !y || x->valued != y->valued)
+		if (!x || !y || x->valued != y->valued || x->coarse || y->coarse)
 			return false;
 		for (unsigned s = 0; s < BLOCK_SECTORS; s++)
 			if ((x->valued >> s & 1) && x->value[s] != y->value[s])

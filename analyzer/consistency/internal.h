@@ -57,6 +57,7 @@ struct nbds_op {
 	bool overlap_told, reissue_told, landing_told;
 	bool proves; /* legal and unambiguous: can establish something */
 	uint32_t refs;
+	uint32_t past; /* index + 1 of what is kept of it for sleeping blocks */
 	uint32_t error;
 	uint32_t epoch;
 	struct nbds_point lo, hi;
@@ -95,6 +96,7 @@ struct entry {
 	uint8_t valued;     /* sectors with a value */
 	uint8_t unknown;    /* sectors touched, with contents unknown */
 	uint8_t full;       /* sectors covered wholly */
+	bool coarse;        /* its values slept: only 32 bits are known of each */
 	uint8_t shadow;     /* sectors where older entries were dropped for this one */
 	uint64_t value[BLOCK_SECTORS];
 };
@@ -109,6 +111,35 @@ struct block {
 	uint8_t cut;   /* sectors where something was forgotten for good */
 	bool based;    /* made after forgetting: what was before `base` is unknown */
 	struct nbds_point base;
+};
+
+/* Quiet contents: see quiet.c. */
+#define REGION_BLOCKS 32u
+
+struct cell {
+	uint32_t past; /* index into the world's pasts */
+	uint32_t value[BLOCK_SECTORS];
+};
+
+struct region {
+	struct region *chain, *older, *newer;
+	uint64_t number;  /* block number / REGION_BLOCKS */
+	uint32_t present; /* its blocks that have a cell */
+	uint16_t room;
+	struct cell *cells; /* in order of blocks */
+};
+
+/* What remains of a command that only cells refer to. */
+struct past {
+	struct nbds_party *party;
+	struct nbds_op *op; /* while there still, or again, is one */
+	uint64_t serial, offset, lo_frame;
+	int64_t lo_time, hi_time;
+	uint32_t length, request_delta, hi_delta, reply_delta; /* frames since lo_frame */
+	uint32_t refs, next_free;                              /* free: index + 1 of the next one */
+	uint16_t interface, epoch;
+	uint8_t type, flags;
+	bool fua;
 };
 
 enum range_kind { RANGE_ZERO, RANGE_TRIM, RANGE_HOLE, RANGE_UNKNOWN, RANGE_DAMAGE };
@@ -198,6 +229,8 @@ struct nbds_world {
 	uint32_t open_parties;
 	uint32_t epoch;
 	bool had_party;
+	struct nbds_party *writer; /* the first connection that wrote */
+	bool many_writers;
 	uint64_t serial;
 	int64_t now;
 	bool finishing;
@@ -215,6 +248,11 @@ struct nbds_world {
 	struct granule **granules;
 	size_t granule_buckets, granule_count;
 	uint64_t classes; /* size classes in use */
+	struct region **regions, *region_oldest, *region_newest;
+	size_t region_buckets, region_count;
+	struct past *pasts;
+	uint32_t past_room, past_free; /* index + 1 */
+	bool iterating;                /* over blocks: none may go to sleep */
 	bool forgot;
 	struct nbds_point forgot_at;
 	bool blind; /* forgetting could not be told apart: no verdicts any more */
@@ -248,6 +286,9 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 /* A successful flush that certainly began after `since` and ended before c. */
 struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
 			    const struct nbds_op *c);
+/* All that was answered before `base` is superseded, for this reader, by w. */
+bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
+	     const struct nbds_op *w);
 void flush_log_add(struct nbds_op *f);
 void void_add(struct nbds_op *x);
 bool party_mc(const struct nbds_party *p);
@@ -268,6 +309,32 @@ void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value);
 void contents_partial(struct nbds_op *op, uint64_t sector);
 void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind);
 void contents_trim_memory(struct nbds_world *w);
+void block_free(struct nbds_world *w, struct block *b);
+void lru_remove(struct block *b);
+void lru_append(struct nbds_world *w, struct block *b);
+bool in_force_for_all(const struct nbds_op *n);
+bool may_be_voided(const struct nbds_op *n);
+void forget_point(struct nbds_world *w, const struct nbds_point *hi);
+static inline size_t hash_number(uint64_t n)
+{
+	n ^= n >> 31;
+	n *= 0x9e3779b97f4a7c15u;
+	return (size_t)(n ^ (n >> 29));
+}
+
+/* --- quiet.c ------------------------------------------------------------- */
+/* What is known of a value after it slept. */
+uint64_t coarse_value(uint64_t value);
+struct cell *quiet_find(const struct nbds_world *w, uint64_t block);
+uint64_t quiet_value(const struct cell *c, unsigned i);
+struct nbds_op *past_op(struct nbds_world *w, uint32_t index);
+bool quiet_settle(struct nbds_world *w, struct block *b);
+void quiet_wake(struct nbds_world *w, struct block *b);
+void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last);
+void quiet_sweep(struct nbds_world *w);
+bool quiet_forget(struct nbds_world *w);
+void quiet_free(struct nbds_world *w);
+
 void contents_pin(struct nbds_world *w, uint64_t sector, int delta);
 
 /* What may have been the source of a sector's contents. */
@@ -277,6 +344,7 @@ struct candidate {
 	bool any;    /* value unknown */
 	bool full;   /* covers the sector wholly */
 	bool seen;   /* a read that showed it, not a write */
+	bool coarse; /* 32 bits are known of the value */
 	bool shadow; /* it hides dropped ones */
 	uint8_t why; /* enum nbds_unchecked, if `any` */
 };
@@ -286,6 +354,9 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 /* Calls `each` for every block with data, written or seen, in [start, end) bytes. */
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg);
+
+/* Does a command without data, newer than `serial`, cover a part of the sector? */
+bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial);
 
 void op_ref(struct nbds_op *op);
 void op_unref(struct nbds_op *op);

@@ -36,6 +36,19 @@ struct view {
 	bool initial; /* so are the contents from before */
 };
 
+/* Could a sector with this candidate's contents have this value? */
+static bool shows(const struct candidate *k, uint64_t value)
+{
+	return !k->any && k->value == (k->coarse ? coarse_value(value) : value);
+}
+
+static bool same_value(const struct candidate *a, const struct candidate *b)
+{
+	if (a->coarse || b->coarse)
+		return coarse_value(a->value) == coarse_value(b->value);
+	return a->value == b->value;
+}
+
 static bool superseded(const struct nbds_op *old, const struct nbds_op *by)
 {
 	return old != by && established(old, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
@@ -94,8 +107,10 @@ static bool no_mixture(const struct view *v, uint64_t value)
 		bool possible = false;
 
 		for (unsigned i = 0; i < v->n && !possible; i++)
+			/* of what slept, only the first sample is known */
 			possible = v->admissible[i] &&
-				   (uint8_t)(samples(v->c[i].value) >> (8 * k)) == byte;
+				   ((k && v->c[i].coarse) ||
+				    (uint8_t)(samples(v->c[i].value) >> (8 * k)) == byte);
 		if (!possible)
 			return true;
 	}
@@ -113,10 +128,10 @@ static bool unordered(const struct view *v, uint64_t value, struct verdict *out)
 	for (unsigned i = 0; i < v->n; i++) {
 		bool later = false;
 
-		if (!v->admissible[i] || v->c[i].any || v->c[i].value != value)
+		if (!v->admissible[i] || !shows(&v->c[i], value))
 			continue;
 		for (unsigned j = 0; j < v->n && !later; j++) {
-			if (!v->est[j] || !v->c[j].full || v->c[j].any || v->c[j].value == value ||
+			if (!v->est[j] || !v->c[j].full || v->c[j].any || shows(&v->c[j], value) ||
 			    v->c[j].op->party == v->c[i].op->party || v->c[i].op->state != OP_OK ||
 			    !v->c[i].op->proves || !op_before(v->c[i].op, v->c[j].op) ||
 			    v->c[i].op->party->xport != v->c[j].op->party->xport ||
@@ -147,8 +162,7 @@ static bool landed_late(const struct view *v, uint64_t value, struct verdict *ou
 	const struct candidate *copy = NULL;
 
 	for (unsigned i = 0; i < v->n; i++)
-		if (v->admissible[i] && !v->c[i].any && v->c[i].value == value &&
-		    v->c[i].op->reissue_told)
+		if (v->admissible[i] && shows(&v->c[i], value) && v->c[i].op->reissue_told)
 			copy = &v->c[i];
 	if (!copy)
 		return false;
@@ -158,7 +172,7 @@ static bool landed_late(const struct view *v, uint64_t value, struct verdict *ou
 			continue;
 		if (out->missed && out->missed->serial > v->c[j].op->serial)
 			continue;
-		out->missed = v->c[j].value == value ? NULL : v->c[j].op;
+		out->missed = shows(&v->c[j], value) ? NULL : v->c[j].op;
 		out->flush = v->flush[j];
 	}
 	if (!out->missed)
@@ -184,7 +198,7 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 		if (!w || k->op->serial > w->op->serial)
 			w = k;
 	}
-	if (!w || w->value == value || w->op->party == r->party ||
+	if (!w || shows(w, value) || w->op->party == r->party ||
 	    w->op->party->xport != r->party->xport || !w->op->party->known || !r->party->known)
 		return;
 	for (unsigned i = 0; i < v->n; i++) {
@@ -194,11 +208,11 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 			continue;
 		if (!k->seen && !op_before(k->op, w->op)) {
 			/* concurrent with it, or later: an innocent source? */
-			if (k->any || k->value == value)
+			if (k->any || shows(k, value))
 				return;
 			continue;
 		}
-		if (!k->any && k->value == value && op_before(k->op, w->op))
+		if (shows(k, value) && op_before(k->op, w->op))
 			old = k;
 	}
 	if (!old)
@@ -223,7 +237,7 @@ static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t val
 		const struct nbds_op *before = v->c[s].op;
 		bool same = true;
 
-		if (!v->c[s].seen || before->party != r->party || v->c[s].value == value ||
+		if (!v->c[s].seen || before->party != r->party || shows(&v->c[s], value) ||
 		    !before->proves || !op_before(before, r))
 			continue;
 		/* the earlier reader's view, from the same candidates */
@@ -278,7 +292,7 @@ static void convict(const struct view *v, const struct nbds_op *r, const struct 
 	out->result = JUDGE_WRONG;
 	/* stale: the data of something that a write in force superseded */
 	for (unsigned i = 0; i < v->n; i++) {
-		if (v->c[i].any || v->c[i].value != m->value)
+		if (!shows(&v->c[i], m->value))
 			continue;
 		for (unsigned j = 0; j < v->n; j++) {
 			enum nbds_rule_id id;
@@ -366,12 +380,11 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 	const struct nbds_point *base = block ? (block->based ? &block->base : NULL)
 					      : (w->forgot ? &w->forgot_at : NULL);
 	if (base) {
-		bool renewed = false;
+		bool anew = false;
 
-		for (unsigned j = 0; j < v.n && !renewed; j++)
-			renewed = v.est[j] && v.c[j].full &&
-				  flush_since(read->party, base, v.c[j].op);
-		if (!renewed) {
+		for (unsigned j = 0; j < v.n && !anew; j++)
+			anew = v.est[j] && v.c[j].full && renewed(read->party, base, v.c[j].op);
+		if (!anew) {
 			out->why = NBDS_UNCHECKED_FORGOTTEN;
 			return;
 		}
@@ -404,10 +417,10 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 		}
 		if (!v.est[i])
 			all_est = false;
-		matched |= k->value == m->value;
+		matched |= shows(k, m->value);
 		bool new_value = true;
 		for (unsigned j = 0; j < i && new_value; j++)
-			new_value = !(v.admissible[j] && v.c[j].value == k->value);
+			new_value = !(v.admissible[j] && same_value(&v.c[j], k));
 		values += new_value;
 	}
 	if (matched || (values > 1 && !no_mixture(&v, m->value))) {

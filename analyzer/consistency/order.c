@@ -109,6 +109,15 @@ struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point 
 	return NULL;
 }
 
+bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
+	     const struct nbds_op *w)
+{
+	/* of a lone writer, all that came before is superseded for itself */
+	if (!w->world->many_writers && w->party == reader)
+		return point_before(w->world, base, &w->lo);
+	return flush_since(reader, base, w);
+}
+
 void flush_log_add(struct nbds_op *f)
 {
 	struct xport *x = f->party->xport;

@@ -187,6 +187,9 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		*(p->flight_last ? &p->flight_last->next_write : &p->flight_first) = op;
 		p->flight_last = op;
 		p->writes_in_flight++;
+		if (!w->writer)
+			w->writer = p;
+		w->many_writers |= w->writer != p;
 		for (struct pending *q = w->pending; q; q = q->next)
 			if (q->read->party != p && !point_before(w, &q->read->hi, &op->lo))
 				for (uint32_t i = 0; i < q->read->reading->miss_count; i++)
@@ -345,24 +348,45 @@ static void miss_add(struct nbds_op *op, const struct miss *m)
 	contents_pin(op->world, m->sector, 1);
 }
 
-/* Is the sector's newest source a write of this very value? Then it is fine,
- * and no order needs to be looked at. */
-static bool plainly_fine(struct nbds_world *w, uint64_t sector, uint64_t value)
+static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
 {
-	const struct block *b;
-	const struct entry *e;
-	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+	return (e->valued >> i & 1) && !(e->unknown >> i & 1) &&
+	       e->value[i] == (e->coarse ? coarse_value(value) : value);
+}
 
-	if (w->classes)
-		return false;
-	b = block_find(w, sector / BLOCK_SECTORS);
-	for (e = b ? b->entries : NULL; e; e = e->next) {
-		if (!((e->valued | e->unknown) >> i & 1))
-			continue;
-		return e->op->type == NBD_CMD_WRITE && !(e->unknown >> i & 1) &&
-		       e->value[i] == value;
+/*
+ * The quick answer, for nearly all reads: the sector's newest source is a write
+ * of this very value (FINE; no order needs to be looked at), or it was only ever
+ * read, and with this value (UNKNOWN). Else WRONG: look closer.
+ */
+static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_t value)
+{
+	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+	uint64_t serial = 0;
+	bool seen = false;
+
+	if (w->blind || w->poisoned)
+		return JUDGE_WRONG;
+	if (b) {
+		const struct entry *e = b->entries;
+
+		while (e && !((e->valued | e->unknown) >> i & 1))
+			e = e->next;
+		if (!e || e->op->type != NBD_CMD_WRITE || !entry_shows(e, i, value))
+			return JUDGE_WRONG;
+		serial = e->op->serial;
+	} else {
+		const struct cell *c = quiet_find(w, sector / BLOCK_SECTORS);
+
+		if (!c || quiet_value(c, i) != coarse_value(value))
+			return JUDGE_WRONG;
+		serial = w->pasts[c->past].serial;
+		seen = w->pasts[c->past].type == NBD_CMD_READ;
 	}
-	return false;
+	if (w->classes && contents_newer_range(w, sector, serial))
+		return JUDGE_WRONG;
+	return seen ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
 
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
@@ -372,8 +396,8 @@ static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
 
 	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++)
-		if (e->op->type == NBD_CMD_READ && (e->valued >> i & 1) && e->value[i] == value &&
-		    e->op->party == by->party)
+		if (e->op->type == NBD_CMD_READ && e->op->party == by->party &&
+		    entry_shows(e, i, value))
 			return true;
 	return false;
 }
@@ -389,9 +413,17 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 	struct verdict v;
 	bool remember;
 
-	if (plainly_fine(w, sector, value)) {
-		op->reading->checked += NBDS_SECTOR;
-		return;
+	if (op->type == NBD_CMD_READ) {
+		switch (at_a_glance(w, sector, value)) {
+		case JUDGE_FINE:
+			op->reading->checked += NBDS_SECTOR;
+			return;
+		case JUDGE_UNKNOWN:
+			op->reading->unchecked[NBDS_UNCHECKED_UNKNOWN] += NBDS_SECTOR;
+			return;
+		case JUDGE_WRONG:
+			break;
+		}
 	}
 	judge_sector(op, &m, false, &v);
 	if (v.rule) {

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Quiet contents: blocks about which nothing is open, kept in few bytes.
+ *
+ * Most of an image is written once, flushed, and left alone.  A block that was
+ * written whole by one command which is in force for every later reader (or
+ * that was only ever read) needs no list of candidates: it becomes a cell of 36
+ * bytes, its values cut to 32 bits each, and the command becomes a struct past
+ * that all its cells share.
+ *
+ *   region of 32 blocks (128 KiB): which are present, and their cells in order
+ *     cell: index of the past | 8 values of 32 bits
+ *
+ * A block that is touched again wakes: it gets its entry back, marked coarse,
+ * and a command made from the past.  Coarse values are compared by their 32
+ * bits: different ones are still different contents for certain; equal ones are
+ * taken for equal, wrongly once in 2^32, which can only silence a finding or
+ * name the source of wrong data.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* Blocks that stay awake whatever they are, and how old a quiet one must be. */
+#define AWAKE_MIN 512u
+#define QUIET_AGE INT64_C(1000000000)
+
+uint64_t coarse_value(uint64_t value)
+{
+	return (value & UINT64_C(0xff) << 32) | (value & 0xffffff);
+}
+
+static uint32_t pack(uint64_t value)
+{
+	return (uint32_t)(value >> 32 & 0xff) << 24 | (uint32_t)(value & 0xffffff);
+}
+
+static uint64_t unpack(uint32_t packed)
+{
+	return (uint64_t)(packed >> 24) << 32 | (packed & 0xffffff);
+}
+
+uint64_t quiet_value(const struct cell *c, unsigned i)
+{
+	return unpack(c->value[i]);
+}
+
+/* --- regions ------------------------------------------------------------- */
+
+static struct region **region_slot(const struct nbds_world *w, uint64_t number)
+{
+	return &w->regions[hash_number(number) & (w->region_buckets - 1)];
+}
+
+static struct region *region_find(const struct nbds_world *w, uint64_t number)
+{
+	struct region *r = w->region_buckets ? *region_slot(w, number) : NULL;
+
+	while (r && r->number != number)
+		r = r->chain;
+	return r;
+}
+
+static bool regions_grow(struct nbds_world *w)
+{
+	size_t old = w->region_buckets, n = old ? old * 2 : 64;
+	struct region **before = w->regions,
+		      **buckets = world_alloc(w, n * sizeof(struct region *));
+
+	if (!buckets)
+		return old != 0;
+	w->regions = buckets;
+	w->region_buckets = n;
+	for (size_t i = 0; i < old; i++) {
+		for (struct region *r = before[i], *next; r; r = next) {
+			next = r->chain;
+			struct region **at = region_slot(w, r->number);
+			r->chain = *at;
+			*at = r;
+		}
+	}
+	world_dealloc(w, before, old * sizeof(*before));
+	return true;
+}
+
+static struct region *region_get(struct nbds_world *w, uint64_t number)
+{
+	struct region *r = region_find(w, number);
+
+	if (r)
+		return r;
+	if (w->region_count >= w->region_buckets && !regions_grow(w))
+		return NULL;
+	r = world_alloc(w, sizeof(*r));
+	if (!r)
+		return NULL;
+	r->number = number;
+	struct region **at = region_slot(w, number);
+	r->chain = *at;
+	*at = r;
+	r->newer = NULL;
+	r->older = w->region_newest;
+	*(w->region_newest ? &w->region_newest->newer : &w->region_oldest) = r;
+	w->region_newest = r;
+	w->region_count++;
+	return r;
+}
+
+static void past_unref(struct nbds_world *w, uint32_t index)
+{
+	struct past *p = &w->pasts[index];
+
+	if (--p->refs)
+		return;
+	if (p->op) {
+		p->op->past = 0;
+		p->op = NULL;
+	}
+	p->next_free = w->past_free;
+	w->past_free = index + 1;
+}
+
+static void region_free(struct nbds_world *w, struct region *r)
+{
+	struct region **at = region_slot(w, r->number);
+
+	while (*at != r)
+		at = &(*at)->chain;
+	*at = r->chain;
+	*(r->older ? &r->older->newer : &w->region_oldest) = r->newer;
+	*(r->newer ? &r->newer->older : &w->region_newest) = r->older;
+	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++)
+		past_unref(w, r->cells[i].past);
+	world_dealloc(w, r->cells, r->room * sizeof(*r->cells));
+	world_dealloc(w, r, sizeof(*r));
+	w->region_count--;
+}
+
+static unsigned cell_at(const struct region *r, unsigned i)
+{
+	return (unsigned)__builtin_popcount(r->present & ((UINT32_C(1) << i) - 1));
+}
+
+struct cell *quiet_find(const struct nbds_world *w, uint64_t block)
+{
+	struct region *r = w->region_count ? region_find(w, block / REGION_BLOCKS) : NULL;
+	unsigned i = (unsigned)(block % REGION_BLOCKS);
+
+	if (!r || !(r->present >> i & 1))
+		return NULL;
+	return &r->cells[cell_at(r, i)];
+}
+
+static struct cell *cell_new(struct nbds_world *w, uint64_t block)
+{
+	struct region *r = region_get(w, block / REGION_BLOCKS);
+	unsigned i = (unsigned)(block % REGION_BLOCKS), at, count;
+
+	if (!r)
+		return NULL;
+	at = cell_at(r, i);
+	count = (unsigned)__builtin_popcount(r->present);
+	if (count == r->room) {
+		uint16_t room = (uint16_t)(r->room ? (r->room * 2 > 32 ? 32 : r->room * 2) : 2);
+		struct cell *cells = world_alloc(w, room * sizeof(*cells));
+
+		if (!cells)
+			return NULL;
+		if (count)
+			memcpy(cells, r->cells, count * sizeof(*cells));
+		world_dealloc(w, r->cells, r->room * sizeof(*cells));
+		r->cells = cells;
+		r->room = room;
+	}
+	memmove(r->cells + at + 1, r->cells + at, (count - at) * sizeof(*r->cells));
+	r->present |= UINT32_C(1) << i;
+	return &r->cells[at];
+}
+
+static void cell_remove(struct nbds_world *w, uint64_t block)
+{
+	struct region *r = region_find(w, block / REGION_BLOCKS);
+	unsigned i = (unsigned)(block % REGION_BLOCKS), at = cell_at(r, i);
+	unsigned count = (unsigned)__builtin_popcount(r->present);
+
+	past_unref(w, r->cells[at].past);
+	memmove(r->cells + at, r->cells + at + 1, (count - at - 1) * sizeof(*r->cells));
+	r->present &= ~(UINT32_C(1) << i);
+	if (!r->present)
+		region_free(w, r);
+}
+
+/* --- commands and their pasts -------------------------------------------- */
+
+/* The past of op, made now if there is none; its index plus 1, or 0. */
+static uint32_t past_get(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+	struct past *p;
+
+	if (op->past)
+		return op->past;
+	if (!w->past_free) {
+		uint32_t room = w->past_room ? w->past_room * 2 : 64;
+		struct past *pasts;
+
+		if (room > UINT32_MAX / 4)
+			return 0;
+		pasts = realloc(w->pasts, room * sizeof(*pasts));
+		if (!pasts)
+			return 0;
+		w->memory += (room - w->past_room) * sizeof(*pasts);
+		w->pasts = pasts;
+		for (uint32_t i = room; i > w->past_room; i--) {
+			pasts[i - 1] = (struct past){.next_free = w->past_free};
+			w->past_free = i;
+		}
+		w->past_room = room;
+	}
+	op->past = w->past_free;
+	p = &w->pasts[op->past - 1];
+	w->past_free = p->next_free;
+	*p = (struct past){
+		.party = op->party,
+		.op = op,
+		.serial = op->serial,
+		.offset = op->offset,
+		.lo_time = op->lo.time,
+		.hi_time = op->hi.time,
+		.lo_frame = op->lo.frame,
+		.length = (uint32_t)op->length,
+		.request_delta = (uint32_t)(op->request_frame - op->lo.frame),
+		.hi_delta = (uint32_t)(op->hi.frame - op->lo.frame),
+		.reply_delta = (uint32_t)(op->reply_frame - op->lo.frame),
+		.interface = (uint16_t)op->hi.interface,
+		.epoch = (uint16_t)op->epoch,
+		.type = (uint8_t)op->type,
+		.flags = (uint8_t)op->flags,
+		.fua = op->fua,
+	};
+	return op->past;
+}
+
+/* A command made from its past; the caller owns a reference. */
+struct nbds_op *past_op(struct nbds_world *w, uint32_t index)
+{
+	struct past *p = &w->pasts[index];
+	struct nbds_op *op;
+
+	if (p->op) {
+		op_ref(p->op);
+		return p->op;
+	}
+	op = world_alloc(w, sizeof(*op));
+	if (!op)
+		return NULL;
+	op->world = w;
+	op->party = p->party;
+	op->party->ops++;
+	op->refs = 1;
+	op->serial = p->serial;
+	op->offset = p->offset;
+	op->length = p->length;
+	op->type = p->type;
+	op->flags = p->flags;
+	op->state = OP_OK;
+	op->write_class = p->type == NBD_CMD_WRITE;
+	op->fua = p->fua;
+	op->proves = true;
+	op->epoch = p->epoch;
+	op->lo = (struct nbds_point){p->lo_frame, p->lo_time, p->interface};
+	op->hi = (struct nbds_point){p->lo_frame + p->hi_delta, p->hi_time, p->interface};
+	op->request_frame = p->lo_frame + p->request_delta;
+	op->reply_frame = p->lo_frame + p->reply_delta;
+	/* it is older than anything that those could still order */
+	op->acked = op->status_acked = NBDS_NO_ACK;
+	op->header_end = 0;
+	op->status_end = UINT64_MAX;
+	op->payload_over = true;
+	op->past = index + 1;
+	p->op = op;
+	return op;
+}
+
+/* --- falling asleep and waking ------------------------------------------- */
+
+static bool fits(const struct nbds_op *op)
+{
+	return op->lo.frame <= op->request_frame && op->hi.frame >= op->lo.frame &&
+	       op->hi.frame - op->lo.frame < UINT32_MAX && op->reply_frame >= op->lo.frame &&
+	       op->reply_frame - op->lo.frame < UINT32_MAX &&
+	       op->request_frame - op->lo.frame < UINT32_MAX && op->length < UINT32_MAX &&
+	       op->hi.interface < UINT16_MAX && op->lo.interface == op->hi.interface &&
+	       op->epoch < UINT16_MAX && op->flags < UINT8_MAX;
+}
+
+/* Puts the block to sleep if nothing is open about it. */
+bool quiet_settle(struct nbds_world *w, struct block *b)
+{
+	struct entry *e = b->entries;
+	struct nbds_op *op;
+	struct cell *c;
+	uint32_t past;
+
+	if (!e || e->next || b->pins || b->cut || w->no_t3)
+		return false;
+	op = e->op;
+	if (e->valued != 0xff || e->full != 0xff || e->unknown || e->shadow || op->state != OP_OK ||
+	    !op->proves || !fits(op) || w->now < op->hi.time || w->now - op->hi.time < QUIET_AGE)
+		return false;
+	if (op->type != NBD_CMD_READ && (!in_force_for_all(op) || may_be_voided(op)))
+		return false;
+	if (b->based && op->type != NBD_CMD_READ && !renewed(op->party, &b->base, op))
+		return false; /* what was forgotten before it may still show */
+	past = past_get(op);
+	c = past ? cell_new(w, b->number) : NULL;
+	if (!c) {
+		if (past && !w->pasts[past - 1].refs) {
+			w->pasts[past - 1].refs = 1;
+			past_unref(w, past - 1);
+		}
+		return false;
+	}
+	w->pasts[past - 1].refs++;
+	c->past = past - 1;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		c->value[i] = pack(e->value[i]);
+	block_free(w, b);
+	return true;
+}
+
+/* Gives a sleeping block its entry back. `b` is new and empty. */
+void quiet_wake(struct nbds_world *w, struct block *b)
+{
+	struct cell *c = quiet_find(w, b->number);
+	struct entry *e;
+
+	if (!c)
+		return;
+	e = world_alloc(w, sizeof(*e));
+	if (e)
+		e->op = past_op(w, c->past);
+	if (!e || !e->op) {
+		world_dealloc(w, e, sizeof(*e));
+		w->blind = true;
+		return;
+	}
+	e->valued = e->full = 0xff;
+	e->coarse = true;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		e->value[i] = unpack(c->value[i]);
+	/* what was written superseded all that was forgotten; what was read did not */
+	if (e->op->type != NBD_CMD_READ)
+		b->based = false;
+	b->entries = e;
+	b->count = 1;
+	cell_remove(w, b->number);
+}
+
+/* Looks at the blocks that were not used for longest. */
+void quiet_sweep(struct nbds_world *w)
+{
+	for (unsigned n = 0; n < 2 && w->block_count > AWAKE_MIN && !w->iterating; n++) {
+		struct block *b = w->lru.lru_next;
+
+		if (quiet_settle(w, b))
+			continue;
+		/* its turn comes again */
+		lru_remove(b);
+		lru_append(w, b);
+	}
+}
+
+/* Blocks that sleep in [first, last] and have other contents than zeroes wake. */
+void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
+{
+	uint64_t from = first / REGION_BLOCKS, to = last / REGION_BLOCKS;
+	uint32_t zero = pack(coarse_value(w->zero_value));
+	struct region *r = w->region_oldest, *next;
+	uint64_t n = from;
+	bool all = to - from >= w->region_count;
+
+	if (!w->region_count)
+		return;
+	for (; all ? r != NULL : n <= to; n++) {
+		if (!all)
+			r = region_find(w, n);
+		next = r ? r->newer : NULL;
+		for (unsigned i = 0; r && i < REGION_BLOCKS; i++) {
+			uint64_t block = r->number * REGION_BLOCKS + i;
+			const struct cell *c;
+			bool other = false;
+
+			if (!(r->present >> i & 1) || block < first || block > last)
+				continue;
+			c = &r->cells[cell_at(r, i)];
+			for (unsigned s = 0; s < BLOCK_SECTORS; s++)
+				other |= c->value[s] != zero;
+			if (!other || w->pasts[c->past].type == NBD_CMD_READ)
+				continue;
+			bool last_one = (r->present & (r->present - 1)) == 0;
+
+			block_get(w, block);
+			if (last_one)
+				break; /* the region is gone with its last cell */
+		}
+		if (all)
+			r = next;
+	}
+}
+
+/* Forgets the oldest region. False: there is none. */
+bool quiet_forget(struct nbds_world *w)
+{
+	struct region *r = w->region_oldest;
+
+	if (!r)
+		return false;
+	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++) {
+		const struct past *p = &w->pasts[r->cells[i].past];
+		uint64_t hi = p->lo_frame + p->hi_delta;
+
+		if (p->type != NBD_CMD_READ)
+			forget_point(w, &(struct nbds_point){hi, p->hi_time, p->interface});
+	}
+	region_free(w, r);
+	w->stats.forgotten++;
+	return true;
+}
+
+void quiet_free(struct nbds_world *w)
+{
+	while (w->region_oldest)
+		region_free(w, w->region_oldest);
+	world_dealloc(w, w->regions, w->region_buckets * sizeof(*w->regions));
+	free(w->pasts);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The consistency checker by itself: what large and long runs show, and
+ * histories of a few commands do not (those are in tests/histories).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <nbdscope/decoder.h>
+#include <nbdscope/protocol.h>
+
+#include "../../analyzer/consistency/consistency.h"
+
+#define MC                                                                                        \
+	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN | \
+	 NBD_FLAG_SEND_WRITE_ZEROES | NBD_FLAG_SEND_TRIM)
+#define SIZE (UINT64_C(1) << 40)
+#define STEP INT64_C(100000) /* ns from one event to the next */
+
+struct run {
+	struct nbds_world *w;
+	struct nbds_party *party[4];
+	uint64_t frame;
+	int64_t time;
+	unsigned findings;
+	char rule[64];
+	enum nbds_severity severity;
+	uint64_t frames[NBDS_ROLE_MAX];
+};
+
+static void on_finding(void *ctx, const struct nbds_finding *f)
+{
+	struct run *r = ctx;
+
+	if (f->severity < NBDS_SUSPECT)
+		return;
+	r->findings++;
+	snprintf(r->rule, sizeof(r->rule), "%s", f->rule->name);
+	r->severity = f->severity;
+	memcpy(r->frames, f->frames, sizeof(r->frames));
+}
+
+static struct nbds_point now(struct run *r)
+{
+	r->time += STEP;
+	return (struct nbds_point){++r->frame, r->time, 0};
+}
+
+static void start(struct run *r, unsigned parties, uint16_t flags, uint64_t memory)
+{
+	struct nbds_world_config config = {.settle = 1000000, .memory = memory};
+	struct nbds_world_ops ops = {.finding = on_finding};
+
+	memset(r, 0, sizeof(*r));
+	r->time = INT64_C(1700000000) * 1000000000;
+	r->w = nbds_world_new(&config, &ops, r);
+	assert_non_null(r->w);
+	for (unsigned i = 0; i < parties; i++) {
+		struct nbds_point p = now(r);
+
+		r->party[i] = nbds_world_connect(r->w, i + 1, true, &p);
+		nbds_party_export(r->party[i], "x", 1, SIZE, flags, true);
+	}
+}
+
+static struct nbds_op *request(struct run *r, unsigned k, uint16_t type, uint64_t offset,
+			       uint64_t length)
+{
+	struct nbds_request_order o = {.lo = now(r), .acked = NBDS_NO_ACK};
+
+	o.frame = o.lo.frame;
+	return nbds_world_request(r->party[k], type, 0, offset, length, &o);
+}
+
+static uint64_t reply(struct run *r, struct nbds_op *op)
+{
+	struct nbds_reply_order o = {.hi = now(r), .acked = NBDS_NO_ACK};
+
+	o.frame = o.hi.frame;
+	nbds_op_reply(op, 0, &o);
+	nbds_world_tick(r->w, r->time);
+	return o.frame;
+}
+
+static void fill(uint8_t *buf, size_t len, uint64_t offset, uint8_t version)
+{
+	for (size_t i = 0; i < len; i++)
+		buf[i] = (uint8_t)((offset + i) / NBDS_SECTOR * 7 + i * 3 + version * 101 + 1);
+}
+
+static void write_at(struct run *r, unsigned k, uint64_t offset, size_t len, uint8_t version)
+{
+	uint8_t *buf = malloc(len);
+	struct nbds_op *op = request(r, k, NBD_CMD_WRITE, offset, len);
+
+	fill(buf, len, offset, version);
+	nbds_op_write_data(op, 0, buf, len);
+	nbds_op_write_end(op);
+	reply(r, op);
+	free(buf);
+}
+
+static uint64_t read_at(struct run *r, unsigned k, uint64_t offset, size_t len, uint8_t version)
+{
+	uint8_t *buf = malloc(len);
+	struct nbds_op *op = request(r, k, NBD_CMD_READ, offset, len);
+	struct nbds_point p = now(r);
+	uint64_t frame;
+
+	fill(buf, len, offset, version);
+	nbds_op_read_data(op, offset, buf, len, &p);
+	frame = reply(r, op);
+	free(buf);
+	return frame;
+}
+
+static void flush(struct run *r, unsigned k)
+{
+	reply(r, request(r, k, NBD_CMD_FLUSH, 0, 0));
+}
+
+static void rest(struct run *r)
+{
+	r->time += INT64_C(5000000000);
+}
+
+static struct nbds_world_stats finish(struct run *r)
+{
+	struct nbds_world_stats s;
+
+	nbds_world_finish(r->w);
+	nbds_world_stats(r->w, &s);
+	nbds_world_free(r->w);
+	return s;
+}
+
+/* A gigabyte written in order costs at most 48 bytes for each 4 KiB. */
+static void test_sequential_memory(void **state)
+{
+	const uint64_t total = UINT64_C(1) << 30, piece = 256 << 10;
+	struct nbds_world_stats s;
+	struct run r;
+
+	(void)state;
+	start(&r, 2, MC, 0);
+	for (uint64_t at = 0; at < total; at += piece) {
+		write_at(&r, (unsigned)(at / piece & 1), at, piece, 1);
+		if (at % (64 << 20) == 0)
+			flush(&r, 0);
+		r.time += INT64_C(20000000);
+	}
+	flush(&r, 1);
+	nbds_world_stats(r.w, &s);
+	print_message("%.1f bytes of state for each 4 KiB\n",
+		      (double)s.memory_max / (double)(total / 4096));
+	assert_true(s.memory_max / (total / 4096) <= 48);
+	/* and still all of it is held against what is read */
+	rest(&r);
+	for (uint64_t at = 0; at < total; at += 16 << 20)
+		read_at(&r, 1, at + 4096, 8192, 1);
+	s = finish(&r);
+	assert_int_equal(r.findings, 0);
+	assert_int_equal(s.checked_bytes, total / (16 << 20) * 8192);
+}
+
+/* Contents that slept convict as well as others do. */
+static void test_after_sleep(void **state)
+{
+	struct run r;
+	uint64_t frame;
+
+	(void)state;
+	start(&r, 2, MC, 0);
+	read_at(&r, 1, 0, 4096, 1); /* the old contents are seen */
+	for (unsigned i = 0; i < 4000; i++)
+		write_at(&r, 0, (1 + i) * UINT64_C(4096), 4096, 2);
+	flush(&r, 0);
+	rest(&r);
+	for (unsigned i = 0; i < 4000; i++)
+		write_at(&r, 0, (1000000 + i) * UINT64_C(4096), 4096, 2);
+	rest(&r);
+	/* by now the first blocks sleep; one of them is overwritten... */
+	write_at(&r, 0, 7 * 4096, 4096, 3);
+	flush(&r, 1);
+	assert_int_equal(r.findings, 0);
+	read_at(&r, 1, 7 * 4096, 4096, 3);
+	rest(&r);
+	nbds_world_tick(r.w, r.time);
+	assert_int_equal(r.findings, 0);
+	/* ...and read in its first version */
+	frame = read_at(&r, 1, 7 * 4096, 4096, 2);
+	rest(&r);
+	nbds_world_tick(r.w, r.time);
+	assert_int_equal(r.findings, 1);
+	assert_string_equal(r.rule, "stale-read-after-flush");
+	assert_int_equal(r.severity, NBDS_VIOLATION);
+	assert_int_equal(r.frames[NBDS_ROLE_READ], frame);
+	/* a sleeping block with contents from nowhere: only suspect */
+	read_at(&r, 1, 9 * 4096, 4096, 9);
+	finish(&r);
+	assert_int_equal(r.findings, 2);
+	assert_string_equal(r.rule, "read-unexplained-data");
+	assert_int_equal(r.severity, NBDS_SUSPECT);
+}
+
+/* Past the cap contents are forgotten: silence, not guesses. */
+static void test_memory_cap(void **state)
+{
+	const uint64_t cap = 1 << 20;
+	struct nbds_world_stats s;
+	struct run r;
+
+	(void)state;
+	start(&r, 2, MC, cap);
+	for (unsigned i = 0; i < 40000; i++) {
+		write_at(&r, 0, i * UINT64_C(4096), 4096, 1);
+		if (i % 64 == 0) {
+			flush(&r, 0);
+			r.time += INT64_C(100000000);
+		}
+	}
+	flush(&r, 0);
+	nbds_world_stats(r.w, &s);
+	assert_true(s.forgotten > 0);
+	assert_true(s.memory <= cap);
+	/* what was forgotten is not judged, whatever is read */
+	read_at(&r, 1, 0, 4096, 77);
+	rest(&r);
+	nbds_world_tick(r.w, r.time);
+	assert_int_equal(r.findings, 0);
+	/* what is known still is */
+	read_at(&r, 1, UINT64_C(39999) * 4096, 4096, 77);
+	s = finish(&r);
+	assert_int_equal(r.findings, 1);
+	assert_true(s.unchecked[NBDS_UNCHECKED_FORGOTTEN] >= 4096);
+}
+
+/* A huge TRIM, WRITE_ZEROES or hole costs no more than a small one. */
+static void test_huge_ranges(void **state)
+{
+	struct nbds_world_stats s;
+	struct run r;
+
+	(void)state;
+	start(&r, 2, MC, 0);
+	write_at(&r, 0, 4096, 4096, 1);
+	for (unsigned i = 0; i < 10000; i++) {
+		reply(&r, request(&r, 0, i & 1 ? NBD_CMD_TRIM : NBD_CMD_WRITE_ZEROES, 0, SIZE));
+		if (i % 16 == 0)
+			flush(&r, 0);
+	}
+	nbds_world_stats(r.w, &s);
+	assert_true(s.memory < 1 << 20);
+	for (unsigned i = 0; i < 1000; i++) {
+		struct nbds_op *op = request(&r, 1, NBD_CMD_READ, 0, SIZE);
+		struct nbds_point p = now(&r);
+
+		nbds_op_read_hole(op, 0, SIZE, &p);
+		reply(&r, op);
+	}
+	finish(&r);
+	assert_int_equal(r.findings, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sequential_memory),
+		cmocka_unit_test(test_after_sleep),
+		cmocka_unit_test(test_memory_cap),
+		cmocka_unit_test(test_huge_ranges),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
