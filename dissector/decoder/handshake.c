@@ -496,20 +496,19 @@ bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struc
 	return true;
 }
 
-bool nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s)
+void nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s)
 {
 	struct nbds_span none = {NULL, 0, d->now};
 	struct nbds_place place = nbds_here(s, &none);
 
 	if (s->side == NBDS_CLIENT) {
 		if (s->have < NBDS_OPTION_LEN)
-			return false;
+			return;
 		tell_option(d, s, &place, s->kept, s->have);
 	} else {
 		if (s->have < NBDS_OPTION_REPLY_LEN || nbds_be64(s->kept) != NBD_REP_MAGIC)
-			return false;
+			return;
 		tell_option_reply(d, s, &place, s->kept, s->have);
 	}
 	nbds_told(d, s, &none);
-	return true;
 }

@@ -113,10 +113,30 @@ static struct nbds_request *oldest_idle(struct nbds_decoder *d)
 	return f ? &f->pub : NULL;
 }
 
+/*
+ * A cookie is used again while a request with it is in flight.  If the server's
+ * feet were lost meanwhile, the reply was among what was passed over.
+ */
+static bool forget_answered(struct nbds_decoder *d, uint64_t cookie)
+{
+	struct nbds_flight *f = nbds_flight_find(d, cookie), *next;
+	bool searching = nbds_searching(d, NBDS_SERVER), any = f;
+	int tries = 8; /* the oldest come first: hardly ever more than one */
+
+	for (; f && tries-- && (searching || f->epoch != d->epoch); f = next) {
+		next = f->same;
+		if (nbds_server(d)->m.request != &f->pub && !nbds_search_refers(d, &f->pub))
+			nbds_flight_forget(d, &f->pub,
+					   "its reply was lost: its cookie is used again");
+	}
+	return any;
+}
+
 struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie)
 {
 	struct nbds_flights *fl = &d->flights;
 	struct nbds_flight *f, *first, **b;
+	bool again = forget_answered(d, cookie);
 
 	if (!fl->free)
 		grow_slabs(fl);
@@ -132,6 +152,7 @@ struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie)
 	*f = (struct nbds_flight){.pub.cookie = cookie,
 				  .pub.serial = ++d->serial,
 				  .epoch = d->epoch,
+				  .client_epoch = d->client_epoch,
 				  .older = fl->newest};
 	if (fl->newest)
 		fl->newest->newer = f;
@@ -140,9 +161,9 @@ struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie)
 	fl->newest = f;
 	fl->count++;
 
+	f->pub.ambiguous = again;
 	first = nbds_flight_find(d, cookie);
 	if (first) {
-		f->pub.ambiguous = true;
 		first->pub.ambiguous = true;
 		first->last->same = f;
 		first->last = f;
@@ -163,6 +184,11 @@ struct nbds_flight *nbds_flight_find(const struct nbds_decoder *d, uint64_t cook
 	while (f && f->pub.cookie != cookie)
 		f = f->chain;
 	return f;
+}
+
+bool nbds_flight_doubtful(const struct nbds_decoder *d, const struct nbds_flight *f)
+{
+	return f->epoch != d->epoch && f->client_epoch != d->client_epoch;
 }
 
 struct nbds_request *nbds_flight_alive(struct nbds_request *r, uint64_t serial)

@@ -23,7 +23,7 @@
  *	client    two different requests of a chain were answered in the server's
  *	          stream, and the chain went on after the first answer
  *	both      a chain of replies to two different requests of one client's
- *	          chain, which went on after the first of them
+ *	          chain, which went on after the first of them (or eight)
  *
  * That the client goes on in between is what data cannot do: a write's payload
  * is all sent before the server answers it, and what is sent after the answer is
@@ -51,9 +51,10 @@
 #define HEADS_MAX  64u
 #define HEADS_MIN  4u
 
-/* Matches that outweigh that a chain started inside another's payload. */
+/* Matches that outweigh that a chain started inside another's payload, and that
+ * the client did not go on. */
 #define MATCHES_STRONG 8u
-/* Replies in a row, to different requests, that need no request in between. */
+/* The same for replies to requests that are in flight for sure. */
 #define MATCHES_ALONE 4u
 
 /* Options and replies longer than this are not believed while searching. */
@@ -90,7 +91,8 @@ struct chain {
 	uint64_t inside;      /* id of the chain in whose payload it started, or 0 */
 	uint64_t pair;        /* server: id of the client's chain, or 0 */
 	uint64_t real;        /* server: different requests in flight that it answers */
-	bool over;            /* ends with NBD_CMD_DISC */
+	bool over;            /* client: ends with NBD_CMD_DISC */
+	bool unsized;         /* server: the length of the last reply is a guess */
 	struct seen *heads;   /* a ring once `room` is at its largest */
 	uint32_t room, used, begin;
 };
@@ -316,6 +318,26 @@ static struct chain take(struct nbds_stream *s, struct chain *c)
 }
 
 /*
+ * Of a client's chain that started inside the payload of another, the first
+ * heads may be data, from where it happened upon the true chain: it begins with
+ * the first one that was answered.
+ */
+static void drop_unproved(struct chain *c, const struct chain *v)
+{
+	while (c->inside && c->used > 1) {
+		const struct seen *h = seen_at(c, 0);
+		bool proved = h->matched;
+
+		for (uint32_t i = 0; i < v->used && !proved; i++)
+			proved = seen_at(v, i)->partner == h->order;
+		if (proved)
+			return;
+		c->begin = (c->begin + 1) % c->room;
+		c->used--;
+	}
+}
+
+/*
  * The streams whose chain is given are believed: `c` the client's, `v` the
  * server's, either may be NULL.
  */
@@ -343,6 +365,7 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 		if (s != scanning && resume[i] < chains[i].next)
 			resume[i] = nbds_min(chains[i].next, s->pos + s->have);
 	}
+	drop_unproved(&chains[0], &chains[1]);
 	for (int i = 0; i < 2; i++)
 		if (given[i])
 			leave(d, streams[i], &chains[i], resume[i]);
@@ -367,7 +390,8 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 
 	for (int i = 0; i < 2; i++) {
 		free(chains[i].heads);
-		streams[i]->search_at = resume[i];
+		if (given[i])
+			streams[i]->search_at = resume[i];
 	}
 	for (int i = 0; i < 2; i++) {
 		struct nbds_stream *s = streams[i];
@@ -390,10 +414,11 @@ static bool consider(struct nbds_decoder *d)
 	for (int i = 0; ss && i < CHAINS_MAX; i++) {
 		struct chain *v = &ss->chains[i], *c;
 
-		if (!v->id || nested(nbds_server(d), v))
+		if (!v->id || v->unsized || nested(nbds_server(d), v))
 			continue;
 		c = chain_by_id(cs, v->pair);
-		if (c && v->matches >= 2 && c->count >= 2 && c->last_order > v->first_match &&
+		if (c && v->matches >= 2 && c->count >= 2 &&
+		    (v->matches >= MATCHES_STRONG || c->last_order > v->first_match) &&
 		    !nested(nbds_client(d), c)) {
 			believe(d, c, v);
 			return true;
@@ -500,6 +525,20 @@ static enum verdict look_at_request(struct nbds_decoder *d, struct nbds_stream *
 	return c && !started && consider(d) ? FOUND : NEXT;
 }
 
+bool nbds_search_refers(const struct nbds_decoder *d, const struct nbds_request *r)
+{
+	const struct nbds_search *se = d->streams[NBDS_SERVER].search;
+
+	for (int i = 0; se && i < CHAINS_MAX; i++) {
+		const struct chain *v = &se->chains[i];
+
+		for (uint32_t k = 0; k < v->used; k++)
+			if (seen_at(v, k)->request == r && seen_at(v, k)->serial == r->serial)
+				return true;
+	}
+	return false;
+}
+
 void nbds_search_note_request(struct nbds_decoder *d)
 {
 	if (nbds_searching(d, NBDS_SERVER))
@@ -539,23 +578,26 @@ struct agreement {
 	uint64_t payload; /* bytes after the reply's header */
 };
 
+/*
+ * A client uses a cookie again when it has the reply to the request before.  So
+ * of several with one cookie, only the newest can be the one that is answered.
+ */
 static bool agree_real(struct nbds_decoder *d, const struct chain *v,
 		       const struct nbds_reply_head *h, const uint8_t *p, size_t n,
 		       struct agreement *a)
 {
 	struct nbds_flight *f = nbds_flight_find(d, h->cookie);
+	struct nbds_request *r;
 
-	for (int tries = 8; f && tries--; f = f->same) {
-		struct nbds_request *r = &f->pub;
-
-		if (!nbds_reply_fits(h, p, n, r->type, r->extended, r->offset, r->length) ||
-		    (v && used_up(v, r, r->serial)))
-			continue;
-		a->request = r;
-		a->payload = nbds_reply_payload(h, r);
-		return true;
-	}
-	return false;
+	if (!f || nbds_flight_doubtful(d, f->last))
+		return false;
+	r = &f->last->pub;
+	if (!nbds_reply_fits(h, p, n, r->type, r->extended, r->offset, r->length) ||
+	    (v && used_up(v, r, r->serial)))
+		return false;
+	a->request = r;
+	a->payload = nbds_reply_payload(h, r);
+	return true;
 }
 
 /* The length that decides about a reply: of a status request with payload, the
@@ -575,20 +617,25 @@ static bool seen_fits(const struct seen *seen, const struct nbds_reply_head *h, 
 	return true;
 }
 
+/* The newest head of a client's chain with this cookie. */
+static struct seen *newest(const struct chain *c, uint64_t cookie)
+{
+	for (uint32_t i = c->id ? c->used : 0; i--;)
+		if (seen_at(c, i)->cookie == cookie)
+			return seen_at(c, i);
+	return NULL;
+}
+
 static bool agree_chain(struct chain *c, const struct chain *v, const struct nbds_reply_head *h,
 			const uint8_t *p, size_t n, struct agreement *a)
 {
-	for (uint32_t i = 0; i < c->used; i++) {
-		struct seen *seen = seen_at(c, i);
+	struct seen *seen = newest(c, h->cookie);
 
-		if (seen->cookie != h->cookie || (v && used_up(v, NULL, seen->order)) ||
-		    !seen_fits(seen, h, p, n, &a->payload))
-			continue;
-		a->seen = seen;
-		a->client = c;
-		return true;
-	}
-	return false;
+	if (!seen || (v && used_up(v, NULL, seen->order)) || !seen_fits(seen, h, p, n, &a->payload))
+		return false;
+	a->seen = seen;
+	a->client = c;
+	return true;
 }
 
 static bool agree(struct nbds_decoder *d, const struct chain *v, const struct nbds_reply_head *h,
@@ -633,6 +680,7 @@ static void append_reply(struct nbds_decoder *d, struct nbds_stream *s, struct c
 		return;
 	seen->cookie = h->cookie;
 	seen->final = h->final;
+	v->unsized = !a && h->magic == NBD_SIMPLE_REPLY_MAGIC && !h->error;
 	if (!a)
 		return;
 	v->count++;
@@ -650,6 +698,17 @@ static void append_reply(struct nbds_decoder *d, struct nbds_stream *s, struct c
 		a->client->support = v->matches;
 	if (!v->first_match)
 		v->first_match = seen->order;
+}
+
+/* Is there a request in flight with its cookie, which the chain did not answer
+ * yet?  (It did not fit.) */
+static bool mismatch(const struct nbds_decoder *d, const struct chain *v,
+		     const struct nbds_reply_head *h)
+{
+	const struct nbds_flight *f = nbds_flight_find(d, h->cookie);
+
+	return f && !nbds_flight_doubtful(d, f->last) &&
+	       !used_up(v, &f->last->pub, f->last->pub.serial);
 }
 
 /* May this be a reply to a request that is not known? */
@@ -700,7 +759,7 @@ static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_stream *s,
 	if (v) {
 		known = agree(d, v, &h, p, want, &a);
 		/* Its request may have been sent before the search began. */
-		if (!known && (nbds_flight_find(d, h.cookie) || !plausible_reply(&h))) {
+		if (!known && (mismatch(d, v, &h) || !plausible_reply(&h))) {
 			kill_chain(d, s, v);
 			v = NULL;
 		}
@@ -721,18 +780,13 @@ static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_stream *s,
 
 /* The head of a client's chain that this reply, in the followed server stream,
  * answers. */
-static struct seen *answered_in(struct chain *c, const struct nbds_reply_head *h, const uint8_t *p,
-				size_t n)
+static struct seen *answered_in(const struct chain *c, const struct nbds_reply_head *h,
+				const uint8_t *p, size_t n)
 {
+	struct seen *seen = newest(c, h->cookie);
 	uint64_t payload;
 
-	for (uint32_t i = 0; c->id && i < c->used; i++) {
-		struct seen *seen = seen_at(c, i);
-
-		if (seen->cookie == h->cookie && !seen->final && seen_fits(seen, h, p, n, &payload))
-			return seen;
-	}
-	return NULL;
+	return seen && !seen->final && seen_fits(seen, h, p, n, &payload) ? seen : NULL;
 }
 
 struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct nbds_reply_head *h,
@@ -825,12 +879,12 @@ void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
 {
 	if (s->side == NBDS_CLIENT) {
 		d->requests_missing = true;
+		d->client_epoch++;
 		s->option_listed = false;
 	} else {
 		d->epoch++;
 		s->stray = s->discard = 0;
 		s->padding = 0;
-		s->unsized = false;
 	}
 	if (!d->neg.transmission)
 		d->mode_known = false;

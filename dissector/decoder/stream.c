@@ -316,6 +316,17 @@ void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_
 	nbds_run(d, s, &sp);
 }
 
+/* What is kept of a head that will not be complete, told if it can be. */
+static void cut_head(struct nbds_decoder *d, struct nbds_stream *s)
+{
+	if (!s->have)
+		return;
+	if (s->phase == NBDS_PHASE_OPTIONS)
+		nbds_cut_handshake(d, s);
+	else if (s->phase == NBDS_PHASE_TRANSMISSION)
+		nbds_cut_transmission(d, s);
+}
+
 /* Bytes of the message that is being read are missing. Returns how many. */
 static uint64_t gap_in_message(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
 			       const struct nbds_mark *where)
@@ -341,11 +352,8 @@ void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 	s->count.fed += len;
 	if (side == NBDS_SERVER)
 		nbds_flush_export_name(d);
-	if (!s->in_message && s->have &&
-	    (s->phase == NBDS_PHASE_OPTIONS        ? nbds_cut_handshake(d, s)
-	     : s->phase == NBDS_PHASE_TRANSMISSION ? nbds_cut_transmission(d, s)
-						   : false))
-		s->holed = true;
+	if (!s->in_message)
+		cut_head(d, s);
 	if (s->in_message)
 		len -= gap_in_message(d, s, len, where);
 	if (s->discard && !s->have) {
@@ -386,6 +394,8 @@ void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct 
 	d->now = where;
 	if (side == NBDS_SERVER)
 		nbds_flush_export_name(d);
+	if (!s->in_message)
+		cut_head(d, s);
 	s->ended = true;
 	if (s->in_message) {
 		uint64_t offset = s->m.offset, told = s->told;
@@ -398,7 +408,8 @@ void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct 
 			     "the end came inside a message");
 	} else if (s->phase == NBDS_PHASE_SEARCH) {
 		nbds_search_end(d, s, where);
-	} else if (s->have) {
+	}
+	if (s->have) {
 		s->count.trailing += s->have;
 		nbds_trouble(d, s, NBDS_TROUBLE_TRAILING, s->pos, s->have, where, NULL,
 			     "the end came inside the head of a message");

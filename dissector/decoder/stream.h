@@ -90,7 +90,6 @@ struct nbds_stream {
 	uint64_t discard; /* of them still to be passed over */
 	uint32_t padding; /* zeroes after the answer to NBD_OPT_EXPORT_NAME */
 	bool padding_told;
-	bool unsized; /* the last message was a simple reply to an unknown request */
 
 	/* NBDS_PHASE_SEARCH */
 	uint64_t search_from;     /* stream offset where the feet were lost */
@@ -105,7 +104,7 @@ struct nbds_stream {
 /* A request in flight: the public part first. */
 struct nbds_flight {
 	struct nbds_request pub;
-	uint64_t epoch; /* nbds_decoder.epoch when it was sent */
+	uint64_t epoch, client_epoch; /* those of the decoder when it was sent */
 	struct nbds_flight *older, *newer;
 	struct nbds_flight *same;  /* the next with this cookie */
 	struct nbds_flight *last;  /* in the first with a cookie: the last with it */
@@ -143,6 +142,7 @@ struct nbds_decoder {
 	struct nbds_request disc;     /* the request of NBD_CMD_DISC: never in flight */
 	uint64_t serial;              /* of the last request */
 	uint64_t epoch;               /* counts how often the server's feet were lost or found */
+	uint64_t client_epoch;        /* counts how often the client's were lost */
 	uint64_t order;               /* counts requests, and the heads seen while searching */
 	uint64_t client_order;        /* `order` of the last request */
 	uint64_t chain_ids;           /* see resync.c */
@@ -230,7 +230,7 @@ bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struc
 void nbds_flush_export_name(struct nbds_decoder *d);
 /* A head that the capture lost the end of, told from the `s->have` bytes kept if
  * they say how long the message is. */
-bool nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s);
+void nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s);
 /* The place of `option` among those without a final reply, or -1. */
 int nbds_option_find(const struct nbds_decoder *d, uint32_t option);
 
@@ -282,7 +282,7 @@ void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct
 		     const uint8_t *head, size_t len, uint64_t after, struct nbds_request *r);
 bool nbds_step_request(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
 bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
-bool nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s);
+void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s);
 
 /* requests.c ---------------------------------------------------------------- */
 
@@ -292,6 +292,10 @@ void nbds_flights_free(struct nbds_decoder *d);
 struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie);
 /* The oldest in flight with this cookie, or NULL; ->same leads to the others. */
 struct nbds_flight *nbds_flight_find(const struct nbds_decoder *d, uint64_t cookie);
+/* Were bytes of both directions lost since it was sent?  Then its reply may be
+ * among them, and so may a later request with its cookie: what looks like its
+ * reply can be the other's. */
+bool nbds_flight_doubtful(const struct nbds_decoder *d, const struct nbds_flight *f);
 /* `r` if it is still the request with this serial, else NULL. */
 struct nbds_request *nbds_flight_alive(struct nbds_request *r, uint64_t serial);
 void nbds_flight_remove(struct nbds_decoder *d, struct nbds_request *r);
@@ -312,6 +316,8 @@ void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct
 void nbds_search_free(struct nbds_stream *s);
 /* The bytes passed over in the search so far. */
 uint64_t nbds_search_passed(const struct nbds_stream *s);
+/* Does a chain of replies contain one to this request? */
+bool nbds_search_refers(const struct nbds_decoder *d, const struct nbds_request *r);
 /* A request was told, while the server's feet are looked for. */
 void nbds_search_note_request(struct nbds_decoder *d);
 /* A reply to an unknown request comes in the followed server stream, while the

@@ -257,9 +257,12 @@ static struct nbds_request *match(struct nbds_decoder *d, const struct nbds_repl
 	struct nbds_flight *f = nbds_flight_find(d, h->cookie), *g;
 	int tries = SAME_COOKIE_MAX;
 
-	while (f && f->same && f->epoch != d->epoch) {
+	while (f && ((f->same && f->epoch != d->epoch) || nbds_flight_doubtful(d, f))) {
 		g = f->same;
-		nbds_flight_forget(d, &f->pub, "its reply was lost: its cookie was used again");
+		nbds_flight_forget(
+			d, &f->pub,
+			g ? "its reply was lost: its cookie is used again"
+			  : "its reply may be lost, and a later request with its cookie");
 		f = g;
 	}
 	if (!f)
@@ -268,7 +271,8 @@ static struct nbds_request *match(struct nbds_decoder *d, const struct nbds_repl
 		if (nbds_reply_fits(h, p, n, g->pub.type, g->pub.extended, g->pub.offset,
 				    g->pub.length))
 			return &g->pub;
-	return &f->pub;
+	/* The server's fault; or the request that it would fit was lost. */
+	return f->client_epoch == d->client_epoch ? &f->pub : NULL;
 }
 
 static void note_error(struct nbds_request *r, uint32_t error)
@@ -399,7 +403,7 @@ void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct
 	if (!r)
 		m->flags |= NBDS_MSG_UNSOLICITED;
 	d->neg.transmission = true;
-	s->unsized = !r && h.magic == NBD_SIMPLE_REPLY_MAGIC;
+
 	s->stray = h.error && r && r->type == NBD_CMD_READ ? r->length : 0;
 	s->padding = 0;
 	nbds_tell(d, s, place, head, len, payload, after);
@@ -430,12 +434,7 @@ static bool no_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 		s->stray = 0;
 		return true;
 	}
-	if (s->unsized && d->requests_missing) {
-		nbds_trouble(d, s, NBDS_TROUBLE_LOST, s->pos, 0, place.first, NULL,
-			     "a reply to a request that was not seen has data of unknown length");
-		nbds_lose(d, s, 0);
-		return true;
-	}
+
 	nbds_trouble(d, s, NBDS_TROUBLE_NONSENSE, s->pos, 0, place.first, NULL,
 		     magic == NBD_REPLY_MAGIC_HISTORIC ? "reply magic 0x%08" PRIx32
 							 ", not used since Linux 2.1.116"
@@ -455,6 +454,13 @@ static bool discard(struct nbds_stream *s, struct nbds_span *sp)
 	s->discard -= n;
 	nbds_consume(s, sp, n);
 	return true;
+}
+
+/* A reply to an unknown request, of which it is not known whether data follow,
+ * while requests were lost and it may well answer one of them. */
+static bool unsized(const struct nbds_decoder *d, const struct nbds_reply_head *h)
+{
+	return d->requests_missing && h->magic == NBD_SIMPLE_REPLY_MAGIC && !h->error;
 }
 
 bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
@@ -481,16 +487,22 @@ bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 	if (!p)
 		return false;
 	r = match(d, &h, p, len);
-	if (!r && nbds_searching(d, NBDS_CLIENT)) {
+	if (!r && nbds_searching(d, NBDS_CLIENT))
 		r = nbds_search_note_reply(d, &h, p, len);
-		if (!r && h.magic == NBD_SIMPLE_REPLY_MAGIC && !h.error) {
+	if (!r && unsized(d, &h)) {
+		/* If its request was a read, data follow: how much, nobody knows. */
+		const uint8_t *q = nbds_searching(d, NBDS_CLIENT) ? p : nbds_peek(s, sp, len + 4);
+
+		if (!q)
+			return false;
+		if (q == p || !nbds_reply_len(nbds_be32(q + len))) {
 			place = nbds_here(s, sp);
 			nbds_trouble(d, s, NBDS_TROUBLE_LOST, s->pos, 0, place.first, NULL,
-				     "the request to this reply was lost, so its length is "
-				     "unknown");
+				     "the request of this reply was lost, and its length with it");
 			nbds_lose(d, s, 0);
 			return true;
 		}
+		p = q;
 	}
 	place = nbds_here(s, sp);
 	nbds_tell_reply(d, s, &place, p, len, h.len + nbds_reply_payload(&h, r) - len, r);
@@ -498,7 +510,7 @@ bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 	return true;
 }
 
-bool nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s)
+void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s)
 {
 	struct nbds_span none = {NULL, 0, d->now};
 	struct nbds_place place = nbds_here(s, &none);
@@ -506,20 +518,21 @@ bool nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s)
 	size_t len;
 
 	if (s->have < 4 || s->discard)
-		return false;
+		return;
 	if (s->side == NBDS_CLIENT) {
 		len = nbds_request_len(nbds_be32(s->kept));
 		if (!len || s->have < len)
-			return false;
+			return;
 		nbds_tell_request(d, s, &place, s->kept, s->have);
 	} else {
 		len = nbds_reply_len(nbds_be32(s->kept));
 		if (!len || s->have < len)
-			return false;
+			return;
 		nbds_reply_parse(s->kept, &h);
-		nbds_tell_reply(d, s, &place, s->kept, s->have, h.len + h.length - s->have,
-				match(d, &h, s->kept, s->have));
+		if (h.magic != NBD_SIMPLE_REPLY_MAGIC)
+			len = s->have;
+		nbds_tell_reply(d, s, &place, s->kept, len, h.len + h.length - len,
+				match(d, &h, s->kept, len));
 	}
 	nbds_told(d, s, &none);
-	return true;
 }
