@@ -466,8 +466,9 @@ static void progress_begin(struct progress *p, const char *file, const struct op
 {
 	memset(p, 0, sizeof(*p));
 	p->file = file;
-	/* Messages on the same terminal would run into it. */
-	p->on = isatty(STDERR_FILENO) && !(o->report.messages && isatty(fileno(out)));
+	/* What is printed meanwhile on the same terminal would run into it. */
+	p->on = isatty(STDERR_FILENO) &&
+		!((o->report.messages || o->report.live) && isatty(fileno(out)));
 	clock_gettime(CLOCK_MONOTONIC, &p->last);
 }
 
@@ -623,6 +624,9 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	}
 	running = p;
 	catch_signals();
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "Listening on %s; interrupt (Ctrl-C) for the report.\n",
+			o->interface);
 	setvbuf(out, NULL, _IOLBF, 0);
 	status = run(p, report, o->interface, o, out);
 	running = NULL;

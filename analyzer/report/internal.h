@@ -26,7 +26,7 @@ struct nbds_report {
 	uint64_t hidden;  /* of them below options.severity */
 	uint64_t lost;    /* of all captures, for want of memory */
 	int worst;        /* greatest severity of all captures, -1: none */
-	bool told;        /* live: something was printed before the report */
+	bool told;        /* text: messages were printed before the report */
 	unsigned captures;
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */

@@ -116,7 +116,6 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 		r->hidden += f->count;
 	} else if (r->options.live) {
 		print_finding(r, f);
-		r->told = true;
 	} else if (!keep(r, f)) {
 		r->lost++;
 	}

@@ -14,7 +14,12 @@
 #define FLUSHES_SHOWN 8
 
 /* Findings of one rule that are shown in full. */
-#define FINDINGS_SHOWN 10
+static const uint64_t findings_shown[] = {
+	[NBDS_NOTE] = 3,
+	[NBDS_HAZARD] = 5,
+	[NBDS_SUSPECT] = 10,
+	[NBDS_VIOLATION] = 10,
+};
 
 const char *nbds_unchecked_words(const char *reason)
 {
@@ -678,7 +683,7 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	nbds_buf_clear(t);
 	put_ids(t, e);
 	nbds_buf_printf(t, "; %s", multi_conn[e->multi_conn]);
-	nbds_item(r, "connections", nbds_buf_text(t));
+	nbds_item(r, e->connection_count == 1 ? "connection" : "connections", nbds_buf_text(t));
 
 	if (e->writes) {
 		nbds_buf_clear(t);
@@ -705,7 +710,7 @@ static void put_findings(struct nbds_report *r)
 		const struct nbds_finding *f = r->kept[i].finding;
 		size_t rule = (size_t)(f->rule - nbds_rules);
 
-		if (shown && left && shown[rule] == FINDINGS_SHOWN) {
+		if (shown && left && shown[rule] >= findings_shown[f->severity]) {
 			left[rule] += f->count;
 			any = true;
 			continue;
