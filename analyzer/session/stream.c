@@ -285,3 +285,8 @@ bool nbds_stream_useless(const struct nbds_stream *s)
 {
 	return s->useless;
 }
+
+uint64_t nbds_stream_skipped(const struct nbds_stream *s, int dir)
+{
+	return s->skipped[dir];
+}

@@ -768,6 +768,15 @@ void nbds_tcp_ignore(struct nbds_flow *f)
 		become_ignored(f);
 }
 
+bool nbds_tcp_offset(const struct nbds_flow *f, int dir, uint32_t seq, int64_t *offset)
+{
+	if (f->state != NBDS_FLOW_LIVE || !f->reasm ||
+	    f->reasm->half[dir].base_kind != NBDS_BASE_KNOWN)
+		return false;
+	*offset = nbds_half_offset(&f->reasm->half[dir], seq);
+	return true;
+}
+
 bool nbds_tcp_held_since(const struct nbds_flow *f, int dir, struct nbds_mark *since)
 {
 	const struct nbds_half *h;

@@ -101,6 +101,10 @@ void nbds_tcp_free(struct nbds_tcp *t);
 /* This flow does not interest: no reassembly, no events but close(). */
 void nbds_tcp_ignore(struct nbds_flow *flow);
 
+/* Where the sequence number `seq` of direction `dir` is in its stream; negative
+ * before its first byte. False if that is not known, or the flow is over. */
+bool nbds_tcp_offset(const struct nbds_flow *flow, int dir, uint32_t seq, int64_t *offset);
+
 /* Since when something of the flow is held back: the mark of the last byte
  * delivered before the oldest hole or wait in `dir`. False if nothing is. */
 bool nbds_tcp_held_since(const struct nbds_flow *flow, int dir, struct nbds_mark *since);

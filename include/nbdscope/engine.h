@@ -211,6 +211,9 @@ void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_ma
 void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where);
 /* True once it is certain that the stream is not NBD: feed no more. */
 bool nbds_stream_useless(const struct nbds_stream *s);
+/* Bytes of direction `dir` that came before the first one that is decoded: the
+ * messages of the stream count their offsets from there. */
+uint64_t nbds_stream_skipped(const struct nbds_stream *s, int dir);
 
 /* While bytes are held back before the engine sees them, verdicts wait: tell
  * how to ask. `held` answers: is anything of `stream_user` held back that was
