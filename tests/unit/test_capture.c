@@ -87,8 +87,11 @@ static void clear(struct bytes *b)
 
 static void write_file(const void *data, size_t length)
 {
-	FILE *file = fopen(path, "wb");
+	FILE *file;
 
+	/* Some file systems write a file that is overwritten to the disk at once. */
+	unlink(path);
+	file = fopen(path, "wb");
 	assert_non_null(file);
 	assert_int_equal(fwrite(data, 1, length, file), length);
 	assert_int_equal(fclose(file), 0);
@@ -536,6 +539,23 @@ static void test_damaged_compressed(void **state)
 	clear(&plain);
 }
 
+/* Seconds have 32 bits without sign: 2038 is no end. */
+static void test_late_times(void **state)
+{
+	struct bytes b = classic(true, true, 2);
+	struct nbds_capture *c;
+	struct nbds_packet p;
+
+	(void)state;
+	memset(b.data + 24, 0xff, 4);
+	write_file(b.data, b.length);
+	c = open_path(path);
+	assert_int_equal(nbds_capture_next(c, &p), 1);
+	assert_int_equal(p.time, (int64_t)UINT32_MAX * 1000000000);
+	nbds_capture_close(c);
+	clear(&b);
+}
+
 static void test_damaged_classic(void **state)
 {
 	struct bytes b = classic(false, false, 4);
@@ -839,6 +859,9 @@ static void test_pcapng_times(void **state)
 		{9, 0, INT64_MAX, INT64_MAX},
 		{9, 0, (uint64_t)INT64_MAX / 2, INT64_MAX / 2},
 		{9, 0, (uint64_t)INT64_MAX / 2 + 1, INT64_MAX / 2 + 1},
+		{9, 8000000000, 8000000000000000000, INT64_MAX},
+		{9, -4000000000, 5000000000000000000, 1000000000000000000},
+		{6, 9300000000, 5, INT64_MAX},
 		{6, INT64_MAX, 0, INT64_MAX},
 		{6, INT64_MIN, UINT64_MAX, INT64_MIN},
 		{6, 9300000000, 0, INT64_MAX},
@@ -920,6 +943,7 @@ static void test_pcapng_damaged(void **state)
 		STATISTICS_OF_NONE,
 		SIMPLE_CAPLEN,
 		SHORT_SIMPLE,
+		NO_INTERFACE_YET,
 		SECTION_ORDER,
 		VERSION,
 		SHORT_SECTION,
@@ -938,6 +962,7 @@ static void test_pcapng_damaged(void **state)
 		[STATISTICS_OF_NONE] = "a block of interface 9,",
 		[SIMPLE_CAPLEN] = "a packet of 5 bytes does not fit its block",
 		[SHORT_SIMPLE] = "packet block of 12 bytes",
+		[NO_INTERFACE_YET] = "a block of interface 0,",
 		[SECTION_ORDER] = "byte order magic 0x01020304",
 		[VERSION] = "pcapng version 2.0 is not known",
 		[SHORT_SECTION] = "section header of 24 bytes",
@@ -994,6 +1019,9 @@ static void test_pcapng_damaged(void **state)
 				break;
 			case SHORT_SIMPLE:
 				put_other(&b, 3, 0);
+				break;
+			case NO_INTERFACE_YET: /* those of the first section are gone */
+				put_section(&b, big);
 				break;
 			case SECTION_ORDER:
 				put_section(&b, big);
@@ -1055,6 +1083,9 @@ static void test_save(void **state)
 	struct nbds_packet p;
 	struct bytes b = {0};
 	char saved[128], command[256];
+	uint8_t head[128];
+	uint32_t word, at = 0;
+	FILE *file;
 
 	(void)state;
 	snprintf(saved, sizeof(saved), "%s/saved.pcapng", directory);
@@ -1083,6 +1114,19 @@ static void test_save(void **state)
 	assert_int_equal(info.dropped, 7);
 	assert_int_equal(info.interfaces, 2);
 	assert_end(c);
+
+	/* Its link types are those of files: raw IP is 101 there. */
+	assert_non_null(file = fopen(saved, "rb"));
+	assert_int_equal(fread(head, 1, sizeof(head), file), sizeof(head));
+	fclose(file);
+	for (int i = 0; i < 2; i++) {
+		memcpy(&word, head + at + 4, 4);
+		at += word;
+		memcpy(&word, head + at, 4);
+		assert_int_equal(word, 1); /* interface description */
+		memcpy(&word, head + at + 8, 4);
+		assert_int_equal(word, i ? 101 : 276);
+	}
 
 	/* Others can read it. */
 	if (system("command -v capinfos >/dev/null 2>&1") == 0) {
@@ -1343,6 +1387,7 @@ int main(void)
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_cut_compressed),
 		cmocka_unit_test(test_damaged_compressed),
+		cmocka_unit_test(test_late_times),
 		cmocka_unit_test(test_damaged_classic),
 		cmocka_unit_test(test_pcapng),
 		cmocka_unit_test(test_pcapng_large),
