@@ -38,6 +38,10 @@
  * show that the capture missed more than that: reassembly moves there. */
 #define NBDS_FAR_RUN 8
 
+/* A segment that overlaps more held pieces than this is taken up to there only:
+ * work for each segment is bounded, however small somebody cut the pieces. */
+#define NBDS_OVERLAPS_MAX 512
+
 /* How far the number of a RST may be from what its sender had sent. */
 #define NBDS_RST_BELOW ((int64_t)64 << 10)
 #define NBDS_RST_ABOVE ((int64_t)16 << 20)
@@ -114,7 +118,7 @@ struct nbds_reasm {
 	bool rst;
 	int8_t rst_by;
 	struct nbds_where rst_where;
-	struct nbds_wait rst_wait;
+	struct nbds_wait end_wait; /* the end was seen, but perhaps not all before it */
 	uint64_t rst_at; /* stream offset of the RST */
 	/* A SYN with another number came; its answer will show what it is. */
 	bool rival;
@@ -190,6 +194,10 @@ void nbds_reasm_flush(struct nbds_flow *f, enum nbds_gap_reason why);
 
 /* Drops all that is held. */
 void nbds_reasm_drop(struct nbds_flow *f);
+
+/* Whether one direction has closed, and the other one too as it seems: its FIN was
+ * not seen. */
+bool nbds_reasm_end_guessed(const struct nbds_reasm *r);
 
 /* Whether anything waits, in one direction or both. */
 bool nbds_half_waits(const struct nbds_half *h);

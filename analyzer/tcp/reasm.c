@@ -28,6 +28,12 @@ static void late(struct nbds_mark *mark, const struct nbds_half *h)
 	mark->lo_time = h->lo_time;
 }
 
+/* Whether anybody wants to hear of it. */
+static bool heard_of(const struct nbds_flow *f)
+{
+	return f->opened && !f->ignored;
+}
+
 static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_reason why,
 		     const struct nbds_mark *where)
 {
@@ -51,7 +57,7 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 		if (end > h->sent)
 			h->sent = end;
 	}
-	if (!f->ignored && t->ops.gap)
+	if (heard_of(f) && t->ops.gap)
 		t->ops.gap(t->ctx, f->user, dir, offset, end - offset, why, &mark);
 }
 
@@ -75,7 +81,7 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 		h->last = mark;
 		h->fin_guessed = false;
 		t->stats.bytes += caplen;
-		if (!f->ignored && t->ops.data)
+		if (heard_of(f) && t->ops.data)
 			t->ops.data(t->ctx, f->user, dir, offset, data, caplen, &mark);
 	}
 	if (caplen < len)
@@ -88,7 +94,7 @@ static void tell_conflict(struct nbds_flow *f, int dir, uint64_t offset, uint64_
 	struct nbds_tcp *t = f->tcp;
 
 	t->stats.conflicts++;
-	if (!f->ignored && t->ops.conflict)
+	if (heard_of(f) && t->ops.conflict)
 		t->ops.conflict(t->ctx, f->user, dir, offset, len, where);
 }
 
@@ -103,7 +109,7 @@ static void tell_fin(struct nbds_flow *f, int dir)
 		return;
 	h->fin_told = true;
 	mark = nbds_mark_at(&h->fin_where);
-	if (f->opened && t->ops.half_close)
+	if (heard_of(f) && t->ops.half_close)
 		t->ops.half_close(t->ctx, f->user, dir, &mark);
 }
 
@@ -111,7 +117,7 @@ void nbds_reasm_frame(struct nbds_flow *f, int dir, const struct nbds_mark *mark
 {
 	struct nbds_tcp *t = f->tcp;
 
-	if (f->opened && !f->ignored && t->ops.frame)
+	if (heard_of(f) && t->ops.frame)
 		t->ops.frame(t->ctx, f->user, dir, mark);
 }
 
@@ -205,6 +211,12 @@ bool nbds_reasm_waits(const struct nbds_reasm *r)
 	return nbds_half_waits(&r->half[0]) || nbds_half_waits(&r->half[1]);
 }
 
+bool nbds_reasm_end_guessed(const struct nbds_reasm *r)
+{
+	return (r->half[0].fin_told && r->half[1].fin_guessed) ||
+	       (r->half[1].fin_told && r->half[0].fin_guessed);
+}
+
 /* Notes what waits now, and since when. */
 static void watch(struct nbds_flow *f, int64_t now)
 {
@@ -229,7 +241,7 @@ static void watch(struct nbds_flow *f, int64_t now)
 		else if (!h->blind_wait.on || h->next > h->blind_wait.from)
 			wait_start(&h->blind_wait, r, other->heard, h->next, h->sent, now);
 	}
-	nbds_flow_stall(f, r->rst || nbds_reasm_waits(r));
+	nbds_flow_stall(f, r->rst || nbds_reasm_waits(r) || nbds_reasm_end_guessed(r));
 }
 
 /* How far direction `dir` has waited long enough. */
@@ -423,12 +435,14 @@ static struct nbds_held *wait_less(struct nbds_flow *f, int dir, struct nbds_hel
 	return piece;
 }
 
-/* Compares the segment with the pieces held: the first copy stays. */
-static void compare(struct nbds_flow *f, int dir, const struct span *s,
-		    const struct nbds_mark *mark)
+/* Compares the segment with the pieces held: the first copy stays.  Returns how far
+ * the segment is to be taken. */
+static uint64_t compare(struct nbds_flow *f, int dir, const struct span *s,
+			const struct nbds_mark *mark)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
 	struct nbds_held *piece = nbds_held_find(&h->held, s->offset);
+	unsigned pieces = 0;
 
 	for (; piece && piece->offset < s->end && !f->ignored; piece = piece->next[0]) {
 		uint64_t from = piece->offset > s->offset ? piece->offset : s->offset;
@@ -438,6 +452,8 @@ static void compare(struct nbds_flow *f, int dir, const struct span *s,
 		const uint8_t *a, *b;
 		struct span copy;
 
+		if (pieces++ == NBDS_OVERLAPS_MAX)
+			return from;
 		f->tcp->stats.retransmitted_bytes += to - from;
 		piece = wait_less(f, dir, piece, from, to, mark->ack);
 		copy = (struct span){piece->offset, piece->offset + piece->len, piece->data,
@@ -460,6 +476,7 @@ static void compare(struct nbds_flow *f, int dir, const struct span *s,
 			len--;
 		tell_conflict(f, dir, from, len, mark);
 	}
+	return s->end;
 }
 
 /* Keeps a copy of the bytes from `from` to `to`. */
@@ -513,8 +530,12 @@ static void take(struct nbds_flow *f, int dir, const struct span *s, const struc
 		if (end > pos)
 			f->tcp->stats.overlaps++;
 	}
-	if (h->held.first[0] && pos < end)
-		compare(f, dir, s, mark);
+	if (h->held.first[0] && pos < end) {
+		uint64_t upto = compare(f, dir, s, mark);
+
+		if (end > upto)
+			end = upto;
+	}
 	while (pos < end && !f->ignored) {
 		struct nbds_held *piece = NULL;
 		uint64_t to = end;
@@ -659,6 +680,8 @@ static bool moved_far(struct nbds_flow *f, int dir, const struct nbds_segment *s
 	struct nbds_half *h = &f->reasm->half[dir];
 	uint64_t skipped;
 
+	if (h->fin) /* nothing follows */
+		return false;
 	h->far_run = h->far_run && s->seq == h->far_next ? (uint8_t)(h->far_run + 1) : 1;
 	h->far_next = s->seq + s->len;
 	if (h->far_run < NBDS_FAR_RUN)
@@ -813,10 +836,11 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 	if (fin && offset + (int64_t)len >= 0)
 		finished(f, dir, (uint64_t)(offset + len), &where);
 out:
-	if (f->ignored)
+	/* Of a flow that only acknowledgements and FINs were seen of, nothing is
+	 * told yet. */
+	if (f->ignored || !f->opened)
 		return;
-	if (f->stalled || h->held.first[0] || other->held.first[0] || h->fin ||
-	    h->evidence > h->next || other->evidence > other->next) {
+	if (f->stalled || nbds_half_waits(h) || nbds_half_waits(other)) {
 		pump(f);
 		if (!f->ignored) {
 			watch(f, p->time);

@@ -304,16 +304,17 @@ static void tell_close(struct nbds_flow *f, enum nbds_flow_end how, int by,
 	struct nbds_tcp *t = f->tcp;
 
 	f->busy++;
-	if (f->state == NBDS_FLOW_LIVE && !f->ignored) {
+	if (f->state == NBDS_FLOW_LIVE && f->opened && !f->ignored) {
 		nbds_reasm_flush(f, NBDS_GAP_END);
-		if (!f->ignored && how != NBDS_FLOW_RST && f->reasm->half[0].fin_told &&
-		    f->reasm->half[1].fin_told)
-			how = NBDS_FLOW_FIN; /* that was to come after a hole */
+		if (!f->ignored && how != NBDS_FLOW_RST &&
+		    ((f->reasm->half[0].fin_told && f->reasm->half[1].fin_told) ||
+		     nbds_reasm_end_guessed(f->reasm)))
+			how = NBDS_FLOW_FIN; /* only what came before was missing */
 		for (int dir = 0; dir < 2; dir++) {
 			const struct nbds_half *h = &f->reasm->half[dir];
 			struct nbds_mark mark;
 
-			if (how != NBDS_FLOW_FIN || h->fin_told || f->ignored || !f->opened)
+			if (how != NBDS_FLOW_FIN || h->fin_told || f->ignored)
 				continue;
 			mark = nbds_mark_at(&h->evidence_where); /* its FIN was guessed */
 			if (t->ops.half_close)
@@ -344,29 +345,40 @@ static void end_flow(struct nbds_flow *f, enum nbds_flow_end how, int by,
 		remove_flow(flow_of(t->dead.next));
 }
 
-/* After work on a flow: what waited long enough was given up; has it ended? */
+static void end_wait(struct nbds_reasm *r, bool on, int64_t now)
+{
+	if (on && !r->end_wait.on) {
+		r->end_wait.frames = r->frames;
+		r->end_wait.time = now;
+	}
+	r->end_wait.on = on;
+}
+
+/* After work on a flow: has it ended? */
 static void settle(struct nbds_flow *f, int64_t now)
 {
 	struct nbds_reasm *r = f->reasm;
 	struct nbds_mark mark;
+	bool over;
 
 	if (f->ignored) {
 		if (!f->busy)
 			become_ignored(f);
 		return;
 	}
-	if ((r->half[0].fin_told && (r->half[1].fin_told || r->half[1].fin_guessed)) ||
-	    (r->half[1].fin_told && r->half[0].fin_guessed)) {
-		const struct nbds_half *later = &r->half[0];
+	end_wait(r, r->rst || nbds_reasm_end_guessed(r), now);
+	over = r->end_wait.on && nbds_wait_over(f, &r->end_wait, 1, now);
+	if (r->half[0].fin_told && r->half[1].fin_told) {
+		int later = r->half[1].fin_where.frame > r->half[0].fin_where.frame;
 
-		if (!later->fin_told ||
-		    (r->half[1].fin_told && r->half[1].fin_where.frame > later->fin_where.frame))
-			later = &r->half[1];
-		mark = nbds_mark_at(&later->fin_where);
+		mark = nbds_mark_at(&r->half[later].fin_where);
 		end_flow(f, NBDS_FLOW_FIN, -1, &mark);
-	} else if (r->rst && (!nbds_reasm_waits(r) || nbds_wait_over(f, &r->rst_wait, 1, now))) {
+	} else if (r->rst && (over || !f->opened || !nbds_reasm_waits(r))) {
 		mark = nbds_mark_at(&r->rst_where);
 		end_flow(f, NBDS_FLOW_RST, r->rst_by, &mark);
+	} else if (over && nbds_reasm_end_guessed(r)) {
+		mark = nbds_mark_at(&r->half[r->half[1].fin_told].fin_where);
+		end_flow(f, NBDS_FLOW_FIN, -1, &mark);
 	}
 }
 
@@ -604,8 +616,6 @@ static void reset(struct nbds_flow *f, int dir, const struct nbds_segment *s)
 	r->rst_by = (int8_t)dir;
 	r->rst_at = at > 0 ? (uint64_t)at : 0;
 	r->rst_where = (struct nbds_where){mark.frame, mark.time, mark.interface};
-	r->rst_wait.frames = r->frames;
-	r->rst_wait.time = mark.time;
 	nbds_flow_stall(f, true);
 }
 

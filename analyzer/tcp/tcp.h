@@ -5,24 +5,58 @@
  * Purpose.  Follows TCP connections passively, as a third party that sees
  * both directions (or one), possibly from the middle, possibly with losses.
  * Both directions are numbered with 64-bit offsets from 0: the first byte
- * after the SYN, or the first byte seen.  The first copy of a byte wins; a
- * later copy that differs is told.  Bytes are handed on in place when they
- * come in order; only what must wait (out of order, behind a hole, or ahead
+ * after the SYN, or the first byte seen.  Bytes are handed on in place when
+ * they come in order; only what must wait (out of order, behind a hole, or ahead
  * of the other side's bytes that it acknowledges) is copied, within bounds.
+ *
+ * First copy wins.  Where two copies of a byte differ, the one seen first is
+ * told, and a conflict if the first one is still held when the second comes.
+ * Bytes that were told already are not kept, so later copies of them are dropped
+ * unread.
  *
  * Holes.  Bytes missing from the capture become a gap event once the other
  * side has acknowledged past them *and* the packets that might still bring
- * them (reordered in capture) had their chance, or once a cap of held bytes,
- * segments or time is reached, or at the end.  Payload cut off by the snapshot
- * length is a gap of known length at once.
+ * them (reordered in capture) had their chance: `patience`.  An acknowledgement
+ * of bytes that were never seen, with nothing behind them, shows a hole too.  If
+ * the other side is not in the capture, or falls silent, eight times patience
+ * has to do (of a side that was seen once, in frames only); a hole that the other
+ * side does not acknowledge waits for the retransmission, up to 150 times
+ * patience in time.  Holes also end when a cap of held bytes is reached, and when
+ * the connection or the capture ends.  Payload cut off by the snapshot length
+ * is a gap of known length at once.
  *
  * Causality.  A segment that acknowledges bytes of the other direction that
  * were not seen yet waits for them (within the same bounds), so that replies
  * are not delivered before their requests when a capture has them in the
  * wrong order.
  *
- * Memory is bounded per direction, and in total over all flows.  Sequence
- * numbers far away from the window cost nothing.
+ * Numbers.  A sequence or acknowledgement number more than 2^28 away from the
+ * highest byte seen is ignored and costs nothing; eight such segments in a row,
+ * each where the one before ended, move the stream there (one gap, of the length
+ * modulo 2^32).
+ *
+ * Connections.  A SYN on a flow that is not over starts a new connection once the
+ * other side answers it or its sender goes on from it: a stray one changes
+ * nothing and shows in no event.  A RST has to lie in the window; if something
+ * is held, close() waits for patience, else it comes at once.  Closed flows are
+ * remembered for a while, so that their stragglers open nothing.
+ *
+ * Memory is bounded per direction, and in total over all flows, counted as what
+ * the copies really take (at least 256 bytes each); a full direction gives up its
+ * first hole, a full total the holes of the flow that waits longest.  Without
+ * memory for a copy the same happens; without memory for a flow its segment is
+ * dropped.  Nothing else fails.
+ *
+ * Threads: none.  Callbacks may call nbds_tcp_ignore() and nbds_tcp_held_since(),
+ * no other function.
+ *
+ * Example.
+ *	struct nbds_tcp *t = nbds_tcp_new(NULL, &ops, ctx);
+ *	while (nbds_capture_next(capture, &packet) == 1)
+ *		if (nbds_ip_segment(ip, &packet, &segment))
+ *			nbds_tcp_segment(t, &segment);
+ *	nbds_tcp_finish(t);
+ *	nbds_tcp_free(t);
  */
 #ifndef NBDSCOPE_ANALYZER_TCP_H
 #define NBDSCOPE_ANALYZER_TCP_H
@@ -43,30 +77,48 @@ enum nbds_flow_end {
 enum nbds_gap_reason {
 	NBDS_GAP_LOST,     /* never seen by the capture, acknowledged by the peer */
 	NBDS_GAP_SNAPLEN,  /* cut off by the snapshot length */
-	NBDS_GAP_LIMIT,    /* given up: a cap of held bytes or segments was reached */
+	NBDS_GAP_LIMIT,    /* given up, not acknowledged as far as is seen: a cap of
+	                    * bytes or time was reached */
 	NBDS_GAP_END,      /* still missing when the connection or capture ended */
 };
 
 enum { NBDS_DIR_A = 0, NBDS_DIR_B = 1 }; /* A: sent by the initiator (SYN), or,
                                           * without SYN, by whoever was seen first */
 
+/* Any of them may be NULL. */
 struct nbds_tcp_ops {
-	/* A new flow. a is direction A's sender, b its peer. `syn`: its start was
-	 * seen. Returns the user pointer for the flow, handed to all others. */
+	/* A new flow, at its first SYN or payload. a is direction A's sender, b its
+	 * peer. `syn`: its start was seen. Returns the user pointer for the flow,
+	 * handed to all others. */
 	void *(*open)(void *ctx, struct nbds_flow *flow, const struct nbds_addr *a,
 	              const struct nbds_addr *b, bool syn, const struct nbds_mark *where);
-	/* In-order bytes. `offset` is the stream offset of the first. */
+	/* In-order bytes. `offset` is the stream offset of the first. The mark is
+	 * that of the frame that brought them, also when they were held:
+	 *   FIRST_TX  they start where the highest byte of the direction seen so
+	 *             far ends, no hole being open before, nobody having
+	 *             acknowledged them, and (after a hole, and in a flow caught
+	 *             in the middle) the other side's acknowledgements or the
+	 *             sender's own number having shown that this is also as far
+	 *             as the sender had got;
+	 *   LATE      all others: lo_frame and lo_time are those of the last
+	 *             FIRST_TX byte before them in their direction, or of its
+	 *             SYN, or 0 and INT64_MIN if nothing is known. */
 	void (*data)(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
 	             size_t len, const struct nbds_mark *where);
+	/* The mark is that of the first frame after the hole, else of the one that
+	 * showed that there is something missing. */
 	void (*gap)(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
 	            enum nbds_gap_reason why, const struct nbds_mark *where);
-	/* A retransmission brought other bytes than the first copy. */
+	/* A retransmission brought other bytes than the first copy, which is
+	 * held: they are told later. From the first to the last that differ. */
 	void (*conflict)(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
 	                 const struct nbds_mark *where);
-	/* Direction `dir` will bring no more (its FIN was reached). */
+	/* Direction `dir` will bring no more (its FIN was reached, or it closed
+	 * with a FIN that the capture lost). */
 	void (*half_close)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 	/* The flow is over; `by` is the direction of the RST, else -1. The user
-	 * pointer and the flow are not used after this. */
+	 * pointer and the flow are not used after this. The mark is that of the
+	 * last FIN or the RST, of the SYN (REUSED), or of the last frame. */
 	void (*close)(void *ctx, void *user, enum nbds_flow_end how, int by,
 	              const struct nbds_mark *where);
 	/* Every frame of a flow that is not ignored, before anything it brings
@@ -82,6 +134,9 @@ struct nbds_tcp_limits {
 	int64_t patience_ns;     /* and time to wait (default 200 ms), whichever is first */
 };
 
+/* held_now and held_max are bytes of memory, segments all that came in, flows
+ * those opened, out_of_order segments ahead of their place, overlaps segments of
+ * which a part was known. */
 struct nbds_tcp_stats {
 	uint64_t flows, segments, bytes, retransmitted_bytes, out_of_order, overlaps,
 	         conflicts, gaps, gap_bytes, keepalives, held_now, held_max, reuses;
@@ -92,9 +147,11 @@ struct nbds_tcp;
 struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits,
                               const struct nbds_tcp_ops *ops, void *ctx);
 void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *s);
-/* Time has come to `now` (ns): holds that waited long enough are resolved. */
+/* Time has come to `now` (ns): holds that waited long enough are resolved. The
+ * time of each segment does that too, for a few flows at a time. */
 void nbds_tcp_tick(struct nbds_tcp *t, int64_t now);
-/* The end of the capture: everything held is told, all flows close OPEN. */
+/* The end of the capture: everything held is told, all flows close OPEN (or FIN
+ * or RST, if that was seen and waited for a hole). */
 void nbds_tcp_finish(struct nbds_tcp *t);
 void nbds_tcp_free(struct nbds_tcp *t);
 
@@ -106,7 +163,8 @@ void nbds_tcp_ignore(struct nbds_flow *flow);
 bool nbds_tcp_offset(const struct nbds_flow *flow, int dir, uint32_t seq, int64_t *offset);
 
 /* Since when something of the flow is held back: the mark of the last byte
- * delivered before the oldest hole or wait in `dir`. False if nothing is. */
+ * delivered before the oldest hole or wait in `dir` (of its SYN; frame 0 and
+ * INT64_MIN if nothing was delivered). False if nothing is. */
 bool nbds_tcp_held_since(const struct nbds_flow *flow, int dir, struct nbds_mark *since);
 
 const struct nbds_tcp_stats *nbds_tcp_stats(const struct nbds_tcp *t);

@@ -443,6 +443,16 @@ static void nothing_opens_without_syn_or_payload(void **state)
 	assert_int_equal(x.frames, 0);
 }
 
+static void fin_before_the_flow_opens(void **state)
+{
+	(void)state;
+	put_flags(A, FIN, 0, 0, "");
+	put(B, 3, 1, "rest"); /* of which the beginning may yet come */
+	expect("open:middle B0:rest finA");
+	put_flags(B, FIN, 7, 1, "");
+	expect("finB close:fin");
+}
+
 static void syn_with_data(void **state)
 {
 	(void)state;
@@ -673,6 +683,29 @@ static void fills_between_held_pieces_deliver_at_once(void **state)
 	put(A, 5, 0, "f");
 	put(A, 0, 0, "a_c_e_g");
 	expect("open:syn clashA1+1 clashA3+1 clashA5+1 A0:a A1:b A2:c A3:d A4:e A5:f A6:g");
+}
+
+/* Work for one segment is bounded: the rest of it has to come again. */
+static void segment_over_very_many_pieces(void **state)
+{
+	static char text[2001];
+
+	(void)state;
+	x.bytes = false;
+	memset(text, 'x', sizeof(text) - 1);
+	handshake();
+	for (int i = 1; i < 2000; i += 2) {
+		put(A, i, 0, "x");
+		ack(B, 0, 0);
+	}
+	expect("open:syn");
+	put(A, 0, 0, text);
+	assert_int_equal(x.next[A], 1026);
+	put(A, 0, 0, text);
+	assert_int_equal(x.next[A], 2000);
+	assert_int_equal(stat(conflicts), 0);
+	assert_int_equal(stat(gaps), 0);
+	assert_int_equal(stat(held_now), 0);
 }
 
 static void wraps_and_goes_beyond_4_gib(void **state)
@@ -1227,8 +1260,38 @@ static void fin_lost(void **state)
 	expect("open:syn A0:bye");
 	pass(200 * MS);
 	ack(B, 2, 4);
-	expect("B0:x finB finA close:fin");
+	expect("B0:x finB");
+	nbds_tcp_tick(x.tcp, x.packet.time + 250 * MS);
+	expect("finA close:fin");
+	assert_int_equal(x.closed.frame, 5);
 	assert_int_equal(stat(gaps), 0);
+}
+
+static void fin_lost_at_the_end_of_the_capture(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "bye");
+	put_flags(B, FIN, 0, 4, "x");
+	nbds_tcp_finish(x.tcp);
+	expect("open:syn A0:bye B0:x finB finA close:fin");
+}
+
+/* The last byte was lost, not the FIN. */
+static void fin_after_one_lost_byte(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "bye");
+	ack(B, 0, 4);
+	pass(200 * MS);
+	put_flags(B, FIN, 0, 4, "");
+	expect("open:syn A0:bye finB");
+	put_flags(A, FIN, 4, 1, "");
+	ack(B, 1, 5);
+	pass(200 * MS);
+	ack(B, 1, 5);
+	expect("gapA3+1:lost finA close:fin");
 }
 
 static void one_lost_byte_is_no_fin_if_more_follows(void **state)
@@ -2423,6 +2486,7 @@ int main(void)
 		T(starts_in_the_middle),
 		T(first_seen_is_a_without_syn),
 		T(nothing_opens_without_syn_or_payload),
+		T(fin_before_the_flow_opens),
 		T(syn_with_data),
 		T(syn_with_data_that_the_server_refused),
 		T(syn_retransmitted),
@@ -2441,6 +2505,7 @@ int main(void)
 		T(conflict_has_its_extent),
 		T(conflict_with_delivered_bytes_is_not_told),
 		T(fills_between_held_pieces_deliver_at_once),
+		T(segment_over_very_many_pieces),
 		T(wraps_and_goes_beyond_4_gib),
 		T(hole_is_lost_after_patience_in_frames),
 		T(hole_is_lost_after_patience_in_time),
@@ -2473,6 +2538,8 @@ int main(void)
 		T(fin_after_a_lost_hole),
 		T(fin_hole_at_the_end_of_the_capture),
 		T(fin_lost),
+		T(fin_lost_at_the_end_of_the_capture),
+		T(fin_after_one_lost_byte),
 		T(one_lost_byte_is_no_fin_if_more_follows),
 		T(bytes_after_the_fin_are_dropped),
 		T(fin_before_seen_bytes_is_no_fin),
