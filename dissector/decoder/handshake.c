@@ -24,7 +24,8 @@ static bool tls_record(const uint8_t *p)
 	return p[0] >= 0x14 && p[0] <= 0x17 && p[1] == 3 && p[2] <= 4;
 }
 
-static void tls_starts(struct nbds_decoder *d)
+/* The server agreed to TLS. */
+static void tls_agreed(struct nbds_decoder *d)
 {
 	d->neg.tls = true;
 	/* Nothing negotiated outside TLS counts inside. */
@@ -67,7 +68,8 @@ static bool step_client_flags(struct nbds_decoder *d, struct nbds_stream *s, str
 		return true;
 	}
 	if (d->neg.handshake == NBDS_HANDSHAKE_UNSEEN && tls_record(p)) {
-		tls_starts(d);
+		d->neg.tls = true;
+		nbds_sink(d, s, NBDS_PHASE_TLS);
 		return true;
 	}
 	place = nbds_here(s, sp);
@@ -94,7 +96,8 @@ static bool step_greeting(struct nbds_decoder *d, struct nbds_stream *s, struct 
 		return false;
 	if (nbds_be32(p) != MAGIC_HIGH(NBD_INIT_MAGIC)) {
 		if (tls_record(p)) {
-			tls_starts(d);
+			d->neg.tls = true;
+			nbds_sink(d, s, NBDS_PHASE_TLS);
 			return true;
 		}
 		return nonsense(d, s, sp, p, "greeting");
@@ -238,7 +241,8 @@ bool nbds_step_option(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 			return true;
 		}
 		if (nbds_option_find(d, NBD_OPT_STARTTLS) >= 0 && tls_record(p)) {
-			tls_starts(d);
+			/* The server's answer comes later in the capture. */
+			nbds_sink(d, s, NBDS_PHASE_TLS);
 			return true;
 		}
 		if (d->aborted) {
@@ -311,7 +315,7 @@ static void option_answered(struct nbds_decoder *d, struct nbds_stream *s, uint3
 		d->neg.extended = true;
 		break;
 	case NBD_OPT_STARTTLS:
-		tls_starts(d);
+		tls_agreed(d);
 		break;
 	case NBD_OPT_GO:
 		d->neg.transmission = true;
@@ -461,7 +465,7 @@ bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struc
 		if (nbds_option_find(d, NBD_OPT_EXPORT_NAME) >= 0)
 			return step_export_name(d, s, sp);
 		if (nbds_client(d)->phase == NBDS_PHASE_TLS && tls_record(p)) {
-			tls_starts(d);
+			tls_agreed(d);
 			return true;
 		}
 		if (nbds_reply_len(nbds_be32(p)) && d->entering) {

@@ -132,7 +132,7 @@ static bool forget_answered(struct nbds_decoder *d, uint64_t cookie)
 	return any;
 }
 
-struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie)
+struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie, uint64_t offset)
 {
 	struct nbds_flights *fl = &d->flights;
 	struct nbds_flight *f, *first, **b;
@@ -151,6 +151,7 @@ struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie)
 	fl->free = f->chain;
 	*f = (struct nbds_flight){.pub.cookie = cookie,
 				  .pub.serial = ++d->serial,
+				  .offset = offset,
 				  .epoch = d->epoch,
 				  .client_epoch = d->client_epoch,
 				  .older = fl->newest};
@@ -188,7 +189,8 @@ struct nbds_flight *nbds_flight_find(const struct nbds_decoder *d, uint64_t cook
 
 bool nbds_flight_doubtful(const struct nbds_decoder *d, const struct nbds_flight *f)
 {
-	return f->epoch != d->epoch && f->client_epoch != d->client_epoch;
+	return f->client_epoch != d->client_epoch &&
+	       (f->epoch != d->epoch || nbds_searching(d, NBDS_SERVER));
 }
 
 struct nbds_request *nbds_flight_alive(struct nbds_request *r, uint64_t serial)
@@ -242,9 +244,9 @@ void nbds_flight_remove(struct nbds_decoder *d, struct nbds_request *r)
 
 void nbds_flight_forget(struct nbds_decoder *d, struct nbds_request *r, const char *why)
 {
-	const struct nbds_stream *s = nbds_client(d);
+	const struct nbds_flight *f = (const struct nbds_flight *)r;
 
-	nbds_trouble(d, s, NBDS_TROUBLE_FORGOT, s->pos, 0, d->now, r, "%s", why);
+	nbds_trouble(d, nbds_client(d), NBDS_TROUBLE_FORGOT, f->offset, 0, d->now, r, "%s", why);
 	nbds_flight_remove(d, r);
 }
 

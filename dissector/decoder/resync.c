@@ -937,12 +937,18 @@ void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct
 
 void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len)
 {
+	uint64_t passed = nbds_search_passed(s);
+
 	s->pos += s->have + len;
 	s->have = 0;
 	s->kept = s->small;
 	s->search_lost += len;
 	s->count.lost += len;
 	s->search_at = s->pos;
+	if (!passed) {
+		s->search_from = s->pos;
+		s->search_lost = 0;
+	}
 	if (!s->search)
 		return;
 	for (int i = 0; i < CHAINS_MAX; i++)
@@ -1005,6 +1011,12 @@ bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 
 	if (!sp->len && !s->have)
 		return false;
+	if (s->side == NBDS_SERVER && nbds_client(d)->phase == NBDS_PHASE_TLS) {
+		/* The answer to NBD_OPT_STARTTLS was lost. */
+		d->neg.tls = true;
+		nbds_sink(d, s, NBDS_PHASE_TLS);
+		return true;
+	}
 	if (s->have) {
 		first = s->first;
 		more = sizeof(joined) - s->have < sp->len ? sizeof(joined) - s->have : sp->len;

@@ -104,6 +104,7 @@ struct nbds_stream {
 /* A request in flight: the public part first. */
 struct nbds_flight {
 	struct nbds_request pub;
+	uint64_t offset;              /* of the request in the stream */
 	uint64_t epoch, client_epoch; /* those of the decoder when it was sent */
 	struct nbds_flight *older, *newer;
 	struct nbds_flight *same;  /* the next with this cookie */
@@ -288,8 +289,9 @@ void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s);
 
 void nbds_flights_init(struct nbds_decoder *d);
 void nbds_flights_free(struct nbds_decoder *d);
-/* A new request in flight, zeroed but for its cookie and serial. */
-struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie);
+/* A new request in flight, from `offset` of the stream, zeroed but for its cookie
+ * and serial. */
+struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie, uint64_t offset);
 /* The oldest in flight with this cookie, or NULL; ->same leads to the others. */
 struct nbds_flight *nbds_flight_find(const struct nbds_decoder *d, uint64_t cookie);
 /* Were bytes of both directions lost since it was sent?  Then its reply may be

@@ -179,7 +179,7 @@ void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
 		r = &d->disc;
 		*r = (struct nbds_request){.cookie = h.cookie, .serial = ++d->serial};
 	} else {
-		r = nbds_flight_add(d, h.cookie);
+		r = nbds_flight_add(d, h.cookie, place->offset);
 	}
 	r->offset = h.offset;
 	r->length = h.length;
