@@ -127,6 +127,8 @@ struct nbds_world_stats {
 	uint64_t unchecked[NBDS_UNCHECKED_MAX]; /* bytes */
 	uint64_t memory, memory_max;
 	uint64_t forgotten; /* blocks forgotten */
+	uint64_t pruned;    /* superseded versions of a sector dropped: data of such age that
+	                  * comes back is not recognised as stale */
 };
 
 struct nbds_world;

@@ -55,8 +55,10 @@ void op_unref(struct nbds_op *op)
 	op->party->ops--;
 	if (op->past)
 		op->world->pasts[op->past - 1].op = NULL;
-	if (op->reading)
+	if (op->reading) {
+		reading_unlist(op);
 		free(op->reading->misses);
+	}
 	world_dealloc(op->world, op->reading, sizeof(*op->reading));
 	world_dealloc(op->world, op, sizeof(*op));
 }
@@ -199,34 +201,39 @@ bool in_force_for_all(const struct nbds_op *n)
 bool may_be_voided(const struct nbds_op *n)
 {
 	for (const struct nbds_op *x = n->world->flight_first; x; x = x->next_flight)
-		if (x != n && x->party->xport == n->party->xport &&
-		    !flush_between(n, x, party_mc(n->party)))
+		if (x != n && !flush_between(n, x, party_mc(n->party)))
 			return true;
 	return false;
 }
 
 /*
- * Drops what newer entries supersede. `hard`: also where a reader on another
- * connection could still have needed it; the shadow tells such readers.
+ * Drops what newer entries supersede, but for the newest few versions of each
+ * sector, by which stale data is recognised. `hard`: also where a reader on
+ * another connection could still have needed it; the shadow tells such readers.
  */
 static void block_prune(struct nbds_world *w, struct block *b, bool hard)
 {
-	unsigned kept = 0;
+	uint8_t depth[BLOCK_SECTORS] = {0};
 
 	for (struct entry **at = &b->entries; *at;) {
 		struct entry *e = *at;
-		uint8_t bits = e->valued | e->unknown;
+		uint8_t touched = e->valued | e->unknown, bits = 0, gone = 0;
 
-		if (kept < ENTRIES_SOFT / 2 || e->op->state == OP_FLIGHT) {
-			kept++;
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+			if (!(touched >> i & 1))
+				continue;
+			if (depth[i] < (hard ? 1 : VERSIONS_KEPT))
+				depth[i]++;
+			else
+				bits |= (uint8_t)(1u << i);
+		}
+		if (!bits || e->op->state == OP_FLIGHT) {
 			at = &e->next;
 			continue;
 		}
-		if (is_seen(e)) {
-			entry_free(w, b, at);
-			continue;
-		}
-		for (struct entry *n = b->entries; n != e && bits; n = n->next) {
+		if (is_seen(e))
+			gone = bits;
+		for (struct entry *n = b->entries; n != e && !is_seen(e) && bits; n = n->next) {
 			uint8_t common = n->full & bits;
 
 			if (!common || is_seen(n) || n->op->state != OP_OK)
@@ -235,29 +242,28 @@ static void block_prune(struct nbds_world *w, struct block *b, bool hard)
 			    (!hard && !in_force_for_all(n->op)))
 				continue;
 			n->shadow |= common;
+			gone |= common;
 			bits &= (uint8_t)~common;
 		}
-		e->valued &= bits;
-		e->unknown &= bits;
-		e->full &= bits;
-		e->shadow &= bits;
-		if (!bits) {
+		w->stats.pruned += (unsigned)__builtin_popcount(gone);
+		e->valued &= (uint8_t)~gone;
+		e->unknown &= (uint8_t)~gone;
+		e->full &= (uint8_t)~gone;
+		e->shadow &= (uint8_t)~gone;
+		if (!(e->valued | e->unknown))
 			entry_free(w, b, at);
-			continue;
-		}
-		kept++;
-		at = &e->next;
+		else
+			at = &e->next;
 	}
 }
 
 static void block_limit(struct nbds_world *w, struct block *b)
 {
-	if (b->pins || b->count <= ENTRIES_SOFT || (b->count & 1))
+	if (b->pins || b->count < b->prune_at || b->count <= ENTRIES_SOFT)
 		return;
 	block_prune(w, b, false);
-	if (b->count <= ENTRIES_HARD)
-		return;
-	block_prune(w, b, true);
+	if (b->count > ENTRIES_HARD)
+		block_prune(w, b, true);
 	while (b->count > ENTRIES_HARD) {
 		struct entry **at = &b->entries;
 
@@ -266,6 +272,7 @@ static void block_limit(struct nbds_world *w, struct block *b)
 		b->cut |= (*at)->valued | (*at)->unknown | (*at)->shadow;
 		entry_free(w, b, at);
 	}
+	b->prune_at = (uint16_t)(b->count + ENTRIES_SOFT);
 }
 
 /* The entry of `op` in the block of `sector`; NULL without memory. */
@@ -301,6 +308,23 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
 	return b->entries;
 }
 
+/* Data from nowhere turns up in a write: the capture has them in the wrong order,
+ * or it is chance; no verdict either way. */
+static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, uint64_t value)
+{
+	for (struct nbds_op *r = op->world->reads_missed; r; r = r->reading->next) {
+		struct reading *rd = r->reading;
+
+		for (uint32_t i = 0; i < rd->miss_count; i++) {
+			struct miss *m = &rd->misses[i];
+
+			if (m->value == value && m->sector >= start && m->sector < end &&
+			    point_before(op->world, &m->hi, &op->lo))
+				m->written_later = true;
+		}
+	}
+}
+
 void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
 {
 	struct entry *e = entry_get(op, sector);
@@ -313,6 +337,8 @@ void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
 	e->valued |= (uint8_t)(1u << i);
 	e->full |= (uint8_t)(1u << i);
 	e->value[i] = value;
+	if (op->world->reads_missed && op->write_class)
+		written_later(op, sector, sector + 1, value);
 }
 
 void contents_partial(struct nbds_op *op, uint64_t sector)
@@ -416,13 +442,13 @@ static void range_unlink(struct nbds_world *w, struct granule *g, struct link **
 
 static void granule_limit(struct nbds_world *w, struct granule *g)
 {
-	if (g->count <= GRANULE_SOFT || w->pending)
+	if (g->count <= GRANULE_SOFT || w->reads_missed)
 		return;
 	for (struct link **at = &g->links; *at;) {
 		struct range *r = (*at)->range;
-		bool gone = false;
+		bool gone = r->kind == RANGE_SEEN_ZERO && at != &g->links;
 
-		for (struct link *l = g->links; l != *at; l = l->next) {
+		for (struct link *l = g->links; l != *at && !gone; l = l->next) {
 			struct range *n = l->range;
 
 			if ((n->kind != RANGE_ZERO && n->kind != RANGE_TRIM) ||
@@ -460,6 +486,9 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 		size_class++;
 	if (w->granule_count >= w->granule_buckets)
 		granules_grow(w);
+	if (w->reads_missed && kind == RANGE_ZERO)
+		written_later(op, (start + NBDS_SECTOR - 1) / NBDS_SECTOR, end / NBDS_SECTOR,
+			      w->zero_value);
 
 	struct range *r = world_alloc(w, sizeof(*r));
 
@@ -509,7 +538,8 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 	}
 }
 
-bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial)
+bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial,
+			  bool reports)
 {
 	uint64_t first = sector * NBDS_SECTOR;
 
@@ -517,10 +547,13 @@ bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t 
 		unsigned c = (unsigned)__builtin_ctzll(classes);
 		const struct granule *g = granule_find(w, c, first >> c);
 
-		for (const struct link *l = g ? g->links : NULL; l; l = l->next)
-			if (l->range->op->serial > serial &&
-			    l->range->start < first + NBDS_SECTOR && l->range->end > first)
+		for (const struct link *l = g ? g->links : NULL; l; l = l->next) {
+			const struct range *r = l->range;
+
+			if (r->op->serial > serial && r->start < first + NBDS_SECTOR &&
+			    r->end > first && (reports || r->kind != RANGE_SEEN_ZERO))
 				return true;
+		}
 	}
 	return false;
 }
@@ -584,9 +617,15 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 				k.why = NBDS_UNCHECKED_TRIM;
 				break;
 			case RANGE_HOLE:
-				k.any = true;
+				k.any = k.hole = true;
 				k.full = false;
 				k.why = NBDS_UNCHECKED_TRIM;
+				break;
+			case RANGE_SEEN_ZERO:
+				if (!k.full)
+					continue;
+				k.seen = true;
+				k.full = false;
 				break;
 			case RANGE_UNKNOWN:
 				k.any = true;
@@ -655,7 +694,7 @@ void contents_trim_memory(struct nbds_world *w)
 		next = b->lru_next;
 		block_forget(w, b);
 	}
-	if (w->memory > w->memory_cap && !w->pending) {
+	if (w->memory > w->memory_cap && !w->pending && !w->foreign) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;
 		while (w->lru.lru_next != &w->lru)

@@ -34,6 +34,7 @@
 #define BLOCK_BYTES    (BLOCK_SECTORS * NBDS_SECTOR)
 #define ENTRIES_SOFT   6u  /* entries of a block before it is pruned */
 #define ENTRIES_HARD   48u /* and before its oldest are forgotten */
+#define VERSIONS_KEPT  4u  /* of each sector, whatever supersedes them */
 #define GRANULE_SOFT   8u
 #define GRANULE_HARD   48u
 #define CANDIDATES_MAX 128u /* sources looked at for one sector */
@@ -78,6 +79,8 @@ struct nbds_op {
 struct reading {
 	struct miss *misses; /* sectors that look wrong, or dangerous */
 	uint32_t miss_count, miss_room;
+	bool listed; /* among the world's reads with misses */
+	struct nbds_op *prev, *next;
 	uint64_t checked, seen_bytes;
 	uint64_t unchecked[NBDS_UNCHECKED_MAX];
 };
@@ -86,8 +89,8 @@ struct miss {
 	uint64_t sector;
 	uint64_t value;
 	struct nbds_point hi;
-	bool lone_writer; /* G10 held when it was read */
-	bool from_hole;   /* a hole chunk, or block status */
+	bool lone_writer;   /* G10 held when it was read */
+	bool written_later; /* by a command that provably began after it was read */
 };
 
 struct entry {
@@ -107,9 +110,10 @@ struct block {
 	struct entry *entries; /* newest first */
 	uint64_t number;       /* offset / BLOCK_BYTES */
 	uint16_t count;
-	uint16_t pins; /* pending misses that need its entries */
-	uint8_t cut;   /* sectors where something was forgotten for good */
-	bool based;    /* made after forgetting: what was before `base` is unknown */
+	uint16_t pins;     /* pending misses that need its entries */
+	uint16_t prune_at; /* count at which it is pruned next */
+	uint8_t cut;       /* sectors where something was forgotten for good */
+	bool based;        /* made after forgetting: what was before `base` is unknown */
 	struct nbds_point base;
 };
 
@@ -142,7 +146,14 @@ struct past {
 	bool fua;
 };
 
-enum range_kind { RANGE_ZERO, RANGE_TRIM, RANGE_HOLE, RANGE_UNKNOWN, RANGE_DAMAGE };
+enum range_kind {
+	RANGE_ZERO,
+	RANGE_TRIM,
+	RANGE_HOLE,
+	RANGE_UNKNOWN,
+	RANGE_DAMAGE,
+	RANGE_SEEN_ZERO
+};
 
 struct range {
 	struct nbds_op *op;
@@ -174,10 +185,7 @@ struct xport {
 	struct nbds_op **log; /* successful flushes in order of completion */
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
 	uint32_t log_count, log_room;
-	struct nbds_op **void_by;
-	uint32_t void_count, void_room;
 	bool flags_differ; /* told */
-	bool void_all;     /* too many failures to keep: nothing is established any more */
 };
 
 /* The first bytes of a sector whose others are still to come. */
@@ -240,6 +248,10 @@ struct nbds_world {
 	bool open_world; /* a connection cannot be (or was not always) seen */
 	bool poisoned;
 	struct nbds_point poison;
+	struct nbds_op **void_by; /* flushes that failed, or were never answered, of any
+	                           * export: two names may be one device */
+	uint32_t void_count, void_room;
+	bool void_all; /* too many to keep: nothing is established any more */
 	/* contents */
 	uint64_t zero_value; /* of a sector of zeroes */
 	struct block **buckets;
@@ -259,7 +271,11 @@ struct nbds_world {
 	uint64_t memory, memory_cap;
 	/* verdicts */
 	struct nbds_op *flight_first, *flight_last; /* voiders in flight */
-	struct nbds_op **unanswered;                /* writes whose answer will never be known */
+	struct nbds_op *reads_missed;               /* reads with misses, in flight or not */
+	struct pending *foreign, **foreign_tail;    /* with data from nowhere: wait for longer,
+	                                          * it may be written yet (G4) */
+	uint32_t foreign_count;
+	struct nbds_op **unanswered; /* writes whose answer will never be known */
 	uint32_t unanswered_count;
 	struct pending *pending, **pending_tail;
 	uint64_t pending_count;
@@ -344,6 +360,7 @@ struct candidate {
 	bool any;    /* value unknown */
 	bool full;   /* covers the sector wholly */
 	bool seen;   /* a read that showed it, not a write */
+	bool hole;   /* a report of undefined contents, not a write */
 	bool coarse; /* 32 bits are known of the value */
 	bool shadow; /* it hides dropped ones */
 	uint8_t why; /* enum nbds_unchecked, if `any` */
@@ -355,9 +372,14 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg);
 
-/* Does a command without data, newer than `serial`, cover a part of the sector? */
-bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial);
+/* Does a command without data, newer than `serial`, cover a part of the sector?
+ * reports: zeroes that were only seen count too. */
+bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial,
+			  bool reports);
 
+/* The read has no misses any more: it is no longer looked for; or they are dropped. */
+void reading_unlist(struct nbds_op *op);
+void reading_drop(struct nbds_op *op);
 void op_ref(struct nbds_op *op);
 void op_unref(struct nbds_op *op);
 
@@ -375,7 +397,7 @@ struct verdict {
 	unsigned values;        /* FINE: different admissible values */
 	bool all_established;
 };
-void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *v);
+void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *v);
 void judge_pass(struct nbds_world *w, bool all);
 void judge_read_done(struct nbds_op *read);
 

@@ -28,12 +28,30 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 
 /* Everything known about one sector, for one reader. */
 struct view {
+	const struct nbds_op *reader;
 	struct candidate c[CANDIDATES_MAX];
+	unsigned n;
 	unsigned est[CANDIDATES_MAX]; /* paths on which it is in force */
 	struct nbds_op *flush[CANDIDATES_MAX];
 	bool admissible[CANDIDATES_MAX];
-	unsigned n;
-	bool initial; /* so are the contents from before */
+	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
+};
+
+/* Which of the commands in force are relied upon. */
+struct trust {
+	unsigned paths;  /* EST_* */
+	bool same_epoch; /* and only those since the last time without connections */
+};
+
+static const struct trust trust_all = {EST_E1 | EST_E2 | EST_E3, false};
+
+/* What is known of the sector under some trust. */
+struct weighing {
+	enum judgement result;
+	enum nbds_unchecked why;
+	unsigned values;
+	bool matched, all_established;
+	bool admissible[CANDIDATES_MAX];
 };
 
 /* Could a sector with this candidate's contents have this value? */
@@ -49,72 +67,125 @@ static bool same_value(const struct candidate *a, const struct candidate *b)
 	return a->value == b->value;
 }
 
-static bool superseded(const struct nbds_op *old, const struct nbds_op *by)
+/* Sup(old, by) */
+static bool superseded(const struct candidate *old, const struct nbds_op *by)
 {
-	return old != by && established(old, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
+	if (old->op == by)
+		return false;
+	if (old->hole) /* a report, not a write: what came after it counts */
+		return op_before(old->op, by);
+	return established(old->op, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
 }
 
-/* Who is in force, and what is admissible, for reader r whose byte was sent by `hi`. */
+/* Who is in force for reader r whose byte was sent by `hi`. */
 static void view_fill(struct view *v, const struct nbds_op *r, const struct nbds_point *hi)
 {
 	unsigned n = 0;
 
+	v->reader = r;
 	/* what provably began after the byte was sent is no source of it */
 	for (unsigned i = 0; i < v->n; i++) {
 		const struct candidate *k = &v->c[i];
 
-		if (k->op == r || (k->seen && k->op->state != OP_OK))
+		if (k->op == r || (k->seen && (k->op->state != OP_OK || !k->op->proves)))
 			continue;
 		if (!k->seen && point_before(r->world, hi, &k->op->lo))
 			continue;
 		v->c[n++] = *k;
 	}
 	v->n = n;
-	v->initial = true;
 	for (unsigned i = 0; i < n; i++) {
 		v->flush[i] = NULL;
 		v->est[i] = v->c[i].seen ? 0 : established(v->c[i].op, r, hi, &v->flush[i]);
-		if (v->est[i] && v->c[i].full)
-			v->initial = false;
-	}
-	for (unsigned i = 0; i < n; i++) {
-		v->admissible[i] = !v->c[i].seen;
-		for (unsigned j = 0; j < n && v->admissible[i]; j++)
-			if (v->est[j] && v->c[j].full && superseded(v->c[i].op, v->c[j].op))
-				v->admissible[i] = false;
 	}
 }
 
+/* Is candidate i in force, covers it the sector, and is it relied upon? */
+static bool in_force(const struct view *v, unsigned i, const struct trust *t)
+{
+	return (v->est[i] & t->paths) && v->c[i].full &&
+	       (!t->same_epoch || v->c[i].op->epoch == v->reader->epoch);
+}
+
 /* A failed write leaves anything behind until the next established one. */
-static bool settled_failure(const struct view *v, unsigned i)
+static bool settled_failure(const struct view *v, unsigned i, const struct trust *t)
 {
 	for (unsigned j = 0; j < v->n; j++)
-		if (v->est[j] && v->c[j].full && op_before(v->c[i].op, v->c[j].op))
+		if (in_force(v, j, t) && op_before(v->c[i].op, v->c[j].op))
 			return true;
 	return false;
 }
 
-static uint32_t samples(uint64_t value)
-{
-	return (uint32_t)(value >> 32);
-}
-
 /* Can no mixture of the admissible values have the sampled bytes of `value`? */
-static bool no_mixture(const struct view *v, uint64_t value)
+static bool no_mixture(const struct view *v, const bool *admissible, uint64_t value)
 {
 	for (unsigned k = 0; k < 4; k++) {
-		uint8_t byte = (uint8_t)(samples(value) >> (8 * k));
+		uint8_t byte = (uint8_t)(value >> (32 + 8 * k));
 		bool possible = false;
 
 		for (unsigned i = 0; i < v->n && !possible; i++)
 			/* of what slept, only the first sample is known */
-			possible = v->admissible[i] &&
+			possible = admissible[i] &&
 				   ((k && v->c[i].coarse) ||
-				    (uint8_t)(samples(v->c[i].value) >> (8 * k)) == byte);
+				    (uint8_t)(v->c[i].value >> (32 + 8 * k)) == byte);
 		if (!possible)
 			return true;
 	}
 	return false;
+}
+
+/* Adm and allowed, and whether `value` is among them. */
+static void weigh(const struct view *v, uint64_t value, const struct trust *t, struct weighing *o)
+{
+	bool initial = true, renewal = !v->base;
+
+	*o = (struct weighing){.result = JUDGE_UNKNOWN, .all_established = true};
+	for (unsigned i = 0; i < v->n; i++) {
+		if (!in_force(v, i, t))
+			continue;
+		initial = false;
+		renewal = renewal || renewed(v->reader->party, v->base, v->c[i].op);
+	}
+	for (unsigned i = 0; i < v->n; i++) {
+		o->admissible[i] = !v->c[i].seen;
+		for (unsigned j = 0; j < v->n && o->admissible[i]; j++)
+			if (in_force(v, j, t) && superseded(&v->c[i], v->c[j].op))
+				o->admissible[i] = false;
+	}
+	if (initial || !renewal) {
+		o->why = v->base ? NBDS_UNCHECKED_FORGOTTEN : NBDS_UNCHECKED_UNKNOWN;
+		return;
+	}
+	for (unsigned i = 0; i < v->n; i++) {
+		const struct candidate *k = &v->c[i];
+		bool new_value = true;
+
+		if (k->shadow && !in_force(v, i, t)) {
+			o->why = NBDS_UNCHECKED_FORGOTTEN;
+			return;
+		}
+		if (!o->admissible[i])
+			continue;
+		if (k->any) {
+			o->why = (enum nbds_unchecked)k->why;
+			return;
+		}
+		if (k->op->state == OP_FAILED && !settled_failure(v, i, t)) {
+			o->why = NBDS_UNCHECKED_FAILED_WRITE;
+			return;
+		}
+		o->all_established &= v->est[i] != 0;
+		o->matched |= shows(k, value);
+		for (unsigned j = 0; j < i && new_value; j++)
+			new_value = !(o->admissible[j] && same_value(&v->c[j], k));
+		o->values += new_value;
+	}
+	if (o->matched)
+		o->result = JUDGE_FINE;
+	else if (o->values > 1 && !no_mixture(v, o->admissible, value))
+		o->why = NBDS_UNCHECKED_MIXED;
+	else
+		o->result = JUDGE_WRONG;
 }
 
 /* --- legal, and dangerous ------------------------------------------------ */
@@ -193,7 +264,7 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 		const struct candidate *k = &v->c[i];
 
 		if (k->seen || !k->full || k->any || k->op->state != OP_OK || !k->op->proves ||
-		    !op_before(k->op, r))
+		    k->op->party->xport != r->party->xport || !op_before(k->op, r))
 			continue;
 		if (!w || k->op->serial > w->op->serial)
 			w = k;
@@ -206,7 +277,8 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 
 		if (k->op == w->op)
 			continue;
-		if (!k->seen && !op_before(k->op, w->op)) {
+		/* what failed, or was never answered, may land at any time */
+		if (!k->seen && (k->op->state != OP_OK || !op_before(k->op, w->op))) {
 			/* concurrent with it, or later: an innocent source? */
 			if (k->any || shows(k, value))
 				return;
@@ -251,7 +323,7 @@ static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t val
 			for (unsigned j = 0; j < v->n && adm; j++)
 				if (!v->c[j].seen && v->c[j].full &&
 				    established(v->c[j].op, before, &before->hi, NULL) &&
-				    superseded(v->c[i].op, v->c[j].op))
+				    superseded(&v->c[i], v->c[j].op))
 					adm = false;
 			same = adm == v->admissible[i] && (!adm || est);
 		}
@@ -272,91 +344,162 @@ static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t val
 
 /* --- wrong --------------------------------------------------------------- */
 
-/* The rule that a path and a write stand for; smaller is reported first. */
-static enum nbds_rule_id path_rule(unsigned paths, const struct nbds_op *w)
+/* A report of zeroes, or a read of some, on the reader's connection, with nothing
+ * written that could lie between it and the read of other contents (V6). */
+static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
 {
-	if (paths & EST_E3)
-		return RULE_STALE_AFTER_FLUSH;
-	if (paths & EST_E2)
-		return RULE_STALE_AFTER_FUA;
-	return w->type == NBD_CMD_WRITE_ZEROES ? RULE_ZEROES_NOT_READ_BACK : RULE_STALE_OWN_WRITE;
+	const struct nbds_op *r = v->reader;
+
+	if (value == r->world->zero_value || r->type != NBD_CMD_READ)
+		return false;
+	for (unsigned s = 0; s < v->n; s++) {
+		struct nbds_op *o = v->c[s].op;
+		bool between = false;
+
+		if (!v->c[s].seen || o->type != NBD_CMD_BLOCK_STATUS || o->party != r->party ||
+		    !op_before(o, r))
+			continue;
+		for (unsigned i = 0; i < v->n && !between; i++)
+			between = !v->c[i].seen &&
+				  (v->c[i].any || v->c[i].op->type == NBD_CMD_TRIM ||
+				   !established(v->c[i].op, o, &o->hi, NULL));
+		if (between)
+			continue;
+		out->result = JUDGE_WRONG;
+		out->rule = rule_get(RULE_ZERO_STATUS);
+		out->severity = out->rule->severity;
+		out->missed = o;
+		return true;
+	}
+	return false;
 }
 
-/* What was read is not admissible: find who broke what. */
-static void convict(const struct view *v, const struct nbds_op *r, const struct miss *m,
-		    struct verdict *out)
+/* What was read is not admissible under trust t: find whose data it was, and
+ * what should have been there. */
+static void name_witnesses(const struct view *v, uint64_t value, const struct trust *t,
+			   const struct weighing *o, struct verdict *out)
 {
-	enum nbds_rule_id best = RULE_COUNT;
-	unsigned at = 0;
+	unsigned source = v->n, missed = v->n;
 
-	out->result = JUDGE_WRONG;
-	/* stale: the data of something that a write in force superseded */
 	for (unsigned i = 0; i < v->n; i++) {
-		if (!shows(&v->c[i], m->value))
+		bool old = false;
+
+		if (!shows(&v->c[i], value) || o->admissible[i] ||
+		    (v->c[i].seen && v->c[i].op->party->xport != v->reader->party->xport))
 			continue;
-		for (unsigned j = 0; j < v->n; j++) {
-			enum nbds_rule_id id;
+		for (unsigned j = 0; j < v->n && !old; j++)
+			old = in_force(v, j, t) &&
+			      (v->c[i].seen ? op_before(v->c[i].op, v->c[j].op)
+					    : superseded(&v->c[i], v->c[j].op));
+		/* a write is a better witness than an earlier read, the newest the best */
+		if (old && (source == v->n || (v->c[source].seen && !v->c[i].seen) ||
+			    (v->c[source].seen == v->c[i].seen &&
+			     v->c[i].op->serial > v->c[source].op->serial)))
+			source = i;
+	}
+	for (unsigned j = 0; j < v->n; j++) {
+		bool direct, best_direct;
 
-			if (!v->est[j] || !v->c[j].full || v->c[j].any || i == j)
-				continue;
-			if (v->c[i].seen ? !op_before(v->c[i].op, v->c[j].op)
-					 : !superseded(v->c[i].op, v->c[j].op))
-				continue;
-			id = path_rule(v->est[j], v->c[j].op);
-			if (id > best || (id == best && v->c[j].op->serial < v->c[at].op->serial))
-				continue;
-			/* a write is a better witness than an earlier read */
-			if (id == best && j == at && out->source && v->c[i].seen)
-				continue;
-			best = id;
-			at = j;
-			out->source = v->c[i].op;
+		if (!in_force(v, j, t) || !o->admissible[j])
+			continue;
+		direct = source < v->n &&
+			 (v->c[source].seen ? op_before(v->c[source].op, v->c[j].op)
+					    : superseded(&v->c[source], v->c[j].op));
+		best_direct = missed < v->n && source < v->n &&
+			      (v->c[source].seen ? op_before(v->c[source].op, v->c[missed].op)
+						 : superseded(&v->c[source], v->c[missed].op));
+		if (missed == v->n || (direct && !best_direct) ||
+		    (direct == best_direct && v->c[j].op->serial > v->c[missed].op->serial))
+			missed = j;
+	}
+	out->source = source < v->n ? v->c[source].op : NULL;
+	if (missed == v->n) /* superseded in a circle: cannot be, but never crash on it */
+		return;
+	out->missed = v->c[missed].op;
+	out->flush = t->paths & EST_E3 && v->est[missed] & EST_E3 ? v->flush[missed] : NULL;
+}
+
+/* Any write of zeroes in force, where something else was read? */
+static bool zeroes_missed(const struct view *v, uint64_t value, const struct trust *t,
+			  const struct weighing *o, struct verdict *out)
+{
+	if (value == v->reader->world->zero_value)
+		return false;
+	for (unsigned j = 0; j < v->n; j++) {
+		if (in_force(v, j, t) && o->admissible[j] &&
+		    v->c[j].op->type == NBD_CMD_WRITE_ZEROES) {
+			out->missed = v->c[j].op;
+			return true;
 		}
 	}
-	if (best == RULE_COUNT) {
-		/* foreign: name the newest write that should have been seen */
-		bool found = false;
+	return false;
+}
 
-		for (unsigned j = 0; j < v->n; j++) {
-			if (!v->est[j] || !v->c[j].full || !v->admissible[j])
-				continue;
-			if (!found || v->c[j].op->serial > v->c[at].op->serial)
-				at = j;
-			found = true;
-		}
-		best = RULE_UNEXPLAINED;
+/*
+ * What was read is not admissible. The rule follows from the smallest set of
+ * commands in force that still excludes it: what flushes made visible, then
+ * FUA, then the connection's own writes, then what was before a reconnect.
+ */
+static void convict(const struct view *v, const struct miss *m, struct verdict *out)
+{
+	static const struct {
+		struct trust trust;
+		enum nbds_rule_id rule;
+	} steps[] = {
+		{{EST_E3, true}, RULE_STALE_AFTER_FLUSH},
+		{{EST_E3 | EST_E2, true}, RULE_STALE_AFTER_FUA},
+		{{EST_E3 | EST_E2 | EST_E1, true}, RULE_STALE_OWN_WRITE},
+		{{EST_E3 | EST_E2 | EST_E1, false}, RULE_LOST_AFTER_RECONNECT},
+	};
+	const struct nbds_op *r = v->reader;
+	enum nbds_rule_id rule = RULE_COUNT;
+	struct weighing o;
+	unsigned i;
+
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		weigh(v, m->value, &steps[i].trust, &o);
+		if (o.result == JUDGE_WRONG)
+			break;
 	}
-	if (m->from_hole && r->type == NBD_CMD_BLOCK_STATUS)
-		best = RULE_ZERO_STATUS;
-	out->missed = v->c[at].op;
-	out->flush = v->est[at] & EST_E3 ? v->flush[at] : NULL;
-	out->rule = rule_get(best);
-	out->severity = out->rule->severity;
-	if (best == RULE_UNEXPLAINED && r->world->config.exclusive)
-		out->severity = NBDS_VIOLATION;
-	if (out->missed->epoch != r->epoch) {
-		if (best != RULE_UNEXPLAINED) {
-			out->rule = rule_get(RULE_LOST_AFTER_RECONNECT);
-			out->source = out->source;
-		}
+	if (i == sizeof(steps) / sizeof(steps[0]))
+		return;
+	rule = steps[i].rule;
+	out->result = JUDGE_WRONG;
+	name_witnesses(v, m->value, &steps[i].trust, &o, out);
+	if (!out->missed) {
+		out->result = JUDGE_UNKNOWN;
+		out->why = NBDS_UNCHECKED_ORDER;
+		return;
+	}
+	if (rule == RULE_STALE_OWN_WRITE && zeroes_missed(v, m->value, &steps[i].trust, &o, out))
+		rule = RULE_ZEROES_NOT_READ_BACK;
+	out->severity = NBDS_VIOLATION;
+	if (rule == RULE_LOST_AFTER_RECONNECT) {
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "every connection to the server had ended in between";
-	} else if (v->est[at] == EST_E1 && !m->lone_writer && out->severity == NBDS_VIOLATION) {
+	} else if (rule >= RULE_ZEROES_NOT_READ_BACK && !m->lone_writer) {
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "another connection wrote as well, with no flush before this write: "
 			       "the server may have written back a neighbour's stale block";
 	}
+	if (r->type == NBD_CMD_BLOCK_STATUS) {
+		rule = RULE_ZERO_STATUS;
+	} else if (!out->source) {
+		rule = RULE_UNEXPLAINED;
+		if (!r->world->config.exclusive)
+			out->severity = NBDS_SUSPECT;
+	}
+	out->rule = rule_get(rule);
 }
 
-void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *out)
+void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *out)
 {
 	struct nbds_world *w = read->world;
 	struct view v;
+	struct weighing o;
 	struct block *block;
-	bool whole;
 
 	*out = (struct verdict){.result = JUDGE_UNKNOWN};
-	(void) final;
 	if (w->blind) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;
@@ -370,71 +513,37 @@ void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct
 		return;
 	}
 	v.n = 0;
-	whole = contents_gather(w, m->sector, v.c, &v.n, &block);
-	if (!whole) {
+	if (!contents_gather(w, m->sector, v.c, &v.n, &block)) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;
 	}
+	v.base = block ? (block->based ? &block->base : NULL) : (w->forgot ? &w->forgot_at : NULL);
 	view_fill(&v, read, &m->hi);
-
-	const struct nbds_point *base = block ? (block->based ? &block->base : NULL)
-					      : (w->forgot ? &w->forgot_at : NULL);
-	if (base) {
-		bool anew = false;
-
-		for (unsigned j = 0; j < v.n && !anew; j++)
-			anew = v.est[j] && v.c[j].full && renewed(read->party, base, v.c[j].op);
-		if (!anew) {
-			out->why = NBDS_UNCHECKED_FORGOTTEN;
-			return;
-		}
-	}
-	if (v.initial) {
-		out->why = NBDS_UNCHECKED_UNKNOWN;
-		missed_unflushed(&v, read, m->value, out);
+	weigh(&v, m->value, &trust_all, &o);
+	memcpy(v.admissible, o.admissible, sizeof(v.admissible));
+	out->result = o.result;
+	out->why = o.why;
+	out->values = o.values;
+	out->all_established = o.all_established;
+	if (said_zero(&v, m->value, out))
+		return;
+	if (o.result == JUDGE_WRONG) {
+		convict(&v, m, out);
+		if (m->written_later && out->rule == rule_get(RULE_UNEXPLAINED))
+			*out = (struct verdict){.result = JUDGE_UNKNOWN,
+						.why = NBDS_UNCHECKED_ORDER};
 		return;
 	}
-
-	bool matched = false, all_est = true;
-	unsigned values = 0;
-
-	for (unsigned i = 0; i < v.n; i++) {
-		const struct candidate *k = &v.c[i];
-
-		if (k->shadow && !v.est[i]) {
-			out->why = NBDS_UNCHECKED_FORGOTTEN;
-			return;
-		}
-		if (!v.admissible[i])
-			continue;
-		if (k->any) {
-			out->why = (enum nbds_unchecked)k->why;
-			return;
-		}
-		if (k->op->state == OP_FAILED && !settled_failure(&v, i)) {
-			out->why = NBDS_UNCHECKED_FAILED_WRITE;
-			return;
-		}
-		if (!v.est[i])
-			all_est = false;
-		matched |= shows(k, m->value);
-		bool new_value = true;
-		for (unsigned j = 0; j < i && new_value; j++)
-			new_value = !(v.admissible[j] && same_value(&v.c[j], k));
-		values += new_value;
-	}
-	if (matched || (values > 1 && !no_mixture(&v, m->value))) {
-		out->result = matched ? JUDGE_FINE : JUDGE_UNKNOWN;
-		out->why = NBDS_UNCHECKED_MIXED;
-		out->values = values;
-		out->all_established = all_est;
-		if (values > 1 && all_est && !m->from_hole && unstable(&v, read, m->value, out))
-			return;
-		if (matched && !landed_late(&v, m->value, out) && !unordered(&v, m->value, out))
+	if (o.result == JUDGE_UNKNOWN && o.why != NBDS_UNCHECKED_MIXED) {
+		if (o.why == NBDS_UNCHECKED_UNKNOWN)
 			missed_unflushed(&v, read, m->value, out);
 		return;
 	}
-	convict(&v, read, m, out);
+	if (o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
+	    unstable(&v, read, m->value, out))
+		return;
+	if (o.matched && !landed_late(&v, m->value, out) && !unordered(&v, m->value, out))
+		missed_unflushed(&v, read, m->value, out);
 }
 
 /* --- reporting ----------------------------------------------------------- */
@@ -461,6 +570,12 @@ struct group {
 	uint64_t sectors;
 };
 #define GROUPS_MAX 8
+
+/* How long a verdict waits for flushes in flight and bytes held back, and data
+ * from nowhere for being written after all; in ns of capture time. */
+#define EVIDENCE_WAIT UINT64_C(30000000000)
+#define FOREIGN_WAIT  UINT64_C(30000000000)
+#define FOREIGN_MAX   512u
 
 static void tell_text(char *text, size_t size, const struct nbds_op *r, const struct group *g)
 {
@@ -572,20 +687,27 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 		w->ops.finding(w->ctx, &f);
 }
 
-/* The final word on one read. */
-static void judge_final(struct nbds_op *r)
+/* The final word on one read; but misses that nothing explains are kept for the
+ * time being, unless `last`. */
+static void judge_final(struct nbds_op *r, bool last)
 {
 	struct nbds_world *w = r->world;
 	struct reading *rd = r->reading;
 	struct group groups[GROUPS_MAX];
 	unsigned n = 0;
+	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < rd->miss_count; i++) {
+		struct miss m = rd->misses[i];
 		struct verdict v;
 		unsigned k;
 
-		judge_sector(r, &rd->misses[i], true, &v);
-		contents_pin(w, rd->misses[i].sector, -1);
+		judge_sector(r, &m, &v);
+		if (v.rule == rule_get(RULE_UNEXPLAINED) && !last) {
+			rd->misses[kept++] = m;
+			continue;
+		}
+		contents_pin(w, m.sector, -1);
 		if (v.result == JUDGE_UNKNOWN)
 			w->stats.unchecked[v.why] += NBDS_SECTOR;
 		else
@@ -601,16 +723,18 @@ static void judge_final(struct nbds_op *r)
 			groups[n++] = (struct group){.rule = v.rule,
 						     .severity = v.severity,
 						     .first = v,
-						     .low = rd->misses[i].sector,
-						     .high = rd->misses[i].sector};
+						     .low = m.sector,
+						     .high = m.sector};
 		}
-		if (rd->misses[i].sector < groups[k].low)
-			groups[k].low = rd->misses[i].sector;
-		if (rd->misses[i].sector > groups[k].high)
-			groups[k].high = rd->misses[i].sector;
+		if (m.sector < groups[k].low)
+			groups[k].low = m.sector;
+		if (m.sector > groups[k].high)
+			groups[k].high = m.sector;
 		groups[k].sectors++;
 	}
-	rd->miss_count = 0;
+	rd->miss_count = kept;
+	if (!kept)
+		reading_unlist(r);
 	/* a late copy is told once, where it shows first */
 	for (unsigned k = 0; k < n; k++) {
 		if (groups[k].rule != rule_get(RULE_REISSUED))
@@ -646,8 +770,7 @@ void judge_read_done(struct nbds_op *r)
 	struct pending *p = r->reading->miss_count ? world_alloc(w, sizeof(*p)) : NULL;
 
 	if (!p) {
-		while (r->reading->miss_count)
-			contents_pin(w, r->reading->misses[--r->reading->miss_count].sector, -1);
+		reading_drop(r);
 		return;
 	}
 	op_ref(r);
@@ -658,31 +781,60 @@ void judge_read_done(struct nbds_op *r)
 	w->pending_count++;
 }
 
+static void pending_free(struct nbds_world *w, struct pending *p)
+{
+	op_unref(p->read);
+	world_dealloc(w, p, sizeof(*p));
+}
+
+/* Tells the oldest read with data from nowhere. */
+static void judge_foreign(struct nbds_world *w)
+{
+	struct pending *p = w->foreign;
+
+	judge_final(p->read, true);
+	w->foreign = p->next;
+	if (!w->foreign)
+		w->foreign_tail = &w->foreign;
+	w->foreign_count--;
+	pending_free(w, p);
+}
+
+static uint64_t age_of(const struct nbds_world *w, const struct pending *p)
+{
+	return w->now > p->read->hi.time ? (uint64_t)w->now - (uint64_t)p->read->hi.time : 0;
+}
+
 void judge_pass(struct nbds_world *w, bool all)
 {
 	while (w->pending) {
 		struct pending *p = w->pending;
-		const struct nbds_point *hi = &p->read->hi;
 
 		if (!all) {
-			uint64_t age = w->now > hi->time ? (uint64_t)w->now - (uint64_t)hi->time
-							 : 0;
-
-			if (age < (uint64_t)w->config.settle)
-				return;
+			if (age_of(w, p) < (uint64_t)w->config.settle)
+				break;
 			/* evidence still to come: flushes in flight that may fail, bytes
 			 * held back; but not for ever */
-			if (age < 30000000000u &&
+			if (age_of(w, p) < EVIDENCE_WAIT &&
 			    ((w->flight_first && w->flight_first->serial <= p->serial) ||
-			     (w->ops.settled && !w->ops.settled(w->ctx, hi))))
-				return;
+			     (w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi))))
+				break;
 		}
-		judge_final(p->read);
+		judge_final(p->read, false);
 		w->pending = p->next;
 		if (!w->pending)
 			w->pending_tail = &w->pending;
 		w->pending_count--;
-		op_unref(p->read);
-		world_dealloc(w, p, sizeof(*p));
+		if (!p->read->reading->miss_count) {
+			pending_free(w, p);
+			continue;
+		}
+		p->next = NULL;
+		*w->foreign_tail = p;
+		w->foreign_tail = &p->next;
+		if (++w->foreign_count > FOREIGN_MAX)
+			judge_foreign(w);
 	}
+	while (w->foreign && (all || age_of(w, w->foreign) > FOREIGN_WAIT))
+		judge_foreign(w);
 }

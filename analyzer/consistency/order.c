@@ -169,45 +169,39 @@ void flush_log_add(struct nbds_op *f)
 
 void void_add(struct nbds_op *x)
 {
-	struct xport *e = x->party->xport;
+	struct nbds_world *w = x->world;
 
-	if (!e || e->void_all)
+	if (w->void_all)
 		return;
-	if (e->void_count == VOIDERS_MAX) {
-		e->void_all = true;
-		return;
-	}
-	if (e->void_count == e->void_room) {
-		uint32_t room = e->void_room ? e->void_room * 2 : 8;
-		struct nbds_op **v = realloc(e->void_by, room * sizeof(*v));
+	if (w->void_count == w->void_room) {
+		uint32_t room = w->void_room ? w->void_room * 2 : 8;
+		struct nbds_op **v = room <= VOIDERS_MAX ? realloc(w->void_by, room * sizeof(*v))
+							 : NULL;
 
 		if (!v) {
-			e->void_all = true;
+			w->void_all = true;
 			return;
 		}
-		e->void_by = v;
-		e->void_room = room;
+		w->void_by = v;
+		w->void_room = room;
 	}
 	op_ref(x);
-	e->void_by[e->void_count++] = x;
+	w->void_by[w->void_count++] = x;
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 {
-	const struct xport *e = w->party->xport;
+	const struct nbds_world *world = w->world;
 
-	if (!e)
+	if (!w->party->xport || world->void_all)
 		return true;
-	if (e->void_all)
-		return true;
-	for (uint32_t i = 0; i < e->void_count; i++) {
-		const struct nbds_op *x = e->void_by[i];
+	for (uint32_t i = 0; i < world->void_count; i++) {
+		const struct nbds_op *x = world->void_by[i];
 
-		if (x == w || (hi && point_before(w->world, hi, &x->lo)) || op_before(x, w))
+		if (x == w || (hi && point_before(world, hi, &x->lo)) || op_before(x, w))
 			continue;
-		if (flush_between(w, x, party_mc(w->party)))
-			continue;
-		return true;
+		if (!flush_between(w, x, party_mc(w->party)))
+			return true;
 	}
 	return false;
 }

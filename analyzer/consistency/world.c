@@ -21,6 +21,7 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	w->ctx = ctx;
 	w->memory_cap = config->memory ? config->memory : (uint64_t)1 << 30;
 	w->pending_tail = &w->pending;
+	w->foreign_tail = &w->foreign;
 	w->now = INT64_MIN;
 	contents_init(w);
 	return w;
@@ -172,7 +173,9 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		length > 0;
 	op->fua = op->write_class && (flags & NBD_CMD_FLAG_FUA) && p->known &&
 		  (p->flags & NBD_FLAG_SEND_FUA);
-	op->voider = op->fua || type == NBD_CMD_FLUSH;
+	/* a server may flush for any command with FUA, reads too */
+	op->voider = type == NBD_CMD_FLUSH ||
+		     ((flags & NBD_CMD_FLAG_FUA) && !(p->known && !(p->flags & NBD_FLAG_SEND_FUA)));
 	op->proves =
 		!order->ambiguous && !order->illegal && range_fits(offset, length) &&
 		!(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
@@ -326,9 +329,31 @@ void nbds_op_write_end(struct nbds_op *op)
 
 /* --- reads --------------------------------------------------------------- */
 
+void reading_unlist(struct nbds_op *op)
+{
+	struct reading *rd = op->reading;
+
+	if (!rd->listed)
+		return;
+	rd->listed = false;
+	*(rd->prev ? &rd->prev->reading->next : &op->world->reads_missed) = rd->next;
+	if (rd->next)
+		rd->next->reading->prev = rd->prev;
+}
+
+void reading_drop(struct nbds_op *op)
+{
+	struct reading *rd = op->reading;
+
+	while (rd->miss_count)
+		contents_pin(op->world, rd->misses[--rd->miss_count].sector, -1);
+	reading_unlist(op);
+}
+
 static void miss_add(struct nbds_op *op, const struct miss *m)
 {
 	struct reading *rd = op->reading;
+	struct nbds_world *w = op->world;
 
 	if (rd->miss_count == rd->miss_room) {
 		uint32_t room = rd->miss_room ? rd->miss_room * 2 : 4;
@@ -345,7 +370,15 @@ static void miss_add(struct nbds_op *op, const struct miss *m)
 	rd->misses[rd->miss_count] = *m;
 	rd->misses[rd->miss_count].lone_writer = true;
 	rd->miss_count++;
-	contents_pin(op->world, m->sector, 1);
+	contents_pin(w, m->sector, 1);
+	if (!rd->listed) {
+		rd->listed = true;
+		rd->prev = NULL;
+		rd->next = w->reads_missed;
+		if (rd->next)
+			rd->next->reading->prev = op;
+		w->reads_missed = op;
+	}
 }
 
 static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
@@ -375,6 +408,11 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 			e = e->next;
 		if (!e || e->op->type != NBD_CMD_WRITE || !entry_shows(e, i, value))
 			return JUDGE_WRONG;
+		/* several versions: which of them are possible has to be looked at */
+		for (const struct entry *old = e->next; old; old = old->next)
+			if (((old->valued | old->unknown) >> i & 1) &&
+			    old->op->type == NBD_CMD_WRITE)
+				return JUDGE_WRONG;
 		serial = e->op->serial;
 	} else {
 		const struct cell *c = quiet_find(w, sector / BLOCK_SECTORS);
@@ -384,7 +422,7 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 		serial = w->pasts[c->past].serial;
 		seen = w->pasts[c->past].type == NBD_CMD_READ;
 	}
-	if (w->classes && contents_newer_range(w, sector, serial))
+	if (w->classes && contents_newer_range(w, sector, serial, seen))
 		return JUDGE_WRONG;
 	return seen ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
@@ -406,10 +444,7 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 {
 	struct nbds_op *op = c->op;
 	struct nbds_world *w = op->world;
-	struct miss m = {.sector = sector,
-			 .value = value,
-			 .hi = *c->hi,
-			 .from_hole = op->type == NBD_CMD_BLOCK_STATUS};
+	struct miss m = {.sector = sector, .value = value, .hi = *c->hi};
 	struct verdict v;
 	bool remember;
 
@@ -425,7 +460,7 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 			break;
 		}
 	}
-	judge_sector(op, &m, false, &v);
+	judge_sector(op, &m, &v);
 	if (v.rule) {
 		miss_add(op, &m);
 		if (v.missed && v.result == JUDGE_WRONG && op->reading->miss_count)
@@ -510,6 +545,8 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 		return;
 	op->reading->seen_bytes += len;
 	zeroes_seen(op, offset, len, hi);
+	if (op->proves && !(op->party->flags & NBD_FLAG_READ_ONLY))
+		contents_range(op, offset, offset + len, RANGE_SEEN_ZERO);
 }
 
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
@@ -519,10 +556,13 @@ void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, ui
 		return;
 	if (!range_fits(offset, len))
 		len = UINT64_MAX - offset;
-	if (status & NBD_STATE_ZERO)
+	if (status & NBD_STATE_ZERO) {
 		zeroes_seen(op, offset, len, hi);
-	else if (status & NBD_STATE_HOLE)
+		if (op->proves)
+			contents_range(op, offset, offset + len, RANGE_SEEN_ZERO);
+	} else if (status & NBD_STATE_HOLE) {
 		contents_range(op, offset, offset + len, RANGE_HOLE);
+	}
 }
 
 /* --- replies ------------------------------------------------------------- */
@@ -679,8 +719,7 @@ static void op_over(struct nbds_op *op)
 		} else {
 			if (op->type == NBD_CMD_READ)
 				w->stats.unchecked[NBDS_UNCHECKED_ERROR] += rd->seen_bytes;
-			while (rd->miss_count)
-				contents_pin(w, rd->misses[--rd->miss_count].sector, -1);
+			reading_drop(op);
 		}
 	}
 	hazard_reply(op);
@@ -723,7 +762,7 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 {
 	if (now > w->now)
 		w->now = now;
-	if (w->pending)
+	if (w->pending || w->foreign)
 		judge_pass(w, false);
 }
 
@@ -770,16 +809,23 @@ void nbds_world_free(struct nbds_world *w)
 		op_unref(p->read);
 		world_dealloc(w, p, sizeof(*p));
 	}
+	while (w->foreign) {
+		struct pending *p = w->foreign;
+
+		w->foreign = p->next;
+		op_unref(p->read);
+		world_dealloc(w, p, sizeof(*p));
+	}
 	hazard_free(w);
+	for (uint32_t i = 0; i < w->void_count; i++)
+		op_unref(w->void_by[i]);
+	free(w->void_by);
 	for (struct xport *x = w->xports, *next; x; x = next) {
 		next = x->next;
 		for (uint32_t i = 0; i < x->log_count; i++)
 			op_unref(x->log[i]);
-		for (uint32_t i = 0; i < x->void_count; i++)
-			op_unref(x->void_by[i]);
 		free(x->log);
 		free(x->latest);
-		free(x->void_by);
 		free(x->name);
 		world_dealloc(w, x, sizeof(*x));
 	}
