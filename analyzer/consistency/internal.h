@@ -207,6 +207,8 @@ struct nbds_party {
 	struct nbds_point end;
 	uint64_t size;
 	bool size_known;
+	bool heard;
+	int64_t first_heard, last_heard; /* frames of the server, ns */
 	/* G10 */
 	uint64_t writes_in_flight, writes_unresolved;
 	struct nbds_op *last_plain, *last_fua;      /* completed, greatest hi */
@@ -237,6 +239,7 @@ struct nbds_world {
 	uint32_t open_parties;
 	uint32_t epoch;
 	bool had_party;
+	bool hears;                /* frames of the server are told */
 	struct nbds_party *writer; /* the first connection that wrote */
 	bool many_writers;
 	uint64_t serial;
@@ -394,6 +397,7 @@ struct verdict {
 	struct nbds_op *missed; /* the write that should have been seen */
 	struct nbds_op *flush;  /* the flush that made it visible */
 	struct nbds_op *source; /* the write (or read) whose data came instead */
+	bool waits;             /* later frames may raise it */
 	unsigned values;        /* FINE: different admissible values */
 	bool all_established;
 };

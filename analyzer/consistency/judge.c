@@ -435,6 +435,23 @@ static bool zeroes_missed(const struct view *v, uint64_t value, const struct tru
 	return false;
 }
 
+/* Was one and the same server heard all the time from `from` to `to`? On each
+ * connection it is the same one from its first frame to its last. */
+static bool same_server(const struct nbds_world *w, int64_t from, int64_t to)
+{
+	while (from < to) {
+		int64_t reach = from;
+
+		for (const struct nbds_party *p = w->parties; p; p = p->next)
+			if (p->heard && p->first_heard <= from && p->last_heard > reach)
+				reach = p->last_heard;
+		if (reach == from)
+			return false;
+		from = reach;
+	}
+	return true;
+}
+
 /*
  * What was read is not admissible. The rule follows from the smallest set of
  * commands in force that still excludes it: what flushes made visible, then
@@ -474,7 +491,15 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 	if (rule == RULE_STALE_OWN_WRITE && zeroes_missed(v, m->value, &steps[i].trust, &o, out))
 		rule = RULE_ZEROES_NOT_READ_BACK;
 	out->severity = NBDS_VIOLATION;
-	if (rule == RULE_LOST_AFTER_RECONNECT) {
+	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->hears &&
+	    !same_server(r->world, out->missed->hi.time, m->hi.time)) {
+		rule = RULE_LOST_AFTER_RECONNECT;
+		out->waits = true;
+	}
+	if (rule == RULE_LOST_AFTER_RECONNECT && out->waits) {
+		out->severity = NBDS_SUSPECT;
+		out->lowered = "no connection shows that the server was not restarted in between";
+	} else if (rule == RULE_LOST_AFTER_RECONNECT) {
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "every connection to the server had ended in between";
 	} else if (rule >= RULE_ZEROES_NOT_READ_BACK && !m->lone_writer) {
@@ -703,7 +728,7 @@ static void judge_final(struct nbds_op *r, bool last)
 		unsigned k;
 
 		judge_sector(r, &m, &v);
-		if (v.rule == rule_get(RULE_UNEXPLAINED) && !last) {
+		if ((v.rule == rule_get(RULE_UNEXPLAINED) || v.waits) && !last) {
 			rd->misses[kept++] = m;
 			continue;
 		}

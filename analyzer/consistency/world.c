@@ -90,6 +90,18 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 		hazard_export(p);
 }
 
+void nbds_party_heard(struct nbds_party *p, int64_t time)
+{
+	p->world->hears = true;
+	if (!p->heard) {
+		p->heard = true;
+		p->first_heard = time;
+		p->last_heard = time;
+	}
+	if (time > p->last_heard)
+		p->last_heard = time;
+}
+
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
 {
 	(void)at;

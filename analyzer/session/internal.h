@@ -60,9 +60,11 @@ struct session {
 	struct nbds_party *party;
 	struct session *next_open, *prev_open; /* of the engine, while open */
 	bool announced, ended;
-	struct nbds_mark last_clean[2]; /* the last bytes of each side */
-	uint64_t losses;                /* times that the server's framing was lost */
-	uint64_t progress;              /* payload of the server's message so far */
+	bool heard;
+	int64_t first_heard, last_heard; /* frames of the server, ns */
+	struct nbds_mark last_clean[2];  /* the last bytes of each side */
+	uint64_t losses;                 /* times that the server's framing was lost */
+	uint64_t progress;               /* payload of the server's message so far */
 	/* negotiation */
 	bool asked_block_size, got_block_size, block_bound, block_unasked;
 	uint64_t export_frame; /* where size and flags were last told */
@@ -91,9 +93,11 @@ struct nbds_stream {
 	struct nbds_mark first;
 	uint64_t last_frame;
 	int64_t last_time;
-	uint64_t skipped[2]; /* bytes not fed to the decoder */
-	unsigned looked;     /* spans looked at while undecided */
-	uint8_t prefix[8];   /* first bytes of the acceptor, while too few to decide */
+	bool heard[2];
+	int64_t first_heard[2]; /* first frame of each side, ns */
+	uint64_t skipped[2];    /* bytes not fed to the decoder */
+	unsigned looked;        /* spans looked at while undecided */
+	uint8_t prefix[8];      /* first bytes of the acceptor, while too few to decide */
 	unsigned prefix_len;
 	struct nbds_mark prefix_mark;
 	struct session *session;
@@ -127,6 +131,8 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
 			    const struct nbds_mark *first);
 void session_announce(struct session *s);
+/* The server was heard first and last at these times (ns). */
+void session_heard(struct session *s, int64_t first, int64_t last);
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		  const struct nbds_mark *where);
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,

@@ -77,8 +77,23 @@ void session_announce(struct session *s)
 	if (s->party && !s->c.from_start)
 		/* an export of its own: which one it is cannot be known */
 		nbds_party_export(s->party, "\0?", 2, 0, 0, false);
+	if (s->heard)
+		session_heard(s, s->first_heard, s->last_heard);
 	if (e->ops.connection)
 		e->ops.connection(e->ctx, &s->c);
+}
+
+void session_heard(struct session *s, int64_t first, int64_t last)
+{
+	if (!s->heard) {
+		s->heard = true;
+		s->first_heard = first;
+	}
+	s->last_heard = last;
+	if (s->party) {
+		nbds_party_heard(s->party, s->first_heard);
+		nbds_party_heard(s->party, last);
+	}
 }
 
 static void drop_request(void *arg, struct nbds_request *r)

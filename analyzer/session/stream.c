@@ -66,42 +66,39 @@ static bool expected(const struct nbds_stream *s)
 	       server_find(s->engine, &s->addr[s->server_dir]);
 }
 
-static void decide(struct nbds_stream *s, enum nbds_start start, bool announce)
+/* From now on the stream has a session (or is useless, without memory). */
+static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 {
-	struct nbds_engine *e = s->engine;
-	const struct nbds_addr *server = &s->addr[s->server_dir];
+	int dir = s->server_dir;
 
 	unlist(s);
 	s->undecided = false;
-	/* ids count first frames: older connections to this server come first */
-	if (announce) {
-		struct nbds_stream *o, *next;
-
-		for (o = e->undecided_first; o; o = next) {
-			next = o->next;
-			if (o->first.frame < s->first.frame && o->from_start &&
-			    nbds_addr_equal(&o->addr[1], server) && !o->prefix_len) {
-				unlist(o);
-				o->undecided = false;
-				o->session = session_new(e, &o->addr[0], &o->addr[1], true,
-							 NBDS_START_GREETING, &o->first);
-				if (o->session)
-					session_announce(o->session);
-				else
-					o->useless = true;
-			}
-		}
-	}
-	s->session = session_new(e, &s->addr[!s->server_dir], server, start == NBDS_START_GREETING,
-				 start, &s->first);
+	s->session = session_new(s->engine, &s->addr[!dir], &s->addr[dir],
+				 start == NBDS_START_GREETING, start, &s->first);
 	if (!s->session) {
 		s->useless = true;
 		return;
 	}
+	if (s->heard[dir])
+		session_heard(s->session, s->first_heard[dir], s->first_heard[dir]);
 	s->session->c.last_frame = s->last_frame;
 	s->session->c.last_time = s->last_time;
 	if (announce)
 		session_announce(s->session);
+}
+
+static void decide(struct nbds_stream *s, enum nbds_start start, bool announce)
+{
+	struct nbds_stream *o, *next;
+
+	/* ids count first frames: older connections to this server come first */
+	for (o = announce ? s->engine->undecided_first : NULL; o; o = next) {
+		next = o->next;
+		if (o->first.frame < s->first.frame && o->from_start && !o->prefix_len &&
+		    nbds_addr_equal(&o->addr[1], &s->addr[s->server_dir]))
+			begin(o, NBDS_START_GREETING, true);
+	}
+	begin(s, start, announce);
 }
 
 static void give_up(struct nbds_stream *s)
@@ -249,10 +246,14 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 
 void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
-	(void)dir;
 	s->last_frame = where->frame;
 	s->last_time = where->time;
+	if (!s->heard[dir])
+		s->first_heard[dir] = where->time;
+	s->heard[dir] = true;
 	if (s->session) {
+		if (dir == s->server_dir)
+			session_heard(s->session, s->first_heard[dir], where->time);
 		s->session->c.last_frame = where->frame;
 		s->session->c.last_time = where->time;
 	}
