@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <langinfo.h>
 #include <limits.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -447,6 +449,9 @@ static void prepare_paper(FILE *out, struct nbds_report_options *report)
 	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 	struct winsize size;
 
+	/* The characters of the locale, and nothing else of it. */
+	setlocale(LC_CTYPE, "");
+	report->ascii = strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
 	if (!isatty(fileno(out)))
 		return;
 	report->colour = !(no_color && *no_color) && term && strcmp(term, "dumb");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "lanes.h"
 
 static const char *const role_words[NBDS_ROLE_MAX] = {
 	[NBDS_ROLE_STALE_WRITE] = "older write", [NBDS_ROLE_WRITE_REQUEST] = "write",
@@ -16,7 +17,8 @@ static const char *const role_words[NBDS_ROLE_MAX] = {
 	[NBDS_ROLE_MESSAGE] = "message",
 };
 
-static void put_headline(struct nbds_report *r, const struct nbds_finding *f)
+/* `text`: what is wrong. */
+static void put_headline(struct nbds_report *r, const struct nbds_finding *f, const char *text)
 {
 	struct nbds_buf *t = &r->text;
 	const char *severity = nbds_severity_name(f->severity);
@@ -27,7 +29,57 @@ static void put_headline(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_ink(r, nbds_ink_of(f->severity), severity);
 	nbds_ink(r, NBDS_INK_HEAD, nbds_buf_text(t));
 	at = nbds_columns(severity) + nbds_columns(nbds_buf_text(t));
-	nbds_wrap(r, at, 4, f->message);
+	nbds_wrap(r, at, 4, text);
+}
+
+#define PICTURE_INDENT 4
+
+static void put_picture_row(struct nbds_report *r, const struct nbds_finding *f,
+			    const struct nbds_lanes *lanes, unsigned row)
+{
+	static const enum nbds_ink inks[] = {
+		[NBDS_LANE_BLANK] = NBDS_INK_PLAIN, [NBDS_LANE_NAME] = NBDS_INK_DIM,
+		[NBDS_LANE_FRAME] = NBDS_INK_PLAIN, [NBDS_LANE_BAR] = NBDS_INK_HEAD,
+		[NBDS_LANE_AXIS] = NBDS_INK_DIM,
+	};
+	const struct nbds_lane_cell *cells = lanes->cells + (size_t)row * lanes->columns;
+	unsigned used = nbds_lanes_used(lanes, row);
+
+	fprintf(r->out, "%*s", PICTURE_INDENT, "");
+	for (unsigned x = 0, n; x < used; x += n) {
+		uint8_t ink = cells[x].ink;
+
+		for (n = 1; x + n < used && cells[x + n].ink == ink; n++)
+			;
+		nbds_buf_clear(&r->text);
+		nbds_lanes_text(lanes, row, x, n, &r->text);
+		nbds_ink(r, ink == NBDS_LANE_FAULTY ? nbds_ink_of(f->severity) : inks[ink],
+			 nbds_buf_text(&r->text));
+	}
+	fputc('\n', r->out);
+}
+
+/* The commands as bars in time, and the sentence below; or the sentence alone, if
+ * there is nothing to draw. */
+static void put_story(struct nbds_report *r, const struct nbds_finding *f)
+{
+	struct nbds_lanes lanes;
+
+	/* Notes are many and shall be short; one command alone has no order to show. */
+	if (f->severity == NBDS_NOTE || f->witness_count < 2 ||
+	    r->options.width <= PICTURE_INDENT ||
+	    !nbds_lanes_draw(&lanes, f->witnesses, f->witness_count,
+			     r->options.width - PICTURE_INDENT, r->options.ascii)) {
+		put_headline(r, f, f->message);
+		return;
+	}
+	put_headline(r, f, f->rule->summary);
+	fputc('\n', r->out);
+	for (unsigned row = 0; row < lanes.rows; row++)
+		put_picture_row(r, f, &lanes, row);
+	nbds_lanes_free(&lanes);
+	fprintf(r->out, "\n%*s", PICTURE_INDENT, "");
+	nbds_wrap(r, PICTURE_INDENT, PICTURE_INDENT, f->message);
 }
 
 static void put_blame(struct nbds_report *r, const struct nbds_finding *f)
@@ -276,7 +328,7 @@ static void put_repeats(struct nbds_report *r, const struct nbds_finding *f)
 
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
 {
-	put_headline(r, f);
+	put_story(r, f);
 	put_blame(r, f);
 	put_where(r, f);
 	put_frames(r, f);

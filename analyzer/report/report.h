@@ -39,6 +39,7 @@ struct nbds_report_options {
 	bool messages;               /* also every message */
 	bool live;                   /* findings are written as they happen */
 	bool colour;                 /* text: with ANSI colours */
+	bool ascii;                  /* text: no line drawing characters */
 	unsigned width;              /* text: columns; 0: 100 */
 };
 
