@@ -35,6 +35,7 @@ struct view {
 	struct nbds_op *flush[CANDIDATES_MAX];
 	bool admissible[CANDIDATES_MAX];
 	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
+	bool shadow; /* something was dropped for a write that the reader cannot have seen */
 };
 
 /* Which of the commands in force are relied upon. */
@@ -83,14 +84,18 @@ static void view_fill(struct view *v, const struct nbds_op *r, const struct nbds
 	unsigned n = 0;
 
 	v->reader = r;
+	v->shadow = false;
 	/* what provably began after the byte was sent is no source of it */
 	for (unsigned i = 0; i < v->n; i++) {
 		const struct candidate *k = &v->c[i];
 
 		if (k->op == r || (k->seen && (k->op->state != OP_OK || !k->op->proves)))
 			continue;
-		if (!k->seen && point_before(r->world, hi, &k->op->lo))
+		if (!k->seen && point_before(r->world, hi, &k->op->lo)) {
+			/* a read told late may need what newer writes pushed out */
+			v->shadow |= k->shadow;
 			continue;
+		}
 		v->c[n++] = *k;
 	}
 	v->n = n;
@@ -151,6 +156,10 @@ static void weigh(const struct view *v, uint64_t value, const struct trust *t, s
 		for (unsigned j = 0; j < v->n && o->admissible[i]; j++)
 			if (in_force(v, j, t) && superseded(&v->c[i], v->c[j].op))
 				o->admissible[i] = false;
+	}
+	if (v->shadow) {
+		o->why = NBDS_UNCHECKED_FORGOTTEN;
+		return;
 	}
 	if (initial || !renewal) {
 		o->why = v->base ? NBDS_UNCHECKED_FORGOTTEN : NBDS_UNCHECKED_UNKNOWN;

@@ -58,12 +58,15 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 {
 	struct outcome *o = ctx;
 	uint64_t parts[] = {c->id, m->type, m->from, m->offset, origin(o, m->first.frame)};
+	uint64_t hash = 0;
 
-	o->messages++;
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		o->message_hash = (o->message_hash ^ parts[i]) * UINT64_C(0x9fb21c651e98df25);
-		o->message_hash ^= o->message_hash >> 29;
+		hash = (hash ^ parts[i]) * UINT64_C(0x9fb21c651e98df25);
+		hash ^= hash >> 29;
 	}
+	/* in any order: how long a reply waits for its request is counted in frames */
+	o->messages++;
+	o->message_hash += hash;
 }
 
 /* --- do the numbers add up? ---------------------------------------------- */
@@ -120,6 +123,7 @@ static void check(struct outcome *o, struct nbds_pipeline *p)
 
 	nbds_engine_totals(e, &o->totals);
 	nbds_pipeline_info(p, &info);
+	o->held = info.tcp.held_max;
 	for (struct nbds_connection *c = nbds_engine_connections(e); c; c = c->next) {
 		connections++;
 		fed += c->bytes[0].fed + c->bytes[1].fed;

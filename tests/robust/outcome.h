@@ -32,6 +32,7 @@ struct outcome {
 	struct said *list;
 	size_t count, room;
 	uint64_t messages, message_hash;
+	uint64_t held; /* bytes that TCP had to hold back: something was out of order */
 	struct nbds_engine_totals totals;
 	char wrong[256]; /* numbers that do not add up, or "" */
 	/* while it is made */

@@ -186,7 +186,9 @@ static void try_kind(const struct whole *w, const struct outcome *whole, const s
 		watch();
 		outcome_of(&o, d->packets, d->count);
 		test.runs++;
-		if (!compare(&o, whole, k->equal, k->name, i, d->what) && !test.all)
+		/* how long TCP waits for what is out of order is counted in frames: if
+		 * anything was, more frames may make a difference */
+		if (!compare(&o, whole, k->equal && !whole->held, k->name, i, d->what) && !test.all)
 			i = total;
 		outcome_free(&o);
 	}
