@@ -158,7 +158,7 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 		member_open(b, "options", '[');
 		for (unsigned i = 0; i < c->option_count; i++) {
 			const struct nbds_option_seen *o = &c->options[i];
-			unsigned kept = sizeof(o->replies) / sizeof(o->replies[0]);
+			unsigned kept = o->reply_kept;
 
 			nbds_json_open(b, '{');
 			nbds_json_member_string(b, "option",

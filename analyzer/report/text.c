@@ -245,7 +245,7 @@ static void put_handshake(struct nbds_report *r, const struct nbds_connection *c
 /* One option: its name alone if it was simply accepted. */
 static void put_option(struct nbds_buf *t, const struct nbds_option_seen *o)
 {
-	unsigned kept = sizeof(o->replies) / sizeof(o->replies[0]);
+	unsigned kept = o->reply_kept;
 	unsigned count = o->reply_count < kept ? o->reply_count : kept;
 	char name[NBDS_TEXT_OF_MAX];
 
@@ -261,11 +261,12 @@ static void put_option(struct nbds_buf *t, const struct nbds_option_seen *o)
 
 static bool same_option(const struct nbds_option_seen *a, const struct nbds_option_seen *b)
 {
-	unsigned kept = sizeof(a->replies) / sizeof(a->replies[0]);
+	unsigned kept = a->reply_kept;
 	unsigned count = a->reply_count < kept ? a->reply_count : kept;
 
 	return a->option == b->option && a->final == b->final && a->reply_count == b->reply_count &&
-	       !memcmp(a->replies, b->replies, count * sizeof(a->replies[0]));
+	       a->reply_kept == b->reply_kept &&
+	       (!count || !memcmp(a->replies, b->replies, count * sizeof(a->replies[0])));
 }
 
 static void put_options(struct nbds_report *r, const struct nbds_connection *c)

@@ -19,6 +19,7 @@
 #define REPEATS_MAX    1000u /* findings of one rule told for one connection */
 #define FLUSHES_KEPT   256u
 #define OPTIONS_KEPT   256u
+#define REPLIES_KEPT   4096u /* of one option */
 #define CONTEXTS_KEPT  64u
 
 struct server {

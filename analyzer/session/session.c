@@ -176,6 +176,8 @@ void session_free(struct session *s)
 		free(s->new_contexts[i].name);
 	free(s->c.contexts);
 	free(s->new_contexts);
+	for (unsigned i = 0; i < s->c.option_count; i++)
+		free(s->c.options[i].replies);
 	free(s->c.options);
 	free(s->c.export_name);
 	free(s->c.flushes);
@@ -408,6 +410,23 @@ static struct nbds_option_seen *option_add(struct session *s, uint32_t number)
 	return list;
 }
 
+/* Room is made by doubling; what is beyond the limit is only counted. */
+static void option_reply_add(struct nbds_option_seen *o, uint32_t type)
+{
+	if (o->reply_kept == o->reply_count && o->reply_kept < REPLIES_KEPT) {
+		uint32_t *list = o->replies;
+
+		if (!(o->reply_kept & (o->reply_kept - 1)))
+			list = realloc(o->replies,
+				       (o->reply_kept ? 2 * o->reply_kept : 1) * sizeof(*list));
+		if (list) {
+			o->replies = list;
+			list[o->reply_kept++] = type;
+		}
+	}
+	o->reply_count++;
+}
+
 /* The newest option of this number that awaits replies (or, early, its own end). */
 static struct nbds_option_seen *option_find(struct session *s, uint32_t number, bool early)
 {
@@ -470,9 +489,7 @@ static void option_reply(struct session *s, const struct nbds_message *m)
 			o->early = true;
 	}
 	if (o) {
-		if (o->reply_count < sizeof(o->replies) / sizeof(o->replies[0]))
-			o->replies[o->reply_count] = type;
-		o->reply_count++;
+		option_reply_add(o, type);
 		o->final = m->flags & NBDS_MSG_FINAL;
 	}
 	if (type == NBD_REP_INFO && len >= 2) {

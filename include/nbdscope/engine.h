@@ -81,7 +81,8 @@ struct nbds_command_stats {
 
 struct nbds_option_seen {
 	uint32_t option;
-	uint32_t replies[8];      /* reply types in order; beyond 8 only counted */
+	uint32_t *replies;        /* reply types in order, the first reply_kept of them */
+	unsigned reply_kept;
 	unsigned reply_count;
 	bool final;               /* its last reply was seen */
 	bool early;               /* replies were seen before all of the option was (a
