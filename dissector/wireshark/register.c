@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * register.c - the plugin introduces itself to Wireshark.
+ *
+ * Wireshark brings a dissector for NBD of its own, whose fields grew from
+ * version to version, and a second protocol called "nbd" would stop it at the
+ * start.  So its protocol is adopted, and those of its fields that can hold
+ * what ours do.  The others are added.  Two fields of one name are no trouble
+ * as long as only one of them is ever used: filters are compiled for the one
+ * that was registered last, which is ours.
+ */
+#include "shark.h"
+
+#include <string.h>
+
+int nbds_shark_proto = -1;
+int nbds_shark_proto_tcp = -1;
+int *nbds_shark_hf;
+int nbds_shark_gen[SF_COUNT];
+int nbds_shark_ett[ST_COUNT];
+expert_field nbds_shark_ei[SE_COUNT];
+dissector_handle_t nbds_shark_handle;
+dissector_handle_t nbds_shark_tls;
+int nbds_shark_tap = -1;
+struct nbds_shark_prefs nbds_shark_prefs = {.findings = TRUE};
+
+/* What Wireshark's own dissector uses, while we are in its place. */
+static struct {
+	dissector_handle_t handle; /* 4.6 and later; else NULL */
+	heur_dissector_t heuristic;
+	char *display_name, *short_name;
+	bool replaced;
+} builtin;
+
+/* --- fields --- */
+
+/* The kind of value that Wireshark keeps for a field: fields of one kind can
+ * stand for each other. */
+static enum ftenum kind_of(enum ftenum type)
+{
+	switch (type) {
+	case FT_UINT8:
+	case FT_UINT16:
+	case FT_UINT24:
+	case FT_UINT32:
+		return FT_UINT32;
+	default:
+		return type;
+	}
+}
+
+/* A field of the adopted protocol that can hold what `wanted` does, or NULL. */
+static header_field_info *adopt(const header_field_info *wanted)
+{
+	header_field_info *hf = proto_registrar_get_byname(wanted->abbrev);
+
+	while (hf) {
+		if (hf->parent == nbds_shark_proto && kind_of(hf->type) == kind_of(wanted->type) &&
+		    hf->bitmask == wanted->bitmask)
+			return hf;
+		hf = hf->same_name_prev_id < 0
+			     ? NULL
+			     : proto_registrar_get_nth((unsigned)hf->same_name_prev_id);
+	}
+	return NULL;
+}
+
+/* An adopted field learns the names that it lacks. */
+static void teach(header_field_info *hf, const header_field_info *wanted)
+{
+	bool plain = !(hf->display & ~FIELD_DISPLAY_E_MASK);
+
+	if (wanted->strings && hf->type != FT_BOOLEAN && kind_of(hf->type) == FT_UINT32 && plain)
+		hf->strings = wanted->strings;
+}
+
+/* Names of values as Wireshark wants them. */
+static const void *value_names(const struct nbds_field_info *info)
+{
+	size_t n = info->values_count;
+
+	if (info->type == NBDS_FT_UINT64) {
+		val64_string *list = wmem_alloc0_array(wmem_epan_scope(), val64_string, n + 1);
+
+		for (size_t i = 0; i < n; i++) {
+			list[i].value = info->values[i].value;
+			list[i].strptr = info->values[i].name;
+		}
+		return list;
+	}
+	value_string *list = wmem_alloc0_array(wmem_epan_scope(), value_string, n + 1);
+
+	for (size_t i = 0; i < n; i++) {
+		list[i].value = (uint32_t)info->values[i].value;
+		list[i].strptr = info->values[i].name;
+	}
+	return list;
+}
+
+static header_field_info describe(const struct nbds_field_info *info)
+{
+	static const enum ftenum types[] = {
+		[NBDS_FT_UINT8] = FT_UINT8,     [NBDS_FT_UINT16] = FT_UINT16,
+		[NBDS_FT_UINT32] = FT_UINT32,   [NBDS_FT_UINT64] = FT_UINT64,
+		[NBDS_FT_BOOLEAN] = FT_BOOLEAN, [NBDS_FT_STRING] = FT_STRING,
+		[NBDS_FT_BYTES] = FT_BYTES,
+	};
+	header_field_info hf = {info->label, info->name, types[info->type], BASE_NONE,
+				NULL,        0,          info->what,        HFILL};
+
+	if (info->base == NBDS_BASE_DEC)
+		hf.display = BASE_DEC;
+	else if (info->base == NBDS_BASE_HEX)
+		hf.display = BASE_HEX;
+	if (info->type == NBDS_FT_BOOLEAN) {
+		hf.display = info->mask_bits;
+		hf.bitmask = info->mask;
+		hf.strings = TFS(&tfs_set_notset);
+	} else if (info->values && !info->flags) {
+		hf.strings = value_names(info);
+		if (info->type == NBDS_FT_UINT64)
+			hf.display |= BASE_VAL64_STRING;
+	}
+	return hf;
+}
+
+static void register_field(int *id, const header_field_info *wanted)
+{
+	header_field_info *hf = adopt(wanted);
+	hf_register_info *reg;
+
+	if (hf) {
+		teach(hf, wanted);
+		*id = hf->id;
+		return;
+	}
+	*id = -1;
+	reg = wmem_new(wmem_epan_scope(), hf_register_info);
+	reg->p_id = id;
+	reg->hfinfo = *wanted;
+	proto_register_field_array(nbds_shark_proto, reg, 1);
+}
+
+#define FRAME_LINK(KIND) BASE_NONE, FRAMENUM_TYPE(KIND)
+
+static void register_generated(void)
+{
+	static const struct {
+		enum shark_field id;
+		header_field_info hf;
+	} rows[] = {
+		/* clang-format off */
+		{SF_RESPONSE_IN, {"Answered in", "nbd.response_in", FT_FRAMENUM,
+			FRAME_LINK(FT_FRAMENUM_RESPONSE), 0,
+			"the frame with the end of the reply", HFILL}},
+		{SF_RESPONSE_TO, {"Answers", "nbd.response_to", FT_FRAMENUM,
+			FRAME_LINK(FT_FRAMENUM_REQUEST), 0,
+			"the frame of the request or option", HFILL}},
+		{SF_TIME, {"Time", "nbd.time", FT_RELATIVE_TIME, BASE_NONE, NULL, 0,
+			"from the first byte of the request to the last byte of the reply", HFILL}},
+		{SF_DATA_LEN, {"Payload length", "nbd.data.len", FT_UINT64, BASE_DEC, NULL, 0,
+			"bytes of payload of the whole message", HFILL}},
+		{SF_PART_OF, {"Part of the message in", "nbd.part_of", FT_FRAMENUM, BASE_NONE, NULL, 0,
+			"the frame that shows the message", HFILL}},
+		{SF_PART_AT, {"Offset in the payload", "nbd.part_at", FT_UINT64, BASE_DEC, NULL, 0,
+			"where in the message's payload these bytes are", HFILL}},
+		{SF_END_IN, {"Ends in", "nbd.end_in", FT_FRAMENUM, BASE_NONE, NULL, 0,
+			"the frame with the last byte of the message", HFILL}},
+		{SF_SEEN_IN, {"Seen in", "nbd.seen_in", FT_FRAMENUM, BASE_NONE, NULL, 0,
+			"the earlier frame that the message was in", HFILL}},
+		{SF_CHUNK_NUMBER, {"Chunk number", "nbd.chunk.number", FT_UINT32, BASE_DEC, NULL, 0,
+			"which chunk of the reply this is, from 1", HFILL}},
+		{SF_CHUNK_COUNT, {"Chunks of the reply", "nbd.chunk.count", FT_UINT32, BASE_DEC, NULL, 0,
+			"how many chunks the reply has", HFILL}},
+		{SF_CHUNK_FRAME, {"Chunk in", "nbd.chunk.frame", FT_FRAMENUM, BASE_NONE, NULL, 0,
+			"another chunk of the same reply", HFILL}},
+		{SF_CONN, {"Connection", "nbd.conn", FT_UINT32, BASE_DEC, NULL, 0,
+			"number of the NBD connection, as nbdaudit counts", HFILL}},
+		{SF_CONN_EXPORT, {"Export", "nbd.conn.export", FT_STRING, BASE_NONE, NULL, 0,
+			"the export that the connection uses", HFILL}},
+		{SF_CONN_FLAGS, {"Export's flags", "nbd.conn.flags", FT_UINT16, BASE_HEX, NULL, 0,
+			"the transmission flags that were negotiated", HFILL}},
+		{SF_CONN_INSIDE_TLS, {"Inside TLS", "nbd.conn.tls", FT_BOOLEAN, BASE_NONE, NULL, 0,
+			"the message was encrypted", HFILL}},
+		{SF_CONTEXT, {"Metadata context", "nbd.status.context", FT_STRING, BASE_NONE, NULL, 0,
+			"name of the context that the extents are about", HFILL}},
+		{SF_UNDECODED, {"Not decoded", "nbd.undecoded", FT_BYTES, BASE_NONE, NULL, 0,
+			"bytes that are part of no message", HFILL}},
+		{SF_FINDING_RULE, {"Rule", "nbd.finding.rule", FT_STRING, BASE_NONE, NULL, 0,
+			"name of the rule that was broken", HFILL}},
+		{SF_FINDING_REF, {"Reference", "nbd.finding.ref", FT_STRING, BASE_NONE, NULL, 0,
+			"the rule's row in the catalogue of rules", HFILL}},
+		{SF_FINDING_SEVERITY, {"Severity", "nbd.finding.severity", FT_STRING, BASE_NONE, NULL, 0,
+			"violation, suspect, hazard or note", HFILL}},
+		{SF_FINDING_SIDE, {"Side", "nbd.finding.side", FT_STRING, BASE_NONE, NULL, 0,
+			"who broke it: server, client or either", HFILL}},
+		{SF_FINDING_MESSAGE, {"Finding", "nbd.finding.message", FT_STRING, BASE_NONE, NULL, 0,
+			"what is wrong, in a sentence or two", HFILL}},
+		{SF_FINDING_ROLE, {"This frame", "nbd.finding.role", FT_STRING, BASE_NONE, NULL, 0,
+			"what this frame has to do with it", HFILL}},
+		{SF_FINDING_CONN, {"Connection", "nbd.finding.conn", FT_UINT32, BASE_DEC, NULL, 0,
+			"the connection that it is about", HFILL}},
+		{SF_FINDING_EXPORT, {"Export", "nbd.finding.export", FT_STRING, BASE_NONE, NULL, 0,
+			"the export that it is about", HFILL}},
+		{SF_FINDING_COMMAND, {"Command", "nbd.finding.command", FT_STRING, BASE_NONE, NULL, 0,
+			"the command that it is about", HFILL}},
+		{SF_FINDING_OFFSET, {"Offset", "nbd.finding.offset", FT_UINT64, BASE_HEX, NULL, 0,
+			"first of the bytes at fault", HFILL}},
+		{SF_FINDING_LENGTH, {"Length", "nbd.finding.length", FT_UINT64, BASE_DEC, NULL, 0,
+			"how many bytes are at fault", HFILL}},
+		{SF_FINDING_COUNT, {"Count", "nbd.finding.count", FT_UINT64, BASE_DEC, NULL, 0,
+			"how many findings this one stands for", HFILL}},
+		{SF_FINDING_ASSUMPTION, {"Assuming", "nbd.finding.assumption", FT_STRING, BASE_NONE, NULL, 0,
+			"what the finding rests on", HFILL}},
+		/* clang-format on */
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+		register_field(&nbds_shark_gen[rows[i].id], &rows[i].hf);
+	nbds_shark_gen[SF_TYPE_OF_REQUEST] = nbds_shark_hf[nbds_field_find("nbd.type")];
+	/* One link for each role: nbd.finding.flush_request, ... */
+	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+		const char *name = nbds_role_names[role];
+		char *label = wmem_strdup(wmem_epan_scope(), name);
+		header_field_info hf = {label,
+					wmem_strdup_printf(wmem_epan_scope(), "nbd.finding.%s",
+							   role == NBDS_ROLE_MESSAGE ? "message_in"
+										     : name),
+					FT_FRAMENUM,
+					BASE_NONE,
+					NULL,
+					0,
+					"a frame that proves the finding",
+					HFILL};
+
+		label[0] = g_ascii_toupper(label[0]);
+		g_strdelimit(label, "_", ' ');
+		register_field(&nbds_shark_gen[SF_FINDING_FRAME + role], &hf);
+	}
+}
+
+static void register_fields(void)
+{
+	static int *trees[ST_COUNT];
+
+	nbds_shark_hf = wmem_alloc0_array(wmem_epan_scope(), int, nbds_fields_count);
+	for (size_t i = 0; i < nbds_fields_count; i++) {
+		header_field_info hf = describe(&nbds_fields[i]);
+
+		register_field(&nbds_shark_hf[i], &hf);
+	}
+	register_generated();
+	for (int i = 0; i < ST_COUNT; i++) {
+		nbds_shark_ett[i] = -1;
+		trees[i] = &nbds_shark_ett[i];
+	}
+	proto_register_subtree_array(trees, ST_COUNT);
+}
+
+#define FINDING(LEVEL, GROUP, NAME, SEVERITY, TEXT)                                  \
+	{                                                                            \
+		&nbds_shark_ei[SE_FINDING + 2 * (LEVEL) + ((GROUP) == PI_PROTOCOL)], \
+		{                                                                    \
+			"nbd.expert." NAME, GROUP, SEVERITY, TEXT, EXPFILL           \
+		}                                                                    \
+	}
+
+static void register_experts(void)
+{
+	static ei_register_info ei[] = {
+		/* clang-format off */
+		FINDING(NBDS_NOTE, PI_SEQUENCE, "note", PI_CHAT, "NBD consistency: note"),
+		FINDING(NBDS_NOTE, PI_PROTOCOL, "note.protocol", PI_CHAT, "NBD protocol: note"),
+		FINDING(NBDS_HAZARD, PI_SEQUENCE, "hazard", PI_NOTE, "NBD consistency: hazard"),
+		FINDING(NBDS_HAZARD, PI_PROTOCOL, "hazard.protocol", PI_NOTE, "NBD protocol: hazard"),
+		FINDING(NBDS_SUSPECT, PI_SEQUENCE, "suspect", PI_WARN, "NBD consistency: suspect"),
+		FINDING(NBDS_SUSPECT, PI_PROTOCOL, "suspect.protocol", PI_WARN, "NBD protocol: suspect"),
+		FINDING(NBDS_VIOLATION, PI_SEQUENCE, "violation", PI_ERROR, "NBD consistency: violation"),
+		FINDING(NBDS_VIOLATION, PI_PROTOCOL, "violation.protocol", PI_ERROR, "NBD protocol: violation"),
+		{&nbds_shark_ei[SE_NONSENSE], {"nbd.expert.nonsense", PI_UNDECODED, PI_WARN,
+			"NBD: bytes that are no legal message", EXPFILL}},
+		{&nbds_shark_ei[SE_MALFORMED], {"nbd.expert.malformed", PI_PROTOCOL, PI_ERROR,
+			"NBD: lengths inside the message do not fit", EXPFILL}},
+		{&nbds_shark_ei[SE_UNSOLICITED], {"nbd.expert.unsolicited", PI_SEQUENCE, PI_WARN,
+			"NBD: reply to no request that was seen", EXPFILL}},
+		{&nbds_shark_ei[SE_ERROR_REPLY], {"nbd.expert.error", PI_RESPONSE_CODE, PI_NOTE,
+			"NBD: error reply", EXPFILL}},
+		{&nbds_shark_ei[SE_LOST], {"nbd.expert.lost", PI_SEQUENCE, PI_NOTE,
+			"NBD: bytes are missing from the capture", EXPFILL}},
+		{&nbds_shark_ei[SE_CUT], {"nbd.expert.cut", PI_UNDECODED, PI_NOTE,
+			"NBD: message is too long to be shown whole", EXPFILL}},
+		/* clang-format on */
+	};
+
+	expert_register_field_array(expert_register_protocol(nbds_shark_proto), ei,
+				    G_N_ELEMENTS(ei));
+}
+
+/* --- preferences --- */
+
+static void register_preferences(void)
+{
+	module_t *module = prefs_find_module("nbd");
+
+	if (!module)
+		module = prefs_register_protocol(nbds_shark_proto, NULL);
+	prefs_register_bool_preference(
+		module, "use_builtin", "Use the dissector that Wireshark brings",
+		"Leave NBD to Wireshark's own dissector, as if nbdscope was not there."
+		" Filters on nbd.len can then miss: that field has another width there.",
+		&nbds_shark_prefs.builtin);
+	prefs_register_bool_preference(
+		module, "findings", "Show what nbdscope finds wrong",
+		"Add expert infos to the frames that prove a violation of the protocol's"
+		" ordering guarantees, or a hazard.",
+		&nbds_shark_prefs.findings);
+	prefs_register_bool_preference(
+		module, "exclusive", "No writer stays outside of the capture",
+		"You vouch that the capture has everybody who writes to the exports."
+		" Data that nobody wrote is then a violation.",
+		&nbds_shark_prefs.exclusive);
+}
+
+/* --- whose NBD is --- */
+
+static void port_ours(const char *table _U_, ftenum_t type _U_, void *key, void *value, void *user)
+{
+	GArray *ports = user;
+	uint16_t port = (uint16_t)GPOINTER_TO_UINT(key);
+
+	if (builtin.handle && dtbl_entry_get_handle(value) == builtin.handle)
+		g_array_append_val(ports, port);
+}
+
+static void port_count(const char *table _U_, ftenum_t type _U_, void *key, void *value, void *user)
+{
+	GArray *ports = user;
+	uint16_t port = (uint16_t)GPOINTER_TO_UINT(key);
+
+	if (dtbl_entry_get_handle(value) == nbds_shark_handle)
+		g_array_append_val(ports, port);
+}
+
+static GArray *ports_of(DATFunc which)
+{
+	GArray *ports = g_array_new(FALSE, FALSE, sizeof(uint16_t));
+
+	dissector_table_foreach("tcp.port", which, ports);
+	return ports;
+}
+
+/* Before a file is read: take, or give back, the built-in's place.  What it has
+ * can have changed with its preferences. */
+static void take_place(void)
+{
+	bool ours = !nbds_shark_prefs.builtin;
+	GArray *ports = ports_of(ours ? port_ours : port_count);
+
+	if (builtin.handle)
+		for (unsigned i = 0; i < ports->len; i++)
+			dissector_change_uint("tcp.port", g_array_index(ports, uint16_t, i),
+					      ours ? nbds_shark_handle : builtin.handle);
+	g_array_free(ports, TRUE);
+	if (!builtin.heuristic || builtin.replaced == ours)
+		return;
+	if (ours)
+		heur_dissector_delete("tcp", builtin.heuristic, nbds_shark_proto);
+	else
+		heur_dissector_add("tcp", builtin.heuristic, builtin.display_name,
+				   builtin.short_name, nbds_shark_proto, HEURISTIC_ENABLE);
+	builtin.replaced = ours;
+}
+
+static void find_builtin(void)
+{
+	heur_dtbl_entry_t *entry = find_heur_dissector_by_unique_short_name("nbd_tcp");
+
+	builtin.handle = find_dissector("nbd");
+	if (!entry)
+		return;
+	builtin.heuristic = entry->dissector;
+	builtin.display_name = g_strdup(entry->display_name);
+	builtin.short_name = g_strdup(entry->short_name);
+}
+
+bool nbds_shark_enabled(void)
+{
+	return !nbds_shark_prefs.builtin &&
+	       proto_is_protocol_enabled(find_protocol_by_id(nbds_shark_proto));
+}
+
+bool nbds_shark_any_port(void)
+{
+	heur_dtbl_entry_t *entry = find_heur_dissector_by_unique_short_name("nbdscope_tcp");
+
+	return entry && entry->enabled;
+}
+
+unsigned nbds_shark_ports(uint16_t *list, unsigned most)
+{
+	GArray *ports = ports_of(port_count);
+	unsigned n = ports->len < most ? ports->len : most;
+
+	memcpy(list, ports->data, n * sizeof(*list));
+	g_array_free(ports, TRUE);
+	return n;
+}
+
+bool nbds_shark_port(uint16_t port)
+{
+	dissector_table_t table = find_dissector_table("tcp.port");
+
+	return dissector_get_uint_handle(table, port) == nbds_shark_handle;
+}
+
+/* --- the dissector --- */
+
+/* Called by TCP, by TLS, or by whoever else carries NBD. */
+static int dissect(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree, void *data _U_)
+{
+	tvbuff_t *payload;
+	struct rec *r = nbds_watch_current(pinfo, &payload);
+
+	if (!r) {
+		r = nbds_watch_inside(tvb, pinfo);
+		payload = tvb;
+	}
+	if (!r || !r->flow->conn)
+		return 0;
+	if (payload)
+		nbds_show_record(r, payload, pinfo, tree);
+	return (int)tvb_captured_length(tvb);
+}
+
+static nbds_ws_bool heuristic(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree, void *data _U_)
+{
+	tvbuff_t *payload;
+	struct rec *r = nbds_watch_current(pinfo, &payload);
+
+	(void)tvb;
+	if (!r || !r->flow->conn)
+		return false;
+	conversation_set_dissector(find_or_create_conversation(pinfo), nbds_shark_handle);
+	if (payload)
+		nbds_show_record(r, payload, pinfo, tree);
+	return true;
+}
+
+void nbds_shark_register(void)
+{
+	nbds_shark_proto = proto_get_id_by_filter_name("nbd");
+	if (nbds_shark_proto < 0)
+		nbds_shark_proto = proto_register_protocol("Network Block Device", "NBD", "nbd");
+	nbds_shark_proto_tcp = proto_register_protocol_in_name_only(
+		"TCP, watched for NBD", "TCP (nbdscope)", "nbdscope",
+		proto_get_id_by_filter_name("tcp"), FT_PROTOCOL);
+	register_fields();
+	register_experts();
+	register_preferences();
+	nbds_shark_handle = register_dissector_with_description(
+		"nbdscope", "Network Block Device (nbdscope)", dissect, nbds_shark_proto);
+	nbds_shark_tap = register_tap("nbd");
+	nbds_stats_register();
+}
+
+void nbds_shark_handoff(void)
+{
+	/* Only once: some versions call this again when preferences change. */
+	if (nbds_shark_tls)
+		return;
+	nbds_shark_tls = find_dissector_add_dependency("tls", nbds_shark_proto);
+	find_builtin();
+	if (builtin.handle)
+		dissector_add_for_decode_as("tcp.port", nbds_shark_handle);
+	else
+		dissector_add_uint_range_with_preference(
+			"tcp.port", wmem_strdup_printf(wmem_epan_scope(), "%u", NBDS_PORT),
+			nbds_shark_handle);
+	heur_dissector_add("tcp", heuristic, "NBD over TCP (nbdscope)", "nbdscope_tcp",
+			   nbds_shark_proto, HEURISTIC_ENABLE);
+	register_init_routine(take_place);
+	nbds_watch_handoff();
+}

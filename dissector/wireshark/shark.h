@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * shark.h - what the parts of the Wireshark plugin share.
+ *
+ *	plugin.c    the entry points that Wireshark asks a plugin for
+ *	register.c  protocol, fields, preferences: made from the decoder's table
+ *	watch.c     segments in, by way of TCP reassembly and engine: what is kept
+ *	            of each message, operation, trouble and finding
+ *	show.c      one frame: tree, columns, expert infos, taps
+ *	stats.c     statistics that listen to the tap
+ *
+ *	                  first visit of a frame                    every visit
+ *	IP ──► watch ──► nbds_tcp ──► engine ──► messages, findings ──► show
+ *	         │                                                        ▲
+ *	         └────► Wireshark's TCP ──► dissector ────────────────────┘
+ *
+ * All protocol knowledge is the decoder's.  The plugin stands before TCP, sees
+ * each segment once in capture order, and gives it to the same reassembly and
+ * engine that nbdaudit uses; so what both say is the same, whatever Wireshark's
+ * TCP preferences are, and payload is never collected.  What came out is kept
+ * by stream offset, and each visit of a frame looks up what its bytes are.
+ *
+ * A message belongs to the frame with the last byte of its head: `own_frame`.
+ * It can become known later than that, when bytes were lost or out of order, or
+ * the beginning of the connection is missing.  On the first visit, where time
+ * only goes forward, it is then shown in the frame that made it known.
+ *
+ * Ownership.  Everything is freed when Wireshark closes the file.
+ */
+#ifndef NBDS_SHARK_H
+#define NBDS_SHARK_H
+
+#include "compat.h"
+
+#include <nbdscope/engine.h>
+#include <nbdscope/fields.h>
+
+#include "../../analyzer/tcp/tcp.h"
+
+/* A message, as far as it is kept. */
+struct msg {
+	uint64_t offset; /* in its direction, as the decoder counts */
+	uint64_t payload_len;
+	const uint8_t *head;
+	const char *name;
+	const char *context; /* extents: name of their metadata context, or NULL */
+	int64_t time;        /* of its first byte, ns */
+	uint32_t head_len;
+	uint32_t flags; /* NBDS_MSG_* */
+	uint32_t first_frame, own_frame;
+	uint32_t end_frame; /* with its last byte; 0: never seen to its end */
+	uint32_t op;        /* index of its request or option, NO_INDEX: none */
+	uint32_t next;      /* next message of the same reply, NO_INDEX: last */
+	uint32_t number;    /* in its reply, from 1 */
+	uint16_t chunk_type;
+	uint8_t type, from, payload;
+};
+
+#define NO_INDEX UINT32_MAX
+
+/* A request or option, and what answers it. */
+struct op {
+	uint32_t request, first_reply, last_reply; /* messages; NO_INDEX: none */
+	uint32_t replies;
+	uint32_t request_frame, end_frame; /* end_frame 0: not (seen) answered */
+	int64_t request_time, end_time;    /* ns */
+	uint64_t cookie, offset, length;
+	uint64_t data_bytes; /* read and sent, holes included */
+	uint32_t error;      /* failed: the first error */
+	uint16_t type, flags;
+	bool failed, extended;
+};
+
+/* Bytes that are no message, or a message that something is wrong with. */
+struct trouble {
+	uint64_t offset, length;
+	const char *text;
+	uint32_t frame;
+	uint8_t kind, side;
+};
+
+struct flow;
+
+/* A connection that speaks NBD. */
+struct conn {
+	struct nbds_connection *c; /* the engine's, as long as the file is open */
+	struct flow *flow;
+	uint32_t id;
+	int server_dir;   /* the direction that the server sends in */
+	uint64_t skip[2]; /* by direction: bytes before the first one decoded */
+	struct {
+		struct msg *items;
+		uint32_t count, room;
+		struct trouble *troubles;
+		uint32_t trouble_count, trouble_room;
+		uint32_t open;    /* message that awaits its last byte, or NO_INDEX */
+		uint64_t ignored; /* first bytes that are not to be shown */
+	} side[2];                /* by enum nbds_side */
+	struct op *ops;           /* requests, by their serial number - 1 */
+	uint32_t op_count, op_room;
+	struct op *options;
+	uint32_t option_count, option_room;
+	/* Messages of earlier frames that became known since the last look. */
+	struct {
+		uint8_t side;
+		uint32_t index;
+	} * late;
+	uint32_t late_count, late_room;
+	const char *export_name; /* printable; NULL: not known */
+	bool tls;                /* what follows is TLS */
+	bool tls_told;           /* and Wireshark's TLS dissector knows */
+	bool inside;             /* these are bytes from inside TLS */
+};
+
+/* A TCP connection, or a stream inside another protocol. */
+struct flow {
+	struct nbds_flow *tcp; /* NULL: fed by the dissector above, or over */
+	struct nbds_stream *stream;
+	struct conn *conn; /* NULL: not (yet) NBD */
+	struct nbds_addr a, b;
+	struct flow *prev, *next; /* undecided ones */
+	bool listed;
+	struct flow *held_prev, *held_next;
+	bool held;
+	uint64_t fed[2]; /* in-order bytes by direction */
+	uint32_t first_frame;
+	uint32_t greeting[2]; /* by side: bytes that are from outside */
+};
+
+/* A frame's segment of a flow. */
+struct rec {
+	struct rec *next; /* another one of the same frame */
+	struct flow *flow;
+	int64_t offset; /* of the first payload byte in its stream */
+	uint32_t len;   /* payload bytes on the wire */
+	uint32_t layer; /* tells the records of one frame apart */
+	uint8_t dir;
+	bool inside;
+};
+
+/* A finding at one of its frames. */
+struct note {
+	struct note *next;
+	const struct nbds_finding *finding;
+	uint16_t roles; /* what the frame is to it: 1 << enum nbds_role */
+};
+
+/* --- register.c --- */
+
+extern int nbds_shark_proto;     /* "nbd": the built-in's, or ours */
+extern int nbds_shark_proto_tcp; /* in name only: TCP with a watch before it */
+extern int *nbds_shark_hf;       /* by field id of nbds_fields */
+extern dissector_handle_t nbds_shark_handle;
+extern dissector_handle_t nbds_shark_tls;
+extern int nbds_shark_tap;
+
+/* Generated fields. */
+enum shark_field {
+	SF_RESPONSE_IN,
+	SF_RESPONSE_TO,
+	SF_TIME,
+	SF_TYPE_OF_REQUEST,
+	SF_DATA_LEN,
+	SF_PART_OF,
+	SF_PART_AT,
+	SF_END_IN,
+	SF_SEEN_IN,
+	SF_CHUNK_NUMBER,
+	SF_CHUNK_COUNT,
+	SF_CHUNK_FRAME,
+	SF_CONN,
+	SF_CONN_EXPORT,
+	SF_CONN_FLAGS,
+	SF_CONN_INSIDE_TLS,
+	SF_CONTEXT,
+	SF_UNDECODED,
+	SF_FINDING_RULE,
+	SF_FINDING_REF,
+	SF_FINDING_SEVERITY,
+	SF_FINDING_SIDE,
+	SF_FINDING_MESSAGE,
+	SF_FINDING_ROLE,
+	SF_FINDING_CONN,
+	SF_FINDING_EXPORT,
+	SF_FINDING_COMMAND,
+	SF_FINDING_OFFSET,
+	SF_FINDING_LENGTH,
+	SF_FINDING_COUNT,
+	SF_FINDING_ASSUMPTION,
+	SF_FINDING_FRAME,
+	SF_FINDING_FRAME_LAST = SF_FINDING_FRAME + NBDS_ROLE_MAX - 1,
+	SF_COUNT,
+};
+extern int nbds_shark_gen[SF_COUNT];
+
+enum shark_tree {
+	ST_MESSAGE,
+	ST_FLAGS,
+	ST_REQUEST,
+	ST_CHUNKS,
+	ST_EXTENTS,
+	ST_EXTENT,
+	ST_FINDING,
+	ST_COUNT,
+};
+extern int nbds_shark_ett[ST_COUNT];
+
+/* Expert infos. */
+enum shark_expert {
+	SE_FINDING, /* four levels, twice: sequence, then protocol */
+	SE_FINDING_LAST = SE_FINDING + 7,
+	SE_NONSENSE,
+	SE_MALFORMED,
+	SE_UNSOLICITED,
+	SE_ERROR_REPLY,
+	SE_LOST,
+	SE_CUT,
+	SE_COUNT,
+};
+extern expert_field nbds_shark_ei[SE_COUNT];
+
+struct nbds_shark_prefs {
+	gboolean builtin;   /* leave NBD to the dissector that Wireshark brings */
+	gboolean findings;  /* show the engine's findings */
+	gboolean exclusive; /* no writer stays outside the capture */
+};
+extern struct nbds_shark_prefs nbds_shark_prefs;
+
+void nbds_shark_register(void);
+void nbds_shark_handoff(void);
+
+/* Is NBD to be dissected here at all? */
+bool nbds_shark_enabled(void);
+/* Does the user want it on any port? */
+bool nbds_shark_any_port(void);
+/* The server ports that are ours, `most` at most; how many. */
+unsigned nbds_shark_ports(uint16_t *ports, unsigned most);
+bool nbds_shark_port(uint16_t port);
+
+/* --- watch.c --- */
+
+void nbds_watch_handoff(void);
+int nbds_watch_tcp(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree, void *data);
+/* Payload that comes from another protocol than TCP: its record. */
+struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo);
+/* The record and payload of the segment in work, or NULL if it is not TCP that
+ * calls; it counts as shown then. *payload NULL: it was shown before. */
+struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload);
+/* The findings that a frame is a proof of. */
+const struct note *nbds_watch_notes(uint32_t frame);
+
+static inline struct op *nbds_shark_op(const struct conn *k, const struct msg *m)
+{
+	if (m->op == NO_INDEX)
+		return NULL;
+	return m->type <= NBDS_MSG_EXPORT_NAME_REPLY ? &k->options[m->op] : &k->ops[m->op];
+}
+
+/* --- show.c --- */
+
+/* What the payload `tvb` of a record is, and what else belongs to the frame. */
+void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree);
+/* Whether messages belong to the frame of the record, so that it is to be shown
+ * even if TCP thinks that it is a repetition. */
+bool nbds_show_wanted(const struct rec *r, packet_info *pinfo);
+/* The findings of the frame, unless they were shown already. */
+void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree);
+
+/* --- stats.c --- */
+
+void nbds_stats_register(void);
+
+#endif

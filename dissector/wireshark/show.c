@@ -1,0 +1,829 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * show.c - one frame: what its bytes are, in tree and columns.
+ *
+ * Each message is an item of its own; its fields are the decoder's walk.  In
+ * square brackets stands what is not in the bytes: links, times, the export.
+ */
+#include "shark.h"
+#include "tap.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CHUNK_LINKS_MAX 32u
+#define FINDINGS_MAX    100u
+
+/* A frame that is being shown. */
+struct show {
+	packet_info *pinfo;
+	proto_tree *tree; /* NULL: nobody looks at fields */
+	tvbuff_t *tvb;    /* the segment's payload */
+	struct conn *k;
+	int side;
+	int64_t from; /* stream offset of the first byte of tvb, as messages count */
+	bool columns;
+	unsigned shown;
+};
+
+/* The walk over a message. */
+struct walk {
+	struct show *s;
+	proto_tree *tree, *bits;
+	tvbuff_t *tvb;
+	int64_t base; /* where the head begins in tvb */
+	tvbuff_t *payload_tvb;
+	int64_t payload; /* where the payload begins in payload_tvb */
+	uint64_t word;   /* the flag word before its bits */
+	proto_item *magic;
+};
+
+/* --- small things --- */
+
+static proto_item *generated(proto_item *item)
+{
+	proto_item_set_generated(item);
+	return item;
+}
+
+static proto_item *add_frame(proto_tree *tree, enum shark_field id, tvbuff_t *tvb, uint32_t frame)
+{
+	return generated(proto_tree_add_uint(tree, nbds_shark_gen[id], tvb, 0, 0, frame));
+}
+
+static proto_item *add_text(proto_tree *tree, enum shark_field id, tvbuff_t *tvb, const char *text)
+{
+	return generated(proto_tree_add_string(tree, nbds_shark_gen[id], tvb, 0, 0, text));
+}
+
+/* "4 KiB", "513 B" */
+static const char *size_text(uint64_t bytes, char buf[32])
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+	unsigned unit = 0;
+
+	while (bytes && !(bytes & 1023) && unit + 1 < G_N_ELEMENTS(units)) {
+		bytes >>= 10;
+		unit++;
+	}
+	snprintf(buf, 32, "%" PRIu64 " %s", bytes, units[unit]);
+	return buf;
+}
+
+/* "READ" of "NBD_CMD_READ" */
+static const char *short_name(const char *name, const char *prefix)
+{
+	return g_str_has_prefix(name, prefix) ? name + strlen(prefix) : name;
+}
+
+static uint64_t message_length(const struct msg *m)
+{
+	return m->head_len + m->payload_len;
+}
+
+/* A message as the decoder told it, as far as walk and summary look at it. */
+static void rebuild(const struct conn *k, const struct msg *kept, struct nbds_message *m,
+		    struct nbds_request *r)
+{
+	const struct op *op = nbds_shark_op(k, kept);
+
+	memset(m, 0, sizeof(*m));
+	m->type = kept->type;
+	m->from = kept->from;
+	m->flags = kept->flags;
+	m->name = kept->name;
+	m->offset = kept->offset;
+	m->head = kept->head;
+	m->head_len = kept->head_len;
+	m->payload = kept->payload;
+	m->payload_len = kept->payload_len;
+	m->negotiated = &k->c->negotiated;
+	if (kept->type == NBDS_MSG_CHUNK)
+		m->u.chunk.type = kept->chunk_type;
+	if (!op || kept->type < NBDS_MSG_REQUEST)
+		return;
+	memset(r, 0, sizeof(*r));
+	r->type = op->type;
+	r->flags = op->flags;
+	r->cookie = op->cookie;
+	r->offset = op->offset;
+	r->length = op->length;
+	r->extended = op->extended;
+	m->request = r;
+}
+
+/* --- columns --- */
+
+static void column(struct show *s, const char *text)
+{
+	if (s->columns)
+		col_append_sep_str(s->pinfo->cinfo, COL_INFO, " | ", text);
+	s->shown++;
+}
+
+/* "READ 4 KiB @ 0x1000" */
+static void op_text(const struct op *op, char *buf, size_t size)
+{
+	char name[NBDS_TEXT_OF_MAX], bytes[32], flags[128] = "";
+	const char *text = short_name(nbds_text_of(&nbds_commands, op->type, name), "NBD_CMD_");
+
+	if (op->flags) {
+		struct nbds_flag_iter it;
+		const char *flag;
+
+		nbds_flags_begin(&it, &nbds_command_flags, op->flags);
+		while ((flag = nbds_flags_next(&it))) {
+			g_strlcat(flags, " ", sizeof(flags));
+			g_strlcat(flags, short_name(flag, "NBD_CMD_FLAG_"), sizeof(flags));
+		}
+	}
+	if (op->length || op->offset)
+		snprintf(buf, size, "%s %s @ 0x%" PRIx64 "%s", text, size_text(op->length, bytes),
+			 op->offset, flags);
+	else
+		snprintf(buf, size, "%s%s", text, flags);
+}
+
+static void message_column(struct show *s, const struct msg *kept, const struct nbds_message *m)
+{
+	const struct op *op = nbds_shark_op(s->k, kept);
+	char text[1024], request[256], error[NBDS_TEXT_OF_MAX], bytes[32];
+
+	if (!s->columns) {
+		s->shown++;
+		return;
+	}
+	if (!op || kept->type < NBDS_MSG_REQUEST) {
+		nbds_summary(m, text, sizeof(text));
+		column(s, text);
+		return;
+	}
+	op_text(op, request, sizeof(request));
+	if (kept->type == NBDS_MSG_REQUEST) {
+		column(s, request);
+		return;
+	}
+	if (kept->type == NBDS_MSG_CHUNK && !(kept->flags & NBDS_MSG_FINAL)) {
+		snprintf(text, sizeof(text), "%s … %s %s", request,
+			 short_name(kept->name, "NBD_REPLY_TYPE_"),
+			 kept->payload_len ? size_text(kept->payload_len, bytes) : "");
+	} else if (op->failed) {
+		snprintf(text, sizeof(text), "%s → %s", request,
+			 short_name(nbds_text_of(&nbds_errors, op->error, error), "NBD_"));
+	} else {
+		snprintf(text, sizeof(text), "%s → OK%s%s", request, op->data_bytes ? " " : "",
+			 op->data_bytes ? size_text(op->data_bytes, bytes) : "");
+	}
+	g_strchomp(text);
+	column(s, text);
+}
+
+/* --- fields --- */
+
+static void add_number(struct walk *w, const struct nbds_field *f, int start)
+{
+	const struct nbds_field_info *info = &nbds_fields[f->id];
+	int hf = nbds_shark_hf[f->id], length = (int)f->length;
+	proto_item *item;
+
+	if (info->type == NBDS_FT_UINT64)
+		item = proto_tree_add_uint64(w->tree, hf, w->tvb, start, length, f->value);
+	else
+		item = proto_tree_add_uint(w->tree, hf, w->tvb, start, length, (uint32_t)f->value);
+	w->bits = NULL;
+	/* Words: of a flag word, or of a value that the context names. */
+	if (info->flags || (!info->values && f->text[0] && !g_ascii_isdigit(f->text[0]))) {
+		proto_item_append_text(item, " (%s)", f->text);
+		w->bits = proto_item_add_subtree(item, nbds_shark_ett[ST_FLAGS]);
+	}
+	w->word = f->value;
+}
+
+static void add_bytes(struct walk *w, const struct nbds_field *f, int start)
+{
+	int hf = nbds_shark_hf[f->id];
+	int here = (int)tvb_captured_length(w->tvb) - start;
+	int length = (int)MIN(f->length, (uint32_t)MAX(here, 0));
+
+	if (nbds_fields[f->id].type == NBDS_FT_STRING)
+		proto_tree_add_item(w->tree, hf, w->tvb, start, length, ENC_UTF_8 | ENC_NA);
+	else
+		proto_tree_add_item(w->tree, hf, w->tvb, start, length, ENC_NA);
+}
+
+/* The payload as a whole: as much of it as is in this segment. */
+static void add_payload(struct walk *w, const struct nbds_field *f, uint64_t whole)
+{
+	int64_t here = w->payload_tvb ? (int64_t)tvb_captured_length(w->payload_tvb) - w->payload
+				      : 0;
+	int length = (int)MIN(here < 0 ? 0 : (uint64_t)here, whole);
+
+	if (length > 0)
+		proto_tree_add_item(w->tree, nbds_shark_hf[f->id], w->payload_tvb, (int)w->payload,
+				    length, ENC_NA);
+	generated(proto_tree_add_uint64(w->tree, nbds_shark_gen[SF_DATA_LEN],
+					length > 0 ? w->payload_tvb : w->tvb, 0, 0, whole));
+}
+
+struct message_walk {
+	struct walk w;
+	uint32_t head_len;
+	uint64_t payload_len;
+};
+
+static void field(void *arg, const struct nbds_field *f)
+{
+	struct message_walk *mw = arg;
+	struct walk *w = &mw->w;
+	int64_t start = w->base + f->offset;
+
+	if (f->offset >= mw->head_len && !f->bytes && mw->payload_len) {
+		add_payload(w, f, mw->payload_len);
+		return;
+	}
+	switch (nbds_fields[f->id].type) {
+	case NBDS_FT_BOOLEAN:
+		proto_tree_add_boolean(w->bits ? w->bits : w->tree, nbds_shark_hf[f->id], w->tvb,
+				       (int)start, (int)f->length, (uint32_t)w->word);
+		break;
+	case NBDS_FT_STRING:
+	case NBDS_FT_BYTES:
+		add_bytes(w, f, (int)start);
+		break;
+	default:
+		add_number(w, f, (int)start);
+		break;
+	}
+}
+
+/* --- elements of a payload: extents, context ids --- */
+
+struct element_walk {
+	struct walk w;
+	proto_tree *list;
+	uint64_t head_len;
+	uint64_t at;     /* of the first element, in the payload */
+	int64_t start;   /* and in the tvb */
+	uint64_t length; /* of an extent, until its status comes */
+	int width;
+	int length_id, status_id;
+};
+
+static void element(void *arg, const struct nbds_field *f)
+{
+	struct element_walk *ew = arg;
+	struct walk *w = &ew->w;
+	/* Offsets of fields stop at 4 GiB; elements are told one after the other. */
+	int start = (int)ew->start;
+
+	if (nbds_fields[f->id].type == NBDS_FT_BOOLEAN) {
+		proto_tree_add_boolean(w->bits ? w->bits : w->tree, nbds_shark_hf[f->id], w->tvb,
+				       start - (int)f->length, (int)f->length, (uint32_t)w->word);
+		return;
+	}
+	if (f->id == ew->length_id) {
+		char bytes[32];
+
+		w->tree = proto_tree_add_subtree_format(ew->list, w->tvb, start, 2 * (int)f->length,
+							nbds_shark_ett[ST_EXTENT], &w->magic,
+							"Extent of %s", size_text(f->value, bytes));
+	} else if (f->id == ew->status_id && w->magic) {
+		proto_item_append_text(w->magic, ": %s", f->text);
+	}
+	add_number(w, f, start);
+	ew->start += f->length;
+}
+
+/* The elements that end between `from` and `to`, stream offsets within the
+ * payload of `kept` and within the segment. */
+static void show_elements(struct show *s, proto_tree *tree, const struct msg *kept,
+			  const struct nbds_message *m, uint64_t from, uint64_t to)
+{
+	uint64_t payload = kept->offset + kept->head_len;
+	unsigned size = kept->payload == NBDS_PAYLOAD_IDS ? 4 : 8;
+	struct element_walk ew;
+	const struct nbds_name_table *status = NULL;
+	uint64_t skip;
+	size_t len;
+
+	if (kept->payload != NBDS_PAYLOAD_EXTENTS && kept->payload != NBDS_PAYLOAD_IDS)
+		return;
+	if (kept->payload == NBDS_PAYLOAD_EXTENTS &&
+	    kept->chunk_type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT)
+		size = 16;
+	if (kept->context) {
+		status = nbds_status_table(kept->context, strlen(kept->context));
+		if (from == payload)
+			add_text(tree, SF_CONTEXT, s->tvb, kept->context);
+	}
+	skip = (size - (from - payload) % size) % size;
+	if (skip)
+		proto_tree_add_subtree_format(
+			tree, s->tvb, (int)((int64_t)from - s->from), (int)MIN(skip, to - from),
+			nbds_shark_ett[ST_EXTENT], NULL,
+			"The end of an element that began in the segment before");
+	if (skip >= to - from)
+		return;
+	from += skip;
+	len = (size_t)(to - from);
+	memset(&ew, 0, sizeof(ew));
+	ew.w.s = s;
+	ew.w.tvb = s->tvb;
+	ew.start = (int64_t)from - s->from;
+	ew.length_id = nbds_field_find("nbd.extent.len");
+	ew.status_id = nbds_field_find("nbd.status_flags");
+	ew.list = proto_tree_add_subtree_format(
+		tree, s->tvb, (int)ew.start, (int)len, nbds_shark_ett[ST_EXTENTS], NULL, "%u %s%s",
+		(unsigned)(len / size), kept->payload == NBDS_PAYLOAD_IDS ? "context id" : "extent",
+		len / size == 1 ? "" : "s");
+	ew.w.tree = ew.list;
+	nbds_walk_payload(m, from - payload, tvb_get_ptr(s->tvb, (int)ew.start, (int)len), len,
+			  status, element, &ew);
+}
+
+/* --- what is known of a message beyond its bytes --- */
+
+static void add_connection(struct show *s, proto_tree *tree, const struct msg *kept)
+{
+	const struct nbds_connection *c = s->k->c;
+	proto_item *item;
+
+	generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_CONN], s->tvb, 0, 0, s->k->id));
+	if (s->k->inside)
+		generated(proto_tree_add_boolean(tree, nbds_shark_gen[SF_CONN_INSIDE_TLS], s->tvb,
+						 0, 0, true));
+	if (kept->type < NBDS_MSG_REQUEST)
+		return;
+	if (s->k->export_name)
+		add_text(tree, SF_CONN_EXPORT, s->tvb, s->k->export_name);
+	if (c->negotiated.export_seen) {
+		char names[NBDS_FIELD_TEXT];
+
+		nbds_flag_names(&nbds_transmission_flags, c->negotiated.transmission_flags, names,
+				sizeof(names));
+		item = proto_tree_add_uint(tree, nbds_shark_gen[SF_CONN_FLAGS], s->tvb, 0, 0,
+					   c->negotiated.transmission_flags);
+		generated(item);
+		proto_item_append_text(item, " (%s)", names);
+	}
+}
+
+static void add_time(proto_tree *tree, tvbuff_t *tvb, const struct op *op)
+{
+	int64_t took = op->end_time - op->request_time;
+	nstime_t time = {took / 1000000000, (int)(took % 1000000000)};
+
+	generated(proto_tree_add_time(tree, nbds_shark_gen[SF_TIME], tvb, 0, 0, &time));
+}
+
+static void add_reply_links(struct show *s, proto_tree *tree, const struct msg *kept,
+			    const struct op *op)
+{
+	proto_item *item;
+	proto_tree *sub;
+	char text[256];
+
+	if (op->request != NO_INDEX) {
+		item = add_frame(tree, SF_RESPONSE_TO, s->tvb, op->request_frame);
+		if (kept->type >= NBDS_MSG_REQUEST) {
+			op_text(op, text, sizeof(text));
+			proto_item_append_text(item, ": %s", text);
+			sub = proto_item_add_subtree(item, nbds_shark_ett[ST_REQUEST]);
+			generated(proto_tree_add_uint(sub, nbds_shark_gen[SF_TYPE_OF_REQUEST],
+						      s->tvb, 0, 0, op->type));
+		}
+	}
+	if (kept->type == NBDS_MSG_CHUNK && (op->replies > 1 || !op->end_frame)) {
+		uint32_t links = 0;
+
+		item = generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_CHUNK_NUMBER], s->tvb,
+						     0, 0, kept->number));
+		sub = proto_item_add_subtree(item, nbds_shark_ett[ST_CHUNKS]);
+		generated(proto_tree_add_uint(sub, nbds_shark_gen[SF_CHUNK_COUNT], s->tvb, 0, 0,
+					      op->replies));
+		for (uint32_t at = op->first_reply; at != NO_INDEX && links < CHUNK_LINKS_MAX;
+		     at = s->k->side[NBDS_SERVER].items[at].next) {
+			const struct msg *other = &s->k->side[NBDS_SERVER].items[at];
+
+			if (other == kept)
+				continue;
+			item = add_frame(sub, SF_CHUNK_FRAME, s->tvb, other->own_frame);
+			proto_item_append_text(item, " (chunk %u: %s)", other->number, other->name);
+			links++;
+		}
+	}
+}
+
+static void add_links(struct show *s, proto_tree *tree, const struct msg *kept)
+{
+	const struct op *op = nbds_shark_op(s->k, kept);
+
+	if (kept->end_frame && kept->end_frame != kept->own_frame)
+		add_frame(tree, SF_END_IN, s->tvb, kept->end_frame);
+	if (op && kept->from == NBDS_CLIENT) {
+		if (op->end_frame)
+			add_frame(tree, SF_RESPONSE_IN, s->tvb, op->end_frame);
+	} else if (op) {
+		add_reply_links(s, tree, kept, op);
+		if ((kept->flags & NBDS_MSG_FINAL) && op->request != NO_INDEX &&
+		    kept->end_frame == kept->own_frame && op->end_frame == kept->own_frame)
+			add_time(tree, s->tvb, op);
+	}
+	add_connection(s, tree, kept);
+}
+
+static void add_expert(struct show *s, proto_item *item, const struct msg *kept)
+{
+	const struct op *op = nbds_shark_op(s->k, kept);
+	char error[NBDS_TEXT_OF_MAX];
+
+	if (kept->flags & NBDS_MSG_MALFORMED)
+		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_MALFORMED]);
+	if (kept->flags & NBDS_MSG_UNSOLICITED)
+		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_UNSOLICITED]);
+	if (kept->flags & NBDS_MSG_CUT)
+		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_CUT]);
+	if (kept->type > NBDS_MSG_REQUEST && op && op->failed && (kept->flags & NBDS_MSG_FINAL))
+		expert_add_info_format(s->pinfo, item, &nbds_shark_ei[SE_ERROR_REPLY],
+				       "NBD: %s failed with %s",
+				       op->request != NO_INDEX
+					       ? s->k->side[NBDS_CLIENT].items[op->request].name
+					       : "request",
+				       nbds_text_of(&nbds_errors, op->error, error));
+}
+
+/* --- messages --- */
+
+static void tap_operation(struct show *s, const struct msg *kept)
+{
+	const struct op *op = nbds_shark_op(s->k, kept);
+
+	if (op)
+		nbds_tap_reply(s->pinfo, s->k, kept, op);
+}
+
+static void show_message(struct show *s, const struct msg *kept)
+{
+	struct nbds_message m;
+	struct nbds_request r;
+	int64_t at = (int64_t)kept->offset - s->from;
+	struct message_walk mw;
+	proto_item *item;
+	uint64_t length = message_length(kept);
+	int here;
+	char summary[1024];
+
+	rebuild(s->k, kept, &m, &r);
+	message_column(s, kept, &m);
+	nbds_tap_message(s->pinfo, s->k, kept, nbds_shark_op(s->k, kept));
+	if (!s->tree)
+		return;
+	memset(&mw, 0, sizeof(mw));
+	mw.w.s = s;
+	mw.head_len = kept->head_len;
+	mw.payload_len = kept->payload_len;
+	mw.w.payload_tvb = s->tvb;
+	mw.w.payload = at + kept->head_len;
+	if (mw.w.payload < 0 || mw.w.payload > (int64_t)tvb_captured_length(s->tvb))
+		mw.w.payload_tvb = NULL;
+	if (at >= 0 && at + kept->head_len <= (int64_t)tvb_captured_length(s->tvb)) {
+		mw.w.tvb = s->tvb;
+		mw.w.base = at;
+		here = (int)MIN(length, tvb_captured_length(s->tvb) - (uint64_t)at);
+	} else {
+		mw.w.tvb = tvb_new_child_real_data(s->tvb, kept->head, kept->head_len,
+						   (int)kept->head_len);
+		add_new_data_source(s->pinfo, mw.w.tvb, "NBD message");
+		here = (int)kept->head_len;
+	}
+	nbds_summary(&m, summary, sizeof(summary));
+	item = proto_tree_add_protocol_format(s->tree, nbds_shark_proto, mw.w.tvb, (int)mw.w.base,
+					      here, "Network Block Device, %s", summary);
+	mw.w.tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
+	nbds_walk(&m, field, &mw);
+	if (mw.w.payload_tvb && kept->payload_len) {
+		uint64_t from = kept->offset + kept->head_len;
+		uint64_t to = (uint64_t)(s->from + (int64_t)tvb_captured_length(s->tvb));
+
+		to = MIN(to, kept->offset + length);
+		if (to > from)
+			show_elements(s, mw.w.tree, kept, &m, from, to);
+	}
+	if (kept->own_frame < s->pinfo->num)
+		add_frame(mw.w.tree, SF_SEEN_IN, s->tvb, kept->own_frame);
+	else if (kept->first_frame < kept->own_frame)
+		add_frame(mw.w.tree, SF_SEEN_IN, s->tvb, kept->first_frame);
+	add_links(s, mw.w.tree, kept);
+	add_expert(s, item, kept);
+}
+
+/* Bytes of a message that another frame shows. */
+static void show_part(struct show *s, const struct msg *kept, uint64_t from, uint64_t to)
+{
+	uint64_t payload = kept->offset + kept->head_len;
+	bool ends = to == kept->offset + message_length(kept);
+	bool data = from >= payload;
+	const struct op *op = nbds_shark_op(s->k, kept);
+	int start = (int)((int64_t)from - s->from), here = (int)(to - from);
+	char text[320], bytes[32];
+	struct nbds_message m;
+	struct nbds_request r;
+	proto_item *item;
+	proto_tree *tree;
+
+	rebuild(s->k, kept, &m, &r);
+	if (data)
+		snprintf(text, sizeof(text), "%s: payload %" PRIu64 "–%" PRIu64 " of %s",
+			 kept->name, from - payload, to - payload - 1,
+			 size_text(kept->payload_len, bytes));
+	else
+		snprintf(text, sizeof(text), "%s: its first %d bytes", kept->name, here);
+	if (data && s->columns) {
+		char request[256], line[640];
+
+		if (op && kept->type >= NBDS_MSG_REQUEST)
+			op_text(op, request, sizeof(request));
+		else
+			g_strlcpy(request, kept->name, sizeof(request));
+		snprintf(line, sizeof(line), "%s … %" PRIu64 "–%" PRIu64 "%s", request,
+			 from - payload, to - payload - 1, ends ? ", end" : "");
+		column(s, line);
+	} else {
+		column(s, text);
+	}
+	if (!s->tree)
+		return;
+	item = proto_tree_add_protocol_format(s->tree, nbds_shark_proto, s->tvb, start, here,
+					      "Network Block Device, %s%s", text,
+					      ends ? ", its end" : "");
+	tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
+	if (data) {
+		proto_tree_add_item(tree, nbds_shark_hf[nbds_field_find("nbd.data")], s->tvb, start,
+				    here, ENC_NA);
+		generated(proto_tree_add_uint64(tree, nbds_shark_gen[SF_PART_AT], s->tvb, 0, 0,
+						from - payload));
+		show_elements(s, tree, kept, &m, from, to);
+	}
+	add_frame(tree, SF_PART_OF, s->tvb, kept->own_frame);
+	if (!ends)
+		return;
+	if (op && kept->from == NBDS_SERVER) {
+		add_reply_links(s, tree, kept, op);
+		if (op->end_frame == s->pinfo->num)
+			add_time(tree, s->tvb, op);
+	}
+}
+
+/* --- bytes that are no message --- */
+
+static const char *const trouble_words[] = {
+	[NBDS_TROUBLE_LOST] = "framing lost: bytes are missing from the capture",
+	[NBDS_TROUBLE_NONSENSE] = "no legal message",
+	[NBDS_TROUBLE_SKIPPED] = "not decoded while looking for the start of a message",
+	[NBDS_TROUBLE_SURE] = "decoded from here on",
+	[NBDS_TROUBLE_TLS] = "TLS",
+	[NBDS_TROUBLE_FORGOT] = "",
+	[NBDS_TROUBLE_AFTER_END] = "after the end of the connection",
+	[NBDS_TROUBLE_TRAILING] = "a message that was never finished",
+};
+
+/* What was last said of the bytes at `offset`. */
+static const struct trouble *trouble_at(const struct show *s, uint64_t offset)
+{
+	const struct trouble *list = s->k->side[s->side].troubles, *found = NULL;
+
+	for (uint32_t i = 0; i < s->k->side[s->side].trouble_count; i++)
+		if (list[i].offset <= offset &&
+		    (!list[i].length || offset < list[i].offset + list[i].length))
+			found = &list[i];
+	return found;
+}
+
+static void show_undecoded(struct show *s, uint64_t from, uint64_t to)
+{
+	const struct trouble *t = trouble_at(s, from);
+	int start = (int)((int64_t)from - s->from), here = (int)(to - from);
+	const char *why = "not decoded";
+	char text[256];
+	proto_item *item;
+	proto_tree *tree;
+
+	if (t && t->kind != NBDS_TROUBLE_SURE)
+		why = t->text[0] ? t->text : trouble_words[t->kind];
+	snprintf(text, sizeof(text), "%d byte%s: %s", here, here == 1 ? "" : "s", why);
+	column(s, text);
+	if (!s->tree)
+		return;
+	item = proto_tree_add_protocol_format(s->tree, nbds_shark_proto, s->tvb, start, here,
+					      "Network Block Device, %s", text);
+	tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
+	proto_tree_add_item(tree, nbds_shark_gen[SF_UNDECODED], s->tvb, start, here, ENC_NA);
+	generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_CONN], s->tvb, 0, 0, s->k->id));
+	if (!t || t->frame != s->pinfo->num)
+		return;
+	if (t->kind == NBDS_TROUBLE_NONSENSE)
+		expert_add_info_format(s->pinfo, item, &nbds_shark_ei[SE_NONSENSE],
+				       "NBD: no legal message%s%s", t->text[0] ? ": " : "",
+				       t->text);
+	else if (t->kind == NBDS_TROUBLE_LOST)
+		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_LOST]);
+}
+
+/* --- findings --- */
+
+static void role_text(uint16_t roles, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	for (int i = 0; i < NBDS_ROLE_MAX; i++) {
+		if (!(roles & (1u << i)))
+			continue;
+		if (buf[0])
+			g_strlcat(buf, ", ", size);
+		g_strlcat(buf, nbds_role_names[i], size);
+	}
+}
+
+static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
+			 const struct note *note)
+{
+	static const char *const sides[] = {[NBDS_FAULT_SERVER] = "server",
+					    [NBDS_FAULT_CLIENT] = "client",
+					    [NBDS_FAULT_EITHER] = "either"};
+	const struct nbds_finding *f = note->finding;
+	const char *severity = nbds_severity_name(f->severity);
+	bool protocol = f->frames[NBDS_ROLE_MESSAGE];
+	char roles[160], name[1024];
+	proto_item *item;
+	proto_tree *tree;
+
+	role_text(note->roles, roles, sizeof(roles));
+	item = proto_tree_add_protocol_format(parent, nbds_shark_proto, tvb, 0, 0,
+					      "Network Block Device, %s: %s (this frame: %s)",
+					      severity, f->rule->name, roles);
+	generated(item);
+	tree = proto_item_add_subtree(item, nbds_shark_ett[ST_FINDING]);
+	add_text(tree, SF_FINDING_RULE, tvb, f->rule->name);
+	add_text(tree, SF_FINDING_REF, tvb, f->rule->ref);
+	add_text(tree, SF_FINDING_SEVERITY, tvb, severity);
+	add_text(tree, SF_FINDING_SIDE, tvb, sides[f->rule->side]);
+	add_text(tree, SF_FINDING_MESSAGE, tvb, f->message);
+	add_text(tree, SF_FINDING_ROLE, tvb, roles);
+	for (int i = 0; i < NBDS_ROLE_MAX; i++)
+		if (f->frames[i])
+			generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_FINDING_FRAME + i],
+						      tvb, 0, 0, (uint32_t)f->frames[i]));
+	if (f->connection)
+		generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_FINDING_CONN], tvb, 0, 0,
+					      f->connection));
+	if (f->export_name) {
+		nbds_escape_text(f->export_name, f->export_name_len, name, sizeof(name));
+		add_text(tree, SF_FINDING_EXPORT, tvb, name);
+	}
+	if (f->command)
+		add_text(tree, SF_FINDING_COMMAND, tvb, f->command);
+	if (f->has_range) {
+		generated(proto_tree_add_uint64(tree, nbds_shark_gen[SF_FINDING_OFFSET], tvb, 0, 0,
+						f->offset));
+		generated(proto_tree_add_uint64(tree, nbds_shark_gen[SF_FINDING_LENGTH], tvb, 0, 0,
+						f->length));
+	}
+	generated(
+		proto_tree_add_uint64(tree, nbds_shark_gen[SF_FINDING_COUNT], tvb, 0, 0, f->count));
+	for (const char *const *a = f->assumptions; a && *a; a++)
+		add_text(tree, SF_FINDING_ASSUMPTION, tvb, *a);
+	expert_add_info_format(pinfo, item, &nbds_shark_ei[SE_FINDING + 2 * f->severity + protocol],
+			       "%s: %s", f->rule->name, f->message);
+}
+
+/* A frame can be dissected by several ways at a time: once is enough. */
+static bool told_before(packet_info *pinfo)
+{
+	if (p_get_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, 1))
+		return true;
+	p_add_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, 1, GINT_TO_POINTER(1));
+	return false;
+}
+
+void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
+{
+	const struct note *note = nbds_watch_notes(pinfo->num);
+	unsigned count = 0;
+
+	if (!note || told_before(pinfo))
+		return;
+	for (; note; note = note->next) {
+		nbds_tap_finding(pinfo, note->finding);
+		if (count++ < FINDINGS_MAX)
+			show_finding(tvb, pinfo, tree, note);
+	}
+}
+
+/* --- a frame --- */
+
+/* The first message that ends after `offset`. */
+static uint32_t first_after(const struct conn *k, int side, int64_t offset)
+{
+	uint32_t low = 0, high = k->side[side].count;
+
+	if (offset < 0)
+		return 0;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		const struct msg *m = &k->side[side].items[middle];
+
+		if (m->offset + message_length(m) > (uint64_t)offset)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static int side_of(const struct rec *r)
+{
+	return r->dir == r->flow->conn->server_dir ? NBDS_SERVER : NBDS_CLIENT;
+}
+
+bool nbds_show_wanted(const struct rec *r, packet_info *pinfo)
+{
+	const struct conn *k = r->flow->conn;
+	int side = side_of(r);
+	int64_t from = r->offset - (int64_t)k->skip[r->dir], to = from + r->len;
+
+	if (!PINFO_FD_VISITED(pinfo) && k->late_count)
+		return true;
+	for (uint32_t i = first_after(k, side, from); i < k->side[side].count; i++) {
+		const struct msg *m = &k->side[side].items[i];
+
+		if ((int64_t)m->offset >= to)
+			break;
+		if (m->own_frame == pinfo->num || m->end_frame == pinfo->num)
+			return true;
+	}
+	return false;
+}
+
+static void show_range(struct show *s, int64_t from, int64_t to)
+{
+	const struct msg *items = s->k->side[s->side].items;
+	uint32_t count = s->k->side[s->side].count;
+	int64_t at = from < 0 ? 0 : from;
+
+	for (uint32_t i = first_after(s->k, s->side, from); i < count; i++) {
+		const struct msg *m = &items[i];
+		uint64_t end = m->offset + message_length(m);
+
+		if ((int64_t)m->offset >= to)
+			break;
+		if ((int64_t)m->offset > at)
+			show_undecoded(s, (uint64_t)at, m->offset);
+		if (m->own_frame == s->pinfo->num)
+			show_message(s, m);
+		else
+			show_part(s, m, MAX((uint64_t)at, m->offset), MIN((uint64_t)to, end));
+		if (m->end_frame == s->pinfo->num && m->from == NBDS_SERVER &&
+		    (m->flags & NBDS_MSG_FINAL))
+			tap_operation(s, m);
+		at = end < (uint64_t)to ? (int64_t)end : to;
+	}
+	if (at < to)
+		show_undecoded(s, (uint64_t)at, (uint64_t)to);
+}
+
+/* What became known with this frame, of frames that went by. */
+static void show_late(struct show *s)
+{
+	for (uint32_t i = 0; i < s->k->late_count; i++) {
+		int side = s->k->late[i].side;
+		const struct msg *m = &s->k->side[side].items[s->k->late[i].index];
+
+		if (m->own_frame >= s->pinfo->num)
+			continue;
+		show_message(s, m);
+		if (side == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL) && m->end_frame)
+			tap_operation(s, m);
+	}
+	s->k->late_count = 0;
+}
+
+void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
+{
+	struct conn *k = r->flow->conn;
+	struct show s = {.pinfo = pinfo, .tvb = tvb, .k = k, .side = side_of(r)};
+
+	s.from = r->offset - (int64_t)k->skip[r->dir];
+	s.tree = tree;
+	s.columns = col_get_writable(pinfo->cinfo, COL_INFO);
+	col_set_str(pinfo->cinfo, COL_PROTOCOL, "NBD");
+	col_clear(pinfo->cinfo, COL_INFO);
+	if (!PINFO_FD_VISITED(pinfo))
+		show_late(&s);
+	show_range(&s, s.from, s.from + (int64_t)tvb_captured_length(tvb));
+	nbds_show_findings(tvb, pinfo, tree);
+	if (k->tls && !k->tls_told && !k->inside) {
+		k->tls_told = true;
+		if (nbds_shark_tls && !PINFO_FD_VISITED(pinfo))
+			ssl_starttls_ack(nbds_shark_tls, pinfo, nbds_shark_handle);
+	}
+}

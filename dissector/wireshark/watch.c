@@ -1,0 +1,1028 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * watch.c - from segments to what is kept of messages, operations and findings.
+ *
+ * The handle that IP has for TCP is replaced by one that looks at the segment
+ * and then calls TCP.  On a frame's first visit the segment goes to nbds_tcp,
+ * its in-order bytes to the engine, and what the engine says is kept.
+ */
+#include "shark.h"
+
+#include <string.h>
+
+#define TICK_NS INT64_C(1000000)
+
+#define HEAD_CHUNK 65536u
+
+static struct {
+	bool on; /* a file is open */
+	bool finished;
+	struct nbds_tcp *tcp;
+	struct nbds_engine *engine;
+	wmem_map_t *recs;  /* frame number to struct rec */
+	wmem_map_t *notes; /* frame number to struct note */
+	GPtrArray *conns, *findings, *inside;
+	struct flow *undecided; /* not yet known to speak NBD */
+	struct flow *held;      /* TCP may hold back something of them */
+	struct flow *feeding;   /* bytes of it are given to the engine */
+	struct nbds_mark mark;  /* of these bytes */
+	bool ticked_once;
+	int64_t newest, ticked;
+	uint8_t *heads; /* room for heads */
+	size_t heads_left;
+	GHashTable *names;
+	/* the segment in work */
+	struct rec *current;
+	tvbuff_t *payload;
+	uint32_t current_frame;
+	bool shown;
+	const struct nbds_segment *segment;
+	struct flow *touched; /* the flow that it belongs to */
+	int touched_dir;
+	int64_t segment_offset;
+	bool segment_known;
+} w;
+
+static dissector_handle_t tcp_handle;
+
+#define VECTOR_ADD(LIST, COUNT, ROOM)                                          \
+	do {                                                                   \
+		if ((COUNT) == (ROOM)) {                                       \
+			(ROOM) = (ROOM) ? (ROOM)*2 : 16;                       \
+			(LIST) = g_realloc_n((LIST), (ROOM), sizeof(*(LIST))); \
+		}                                                              \
+		memset(&(LIST)[(COUNT)++], 0, sizeof(*(LIST)));                \
+	} while (0)
+
+/* --- what is kept --- */
+
+static const uint8_t *keep_head(const uint8_t *head, uint32_t len)
+{
+	uint8_t *at;
+
+	if (len > w.heads_left) {
+		w.heads_left = len > HEAD_CHUNK ? len : HEAD_CHUNK;
+		w.heads = wmem_alloc(wmem_file_scope(), w.heads_left);
+	}
+	at = w.heads;
+	memcpy(at, head, len);
+	w.heads += len;
+	w.heads_left -= len;
+	return at;
+}
+
+/* One copy of each name. */
+static const char *keep_name(const char *name)
+{
+	char *kept = g_hash_table_lookup(w.names, name);
+
+	if (!kept) {
+		kept = g_strdup(name);
+		g_hash_table_add(w.names, kept);
+	}
+	return kept;
+}
+
+static const char *keep_bytes(const void *bytes, size_t len)
+{
+	char text[3 * NBDS_STRING_MAX];
+
+	nbds_escape_text(bytes, len, text, sizeof(text));
+	return keep_name(text);
+}
+
+/* --- messages and operations --- */
+
+/* The last byte of a message was seen at `mark`. */
+static void message_end(struct conn *k, struct msg *m, const struct nbds_mark *mark)
+{
+	struct op *op = nbds_shark_op(k, m);
+
+	m->end_frame = (uint32_t)MAX(mark->frame, m->own_frame);
+	if (op && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL)) {
+		op->end_frame = m->end_frame;
+		op->end_time = mark->time;
+	}
+}
+
+static void close_open(struct conn *k, int side, const struct nbds_mark *mark)
+{
+	uint32_t open = k->side[side].open;
+
+	k->side[side].open = NO_INDEX;
+	if (open != NO_INDEX)
+		message_end(k, &k->side[side].items[open], mark);
+}
+
+/* Bytes of a direction were decoded, or are lost. */
+static void progressed(struct flow *f, int dir, const struct nbds_mark *mark)
+{
+	struct conn *k = f->conn;
+	int side;
+	const struct msg *m;
+
+	if (!k)
+		return;
+	side = dir == k->server_dir ? NBDS_SERVER : NBDS_CLIENT;
+	if (k->side[side].open == NO_INDEX)
+		return;
+	m = &k->side[side].items[k->side[side].open];
+	if (m->offset + m->head_len + m->payload_len <= f->fed[dir] - k->skip[dir])
+		close_open(k, side, mark);
+}
+
+static void op_init(struct op *op, const struct msg *kept, uint32_t index,
+		    const struct nbds_message *m)
+{
+	op->first_reply = op->last_reply = NO_INDEX;
+	op->request = index;
+	op->request_frame = kept->own_frame;
+	op->request_time = m->first.time;
+}
+
+static void link_reply(struct conn *k, struct op *op, struct msg *kept, uint32_t index)
+{
+	kept->number = ++op->replies;
+	if (op->last_reply != NO_INDEX)
+		k->side[NBDS_SERVER].items[op->last_reply].next = index;
+	else
+		op->first_reply = index;
+	op->last_reply = index;
+}
+
+static void keep_option(struct conn *k, struct msg *kept, uint32_t index,
+			const struct nbds_message *m)
+{
+	kept->op = k->option_count;
+	VECTOR_ADD(k->options, k->option_count, k->option_room);
+	op_init(&k->options[kept->op], kept, index, m);
+	k->options[kept->op].length = m->u.option.option;
+}
+
+/* Options are answered one after the other: the reply is to the oldest that has
+ * no final one and has its number. */
+static void keep_option_reply(struct conn *k, struct msg *kept, uint32_t index,
+			      const struct nbds_message *m)
+{
+	uint32_t from = k->option_count > 64 ? k->option_count - 64 : 0;
+
+	for (uint32_t at = from; at < k->option_count; at++) {
+		struct op *op = &k->options[at];
+
+		if (op->end_frame ||
+		    (m->type == NBDS_MSG_OPTION_REPLY && op->length != m->u.option_reply.option))
+			continue;
+		kept->op = at;
+		link_reply(k, op, kept, index);
+		return;
+	}
+}
+
+/* The operation of a request; serial numbers have no holes, or few. */
+static struct op *op_of(struct conn *k, const struct nbds_request *r, uint32_t *at)
+{
+	if (!r->serial || r->serial - 1 > k->op_count + UINT64_C(65536))
+		return NULL;
+	*at = (uint32_t)(r->serial - 1);
+	while (k->op_count <= *at) {
+		VECTOR_ADD(k->ops, k->op_count, k->op_room);
+		k->ops[k->op_count - 1].request = NO_INDEX;
+		k->ops[k->op_count - 1].first_reply = NO_INDEX;
+		k->ops[k->op_count - 1].last_reply = NO_INDEX;
+	}
+	return &k->ops[*at];
+}
+
+static void keep_request(struct conn *k, struct msg *kept, uint32_t index,
+			 const struct nbds_message *m)
+{
+	const struct nbds_request *r = m->request;
+	uint32_t at;
+	struct op *op = r ? op_of(k, r, &at) : NULL;
+
+	if (!op)
+		return;
+	kept->op = at;
+	op_init(op, kept, index, m);
+	op->cookie = r->cookie;
+	op->offset = r->offset;
+	op->length = r->length;
+	op->type = r->type;
+	op->flags = r->flags;
+	op->extended = r->extended;
+}
+
+static void keep_reply(struct conn *k, struct msg *kept, uint32_t index,
+		       const struct nbds_message *m)
+{
+	const struct nbds_request *r = m->request;
+	uint32_t at;
+	struct op *op = r ? op_of(k, r, &at) : NULL;
+
+	if (!op)
+		return;
+	kept->op = at;
+	link_reply(k, op, kept, index);
+	op->failed = r->error;
+	op->error = r->first_error;
+	if (m->payload == NBDS_PAYLOAD_READ)
+		op->data_bytes += m->payload_len;
+	else if (m->type == NBDS_MSG_CHUNK)
+		op->data_bytes += m->u.chunk.hole;
+}
+
+static const char *context_name(const struct nbds_connection *c, uint32_t id)
+{
+	for (unsigned i = 0; i < c->context_count; i++)
+		if (c->contexts[i].id == id)
+			return keep_bytes(c->contexts[i].name, c->contexts[i].name_len);
+	return NULL;
+}
+
+static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
+{
+	struct conn *k = c->user;
+	struct msg *kept;
+	uint32_t index;
+
+	(void)ctx;
+	if (!k || m->offset < k->side[m->from].ignored)
+		return;
+	close_open(k, m->from, &w.mark);
+	index = k->side[m->from].count;
+	VECTOR_ADD(k->side[m->from].items, k->side[m->from].count, k->side[m->from].room);
+	kept = &k->side[m->from].items[index];
+	kept->offset = m->offset;
+	kept->payload_len = m->payload_len;
+	kept->head = keep_head(m->head, m->head_len);
+	kept->head_len = m->head_len;
+	kept->name = keep_name(m->name);
+	kept->time = m->first.time;
+	kept->flags = m->flags;
+	kept->first_frame = (uint32_t)m->first.frame;
+	kept->own_frame = (uint32_t)MAX(m->first.frame, m->last.frame);
+	kept->op = kept->next = NO_INDEX;
+	kept->type = (uint8_t)m->type;
+	kept->from = (uint8_t)m->from;
+	kept->payload = (uint8_t)m->payload;
+	switch (m->type) {
+	case NBDS_MSG_OPTION:
+		keep_option(k, kept, index, m);
+		break;
+	case NBDS_MSG_OPTION_REPLY:
+	case NBDS_MSG_EXPORT_NAME_REPLY:
+		keep_option_reply(k, kept, index, m);
+		break;
+	case NBDS_MSG_REQUEST:
+		keep_request(k, kept, index, m);
+		break;
+	case NBDS_MSG_CHUNK:
+		kept->chunk_type = m->u.chunk.type;
+		if (m->payload == NBDS_PAYLOAD_EXTENTS)
+			kept->context = context_name(c, m->u.chunk.context_id);
+		keep_reply(k, kept, index, m);
+		break;
+	case NBDS_MSG_SIMPLE_REPLY:
+		keep_reply(k, kept, index, m);
+		break;
+	default:
+		break;
+	}
+	if (m->negotiated->transmission && !k->export_name && c->export_name)
+		k->export_name = keep_bytes(c->export_name, c->export_name_len);
+	if (m->negotiated->tls)
+		k->tls = true;
+	if (m->payload_len && !(m->flags & NBDS_MSG_REPLAYED))
+		k->side[m->from].open = index;
+	else
+		message_end(k, kept, &m->last);
+	if (kept->own_frame != w.current_frame) {
+		VECTOR_ADD(k->late, k->late_count, k->late_room);
+		k->late[k->late_count - 1].side = (uint8_t)m->from;
+		k->late[k->late_count - 1].index = index;
+	}
+}
+
+static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t)
+{
+	struct conn *k = c->user;
+	struct trouble *kept;
+
+	(void)ctx;
+	if (!k || t->kind == NBDS_TROUBLE_FORGOT || t->offset < k->side[t->side].ignored)
+		return;
+	VECTOR_ADD(k->side[t->side].troubles, k->side[t->side].trouble_count,
+		   k->side[t->side].trouble_room);
+	kept = &k->side[t->side].troubles[k->side[t->side].trouble_count - 1];
+	kept->offset = t->offset;
+	kept->length = t->length;
+	kept->text = t->text ? keep_name(t->text) : "";
+	kept->frame = (uint32_t)t->where.frame;
+	kept->kind = (uint8_t)t->kind;
+	kept->side = (uint8_t)t->side;
+}
+
+/* --- connections --- */
+
+static void unlist(struct flow *f)
+{
+	if (!f->listed)
+		return;
+	f->listed = false;
+	*(f->prev ? &f->prev->next : &w.undecided) = f->next;
+	if (f->next)
+		f->next->prev = f->prev;
+}
+
+static bool joins(const struct flow *f, const struct nbds_connection *c)
+{
+	return (nbds_addr_equal(&f->a, &c->client) && nbds_addr_equal(&f->b, &c->server)) ||
+	       (nbds_addr_equal(&f->b, &c->client) && nbds_addr_equal(&f->a, &c->server));
+}
+
+/* The engine can recognise older connections to a server with the first one
+ * that greets. */
+static struct flow *flow_of(const struct nbds_connection *c)
+{
+	if (w.feeding && joins(w.feeding, c))
+		return w.feeding;
+	for (struct flow *f = w.undecided; f; f = f->next)
+		if (f->first_frame == c->first_frame && joins(f, c))
+			return f;
+	return NULL;
+}
+
+static void on_connection(void *ctx, struct nbds_connection *c)
+{
+	struct flow *f = flow_of(c);
+	struct conn *k;
+
+	(void)ctx;
+	if (!f)
+		return;
+	unlist(f);
+	if (f->tcp && !nbds_shark_any_port() && !nbds_shark_port(c->server.port))
+		return;
+	k = g_new0(struct conn, 1);
+	g_ptr_array_add(w.conns, k);
+	k->c = c;
+	k->flow = f;
+	k->id = c->id;
+	k->server_dir = nbds_addr_equal(&f->b, &c->server);
+	k->inside = !f->tcp;
+	for (int i = 0; i < 2; i++) {
+		k->skip[i] = nbds_stream_skipped(f->stream, i);
+		k->side[i].open = NO_INDEX;
+		k->side[i].ignored = f->greeting[i];
+	}
+	f->conn = k;
+	c->user = k;
+}
+
+/* --- findings --- */
+
+struct notes {
+	struct note *first, *last;
+};
+
+static void on_finding(void *ctx, const struct nbds_finding *f)
+{
+	struct nbds_finding *kept;
+
+	(void)ctx;
+	if (!nbds_shark_prefs.findings)
+		return;
+	kept = nbds_finding_copy(f);
+	if (!kept)
+		return;
+	g_ptr_array_add(w.findings, kept);
+	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+		void *key = GUINT_TO_POINTER((uint32_t)f->frames[role]);
+		struct notes *notes;
+
+		if (!f->frames[role])
+			continue;
+		notes = wmem_map_lookup(w.notes, key);
+		if (!notes) {
+			notes = wmem_new0(wmem_file_scope(), struct notes);
+			wmem_map_insert(w.notes, key, notes);
+		}
+		if (!notes->last || notes->last->finding != kept) {
+			struct note *note = wmem_new0(wmem_file_scope(), struct note);
+
+			note->finding = kept;
+			*(notes->last ? &notes->last->next : &notes->first) = note;
+			notes->last = note;
+		}
+		notes->last->roles |= (uint16_t)(1u << role);
+	}
+}
+
+const struct note *nbds_watch_notes(uint32_t frame)
+{
+	struct notes *notes = w.on ? wmem_map_lookup(w.notes, GUINT_TO_POINTER(frame)) : NULL;
+
+	return notes ? notes->first : NULL;
+}
+
+/* --- TCP to engine --- */
+
+static void held_add(struct flow *f)
+{
+	if (f->held)
+		return;
+	f->held = true;
+	f->held_prev = NULL;
+	f->held_next = w.held;
+	if (w.held)
+		w.held->held_prev = f;
+	w.held = f;
+}
+
+static void held_remove(struct flow *f)
+{
+	if (!f->held)
+		return;
+	f->held = false;
+	*(f->held_prev ? &f->held_prev->held_next : &w.held) = f->held_next;
+	if (f->held_next)
+		f->held_next->held_prev = f->held_prev;
+}
+
+/* Since when TCP holds back something of the flow. */
+static bool held_since(const struct flow *f, int64_t *since)
+{
+	struct nbds_mark mark;
+	bool any = false;
+
+	if (!f->tcp || !f->stream)
+		return false;
+	for (int dir = 0; dir < 2; dir++) {
+		if (!nbds_tcp_held_since(f->tcp, dir, &mark))
+			continue;
+		if (!any || mark.time < *since)
+			*since = mark.time;
+		any = true;
+	}
+	return any;
+}
+
+static bool engine_held(void *ctx, int64_t upto)
+{
+	struct flow *next;
+	int64_t since;
+
+	(void)ctx;
+	if (w.touched && held_since(w.touched, &since) && since <= upto)
+		return true;
+	for (struct flow *f = w.held; f; f = next) {
+		next = f->held_next;
+		if (!held_since(f, &since))
+			held_remove(f);
+		else if (since <= upto)
+			return true;
+	}
+	return false;
+}
+
+static struct flow *flow_new(struct nbds_flow *tcp, const struct nbds_addr *a,
+			     const struct nbds_addr *b, bool from_start,
+			     const struct nbds_mark *where)
+{
+	struct flow *f = wmem_new0(wmem_file_scope(), struct flow);
+
+	f->tcp = tcp;
+	f->a = *a;
+	f->b = *b;
+	f->first_frame = (uint32_t)where->frame;
+	f->stream = nbds_engine_stream(w.engine, a, b, from_start, where);
+	if (!f->stream)
+		return f;
+	f->listed = true;
+	f->next = w.undecided;
+	if (f->next)
+		f->next->prev = f;
+	w.undecided = f;
+	return f;
+}
+
+static void *flow_open(void *ctx, struct nbds_flow *tcp, const struct nbds_addr *a,
+		       const struct nbds_addr *b, bool syn, const struct nbds_mark *where)
+{
+	struct flow *f = flow_new(tcp, a, b, syn, where);
+
+	(void)ctx;
+	if (!f->stream)
+		nbds_tcp_ignore(tcp);
+	return f;
+}
+
+static void flow_frame(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	struct flow *f = user;
+
+	(void)ctx;
+	if (!f->stream)
+		return;
+	if (w.segment && w.segment->packet->frame == where->frame) {
+		w.touched = f;
+		w.touched_dir = dir;
+		w.segment_known = nbds_tcp_offset(f->tcp, dir, w.segment->seq, &w.segment_offset);
+	}
+	nbds_stream_frame(f->stream, dir, where);
+}
+
+/* Stops following a flow that the engine has no use for. */
+static void flow_check(struct flow *f)
+{
+	if (!f->stream || !nbds_stream_useless(f->stream))
+		return;
+	unlist(f);
+	if (f->tcp)
+		nbds_tcp_ignore(f->tcp);
+}
+
+static void feed(struct flow *f, int dir, const uint8_t *data, uint64_t len, bool snaplen,
+		 const struct nbds_mark *where)
+{
+	struct flow *outer = w.feeding;
+	struct nbds_mark mark = w.mark;
+
+	if (!f->stream || !len)
+		return;
+	w.feeding = f;
+	w.mark = *where;
+	if (data)
+		nbds_stream_data(f->stream, dir, data, len, where);
+	else
+		nbds_stream_gap(f->stream, dir, len, snaplen, where);
+	f->fed[dir] += len;
+	if (f->conn)
+		f->conn->skip[dir] = nbds_stream_skipped(f->stream, dir);
+	progressed(f, dir, where);
+	w.feeding = outer;
+	w.mark = mark;
+	flow_check(f);
+}
+
+static void flow_data(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
+		      size_t len, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)offset;
+	feed(user, dir, data, len, false, where);
+}
+
+static void flow_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+		     enum nbds_gap_reason why, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)offset;
+	feed(user, dir, NULL, len, why == NBDS_GAP_SNAPLEN, where);
+}
+
+static void flow_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+			  const struct nbds_mark *where)
+{
+	struct flow *f = user;
+
+	(void)ctx;
+	(void)offset;
+	(void)len;
+	if (f->stream)
+		nbds_stream_conflict(f->stream, dir, where);
+}
+
+/* What the engine tells of a flow outside of feed() belongs to the flow, too. */
+static struct flow *enter(struct flow *f, const struct nbds_mark *where)
+{
+	struct flow *outer = w.feeding;
+
+	w.feeding = f;
+	w.mark = *where;
+	return outer;
+}
+
+static void flow_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	struct flow *f = user, *outer = enter(f, where);
+
+	(void)ctx;
+	if (f->stream)
+		nbds_stream_half_close(f->stream, dir, where);
+	w.feeding = outer;
+}
+
+static void flow_close(void *ctx, void *user, enum nbds_flow_end how, int by,
+		       const struct nbds_mark *where)
+{
+	struct flow *f = user, *outer = enter(f, where);
+
+	(void)ctx;
+	(void)by;
+	held_remove(f);
+	unlist(f);
+	if (f->stream)
+		nbds_stream_close(f->stream, how == NBDS_FLOW_RST,
+				  how != NBDS_FLOW_RST && how != NBDS_FLOW_FIN, where);
+	f->stream = NULL;
+	f->tcp = NULL;
+	w.feeding = outer;
+}
+
+static const struct nbds_tcp_ops tcp_ops = {
+	.open = flow_open,
+	.data = flow_data,
+	.gap = flow_gap,
+	.conflict = flow_conflict,
+	.half_close = flow_half_close,
+	.close = flow_close,
+	.frame = flow_frame,
+};
+
+/* --- segments --- */
+
+static bool endpoint(const address *from, uint16_t port, struct nbds_addr *to)
+{
+	memset(to, 0, sizeof(*to));
+	to->port = port;
+	if (from->type == AT_IPv4)
+		to->family = 4;
+	else if (from->type == AT_IPv6)
+		to->family = 6;
+	else
+		return false;
+	memcpy(to->ip, from->data, to->family == 4 ? 4 : 16);
+	return true;
+}
+
+static struct nbds_packet packet_of(const packet_info *pinfo)
+{
+	struct nbds_packet p = {
+		.frame = pinfo->num,
+		.time = (int64_t)pinfo->abs_ts.secs * 1000000000 + pinfo->abs_ts.nsecs,
+	};
+
+	if (pinfo->rec->presence_flags & WTAP_HAS_INTERFACE_ID)
+		p.interface = pinfo->rec->rec_header.packet_header.interface_id;
+	return p;
+}
+
+static bool segment_of(tvbuff_t *tvb, const packet_info *pinfo, struct nbds_segment *s)
+{
+	uint32_t here = tvb_captured_length(tvb), wire = tvb_reported_length(tvb), header;
+
+	memset(s, 0, sizeof(*s));
+	if (here < 20)
+		return false;
+	header = (tvb_get_guint8(tvb, 12) >> 4) * 4u;
+	if (header < 20 || header > wire ||
+	    !endpoint(&pinfo->src, tvb_get_ntohs(tvb, 0), &s->src) ||
+	    !endpoint(&pinfo->dst, tvb_get_ntohs(tvb, 2), &s->dst))
+		return false;
+	s->seq = tvb_get_ntohl(tvb, 4);
+	s->ack = tvb_get_ntohl(tvb, 8);
+	s->flags = tvb_get_guint8(tvb, 13) & 0x3f;
+	s->window = tvb_get_ntohs(tvb, 14);
+	s->len = wire - header;
+	if (here > header) {
+		s->caplen = here - header;
+		s->payload = tvb_get_ptr(tvb, (int)header, (int)s->caplen);
+	}
+	return true;
+}
+
+static struct rec *rec_find(uint32_t frame, uint32_t layer, bool inside)
+{
+	struct rec *r = wmem_map_lookup(w.recs, GUINT_TO_POINTER(frame));
+
+	while (r && (r->layer != layer || r->inside != inside))
+		r = r->next;
+	return r;
+}
+
+static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
+{
+	struct rec *r = wmem_new0(wmem_file_scope(), struct rec);
+
+	r->layer = layer;
+	r->inside = inside;
+	r->next = wmem_map_lookup(w.recs, GUINT_TO_POINTER(frame));
+	wmem_map_insert(w.recs, GUINT_TO_POINTER(frame), r);
+	return r;
+}
+
+static void tick(int64_t now)
+{
+	if (!w.ticked_once || now > w.newest)
+		w.newest = now;
+	if (w.ticked_once && (uint64_t)w.newest - (uint64_t)w.ticked < TICK_NS)
+		return;
+	w.ticked_once = true;
+	w.ticked = w.newest;
+	nbds_tcp_tick(w.tcp, w.newest);
+	nbds_engine_tick(w.engine, w.newest);
+}
+
+static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
+{
+	struct nbds_packet packet = packet_of(pinfo);
+	struct nbds_segment s;
+	struct rec *r = NULL;
+	int64_t offset, since;
+
+	if (!segment_of(tvb, pinfo, &s))
+		return NULL;
+	s.packet = &packet;
+	w.touched = NULL;
+	w.segment = &s;
+	w.segment_known = false;
+	nbds_tcp_segment(w.tcp, &s);
+	w.segment = NULL;
+	if (w.touched) {
+		struct flow *f = w.touched;
+
+		if (held_since(f, &since))
+			held_add(f);
+		offset = w.segment_offset;
+		if (s.len && (w.segment_known ||
+			      (f->tcp && nbds_tcp_offset(f->tcp, w.touched_dir, s.seq, &offset)))) {
+			r = rec_add(pinfo->num, pinfo->curr_layer_num, false);
+			r->flow = f;
+			r->offset = offset;
+			r->len = s.len;
+			r->dir = (uint8_t)w.touched_dir;
+		}
+	}
+	w.touched = NULL;
+	tick(packet.time);
+	return r;
+}
+
+/* Has TCP called us already?  If not, and if there is something to be shown. */
+static void show_rest(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
+{
+	struct rec *r = w.current;
+
+	if (r && r->flow->conn && !w.shown && !r->flow->conn->tls_told) {
+		conversation_t *talk = find_conversation_pinfo(pinfo, 0);
+
+		if (talk && !conversation_get_dissector(talk, pinfo->num))
+			conversation_set_dissector(talk, nbds_shark_handle);
+		if (nbds_show_wanted(r, pinfo)) {
+			w.shown = true;
+			nbds_show_record(r, w.payload, pinfo, tree);
+		}
+	}
+	nbds_show_findings(tvb, pinfo, tree);
+}
+
+int nbds_watch_tcp(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree, void *data)
+{
+	struct rec *outer = w.current;
+	tvbuff_t *outer_payload = w.payload;
+	bool outer_shown = w.shown;
+	int result;
+
+	if (!w.on || pinfo->flags.in_error_pkt || !nbds_shark_enabled())
+		return call_dissector_only(tcp_handle, tvb, pinfo, tree, data);
+	w.current_frame = pinfo->num;
+	w.shown = false;
+	w.payload = NULL;
+	if (PINFO_FD_VISITED(pinfo) || w.finished)
+		w.current = rec_find(pinfo->num, pinfo->curr_layer_num, false);
+	else
+		w.current = first_visit(tvb, pinfo);
+	if (w.current) {
+		int header = (tvb_get_guint8(tvb, 12) >> 4) * 4;
+
+		if (tvb_captured_length(tvb) > (unsigned)header)
+			w.payload = tvb_new_subset_remaining(tvb, header);
+		else
+			w.current = NULL;
+	}
+	result = call_dissector_only(tcp_handle, tvb, pinfo, tree, data);
+	show_rest(tvb, pinfo, tree);
+	w.current = outer;
+	w.payload = outer_payload;
+	w.shown = outer_shown;
+	return result;
+}
+
+struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload)
+{
+	wmem_list_frame_t *caller = wmem_list_frame_prev(wmem_list_tail(pinfo->layers));
+	static int proto_tcp = -1;
+
+	if (proto_tcp < 0)
+		proto_tcp = proto_get_id_by_filter_name("tcp");
+	if (!w.on || !w.current || w.current_frame != pinfo->num || !caller ||
+	    GPOINTER_TO_INT(wmem_list_frame_data(caller)) != proto_tcp)
+		return NULL;
+	*payload = w.shown ? NULL : w.payload;
+	w.shown = true;
+	return w.current;
+}
+
+/* --- inside other protocols --- */
+
+/* A greeting, seen before TLS began.  What is negotiated inside builds upon it:
+ * the decoder has it again. */
+static void greet_again(struct flow *f, const struct conn *outside)
+{
+	static const enum nbds_message_type types[] = {
+		[NBDS_SERVER] = NBDS_MSG_GREETING, [NBDS_CLIENT] = NBDS_MSG_CLIENT_FLAGS};
+
+	for (int side = 0; side < 2; side++)
+		f->greeting[side] = outside->side[side].items[0].head_len;
+	for (int side = NBDS_SERVER; side >= NBDS_CLIENT; side--) {
+		const struct msg *m = &outside->side[side].items[0];
+		struct nbds_mark mark = {.frame = m->own_frame,
+					 .lo_frame = m->own_frame,
+					 .time = m->time,
+					 .lo_time = m->time,
+					 .ack = NBDS_NO_ACK};
+
+		if (m->type == types[side])
+			feed(f, side == NBDS_SERVER, m->head, m->head_len, false, &mark);
+	}
+}
+
+static bool greeted(const struct conn *k)
+{
+	return k->side[NBDS_SERVER].count && k->side[NBDS_CLIENT].count &&
+	       k->side[NBDS_SERVER].items[0].type == NBDS_MSG_GREETING &&
+	       k->side[NBDS_CLIENT].items[0].type == NBDS_MSG_CLIENT_FLAGS;
+}
+
+static struct flow *inside_flow(packet_info *pinfo, const struct nbds_addr *src,
+				const struct nbds_addr *dst, const struct nbds_mark *mark)
+{
+	conversation_t *talk = find_or_create_conversation(pinfo);
+	struct flow *f = conversation_get_proto_data(talk, nbds_shark_proto_tcp);
+	const struct conn *outside = w.current ? w.current->flow->conn : NULL;
+
+	if (f || PINFO_FD_VISITED(pinfo) || w.finished)
+		return f;
+	if (outside && outside->tls && greeted(outside)) {
+		f = flow_new(NULL, &outside->c->client, &outside->c->server, true, mark);
+		greet_again(f, outside);
+	} else {
+		f = flow_new(NULL, src, dst, false, mark);
+	}
+	g_ptr_array_add(w.inside, f);
+	conversation_add_proto_data(talk, nbds_shark_proto_tcp, f);
+	return f;
+}
+
+/* How many pieces of payload the frame has had before this one. */
+static uint32_t next_piece(packet_info *pinfo)
+{
+	uint32_t *count = p_get_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, 0);
+
+	if (!count) {
+		count = wmem_new0(pinfo->pool, uint32_t);
+		p_add_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, 0, count);
+	}
+	return (*count)++;
+}
+
+struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
+{
+	struct nbds_packet packet = packet_of(pinfo);
+	struct nbds_mark mark = {.frame = packet.frame,
+				 .lo_frame = packet.frame,
+				 .time = packet.time,
+				 .lo_time = packet.time,
+				 .ack = NBDS_NO_ACK,
+				 .interface = packet.interface};
+	uint32_t piece, here = tvb_captured_length(tvb), wire = tvb_reported_length(tvb);
+	struct nbds_addr src, dst;
+	struct flow *f;
+	struct rec *r;
+
+	if (!w.on || pinfo->flags.in_error_pkt || !nbds_shark_enabled() ||
+	    !endpoint(&pinfo->src, (uint16_t)pinfo->srcport, &src) ||
+	    !endpoint(&pinfo->dst, (uint16_t)pinfo->destport, &dst))
+		return NULL;
+	f = inside_flow(pinfo, &src, &dst, &mark);
+	piece = next_piece(pinfo);
+	if (!f)
+		return NULL;
+	if (PINFO_FD_VISITED(pinfo) || w.finished)
+		return rec_find(pinfo->num, piece, true);
+	w.current_frame = pinfo->num;
+	r = rec_add(pinfo->num, piece, true);
+	r->flow = f;
+	r->dir = !nbds_addr_equal(&f->a, &src);
+	r->offset = (int64_t)f->fed[r->dir];
+	r->len = wire;
+	if (here)
+		feed(f, r->dir, tvb_get_ptr(tvb, 0, (int)here), here, false, &mark);
+	if (wire > here)
+		feed(f, r->dir, NULL, wire - here, true, &mark);
+	tick(packet.time);
+	return r;
+}
+
+/* --- a file's life --- */
+
+/* The engine's last word: no frame is still to come. */
+static void finish(void)
+{
+	struct nbds_mark end = {.frame = w.current_frame,
+				.lo_frame = w.current_frame,
+				.time = w.newest,
+				.lo_time = w.newest,
+				.ack = NBDS_NO_ACK};
+
+	if (!w.on || w.finished)
+		return;
+	w.finished = true;
+	nbds_tcp_finish(w.tcp);
+	for (unsigned i = 0; i < w.inside->len; i++) {
+		struct flow *f = g_ptr_array_index(w.inside, i), *outer = enter(f, &end);
+
+		unlist(f);
+		if (f->stream)
+			nbds_stream_close(f->stream, false, true, &end);
+		f->stream = NULL;
+		w.feeding = outer;
+	}
+	nbds_engine_finish(w.engine);
+}
+
+static void conn_free(void *data)
+{
+	struct conn *k = data;
+
+	for (int i = 0; i < 2; i++) {
+		g_free(k->side[i].items);
+		g_free(k->side[i].troubles);
+	}
+	g_free(k->ops);
+	g_free(k->options);
+	g_free(k->late);
+	g_free(k);
+}
+
+static void finding_free(void *data)
+{
+	nbds_finding_free(data);
+}
+
+static void cleanup(void)
+{
+	if (!w.on)
+		return;
+	finish();
+	nbds_tcp_free(w.tcp);
+	nbds_engine_free(w.engine);
+	g_ptr_array_free(w.conns, TRUE);
+	g_ptr_array_free(w.findings, TRUE);
+	g_ptr_array_free(w.inside, TRUE);
+	g_hash_table_destroy(w.names);
+	memset(&w, 0, sizeof(w));
+}
+
+static void init(void)
+{
+	static const struct nbds_engine_ops ops = {.connection = on_connection,
+						   .message = on_message,
+						   .trouble = on_trouble,
+						   .finding = on_finding};
+	struct nbds_engine_config config = {.exclusive = nbds_shark_prefs.exclusive};
+
+	cleanup();
+	config.port_count = nbds_shark_ports(config.ports, NBDS_PORTS_MAX);
+	w.engine = nbds_engine_new(&config, &ops, NULL);
+	w.tcp = w.engine ? nbds_tcp_new(NULL, &tcp_ops, NULL) : NULL;
+	if (!w.tcp) {
+		nbds_engine_free(w.engine);
+		w.engine = NULL;
+		return;
+	}
+	nbds_engine_set_held(w.engine, engine_held, NULL);
+	w.recs = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
+	w.notes = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
+	w.conns = g_ptr_array_new_with_free_func(conn_free);
+	w.findings = g_ptr_array_new_with_free_func(finding_free);
+	w.inside = g_ptr_array_new();
+	w.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	w.on = true;
+}
+
+void nbds_watch_handoff(void)
+{
+	dissector_table_t protocols = find_dissector_table("ip.proto");
+	dissector_handle_t watch;
+
+	register_init_routine(init);
+	register_cleanup_routine(cleanup);
+	register_postseq_cleanup_routine(finish);
+	tcp_handle = dissector_get_uint_handle(protocols, 6);
+	if (!tcp_handle)
+		return;
+	watch = create_dissector_handle(nbds_watch_tcp, nbds_shark_proto_tcp);
+	dissector_add_uint("ip.proto", 6, watch);
+}
