@@ -1,0 +1,1050 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * histories - hold the consistency engine against the reference checker.
+ *
+ *   histories FILE...             stored histories: reference and engine must
+ *                                 agree, and find what the file expects
+ *   histories [--seed S] [--count N] [--seconds T]
+ *                                 random ones: no violation on a legal server,
+ *                                 agreement on aligned histories, and no new
+ *                                 violation when evidence is taken away
+ *   --only I                      just the one with this number, and print it
+ *   --reference                   leave the engine out
+ *   --kind legal|broken           only such servers
+ *   --keep-going                  do not stop at the first failure
+ *   --survey                      ... nor shrink: one line a failure
+ *
+ * A failing history is shrunk and printed in the text form; then the exit
+ * status is 1.  Without --seed the seed is taken from the clock; it is printed.
+ */
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "drive.h"
+#include "history.h"
+#include "reference.h"
+#include "simulate.h"
+
+struct options {
+	uint64_t seed, count, only;
+	unsigned seconds;
+	bool has_seed, has_only, reference_only, keep_going, print, survey;
+	int kind; // 0: both, 1: legal, 2: broken
+};
+
+struct totals {
+	uint64_t histories, reads, judged, forgotten, changed;
+	uint64_t findings[REF_RULES][NBDS_VIOLATION + 1];
+	uint64_t broken[SIM_DEFECTS], convicted[SIM_DEFECTS];
+	uint64_t unjudged[REF_UNJUDGED_MAX];
+};
+
+// How a history is checked
+enum check {
+	CHECK_LEGAL = 1,  // no violation at all
+	CHECK_EQUAL = 2,  // reference and engine agree on every finding
+	CHECK_BOUND = 4,  // the engine has no violation that the reference has not
+	CHECK_ENGINE = 8, // there is an engine
+};
+
+static void name_of(const struct history *h, int c, char *out, size_t size)
+{
+	snprintf(out, size, "%c#%u", h->connections[h->commands[c].connection].name,
+		 h->commands[c].cookie);
+}
+
+static bool ends(const bool *sectors, unsigned count, unsigned *first, unsigned *last)
+{
+	bool any = false;
+
+	for (unsigned s = 0; sectors && s < count; s++) {
+		if (!sectors[s])
+			continue;
+		if (!any)
+			*first = s;
+		*last = s;
+		any = true;
+	}
+	return any;
+}
+
+static void describe(const struct ref_finding *f, const struct h_command *c, char *out, size_t size)
+{
+	unsigned first = 0, last = 0;
+
+	if (!f->found) {
+		snprintf(out, size, "nothing");
+		return;
+	}
+	ends(f->sectors, c->sectors, &first, &last);
+	snprintf(out, size, "%s at sectors %" PRIu64 " to %" PRIu64,
+		 nbds_severity_name(f->severity), h_first_sector(c) + first,
+		 h_first_sector(c) + last);
+}
+
+// Does the engine's finding g match the reference's f? `whole`: whatever the sectors.
+static bool agree(const struct ref_finding *f, const struct ref_finding *g,
+		  const struct h_command *c, bool whole)
+{
+	unsigned first[2] = {UINT_MAX, UINT_MAX}, last[2] = {0};
+
+	ends(f->sectors, c->sectors, &first[0], &last[0]);
+	ends(g->sectors, c->sectors, &first[1], &last[1]);
+	if (!g->found)
+		return !f->found;
+	if (f->found && f->severity != g->severity)
+		return false;
+	if (whole)
+		return f->found;
+	// the engine tells the first and the last sector
+	for (int end = 0; end < 2; end++) {
+		unsigned s = end ? last[1] : first[1];
+
+		if (!(f->sectors && f->sectors[s]) && !(f->perhaps && f->perhaps[s]))
+			return false;
+	}
+	return first[1] <= first[0] && last[1] >= last[0];
+}
+
+static int engine_worst(const struct driven *d, int c)
+{
+	int worst = -1;
+
+	for (int rule = 0; rule < REF_RULES; rule++) {
+		const struct ref_finding *f = &d->verdicts[c].findings[rule];
+
+		if (f->found && (int)f->severity > worst)
+			worst = (int)f->severity;
+	}
+	return worst;
+}
+
+// What is wrong with a history: for people, and to tell it from other troubles.
+struct wrong {
+	char why[1400];
+	char kind[160];
+};
+
+static int level(const struct ref_finding *f)
+{
+	return f->found ? (int)f->severity : -1;
+}
+
+// Checks one history; false: *wrong says what is wrong.
+static bool examine(const struct history *h, unsigned checks, const struct drive_options *options,
+		    struct totals *totals, struct wrong *wrong)
+{
+	char *why = wrong->why;
+	size_t size = sizeof(wrong->why);
+	struct reference ref;
+	struct driven d = {0};
+	bool good = true;
+	char name[32], one[128], other[128];
+
+	ref_judge(&ref, h);
+	if (checks & CHECK_ENGINE)
+		drive(&d, h, options);
+	if (d.trouble[0]) {
+		snprintf(why, size, "engine: %s", d.trouble);
+		strcpy(wrong->kind, "trouble");
+		good = false;
+	}
+	for (int c = 0; c < h->command_count && good; c++) {
+		const struct h_command *command = &h->commands[c];
+
+		name_of(h, c, name, sizeof(name));
+		if ((checks & CHECK_LEGAL) && ref_worst(&ref, c) == NBDS_VIOLATION) {
+			snprintf(why, size, "reference: violation on a legal server at %s", name);
+			strcpy(wrong->kind, "reference, legal");
+			good = false;
+		}
+		if (!(checks & CHECK_ENGINE))
+			continue;
+		if ((checks & CHECK_LEGAL) && engine_worst(&d, c) == NBDS_VIOLATION &&
+		    ref_worst(&ref, c) == NBDS_VIOLATION) {
+			snprintf(why, size, "engine: violation on a legal server at %s: %s", name,
+				 d.message);
+			strcpy(wrong->kind, "engine, legal");
+			good = false;
+		}
+		if ((checks & CHECK_BOUND) && engine_worst(&d, c) == NBDS_VIOLATION &&
+		    ref_worst(&ref, c) != NBDS_VIOLATION) {
+			snprintf(why, size,
+				 "engine: violation at %s that the reference does not see: %s",
+				 name, d.message);
+			strcpy(wrong->kind, "engine, alone");
+			good = false;
+		}
+		for (int rule = 0; (checks & CHECK_EQUAL) && rule < REF_RULES && good; rule++) {
+			const struct ref_finding *f = &ref.verdicts[c].findings[rule];
+			const struct ref_finding *g = &d.verdicts[c].findings[rule];
+
+			if (agree(f, g, command, rule == REF_V7 || rule == REF_V8))
+				continue;
+			if (d.stats.unchecked[NBDS_UNCHECKED_FORGOTTEN] &&
+			    (!g->found || (f->found && g->severity <= f->severity)))
+				continue;
+			describe(f, command, one, sizeof(one));
+			describe(g, command, other, sizeof(other));
+			snprintf(why, size, "%s %s: reference %s, engine %s", name,
+				 ref_rule_names[rule], one, other);
+			snprintf(wrong->kind, sizeof(wrong->kind), "%s %d %d", ref_rule_names[rule],
+				 level(f), level(g));
+			good = false;
+		}
+	}
+	for (int c = 0; c < h->command_count && totals; c++) {
+		if (ref.verdicts[c].why != REF_NOT_A_READ) {
+			totals->reads++;
+			totals->judged += ref.verdicts[c].why == REF_JUDGED;
+		}
+		totals->unjudged[ref.verdicts[c].why]++;
+		for (int rule = 0; rule < REF_RULES; rule++) {
+			const struct ref_finding *f = &ref.verdicts[c].findings[rule];
+
+			if (f->found)
+				totals->findings[rule][f->severity]++;
+		}
+	}
+	if (totals && (checks & CHECK_ENGINE))
+		totals->forgotten += d.stats.unchecked[NBDS_UNCHECKED_FORGOTTEN] > 0;
+	ref_free(&ref);
+	if (checks & CHECK_ENGINE)
+		drive_free(&d);
+	return good;
+}
+
+// Shrinking: smaller histories with the same trouble
+
+static void remove_command(struct history *h, int index)
+{
+	free(h->commands[index].cells);
+	memmove(&h->commands[index], &h->commands[index + 1],
+		(size_t)(h->command_count - index - 1) * sizeof(*h->commands));
+	h->command_count--;
+}
+
+static void remove_connection(struct history *h, int index)
+{
+	for (int i = h->command_count - 1; i >= 0; i--) {
+		if (h->commands[i].connection == index)
+			remove_command(h, i);
+		else if (h->commands[i].connection > index)
+			h->commands[i].connection--;
+	}
+	memmove(&h->connections[index], &h->connections[index + 1],
+		(size_t)(h->connection_count - index - 1) * sizeof(*h->connections));
+	h->connection_count--;
+	for (int i = index; i < h->connection_count; i++)
+		h->connections[i].name = (char)('A' + i);
+}
+
+static void clip(struct h_command *c, uint64_t from, uint64_t to)
+{
+	uint64_t start = c->offset > from ? c->offset : from;
+	uint64_t end = c->offset + c->length < to ? c->offset + c->length : to;
+	unsigned skip = (unsigned)(start / H_SECTOR - h_first_sector(c));
+
+	c->offset = start;
+	c->length = end - start;
+	c->sectors = (unsigned)((end - 1) / H_SECTOR - start / H_SECTOR + 1);
+	memmove(c->cells, c->cells + skip, c->sectors * sizeof(*c->cells));
+}
+
+// Only this sector; a write elsewhere stays, as a write of the sector behind.
+static void only_sector(struct history *h, uint64_t sector, bool keep_writes)
+{
+	for (int i = h->command_count - 1; i >= 0; i--) {
+		struct h_command *c = &h->commands[i];
+
+		if (!c->length)
+			continue;
+		if (c->offset < (sector + 1) * H_SECTOR &&
+		    c->offset + c->length > sector * H_SECTOR) {
+			clip(c, sector * H_SECTOR, (sector + 1) * H_SECTOR);
+		} else if (keep_writes && h_is_write(c->type)) {
+			clip(c, c->offset / H_SECTOR * H_SECTOR,
+			     (c->offset / H_SECTOR + 1) * H_SECTOR);
+		} else {
+			remove_command(h, i);
+		}
+	}
+}
+
+struct trouble {
+	unsigned checks;
+	struct drive_options options;
+	bool legal; // only what leaves the server legal may be taken away
+	char kind[160];
+};
+
+static bool still(const struct history *h, const struct trouble *t)
+{
+	struct wrong wrong;
+
+	return !examine(h, t->checks, &t->options, NULL, &wrong) && !strcmp(wrong.kind, t->kind);
+}
+
+// Takes over `smaller` if it has the trouble too.
+static bool accept(struct history *h, struct history *smaller, const struct trouble *t)
+{
+	if (!still(smaller, t)) {
+		h_free(smaller);
+		return false;
+	}
+	h_free(h);
+	*h = *smaller;
+	return true;
+}
+
+static void simplify_numbers(struct history *h, const struct trouble *t)
+{
+	struct history smaller;
+	unsigned cookies[26] = {0};
+
+	h_copy(&smaller, h);
+	for (int i = 0; i < smaller.command_count; i++)
+		smaller.commands[i].cookie = ++cookies[smaller.commands[i].connection % 26];
+	accept(h, &smaller, t);
+	// instants 1, 2, 3 ... if order is all that counts
+	if (h->epsilon)
+		return;
+	h_copy(&smaller, h);
+	{
+		size_t count;
+		struct h_event *events = h_events(h, &count);
+
+#define MAP(field)                                                          \
+	do {                                                                \
+		if ((field) != H_NEVER)                                     \
+			(field) = (int64_t)h_frame(events, count, (field)); \
+	} while (0)
+		for (int i = 0; i < smaller.connection_count; i++) {
+			struct h_connection *k = &smaller.connections[i];
+
+			MAP(k->connect);
+			MAP(k->end);
+			MAP(k->tls);
+			MAP(k->gap_since);
+			MAP(k->gap_noticed);
+		}
+		for (int i = 0; i < smaller.command_count; i++) {
+			struct h_command *c = &smaller.commands[i];
+
+			if (c->outcome != H_PENDING)
+				MAP(c->reply);
+			MAP(c->request);
+			for (unsigned s = 0; s < c->sectors; s++)
+				MAP(c->cells[s].seen);
+			// evidence may name instants of events that are gone
+			c->reply_ack.known = c->request_ack.known = false;
+		}
+#undef MAP
+		free(events);
+	}
+	accept(h, &smaller, t);
+}
+
+static void shrink(struct history *h, const struct trouble *t)
+{
+	struct history smaller;
+	bool progress = true;
+
+	while (progress) {
+		progress = false;
+		for (int i = h->connection_count - 1; i >= 0 && !t->legal; i--) {
+			h_copy(&smaller, h);
+			remove_connection(&smaller, i);
+			progress |= accept(h, &smaller, t);
+		}
+		for (uint64_t sector = 0; sector < 64; sector++) {
+			h_copy(&smaller, h);
+			only_sector(&smaller, sector, t->legal);
+			if (smaller.command_count == h->command_count) {
+				bool same = true;
+
+				for (int i = 0; i < h->command_count; i++)
+					same &= smaller.commands[i].length == h->commands[i].length;
+				if (same) {
+					h_free(&smaller);
+					continue;
+				}
+			}
+			progress |= accept(h, &smaller, t);
+		}
+		for (int i = h->command_count - 1; i >= 0; i--) {
+			const struct h_command *c = &h->commands[i];
+
+			// without a write, what a legal server returned may be wrong
+			if (t->legal && c->type != NBD_CMD_READ &&
+			    c->type != NBD_CMD_BLOCK_STATUS &&
+			    !(c->type == NBD_CMD_FLUSH && c->outcome == H_OK))
+				continue;
+			h_copy(&smaller, h);
+			remove_command(&smaller, i);
+			progress |= accept(h, &smaller, t);
+		}
+		for (int i = 0; i < h->command_count; i++) {
+			struct h_command *c;
+
+			if (h->commands[i].length <= H_SECTOR || t->legal)
+				continue;
+			for (int half = 0; half < 2; half++) {
+				uint64_t middle;
+
+				h_copy(&smaller, h);
+				c = &smaller.commands[i];
+				if (c->length <= H_SECTOR) {
+					h_free(&smaller);
+					break;
+				}
+				middle = (c->offset + c->length / 2) / H_SECTOR * H_SECTOR;
+				if (middle <= c->offset)
+					middle = c->offset + H_SECTOR;
+				if (half)
+					clip(c, middle, UINT64_MAX);
+				else
+					clip(c, 0, middle);
+				progress |= accept(h, &smaller, t);
+			}
+		}
+		for (int i = 0; i < h->command_count; i++) { // plainer commands
+			struct h_command *c = &h->commands[i];
+
+			if (c->flags & NBD_CMD_FLAG_FUA && !t->legal) {
+				h_copy(&smaller, h);
+				smaller.commands[i].flags &= (uint16_t)~NBD_CMD_FLAG_FUA;
+				progress |= accept(h, &smaller, t);
+			}
+			c = &h->commands[i];
+			if (c->reply_ack.known || c->request_ack.known) {
+				h_copy(&smaller, h);
+				smaller.commands[i].reply_ack.known = false;
+				smaller.commands[i].request_ack.known = false;
+				progress |= accept(h, &smaller, t);
+			}
+		}
+		if (h->epsilon && !t->legal) {
+			h_copy(&smaller, h);
+			smaller.epsilon = 0;
+			progress |= accept(h, &smaller, t);
+		}
+		if (h->exclusive) {
+			h_copy(&smaller, h);
+			smaller.exclusive = false;
+			progress |= accept(h, &smaller, t);
+		}
+	}
+	simplify_numbers(h, t);
+}
+
+// Metamorphic tests: less evidence makes no new violation
+
+struct change {
+	const char *what;
+	bool (*apply)(struct history *h, uint64_t *random); // false: nothing to change
+};
+
+static int64_t last_instant(const struct history *h)
+{
+	size_t count;
+	struct h_event *events = h_events(h, &count);
+	int64_t last = count ? events[count - 1].at : 0;
+
+	free(events);
+	return last;
+}
+
+static bool instant_is_free(const struct history *h, int64_t at)
+{
+	size_t count;
+	struct h_event *events = h_events(h, &count);
+	bool free_ = !h_frame(events, count, at);
+
+	free(events);
+	return free_;
+}
+
+static int pick_answered(const struct history *h, uint64_t *random)
+{
+	int start;
+
+	if (!h->command_count)
+		return -1;
+	start = (int)(sim_random(random) % (uint64_t)h->command_count);
+	for (int i = 0; i < h->command_count; i++) {
+		int c = (start + i) % h->command_count;
+
+		if (h->commands[c].outcome != H_PENDING)
+			return c;
+	}
+	return -1;
+}
+
+static bool delay_reply(struct history *h, uint64_t *random)
+{
+	int index = pick_answered(h, random);
+	struct h_command *c;
+	int64_t end, at;
+
+	if (index < 0)
+		return false;
+	c = &h->commands[index];
+	end = h->connections[c->connection].end;
+	if (end == H_NEVER)
+		end = last_instant(h) + 2000;
+	if (end - c->reply < 3)
+		return false;
+	at = c->reply + 1 + (int64_t)(sim_random(random) % (uint64_t)(end - c->reply - 1));
+	if (!instant_is_free(h, at))
+		return false;
+	for (unsigned s = 0; s < c->sectors; s++) {
+		if (c->cells[s].seen == c->reply)
+			c->cells[s].seen = at;
+	}
+	c->reply = at;
+	// what it acknowledged it still does; later requests may not know it
+	for (int i = 0; i < h->command_count; i++) {
+		if (h->commands[i].connection == c->connection)
+			h->commands[i].request_ack.known = false;
+	}
+	return true;
+}
+
+static bool delete_reply(struct history *h, uint64_t *random)
+{
+	int index = pick_answered(h, random);
+	struct h_command *c;
+
+	if (index < 0)
+		return false;
+	c = &h->commands[index];
+	// an open write is not taken for one that left junk behind, a failed one is
+	if (h_is_write(c->type) && c->outcome == H_FAILED)
+		return false;
+	for (unsigned s = 0; s < c->sectors; s++) {
+		if (c->cells[s].seen == c->reply)
+			c->cells[s].seen = H_NEVER;
+	}
+	c->outcome = H_PENDING;
+	c->reply = H_NEVER;
+	for (int i = 0; i < h->command_count; i++) {
+		if (h->commands[i].connection == c->connection)
+			h->commands[i].request_ack.known = false;
+	}
+	return true;
+}
+
+static void swap_instant(struct history *h, int64_t a, int64_t b)
+{
+#define SWAP(field) \
+	((field) == a ? (void)((field) = b) : (field) == b ? (void)((field) = a) : (void)0)
+	for (int i = 0; i < h->command_count; i++) {
+		struct h_command *c = &h->commands[i];
+
+		SWAP(c->request);
+		SWAP(c->reply);
+		SWAP(c->request_ack.upto);
+		SWAP(c->reply_ack.upto);
+		for (unsigned s = 0; s < c->sectors; s++)
+			SWAP(c->cells[s].seen);
+	}
+#undef SWAP
+}
+
+// Two neighbouring requests, or two neighbouring answers, of different
+// connections, change places: neither order was known to matter.
+static bool permute(struct history *h, uint64_t *random)
+{
+	size_t count, start;
+	struct h_event *events = h_events(h, &count);
+	bool done = false;
+
+	start = count ? sim_random(random) % count : 0;
+	for (size_t i = 0; i < count && !done && count > 1; i++) {
+		const struct h_event *e = &events[(start + i) % (count - 1)], *f = e + 1;
+		bool requests = e->kind == H_EVENT_REQUEST && f->kind == H_EVENT_REQUEST;
+		bool replies = (e->kind == H_EVENT_REPLY || e->kind == H_EVENT_DATA) &&
+			       (f->kind == H_EVENT_REPLY || f->kind == H_EVENT_DATA);
+
+		if ((!requests && !replies) || f->at - e->at > 3 * h->epsilon + 5000 ||
+		    h->commands[e->index].connection == h->commands[f->index].connection ||
+		    h->epsilon)
+			continue;
+		swap_instant(h, e->at, f->at);
+		done = true;
+	}
+	free(events);
+	h_sort(h);
+	return done;
+}
+
+static bool veil_connection(struct history *h, uint64_t *random)
+{
+	struct h_connection *k;
+
+	if (!h->connection_count)
+		return false;
+	k = &h->connections[sim_random(random) % (uint64_t)h->connection_count];
+	switch (sim_random(random) % 3) {
+	case 0:
+		k->from_start = false;
+		break;
+	case 1:
+		k->from_start = k->known = false;
+		break;
+	default:
+		k->gap_since = k->gap_noticed = k->connect + 1;
+		if (!instant_is_free(h, k->connect + 1))
+			return false;
+		break;
+	}
+	return true;
+}
+
+static const struct change changes[] = {
+	{"a reply is delayed", delay_reply},
+	{"a reply is deleted", delete_reply},
+	{"concurrent events change places", permute},
+	{"a connection is incomplete", veil_connection},
+};
+
+// The violations of `after` are among those of `before`, by command (for the
+// engine, which may forget: or among the reference's); a change of order may
+// show V9 only where something was wrong before.
+static bool no_new_violation(const struct history *before, const struct history *after, bool engine,
+			     const struct drive_options *options, char *why, size_t size)
+{
+	struct reference ref[2];
+	struct driven d[2];
+	bool good = true, any = false;
+	char name[32];
+
+	ref_judge(&ref[0], before);
+	ref_judge(&ref[1], after);
+	if (engine) {
+		drive(&d[0], before, options);
+		drive(&d[1], after, options);
+	}
+	for (int i = 0; i < before->command_count; i++) {
+		any |= ref_worst(&ref[0], i) == NBDS_VIOLATION;
+	}
+	for (int i = 0; i < after->command_count && good; i++) {
+		int was = -1;
+
+		for (int j = 0; j < before->command_count; j++) {
+			if (before->commands[j].connection == after->commands[i].connection &&
+			    before->commands[j].cookie == after->commands[i].cookie)
+				was = j;
+		}
+		name_of(after, i, name, sizeof(name));
+		if (ref_worst(&ref[1], i) == NBDS_VIOLATION &&
+		    ref_worst(&ref[0], was) != NBDS_VIOLATION &&
+		    !(any && ref[1].verdicts[i].findings[REF_V9].found)) {
+			snprintf(why, size, "reference: new violation at %s", name);
+			good = false;
+		} else if (engine && engine_worst(&d[1], i) == NBDS_VIOLATION &&
+			   engine_worst(&d[0], was) != NBDS_VIOLATION &&
+			   ref_worst(&ref[0], was) != NBDS_VIOLATION &&
+			   !(any && d[1].verdicts[i].findings[REF_V9].found)) {
+			snprintf(why, size, "engine: new violation at %s: %s", name, d[1].message);
+			good = false;
+		}
+	}
+	ref_free(&ref[0]);
+	ref_free(&ref[1]);
+	if (engine) {
+		drive_free(&d[0]);
+		drive_free(&d[1]);
+	}
+	return good;
+}
+
+// Random histories
+
+static uint64_t seed_of(uint64_t seed, uint64_t index)
+{
+	uint64_t state = seed ^ (index * 0xd1342543de82ef95u + 0x2545f4914f6cdd1du);
+
+	return sim_random(&state);
+}
+
+static bool run_random(const struct options *o, uint64_t index, struct totals *totals)
+{
+	uint64_t random = seed_of(o->seed, index);
+	bool legal = sim_random(&random) % 2, good;
+	struct drive_options options = {.chop = (unsigned)(sim_random(&random) % 3),
+					.ticking = sim_random(&random) % 4 == 0};
+	struct history h, changed;
+	struct trouble t = {.options = options};
+	struct sim sim;
+	struct wrong wrong;
+	const struct change *change;
+
+	if (o->kind)
+		legal = o->kind == 1;
+	simulate(&h, &sim, sim_random(&random), legal);
+	if (sim.shape == SIM_VEILED)
+		options.ticking = t.options.ticking = false; // what is noticed late must count
+	t.checks = (o->reference_only ? 0 : CHECK_ENGINE) | CHECK_BOUND;
+	if (legal)
+		t.checks |= CHECK_LEGAL;
+	if (sim.shape == SIM_ALIGNED)
+		t.checks |= CHECK_EQUAL;
+	if (o->print) {
+		printf("# %s\n", sim.about);
+		h_print(&h, stdout);
+	}
+	good = examine(&h, t.checks, &options, totals, &wrong);
+	totals->histories++;
+	if (!good && o->survey) {
+		printf("history %" PRIu64 ": %s (%s)\n", index, wrong.kind, sim.about);
+	} else if (!good) {
+		printf("\nhistory %" PRIu64 " of seed %" PRIu64 " (%s): %s\n", index, o->seed,
+		       sim.about, wrong.why);
+		strcpy(t.kind, wrong.kind);
+		t.legal = strstr(wrong.kind, "legal");
+		shrink(&h, &t);
+		examine(&h, t.checks, &t.options, NULL, &wrong);
+		printf("# shrunk: %s\n", wrong.why);
+		h_print(&h, stdout);
+		fflush(stdout);
+	}
+	if (!legal) {
+		struct reference ref;
+		bool convicted = false;
+
+		ref_judge(&ref, &h);
+		for (int i = 0; i < h.command_count; i++)
+			convicted |= ref_worst(&ref, i) == NBDS_VIOLATION;
+		ref_free(&ref);
+		totals->broken[sim.defect]++;
+		totals->convicted[sim.defect] += convicted;
+	}
+	if (good && sim_random(&random) % 3 == 0) {
+		h_copy(&changed, &h);
+		change = &changes[sim_random(&random) % (sizeof(changes) / sizeof(changes[0]))];
+		if (change->apply(&changed, &random)) {
+			totals->changed++;
+			good = no_new_violation(&h, &changed, !o->reference_only, &options,
+						wrong.why, sizeof(wrong.why));
+			if (!good) {
+				printf("\nhistory %" PRIu64 " of seed %" PRIu64 " (%s), %s: %s\n",
+				       index, o->seed, sim.about, change->what, wrong.why);
+				printf("# before:\n");
+				h_print(&h, stdout);
+				printf("# after:\n");
+				h_print(&changed, stdout);
+				fflush(stdout);
+			}
+		}
+		h_free(&changed);
+	}
+	h_free(&h);
+	return good;
+}
+
+static void report(const struct totals *t)
+{
+	static const char *const why[REF_UNJUDGED_MAX] = {
+		"judged",       "no read",          "no answer",    "illegal",
+		"gap",          "initial contents", "trimmed",      "hole",
+		"failed write", "illegal write",    "lost payload", "order",
+	};
+
+	printf("%" PRIu64 " histories, %" PRIu64 " reads, %" PRIu64 " of them judged; %" PRIu64
+	       " histories changed, the engine forgot in %" PRIu64 "\n",
+	       t->histories, t->reads, t->judged, t->changed, t->forgotten);
+	printf("not judged:");
+	for (int i = REF_NO_ANSWER; i < REF_UNJUDGED_MAX; i++)
+		printf(" %s %" PRIu64, why[i], t->unjudged[i]);
+	printf("\n");
+	for (int rule = 0; rule < REF_RULES; rule++) {
+		printf("%-32s", ref_rule_names[rule]);
+		for (int severity = NBDS_VIOLATION; severity >= NBDS_HAZARD; severity--)
+			printf(" %s %" PRIu64, nbds_severity_name((enum nbds_severity)severity),
+			       t->findings[rule][severity]);
+		printf("\n");
+	}
+	for (int i = 1; i < SIM_DEFECTS; i++)
+		printf("%-32s %" PRIu64 " servers, %" PRIu64 " convicted\n", sim_defect_names[i],
+		       t->broken[i], t->convicted[i]);
+}
+
+// Stored histories
+
+static char *slurp(const char *path)
+{
+	FILE *in = fopen(path, "r");
+	char *text = NULL;
+	size_t size = 0, room = 0, n;
+
+	if (!in)
+		return NULL;
+	do {
+		if (room - size < 4096) {
+			room += 65536;
+			text = realloc(text, room);
+			if (!text)
+				exit(2);
+		}
+		n = fread(text + size, 1, room - size - 1, in);
+		size += n;
+	} while (n);
+	fclose(in);
+	text[size] = '\0';
+	return text;
+}
+
+static bool meets(const struct h_expectation *e, const struct history *h,
+		  const struct ref_finding *findings, const char *who, const char *file)
+{
+	const struct h_command *c = &h->commands[e->command];
+	char name[32], got[600] = "";
+	bool good;
+	unsigned first = 0, last = 0;
+	int worst = -1, rule;
+
+	for (rule = 0; rule < REF_RULES; rule++) {
+		char text[128];
+
+		if (!findings[rule].found)
+			continue;
+		if ((int)findings[rule].severity > worst)
+			worst = (int)findings[rule].severity;
+		describe(&findings[rule], c, text, sizeof(text));
+		snprintf(got + strlen(got), sizeof(got) - strlen(got), " %s %s",
+			 ref_rule_names[rule], text);
+	}
+	if (!strcmp(e->rule, "none") || !strcmp(e->rule, "unjudged")) {
+		good = worst < 0;
+	} else if (!strcmp(e->rule, "no")) {
+		good = worst < (int)e->severity;
+	} else {
+		for (rule = 0; rule < REF_RULES; rule++) {
+			if (!strcmp(ref_rule_names[rule], e->rule))
+				break;
+		}
+		good = rule < REF_RULES && findings[rule].found &&
+		       findings[rule].severity == e->severity;
+		if (good && e->has_range)
+			good = ends(findings[rule].sectors, c->sectors, &first, &last) &&
+			       h_first_sector(c) + first == e->sector &&
+			       last - first + 1 == e->sectors;
+		for (int other = 0; other < REF_RULES && good; other++) {
+			// nothing else, if this is a violation
+			if (other != rule && findings[other].found &&
+			    e->severity == NBDS_VIOLATION &&
+			    findings[other].severity == NBDS_VIOLATION)
+				good = false;
+		}
+	}
+	name_of(h, e->command, name, sizeof(name));
+	if (!good)
+		printf("%s: %s: %s: expected %s%s%s, found%s\n", file, who, name, e->rule,
+		       *e->rule == 'n' || *e->rule == 'u' ? "" : " ",
+		       *e->rule == 'n' || *e->rule == 'u' ? "" : nbds_severity_name(e->severity),
+		       *got ? got : " nothing");
+	return good;
+}
+
+static bool run_file(const struct options *o, const char *file)
+{
+	char *text = slurp(file), error[256];
+	unsigned checks = CHECK_BOUND | (o->reference_only ? 0u : CHECK_ENGINE);
+	bool good = true, aligned = true, plain = true;
+	struct history h;
+
+	if (!text) {
+		fprintf(stderr, "%s: %s\n", file, strerror(errno));
+		return false;
+	}
+	if (!h_parse(&h, text, error, sizeof(error))) {
+		printf("%s: %s\n", file, error);
+		free(text);
+		return false;
+	}
+	free(text);
+	for (int i = 0; i < h.command_count; i++) {
+		const struct h_command *c = &h.commands[i];
+
+		if (c->offset % H_SECTOR || c->length % H_SECTOR)
+			aligned = false;
+		for (unsigned s = 0; s < c->sectors; s++)
+			aligned &= c->cells[s].content.pieces == 1 &&
+				   c->cells[s].content.value[0] >= 0;
+		plain &= !c->illegal;
+	}
+	for (int i = 0; i < h.connection_count; i++) {
+		const struct h_connection *k = &h.connections[i];
+
+		plain &= k->from_start && k->known && k->tls == H_NEVER &&
+			 k->gap_noticed == H_NEVER;
+	}
+	if (aligned && plain)
+		checks |= CHECK_EQUAL;
+	for (unsigned way = 0; way < 4; way++) {
+		struct drive_options options = {.chop = way & 1 ? way : 0, .ticking = way & 2};
+		struct reference ref;
+		struct driven d = {0};
+		struct wrong wrong;
+
+		if (o->reference_only && way)
+			break;
+		if (!plain && options.ticking)
+			continue;
+		if (!examine(&h, checks, &options, NULL, &wrong)) {
+			printf("%s: %s\n", file, wrong.why);
+			good = false;
+		}
+		ref_judge(&ref, &h);
+		if (!o->reference_only)
+			drive(&d, &h, &options);
+		for (int i = 0; i < h.expectation_count; i++) {
+			const struct h_expectation *e = &h.expectations[i];
+
+			good &= meets(e, &h, ref.verdicts[e->command].findings, "reference", file);
+			if (!strcmp(e->rule, "unjudged") &&
+			    ref.verdicts[e->command].why == REF_JUDGED) {
+				printf("%s: reference: judged\n", file);
+				good = false;
+			}
+			if (!o->reference_only)
+				good &= meets(e, &h, d.verdicts[e->command].findings, "engine",
+					      file);
+		}
+		ref_free(&ref);
+		if (!o->reference_only)
+			drive_free(&d);
+		if (!good)
+			break;
+	}
+	if (o->print) {
+		struct drive_options options = {0};
+		struct driven d;
+
+		h_print(&h, stdout);
+		drive(&d, &h, &options);
+		printf("# engine: %" PRIu64 " reads, %" PRIu64 " bytes checked; %s\n",
+		       d.stats.reads, d.stats.checked_bytes, d.message);
+		for (int i = 0; i < NBDS_UNCHECKED_MAX; i++) {
+			if (d.stats.unchecked[i])
+				printf("# engine: %" PRIu64 " bytes not checked: %s\n",
+				       d.stats.unchecked[i], nbds_unchecked_names[i]);
+		}
+		drive_free(&d);
+	}
+	h_free(&h);
+	return good;
+}
+
+static bool parse_u64(const char *text, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoull(text, &end, 0);
+	return !errno && *text && !*end;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'n'},
+		{"seconds", required_argument, NULL, 't'}, {"only", required_argument, NULL, 'o'},
+		{"kind", required_argument, NULL, 'k'},    {"reference", no_argument, NULL, 'r'},
+		{"keep-going", no_argument, NULL, 'g'},    {"print", no_argument, NULL, 'p'},
+		{"survey", no_argument, NULL, 'y'},        {0},
+	};
+	struct options o = {.count = 1000};
+	static struct totals totals;
+	struct timespec start, now;
+	uint64_t n;
+	int option, failures = 0;
+
+	while ((option = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		bool good = true;
+
+		switch (option) {
+		case 's':
+			good = parse_u64(optarg, &o.seed);
+			o.has_seed = true;
+			break;
+		case 'n':
+			good = parse_u64(optarg, &o.count);
+			break;
+		case 't':
+			good = parse_u64(optarg, &n);
+			o.seconds = (unsigned)n;
+			o.count = UINT64_MAX;
+			break;
+		case 'o':
+			good = parse_u64(optarg, &o.only);
+			o.has_only = true;
+			break;
+		case 'k':
+			o.kind = !strcmp(optarg, "legal") ? 1 : !strcmp(optarg, "broken") ? 2 : 0;
+			good = o.kind;
+			break;
+		case 'r':
+			o.reference_only = true;
+			break;
+		case 'g':
+			o.keep_going = true;
+			break;
+		case 'p':
+			o.print = true;
+			break;
+		case 'y':
+			o.survey = true;
+			break;
+		default:
+			good = false;
+		}
+		if (!good) {
+			fprintf(stderr,
+				"usage: see the beginning of tests/histories/histories.c\n");
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		for (int i = optind; i < argc; i++)
+			failures += !run_file(&o, argv[i]);
+		printf("%d histories, %d failed\n", argc - optind, failures);
+		return failures != 0;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	if (!o.has_seed) {
+		struct timespec wall;
+
+		clock_gettime(CLOCK_REALTIME, &wall);
+		o.seed = (uint64_t)wall.tv_sec * 1000003u + (uint64_t)wall.tv_nsec;
+		o.seed %= 1000000000000u;
+	}
+	printf("seed %" PRIu64 "\n", o.seed);
+	fflush(stdout);
+	if (o.has_only) {
+		o.print = true;
+		return !run_random(&o, o.only, &totals);
+	}
+	for (n = 0; n < o.count; n++) {
+		if (!run_random(&o, n, &totals)) {
+			failures++;
+			if (!o.survey && (!o.keep_going || failures >= 20))
+				break;
+		}
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (o.seconds && now.tv_sec - start.tv_sec >= (time_t)o.seconds)
+			break;
+	}
+	report(&totals);
+	if (failures)
+		printf("%d failures with seed %" PRIu64 "\n", failures, o.seed);
+	return failures != 0;
+}
