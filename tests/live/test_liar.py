@@ -33,28 +33,35 @@ class Connection:
 
 
 class Liar(peers.LiveTest):
-    def frame(self, path, condition, header):
-        """The one frame of the capture with these bytes, as tshark sees it."""
-        filter_ = "%s && tcp.payload contains %s" % (
-            condition, ":".join("%02x" % byte for byte in header))
-        said = self.run_command("tshark", "-r", path, "-Y", filter_, "-T", "fields",
-                                "-e", "frame.number")
-        (number,) = said.split()
-        return int(number)
+    def packets(self, path):
+        """(frame, source port, destination port, payload) of each packet, as tshark reads
+        the capture."""
+        said = self.run_command("tshark", "-r", path, "-Y", "tcp.len > 0", "-T", "fields",
+                                "-e", "frame.number", "-e", "tcp.srcport", "-e", "tcp.dstport",
+                                "-e", "tcp.payload")
+        for line in said.splitlines():
+            frame, source, destination, payload = line.split("\t")
+            yield int(frame), int(source), int(destination), bytes.fromhex(payload)
 
-    def request_frame(self, path, connection, cookie, command, flags=0):
-        return self.frame(path, "tcp.srcport == %d" % connection.port,
-                          struct.pack(">IHHQ", REQUEST, flags, command, cookie))
+    def frame(self, packets, header, source=None, destination=None):
+        """The one frame from or to this port with these bytes in it."""
+        (frame,) = [packet[0] for packet in packets
+                    if (packet[1] == source or packet[2] == destination) and header in packet[3]]
+        return frame
 
-    def simple_reply_frame(self, path, connection, cookie):
-        return self.frame(path, "tcp.dstport == %d" % connection.port,
-                          struct.pack(">IIQ", SIMPLE_REPLY, 0, cookie))
+    def request_frame(self, packets, connection, cookie, command, flags=0):
+        return self.frame(packets, struct.pack(">IHHQ", REQUEST, flags, command, cookie),
+                          source=connection.port)
 
-    def read_reply_frame(self, path, connection, cookie):
+    def simple_reply_frame(self, packets, connection, cookie):
+        return self.frame(packets, struct.pack(">IIQ", SIMPLE_REPLY, 0, cookie),
+                          destination=connection.port)
+
+    def read_reply_frame(self, packets, connection, cookie):
         # One chunk of data, which is the last (flag DONE, type OFFSET_DATA); small
         # enough for one segment on loopback.
-        return self.frame(path, "tcp.dstport == %d" % connection.port,
-                          struct.pack(">IHHQ", CHUNK, 1, 1, cookie))
+        return self.frame(packets, struct.pack(">IHHQ", CHUNK, 1, 1, cookie),
+                          destination=connection.port)
 
     def lie(self, mode, fua):
         self.nbdkit("--filter=multi-conn", "python", peers.MAKE / "private_cache.py",
@@ -89,6 +96,7 @@ class Liar(peers.LiveTest):
         self.assertEqual(len(found), len(expected))
         self.assertEqual(report.summary["verdict"], "violations")
         self.assertEqual(report.summary["findings"]["violation"], len(expected))
+        packets = list(self.packets(path))
         fua = rule == "stale-read-after-fua"
         for finding, (offset, write, flush, read) in zip(found, expected):
             self.assertEqual(finding["side"], "server")
@@ -98,14 +106,14 @@ class Liar(peers.LiveTest):
             self.assertGreaterEqual(finding["offset"], offset)
             self.assertLessEqual(finding["offset"] + finding["length"], offset + LENGTH)
             wanted = {
-                "write_request": self.request_frame(path, a, write, WRITE, 1 if fua else 0),
-                "write": self.simple_reply_frame(path, a, write),
-                "read_request": self.request_frame(path, b, read, 0),
-                "read": self.read_reply_frame(path, b, read),
+                "write_request": self.request_frame(packets, a, write, WRITE, 1 if fua else 0),
+                "write": self.simple_reply_frame(packets, a, write),
+                "read_request": self.request_frame(packets, b, read, 0),
+                "read": self.read_reply_frame(packets, b, read),
             }
             if not fua:
-                wanted["flush_request"] = self.request_frame(path, a, flush, FLUSH)
-                wanted["flush"] = self.simple_reply_frame(path, a, flush)
+                wanted["flush_request"] = self.request_frame(packets, a, flush, FLUSH)
+                wanted["flush"] = self.simple_reply_frame(packets, a, flush)
             said = {role: finding["frames"].get(role) for role in wanted}
             self.assertEqual(said, wanted)
 
