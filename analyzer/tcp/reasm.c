@@ -692,7 +692,6 @@ static bool moved_far(struct nbds_flow *f, int dir, const struct nbds_segment *s
 		return false;
 	skipped = (uint32_t)(s->seq - (h->base + (uint32_t)h->next));
 	tell_gap(f, dir, h->next + skipped, NBDS_GAP_LIMIT, mark);
-	h->acked = h->evidence = h->next;
 	return true;
 }
 
@@ -750,9 +749,7 @@ static void finished(struct nbds_flow *f, int dir, uint64_t at, const struct nbd
 	h->fin_where = *where;
 	if (at > h->sent)
 		h->sent = at;
-	if (h->acked > at)
-		h->acked = at;
-	if (h->evidence > at)
+	if (h->evidence > at) /* the FIN's acknowledgement was here before it */
 		h->evidence = at;
 }
 

@@ -613,10 +613,11 @@ static void retransmission_with_new_data(void **state)
 {
 	(void)state;
 	handshake();
-	put(A, 0, 0, "abc");
+	put(A, -1, 0, "?abc"); /* one byte where the SYN was */
+	is_late(A, 4, 1);
 	put(A, 1, 0, "bcdef");
 	expect("open:syn A0:abc A3:def");
-	is_late(A, 5, 4);
+	is_late(A, 5, 1);
 	assert_int_equal(stat(overlaps), 1);
 	put(A, 6, 0, "g");
 	expect("A6:g");
@@ -810,6 +811,21 @@ static void hole_is_lost_while_other_flows_talk(void **state)
 	expect("gapA0+3:lost A3:def");
 }
 
+static void hole_is_lost_behind_one_that_waits_for_longer(void **state)
+{
+	(void)state;
+	x.check_next = false;
+	handshake();
+	put(A, 3, 0, "def"); /* nobody acknowledges this */
+	x.port++;
+	handshake();
+	put(A, 5, 0, "fgh");
+	ack(B, 0, 8);
+	expect("open:syn open:syn");
+	nbds_tcp_tick(x.tcp, x.packet.time + 250 * MS);
+	expect("gapA0+5:lost A5:fgh");
+}
+
 static void hole_filled_in_time(void **state)
 {
 	int64_t at;
@@ -895,6 +911,58 @@ static void several_holes_at_a_time(void **state)
 	assert_int_equal(stat(gap_bytes), 4);
 }
 
+static void each_hole_has_its_chance(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	ack(B, 0, 6);
+	pass(150 * MS);
+	put(A, 9, 0, "jkl");
+	ack(B, 0, 12);
+	put(A, 0, 0, "abc");
+	expect("open:syn A0:abc A3:def");
+	pass(150 * MS);
+	ack(B, 0, 12);
+	expect("");
+	pass(50 * MS);
+	ack(B, 0, 12);
+	expect("gapA6+3:lost A9:jkl");
+}
+
+static void each_hole_has_its_chance_blindly(void **state)
+{
+	(void)state;
+	put_flags(A, SYN, 0, NONE, "");
+	put(A, 3, 0, "def");
+	pass(1500 * MS);
+	put(A, 9, 0, "jkl");
+	put(A, 0, 0, "abc");
+	expect("open:syn A0:abc A3:def");
+	pass(1500 * MS);
+	ack(A, 12, 0);
+	expect("");
+	pass(100 * MS);
+	ack(A, 12, 0);
+	expect("gapA6+3:limit A9:jkl");
+}
+
+static void frames_that_bring_nothing_do_not_count(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	ack(B, 0, 6);
+	for (int i = 0; i < 300; i++) {
+		ack(B, 0, 6);
+		ack(A, 5, 0);
+		put(A, 5, 0, "?");
+	}
+	expect("open:syn");
+	put(A, 0, 0, "abc");
+	expect("A0:abc A3:def");
+}
+
 static void tail_is_lost(void **state)
 {
 	(void)state;
@@ -912,6 +980,38 @@ static void tail_is_lost(void **state)
 	put(A, 10, 0, "k");
 	expect("A10:k");
 	is_late(A, x.packet.frame, 4);
+}
+
+/* The sender is there, if not all that it sends: each time it gets its chance. */
+static void tail_is_lost_again_and_again(void **state)
+{
+	(void)state;
+	handshake();
+	for (int i = 0; i < 5; i++) {
+		ack(B, 0, (i + 1) * 10);
+		ack(A, (i + 1) * 10, 0);
+		if (!i)
+			expect("open:syn");
+		expect("");
+		pass(200 * MS);
+		ack(B, 0, (i + 1) * 10);
+		assert_int_equal(x.next[A], (i + 1) * 10);
+		forget();
+	}
+	assert_int_equal(stat(gaps), 5);
+}
+
+static void acknowledged_before_the_base_was_known(void **state)
+{
+	(void)state;
+	ack(B, 50, 109);
+	x.swapped = true;
+	put(A, 100, 50, "abc"); /* B has six bytes more: where are they? */
+	expect("open:middle B0:abc");
+	held(B, true, 2);
+	pass(200 * MS);
+	ack(B, 50, 109);
+	expect("gapB3+6:lost");
 }
 
 static void tail_comes_late(void **state)
@@ -1132,6 +1232,17 @@ static void retransmission_captured_before_the_original(void **state)
 	expect("A7:nex A10:t req B5:next B9:reply");
 	put(B, 14, 15, "!");
 	expect("B14:! A15:uest");
+
+	/* And several, of which each acknowledges less. */
+	put(A, 19, 30, "request three");
+	put(A, 19, 25, "request three");
+	expect("");
+	put(A, 19, 15, "req");
+	expect("A19:req");
+	put(B, 15, 22, "one");
+	expect("B15:one");
+	put(B, 18, 22, "another");
+	expect("B18:another A22:uest three");
 }
 
 static void reply_waits_for_a_hole_in_the_requests(void **state)
@@ -1158,6 +1269,25 @@ static void circle_is_broken(void **state)
 	expect("A0:abc B0:xyz");
 	assert_int_equal(stat(gaps), 0);
 	assert_int_equal(stat(held_now), 0);
+}
+
+/* The bytes that a segment waits for keep coming: it waits on, though its own
+ * acknowledgement is there for long. */
+static void wait_lasts_while_the_other_side_moves(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 10, "abc");
+	pass(10 * MS);
+	ack(B, 10, 3);
+	pass(150 * MS);
+	put(B, 0, 0, "01");
+	expect("open:syn B0:01");
+	pass(100 * MS);
+	ack(B, 10, 3);
+	expect("");
+	put(B, 2, 0, "23456789");
+	expect("B2:23456789 A0:abc");
 }
 
 static void acknowledgements_run_ahead_all_the_time(void **state)
@@ -1213,6 +1343,22 @@ static void fin_waits_for_a_hole(void **state)
 	held(A, true, 4);
 	put(A, 3, 0, "def");
 	expect("A3:def A6:ghi finA close:fin");
+}
+
+static void fin_after_its_acknowledgement(void **state)
+{
+	(void)state;
+	handshake();
+	ack(B, 0, 4);
+	put(B, 0, 4, "bye");
+	expect("open:syn");
+	put_flags(A, FIN, 0, 0, "end");
+	expect("A0:end finA B0:bye");
+	held(A, false, 0);
+	pass(300 * MS);
+	put_flags(B, FIN, 3, 4, "");
+	expect("finB close:fin");
+	assert_int_equal(stat(gaps), 0);
 }
 
 static void bare_fin_waits_for_a_hole(void **state)
@@ -1392,7 +1538,7 @@ static void rst_with_odd_numbers_after_fin(void **state)
 	put(A, 0, 0, "abc");
 	put_flags(A, FIN, 3, 0, "");
 	expect("open:syn A0:abc finA");
-	segment(B, RST, 12345, 0, NULL, 0);
+	segment(B, RST, 0x50000000, 0, NULL, 0);
 	expect("close:rst-by-B");
 }
 
@@ -1550,6 +1696,7 @@ static void stragglers_open_nothing(void **state)
 	put(A, 0, 0, "abc");
 	put_flags(A, FIN, 3, 1, "");
 	put_flags(A, FIN, 0, 1, "abc");
+	put(A, 3, 1, "?"); /* where the FIN was */
 	put_flags(A, RST, 4, 1, "");
 	put_flags(A, SYN, 0, NONE, ""); /* a copy of the old one */
 	put_flags(B, SYN, 0, 0, "");
@@ -1582,6 +1729,43 @@ static void reuse_after_rst(void **state)
 	handshake();
 	put(B, 0, 0, "new");
 	expect("open:syn close:rst-by-A open:syn B0:new");
+}
+
+static void reuse_of_a_half_closed_flow(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, FIN, 0, 0, "");
+	x.isn[A] += 1000;
+	put_flags(A, SYN, 0, NONE, ""); /* B's FIN was lost, long ago */
+	expect("open:syn finA close:reused open:syn");
+	x.isn[B] += 1000;
+	put_flags(B, SYN, 0, 0, "");
+	put(B, 0, 0, "hello");
+	expect("B0:hello");
+}
+
+static void reuse_while_a_rst_waits(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def");
+	put_flags(B, RST, 0, 0, "");
+	expect("open:syn");
+	x.isn[A] += 1000;
+	put_flags(A, SYN, 0, NONE, "");
+	expect("gapA0+3:end A3:def close:rst-by-B open:syn");
+	assert_int_equal(stat(reuses), 0);
+}
+
+static void reuse_far_away_with_the_handshake_lost(void **state)
+{
+	(void)state;
+	handshake();
+	close_by_fin();
+	x.isn[A] -= 0x30000000;
+	put(A, 0, 0, "hello");
+	expect("open:syn finA finB close:fin open:middle A0:hello");
 }
 
 static void reuse_with_the_syn_lost(void **state)
@@ -1663,6 +1847,7 @@ static void stray_syn_is_harmless(void **state)
 		segment(A, SYN | ACK, x.isn[A] + i * 0x05000000, 99, NULL, 0);
 		ack(B, 0, 3); /* the answer: that is not where we are */
 	}
+	segment(A, SYN, x.isn[A] + 3, 0, NULL, 0); /* as if it went on just here */
 	put(A, 3, 0, "def");
 	put(B, 0, 6, "x");
 	expect("open:syn A0:abc A3:def B0:x");
@@ -1675,9 +1860,10 @@ static void syn_again_with_another_number_before_any_answer(void **state)
 	put_flags(A, SYN, 0, NONE, "");
 	x.isn[A] += 1000;
 	put_flags(A, SYN, 0, NONE, "");
+	expect("open:syn close:reused open:syn");
 	put_flags(B, SYN, 0, 0, "");
 	put(A, 0, 0, "a");
-	expect("open:syn close:reused open:syn A0:a");
+	expect("A0:a");
 }
 
 /* --- limits --- */
@@ -1857,8 +2043,11 @@ static void closed_flows_are_forgotten_in_the_end(void **state)
 		close_by_fin();
 		expect("open:syn finA finB close:fin");
 	}
-	put_flags(B, FIN, 0, 1, ""); /* of the last one: remembered */
+	put(A, 0, 1, "x"); /* the last one is remembered: what had closed it was here */
 	expect("");
+	x.port = 20000;
+	put(A, 0, 1, "x"); /* not so the first one */
+	expect("open:middle A0:x");
 }
 
 /* --- cut payload --- */
@@ -1927,6 +2116,28 @@ static void far_numbers_cost_nothing(void **state)
 	put(A, 3, 0, "def");
 	expect("A3:def");
 	first_tx(A, x.packet.frame);
+}
+
+static void far_numbers_in_between_move_nothing(void **state)
+{
+	(void)state;
+	handshake();
+	for (int i = 0; i < 30; i++) {
+		put(A, INT64_C(0x30000000) + i, 0, "x"); /* each follows the one before */
+		if (i % 5 == 4)
+			put(A, i / 5, 0, "a");
+	}
+	expect("open:syn A0:a A1:a A2:a A3:a A4:a A5:a");
+}
+
+static void far_numbers_after_the_fin(void **state)
+{
+	(void)state;
+	handshake();
+	put_flags(A, FIN, 0, 0, "");
+	for (int i = 0; i < 30; i++)
+		put(A, INT64_C(0x30000000) + i, 0, "x");
+	expect("open:syn finA");
 }
 
 static void ahead_by_much_costs_its_bytes_only(void **state)
@@ -2021,6 +2232,23 @@ static void marks_after_a_loss(void **state)
 	is_late(A, 11, 10);
 }
 
+static void marks_after_a_hole_after_a_loss(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 3, 0, "def"); /* 4 */
+	ack(B, 0, 5);
+	pass(200 * MS);
+	ack(B, 0, 6);
+	expect("open:syn gapA0+3:lost A3:def");
+	put(A, 6, 0, "ghi"); /* 7 */
+	first_tx(A, 7);
+	put(A, 12, 0, "mno"); /* 8 */
+	put(A, 9, 0, "jkl");  /* 9: this time it was only disorder */
+	put(A, 15, 0, "pqr"); /* 10 */
+	first_tx(A, 10);
+}
+
 static void marks_of_a_retransmission_that_fills_a_hole(void **state)
 {
 	(void)state;
@@ -2087,9 +2315,22 @@ static void marks_in_the_middle_of_a_resend(void **state)
 	is_late(A, 3, 0);
 	put(A, 106, 50, "ghi"); /* 4 */
 	is_late(A, 4, 0);
-	ack(B, 50, 109);
-	put(A, 109, 50, "jkl"); /* 6 */
-	first_tx(A, 6);
+	put(A, 109, 50, "jkl"); /* 5: perhaps on its way before the capture, too */
+	is_late(A, 5, 0);
+	ack(B, 50, 112);
+	put(A, 112, 50, "mno"); /* 7 */
+	first_tx(A, 7);
+}
+
+static void marks_in_the_middle_of_disorder(void **state)
+{
+	(void)state;
+	put(A, 100, 50, "abc"); /* 1 */
+	put(A, 106, 50, "ghi"); /* 2 */
+	put(A, 103, 50, "def"); /* 3: nothing is missing ... */
+	put(A, 109, 50, "jkl"); /* 4: ... and nothing is known */
+	is_late(A, 4, 0);
+	expect("open:middle A0:abc A3:def A6:ghi A9:jkl");
 }
 
 static void marks_by_the_senders_own_number(void **state)
@@ -2511,12 +2752,18 @@ int main(void)
 		T(hole_is_lost_after_patience_in_time),
 		T(hole_is_lost_by_a_tick),
 		T(hole_is_lost_while_other_flows_talk),
+		T(hole_is_lost_behind_one_that_waits_for_longer),
 		T(hole_filled_in_time),
 		T(hole_that_is_not_acknowledged_waits_for_the_resend),
 		T(hole_that_nobody_resends_is_given_up_in_the_end),
 		T(partly_acknowledged_hole),
 		T(several_holes_at_a_time),
+		T(each_hole_has_its_chance),
+		T(each_hole_has_its_chance_blindly),
+		T(frames_that_bring_nothing_do_not_count),
 		T(tail_is_lost),
+		T(tail_is_lost_again_and_again),
+		T(acknowledged_before_the_base_was_known),
 		T(tail_comes_late),
 		T(both_directions_go_on_after_losses),
 		T(bare_acks_and_keepalives_are_no_evidence),
@@ -2531,9 +2778,11 @@ int main(void)
 		T(retransmission_captured_before_the_original),
 		T(reply_waits_for_a_hole_in_the_requests),
 		T(circle_is_broken),
+		T(wait_lasts_while_the_other_side_moves),
 		T(acknowledgements_run_ahead_all_the_time),
 		T(half_close_leaves_the_other_direction),
 		T(fin_waits_for_a_hole),
+		T(fin_after_its_acknowledgement),
 		T(bare_fin_waits_for_a_hole),
 		T(fin_after_a_lost_hole),
 		T(fin_hole_at_the_end_of_the_capture),
@@ -2558,6 +2807,9 @@ int main(void)
 		T(stragglers_open_nothing),
 		T(reuse_after_fin),
 		T(reuse_after_rst),
+		T(reuse_of_a_half_closed_flow),
+		T(reuse_while_a_rst_waits),
+		T(reuse_far_away_with_the_handshake_lost),
 		T(reuse_with_the_syn_lost),
 		T(reuse_with_the_handshake_lost),
 		T(reuse_of_a_live_flow),
@@ -2577,16 +2829,20 @@ int main(void)
 		T(cut_payload_held),
 		T(cut_payload_and_overlaps),
 		T(far_numbers_cost_nothing),
+		T(far_numbers_in_between_move_nothing),
+		T(far_numbers_after_the_fin),
 		T(ahead_by_much_costs_its_bytes_only),
 		T(moves_after_a_great_loss),
 		T(marks_of_a_clean_stream),
 		T(marks_after_a_hole),
 		T(marks_after_a_loss),
+		T(marks_after_a_hole_after_a_loss),
 		T(marks_of_a_retransmission_that_fills_a_hole),
 		T(marks_when_acknowledged_before_seen),
 		T(marks_when_the_sender_was_further),
 		T(marks_in_the_middle),
 		T(marks_in_the_middle_of_a_resend),
+		T(marks_in_the_middle_of_disorder),
 		T(marks_by_the_senders_own_number),
 		T(marks_of_the_held_are_those_of_their_frames),
 		T(ignored_from_the_start),
