@@ -24,22 +24,20 @@ const char *const ref_rule_names[REF_RULES] = {
 
 // Paths of Est(W,c)
 enum {
-	E1 = 1,      // same connection
-	E2 = 2,      // FUA
-	E3 = 4,      // flush
-	ACROSS = 8,  // E2 or E3, but a reconnect or changed size or flags lie between (G9)
-	VAGUE = 16,  // E3 with a flush of a later epoch: W may be lost, but is never the latest
-	PLAIN = 32,  // just W << c, of one export: nothing is promised
-	UNSURE = 64, // E3, if the server was not restarted unseen between W and the flush
+	E1 = 1,     // same connection
+	E2 = 2,     // FUA
+	E3 = 4,     // flush
+	ACROSS = 8, // E2 or E3, but the server or the device may be another since (G9)
+	PLAIN = 16, // just W << c, of one export: nothing is promised
 };
 
 struct world {
 	const struct history *h;
 	int n;
 	struct h_offsets *offsets;
-	bool *before;       // [a * n + b]: a << b
-	unsigned char *est; // [w * n + c]: paths
-	int *epochs;        // of each command's request, then of each one's reply
+	bool *before;        // [a * n + b]: a << b
+	unsigned char *est;  // [w * n + c]: paths
+	int64_t *last_heard; // of each connection
 };
 
 static const struct h_connection *conn(const struct world *w, int c)
@@ -156,31 +154,44 @@ static bool voided(const struct world *w, int wr, int c, int64_t end)
 	return false;
 }
 
-static int epoch_of_request(const struct world *w, int c)
+// When the server was last heard on connection k: an answer, or its greeting.
+static int64_t last_heard(const struct world *w, int k)
 {
-	return w->epochs[c];
-}
+	int64_t last = w->h->connections[k].connect;
 
-static int epoch_of_reply(const struct world *w, int c)
-{
-	return w->epochs[w->n + c];
-}
-
-// G9, before a flush: what was not flushed yet dies with the server, and the end
-// of the other connections may be late or never seen (a host that lost power
-// says no goodbye).  A connection from before W that the server still answers
-// after the flush, or that the flush is on, proves that it was never restarted.
-static bool same_server(const struct world *w, int wr, int f)
-{
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
-		if ((i == f || before(w, f, i)) && answered(c) && c->connection >= 0 &&
-		    (c->connection == w->h->commands[wr].connection ||
-		     instant_before(w, conn(w, i)->connect, w->h->commands[wr].request)))
-			return true;
+		if (c->connection != k)
+			continue;
+		if (answered(c) && c->reply > last)
+			last = c->reply;
+		for (unsigned s = 0; s < c->sectors; s++) {
+			if (c->cells[s].seen != H_NEVER && c->cells[s].seen > last)
+				last = c->cells[s].seen;
+		}
 	}
-	return false;
+	return last;
+}
+
+// G9: one server was there all the time between two instants.  On a connection
+// it is one server from the first frame that is heard of it to the last; that
+// nobody ended the connection shows nothing (a host that lost power says no
+// goodbye).  Two connections on which it is heard at one time are to one server.
+static bool same_server(const struct world *w, int64_t from, int64_t to)
+{
+	while (from < to) {
+		int64_t reach = from;
+
+		for (int k = 0; k < w->h->connection_count; k++) {
+			if (w->h->connections[k].connect <= from && w->last_heard[k] > reach)
+				reach = w->last_heard[k];
+		}
+		if (reach == from)
+			return false;
+		from = reach;
+	}
+	return true;
 }
 
 // G9, but for connections: the export looks the same from both.
@@ -194,9 +205,11 @@ static unsigned prove_paths(const struct world *w, int wr, int c)
 {
 	const struct h_command *x = &w->h->commands[wr], *y = &w->h->commands[c];
 	unsigned paths = 0;
+	bool same;
 
 	if (wr == c || !ok(x) || !is_write(x))
 		return 0;
+	same = same_server(w, x->reply, answered(y) ? y->reply : y->request);
 	if (before(w, wr, c)) {
 		if (same_export(conn(w, wr), conn(w, c)) || x->connection == y->connection)
 			paths |= PLAIN;
@@ -204,10 +217,7 @@ static unsigned prove_paths(const struct world *w, int wr, int c)
 			paths |= E1;
 		if ((x->flags & NBD_CMD_FLAG_FUA) && has_flag(conn(w, wr), NBD_FLAG_SEND_FUA) &&
 		    both_multi_conn(conn(w, wr), conn(w, c)))
-			paths |= epoch_of_reply(w, wr) == epoch_of_request(w, c) &&
-						 same_face(conn(w, wr), conn(w, c))
-					 ? E2
-					 : ACROSS;
+			paths |= same && same_face(conn(w, wr), conn(w, c)) ? E2 : ACROSS;
 	}
 	if (!both_multi_conn(conn(w, wr), conn(w, c)))
 		return paths;
@@ -216,35 +226,12 @@ static unsigned prove_paths(const struct world *w, int wr, int c)
 		    !both_multi_conn(conn(w, f), conn(w, c)) || !before(w, wr, f) ||
 		    !before(w, f, c))
 			continue;
-		if (epoch_of_reply(w, wr) != epoch_of_request(w, f))
-			paths |= VAGUE;
-		else if (epoch_of_reply(w, wr) != epoch_of_request(w, c) ||
-			 !same_face(conn(w, wr), conn(w, c)) || !same_face(conn(w, f), conn(w, c)))
-			paths |= ACROSS;
-		else
-			paths |= same_server(w, wr, f) ? E3 : UNSURE;
+		paths |= same && same_face(conn(w, wr), conn(w, c)) &&
+					 same_face(conn(w, f), conn(w, c))
+				 ? E3
+				 : ACROSS;
 	}
 	return paths;
-}
-
-static int count_epochs(const struct history *h, int64_t upto)
-{
-	int epoch = 0;
-
-	// A connect while no other connection is open begins an epoch.
-	for (int i = 0; i < h->connection_count; i++) {
-		bool alone = true;
-
-		if (h->connections[i].connect > upto)
-			continue;
-		for (int j = 0; j < h->connection_count; j++) {
-			if (h->connections[j].connect < h->connections[i].connect &&
-			    h->connections[j].end > h->connections[i].connect)
-				alone = false;
-		}
-		epoch += alone;
-	}
-	return epoch;
 }
 
 static void world_init(struct world *w, const struct history *h)
@@ -256,16 +243,14 @@ static void world_init(struct world *w, const struct history *h)
 	w->offsets = h_stream_offsets(h);
 	w->before = calloc(n * n + 1, 1);
 	w->est = calloc(n * n + 1, 1);
-	w->epochs = calloc(2 * n + 1, sizeof(*w->epochs));
-	if (!w->before || !w->est || !w->epochs) {
+	w->last_heard = calloc((size_t)h->connection_count + 1, sizeof(*w->last_heard));
+	if (!w->before || !w->est || !w->last_heard) {
 		perror("histories");
 		exit(2);
 	}
+	for (int k = 0; k < h->connection_count; k++)
+		w->last_heard[k] = last_heard(w, k);
 	for (int a = 0; a < w->n; a++) {
-		const struct h_command *c = &h->commands[a];
-
-		w->epochs[a] = count_epochs(h, c->request);
-		w->epochs[w->n + a] = count_epochs(h, c->reply);
 		for (int b = 0; b < w->n; b++)
 			w->before[a * w->n + b] = prove_before(w, a, b);
 	}
@@ -286,7 +271,7 @@ static void world_free(struct world *w)
 	free(w->offsets);
 	free(w->before);
 	free(w->est);
-	free(w->epochs);
+	free(w->last_heard);
 }
 
 // One run of bytes of one read
@@ -342,7 +327,7 @@ static bool lone_writer(const struct world *w, const struct run *r, int wr)
 		if (!is_write(c) || c->connection == w->h->commands[wr].connection ||
 		    after(w, r, x))
 			continue;
-		if (!(w->est[x * w->n + wr] & (E2 | E3 | ACROSS | VAGUE | UNSURE)))
+		if (!(w->est[x * w->n + wr] & (E2 | E3 | ACROSS)))
 			return false;
 	}
 	return true;
@@ -359,7 +344,7 @@ static bool superseded(const struct world *w, int wr, int by, unsigned mask)
 static void look(const struct world *w, const struct run *r, unsigned mask, bool g10,
 		 struct view *v)
 {
-	unsigned sup = E1 | E2 | E3 | ACROSS | VAGUE | UNSURE | (mask & PLAIN);
+	unsigned sup = E1 | E2 | E3 | ACROSS | (mask & PLAIN);
 
 	v->initial = true;
 	v->why = REF_JUDGED;
@@ -425,7 +410,7 @@ static bool convicts(const struct view *v)
 
 // An earlier read of the export, over before some write that is in force
 // (paths of v) began, showed this value here - rightly: if it was foreign then,
-// an unseen writer may have been at work, then and now.
+// or junk, an unseen writer may have been at work, then and now.
 static bool seen_before(const struct world *w, const struct run *r, const struct view *v)
 {
 	static struct view then;
@@ -446,8 +431,8 @@ static bool seen_before(const struct world *w, const struct run *r, const struct
 			first.read = i;
 			first.cell = (unsigned)(r->from / H_SECTOR - h_first_sector(c));
 			first.seen = c->cells[first.cell].seen;
-			look(w, &first, E1 | E2 | E3 | ACROSS | UNSURE, false, &then);
-			if (!convicts(&then))
+			look(w, &first, E1 | E2 | E3 | ACROSS, false, &then);
+			if (then.why == REF_INITIAL || (then.why == REF_JUDGED && then.allowed))
 				return true;
 			break;
 		}
@@ -536,7 +521,6 @@ struct sector_verdict {
 	enum ref_rule rule; // of the stale bytes
 	enum nbds_severity stale_severity, foreign_severity;
 	enum nbds_severity trusted; // how sure it is that either is wrong
-	bool lost;                  // ... and only across a reconnect
 };
 
 static void convict(const struct world *w, const struct run *r, struct view *v,
@@ -556,16 +540,11 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 		rule = REF_V1;
 	}
 	if (!convicts(v)) {
-		look(w, r, E3 | E2 | UNSURE, false, v);
-		rule = REF_V2;
+		look(w, r, E3 | E2 | E1, false, v);
 		severity = NBDS_SUSPECT;
 	}
 	if (!convicts(v)) {
-		look(w, r, E3 | E2 | UNSURE | E1, false, v);
-		rule = REF_V1;
-	}
-	if (!convicts(v)) {
-		look(w, r, E3 | E2 | UNSURE | E1 | ACROSS, false, v);
+		look(w, r, E3 | E2 | E1 | ACROSS, false, v);
 		rule = REF_LOST;
 	}
 	for (int i = 0; rule == REF_V1 && i < w->n; i++) {
@@ -575,7 +554,6 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 	}
 	if (severity > sv->trusted)
 		sv->trusted = severity;
-	sv->lost = rule == REF_LOST;
 	if (is_stale(w, r, v)) {
 		if (!sv->stale || severity > sv->stale_severity ||
 		    (severity == sv->stale_severity && rule < sv->rule)) {
@@ -613,7 +591,7 @@ static bool unstable(const struct world *w, const struct run *r, const struct vi
 		first.value = value_of(c, r->from);
 		if (first.seen == H_NEVER || first.value == H_LOST || first.value == r->value)
 			continue;
-		look(w, &first, E1 | E2 | E3 | ACROSS | UNSURE, false, &other);
+		look(w, &first, E1 | E2 | E3 | ACROSS, false, &other);
 		if (other.why != REF_JUDGED || !other.allowed)
 			continue;
 		for (int j = 0; j < w->n; j++) {
@@ -623,7 +601,7 @@ static bool unstable(const struct world *w, const struct run *r, const struct vi
 				continue;
 			if (!v->paths[j] || !other.paths[j])
 				same = false;
-			else if (!(v->paths[j] & (E2 | E3)) &&
+			else if (!(v->paths[j] & (E2 | E3 | ACROSS)) &&
 				 !((v->paths[j] & E1) && lone_writer(w, r, j)))
 				sure = false;
 		}
@@ -643,7 +621,7 @@ static bool contradicts_status(const struct world *w, const struct run *r,
 {
 	for (int o = 0; o < w->n; o++) {
 		const struct h_command *c = &w->h->commands[o];
-		bool holds = true;
+		bool holds = true, written = false;
 		const struct h_cell *cell;
 
 		if (c->type != NBD_CMD_BLOCK_STATUS || !ok(c) || !covers(c, r) ||
@@ -657,9 +635,10 @@ static bool contradicts_status(const struct world *w, const struct run *r,
 
 			if (!is_write(x) || !covers(x, r) || after(w, r, i))
 				continue;
+			written = true;
 			if (x->type == NBD_CMD_TRIM || x->illegal ||
-			    !(w->est[i * w->n + o] & (E1 | E2 | E3 | ACROSS | UNSURE)) ||
-			    !(w->est[i * w->n + r->read] & (E1 | E2 | E3 | ACROSS | UNSURE)))
+			    !(w->est[i * w->n + o] & (E1 | E2 | E3 | ACROSS)) ||
+			    !(w->est[i * w->n + r->read] & (E1 | E2 | E3 | ACROSS)))
 				holds = false;
 		}
 		for (int i = 0; i < w->n; i++) {
@@ -675,7 +654,8 @@ static bool contradicts_status(const struct world *w, const struct run *r,
 		}
 		if (!holds)
 			continue;
-		*severity = lone_writer(w, r, o) ? NBDS_VIOLATION : NBDS_SUSPECT;
+		// a neighbour's old block can only bring back what was written over
+		*severity = !written || lone_writer(w, r, o) ? NBDS_VIOLATION : NBDS_SUSPECT;
 		return true;
 	}
 	return false;
@@ -694,11 +674,13 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 	enum nbds_severity severity;
 	static struct view v, weaker;
 
-	look(w, r, E1 | E2 | E3 | ACROSS | UNSURE, false, &v);
+	look(w, r, E1 | E2 | E3 | ACROSS, false, &v);
 	if (v.why == REF_JUDGED)
 		out->why = REF_JUDGED;
 	else if (out->why == REF_NOT_A_READ)
 		out->why = v.why;
+	if (!status && r->value != 0 && contradicts_status(w, r, &severity))
+		note(out, REF_V6, severity, r->cell, c->sectors);
 	if (convicts(&v)) {
 		if (!status && !is_stale(w, r, &v) && written_later(w, r)) {
 			if (out->why != REF_JUDGED)
@@ -708,8 +690,6 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 		convict(w, r, &v, sv);
 		return;
 	}
-	if (!status && r->value != 0 && contradicts_status(w, r, &severity))
-		note(out, REF_V6, severity, r->cell, c->sectors);
 	if (!status && v.why == REF_JUDGED && unstable(w, r, &v, &severity)) {
 		note(out, REF_V9, severity, r->cell, c->sectors);
 		return;
@@ -726,7 +706,7 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 			     c->sectors);
 	}
 	// What if plain order across connections were a promise?
-	look(w, r, PLAIN | E1 | E2 | E3 | ACROSS | UNSURE, false, &weaker);
+	look(w, r, PLAIN | E1 | E2 | E3 | ACROSS, false, &weaker);
 	if (!convicts(&weaker) || !is_stale(w, r, &weaker))
 		return;
 	// Q6: only the order of two writes, the later one in force, is not as promised
@@ -848,7 +828,7 @@ static void judge_read(const struct world *w, int index, struct ref_verdict *out
 
 		if (status && (sv->stale || sv->foreign)) {
 			// what the zeroes come from does not matter here
-			note(out, sv->lost ? REF_LOST : REF_V6, sv->trusted, s, c->sectors);
+			note(out, REF_V6, sv->trusted, s, c->sectors);
 		} else if (sv->foreign) {
 			note(out, REF_UNEXPLAINED, sv->foreign_severity, s, c->sectors);
 		} else if (sv->stale) {
