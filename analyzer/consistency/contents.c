@@ -451,9 +451,9 @@ static void granule_limit(struct nbds_world *w, struct granule *g)
 		for (struct link *l = g->links; l != *at && !gone; l = l->next) {
 			struct range *n = l->range;
 
-			if ((n->kind != RANGE_ZERO && n->kind != RANGE_TRIM) ||
-			    n->op->state != OP_OK || n->start > r->start || n->end < r->end ||
-			    !established(r->op, n->op, &n->op->hi, NULL) || may_be_voided(r->op) ||
+			if (n->kind != RANGE_ZERO || n->op->state != OP_OK || n->start > r->start ||
+			    n->end < r->end || !established(r->op, n->op, &n->op->hi, NULL) ||
+			    may_be_voided(r->op) ||
 			    (g->count <= GRANULE_HARD && !in_force_for_all(n->op)))
 				continue;
 			n->shadow = true;
@@ -613,7 +613,9 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 				k.why = NBDS_UNCHECKED_PARTIAL;
 				break;
 			case RANGE_TRIM:
+				/* it may have been shrunk to nothing: it supersedes nothing */
 				k.any = true;
+				k.full = false;
 				k.why = NBDS_UNCHECKED_TRIM;
 				break;
 			case RANGE_HOLE:

@@ -244,7 +244,7 @@ struct nbds_world {
 	bool many_writers;
 	uint64_t serial;
 	int64_t now;
-	bool finishing;
+	bool final; /* a final verdict is being found */
 	/* order */
 	bool no_t3;
 	bool dropped;    /* the capture says that it lost packets */

@@ -52,6 +52,7 @@ struct weighing {
 	enum nbds_unchecked why;
 	unsigned values;
 	bool matched, all_established;
+	bool in_flight; /* unknown as long as a write in flight is not answered */
 	bool admissible[CANDIDATES_MAX];
 };
 
@@ -112,12 +113,23 @@ static bool in_force(const struct view *v, unsigned i, const struct trust *t)
 	       (!t->same_epoch || v->c[i].op->epoch == v->reader->epoch);
 }
 
-/* A failed write leaves anything behind until the next established one. */
-static bool settled_failure(const struct view *v, unsigned i, const struct trust *t)
+/* A failed write leaves anything behind until the next established one. So does
+ * one that was not answered, since its error may be what the capture lacks: until
+ * an established one whose request came after its own. */
+static bool settled(const struct view *v, unsigned i, const struct trust *t)
 {
-	for (unsigned j = 0; j < v->n; j++)
-		if (in_force(v, j, t) && op_before(v->c[i].op, v->c[j].op))
+	const struct nbds_op *op = v->c[i].op;
+
+	for (unsigned j = 0; j < v->n; j++) {
+		const struct nbds_op *by = v->c[j].op;
+
+		if (!in_force(v, j, t) || by == op)
+			continue;
+		if (op->state == OP_FAILED   ? op_before(op, by)
+		    : op->party == by->party ? op->serial < by->serial
+					     : point_before(op->world, &op->lo, &by->lo))
 			return true;
+	}
 	return false;
 }
 
@@ -179,8 +191,12 @@ static void weigh(const struct view *v, uint64_t value, const struct trust *t, s
 			o->why = (enum nbds_unchecked)k->why;
 			return;
 		}
-		if (k->op->state == OP_FAILED && !settled_failure(v, i, t)) {
+		/* as long as a command is in flight it is hoped to succeed, but for
+		 * the final word */
+		if (k->op->state != OP_OK &&
+		    (k->op->state != OP_FLIGHT || v->reader->world->final) && !settled(v, i, t)) {
 			o->why = NBDS_UNCHECKED_FAILED_WRITE;
+			o->in_flight = k->op->state == OP_FLIGHT;
 			return;
 		}
 		o->all_established &= v->est[i] != 0;
@@ -383,6 +399,18 @@ static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
 	return false;
 }
 
+/* Was what the earlier reader saw the contents from before the capture? Had a
+ * write been in force for it, that, or something unexplained, was what it saw. */
+static bool saw_initial(const struct view *v, unsigned s)
+{
+	const struct nbds_op *r = v->c[s].op;
+
+	for (unsigned i = 0; i < v->n; i++)
+		if (!v->c[i].seen && v->c[i].full && established(v->c[i].op, r, &r->hi, NULL))
+			return false;
+	return true;
+}
+
 /* What was read is not admissible under trust t: find whose data it was, and
  * what should have been there. */
 static void name_witnesses(const struct view *v, uint64_t value, const struct trust *t,
@@ -394,7 +422,8 @@ static void name_witnesses(const struct view *v, uint64_t value, const struct tr
 		bool old = false;
 
 		if (!shows(&v->c[i], value) || o->admissible[i] ||
-		    (v->c[i].seen && v->c[i].op->party->xport != v->reader->party->xport))
+		    (v->c[i].seen &&
+		     (v->c[i].op->party->xport != v->reader->party->xport || !saw_initial(v, i))))
 			continue;
 		for (unsigned j = 0; j < v->n && !old; j++)
 			old = in_force(v, j, t) &&
@@ -502,10 +531,7 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 	out->severity = NBDS_VIOLATION;
 	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->hears &&
 	    !same_server(r->world, out->missed->hi.time, m->hi.time)) {
-		rule = RULE_LOST_AFTER_RECONNECT;
 		out->waits = true;
-	}
-	if (rule == RULE_LOST_AFTER_RECONNECT && out->waits) {
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "no connection shows that the server was not restarted in between";
 	} else if (rule == RULE_LOST_AFTER_RECONNECT) {
@@ -557,6 +583,7 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 	memcpy(v.admissible, o.admissible, sizeof(v.admissible));
 	out->result = o.result;
 	out->why = o.why;
+	out->waits = o.in_flight;
 	out->values = o.values;
 	out->all_established = o.all_established;
 	if (said_zero(&v, m->value, out))
@@ -731,6 +758,7 @@ static void judge_final(struct nbds_op *r, bool last)
 	unsigned n = 0;
 	uint32_t kept = 0;
 
+	w->final = true;
 	for (uint32_t i = 0; i < rd->miss_count; i++) {
 		struct miss m = rd->misses[i];
 		struct verdict v;
@@ -766,6 +794,7 @@ static void judge_final(struct nbds_op *r, bool last)
 			groups[k].high = m.sector;
 		groups[k].sectors++;
 	}
+	w->final = false;
 	rd->miss_count = kept;
 	if (!kept)
 		reading_unlist(r);

@@ -70,9 +70,6 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 	 * the proof is op_before()'s */
 	first = log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
 	last = log_after(x, c->lo.frame);
-	if (c->party == w->party || c->acked != NBDS_NO_ACK)
-		last = log_after(x,
-				 c->request_frame > c->lo.frame ? c->request_frame : c->lo.frame);
 	if (last > first) {
 		/* the one that began last is the likeliest to have begun after W */
 		struct nbds_op *f = x->log[x->latest[last - 1]];
@@ -88,6 +85,11 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 		if (flush_counts(x->log[i - 1], w, any_conn) && op_before(w, x->log[i - 1]) &&
 		    op_before(x->log[i - 1], c))
 			return x->log[i - 1];
+	/* and those of c's own connection that T1 or T2 put before it all the same */
+	for (i = last, n = 0; i < x->log_count && n < FLUSH_SCAN; i++, n++)
+		if (x->log[i]->party == c->party && flush_counts(x->log[i], w, any_conn) &&
+		    op_before(w, x->log[i]) && op_before(x->log[i], c))
+			return x->log[i];
 	return NULL;
 }
 

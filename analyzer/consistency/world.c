@@ -780,7 +780,6 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 
 void nbds_world_finish(struct nbds_world *w)
 {
-	w->finishing = true;
 	/* whatever is still in flight was never answered */
 	while (w->flight_first) {
 		struct nbds_op *x = w->flight_first;
