@@ -183,18 +183,14 @@ void engine_finding(struct nbds_engine *e, const struct nbds_finding *f)
 		r->last->count += f->count;
 }
 
-static void tell_repeats(struct nbds_engine *e)
+static void tell_repeats(struct session *s)
 {
-	for (struct nbds_connection *c = e->connections; c; c = c->next) {
-		struct session *s = (struct session *)c;
-
-		for (unsigned i = 0; i < RULE_COUNT; i++) {
-			if (!s->repeats[i].last)
-				continue;
-			deliver(e, s->repeats[i].last);
-			nbds_finding_free(s->repeats[i].last);
-			s->repeats[i].last = NULL;
-		}
+	for (unsigned i = 0; i < RULE_COUNT; i++) {
+		if (!s->repeats[i].last)
+			continue;
+		deliver(s->engine, s->repeats[i].last);
+		nbds_finding_free(s->repeats[i].last);
+		s->repeats[i].last = NULL;
 	}
 }
 
@@ -255,7 +251,8 @@ void nbds_engine_finish(struct nbds_engine *e)
 	each_world(e, world_finish, NULL);
 	for (struct nbds_connection *c = e->connections; c; c = c->next)
 		session_refresh((struct session *)c);
-	tell_repeats(e);
+	for (struct nbds_connection *c = e->connections; c; c = c->next)
+		tell_repeats((struct session *)c);
 }
 
 /* --- what the fronts read ------------------------------------------------ */
@@ -268,6 +265,38 @@ struct nbds_connection *nbds_engine_connections(struct nbds_engine *e)
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e)
 {
 	return e->exports;
+}
+
+unsigned nbds_connection_outstanding(const struct nbds_connection *c, struct nbds_outstanding *list,
+				     unsigned max)
+{
+	const struct session *s = (const struct session *)c;
+	unsigned n = 0;
+
+	for (const struct inflight *f = s->oldest; f && n < max; f = f->newer) {
+		const struct nbds_request *r = f->request;
+
+		if (r->type == NBD_CMD_DISC)
+			continue;
+		list[n++] = (struct nbds_outstanding){r->type,      r->flags,  r->cookie,
+						      r->offset,    r->length, f->first.frame,
+						      f->first.time};
+	}
+	return n;
+}
+
+void nbds_connection_refresh(struct nbds_connection *c)
+{
+	session_refresh((struct session *)c);
+}
+
+bool nbds_request_seen(const struct nbds_request *r, struct nbds_mark *first)
+{
+	const struct inflight *f = r->user;
+
+	if (f)
+		*first = f->first;
+	return f;
 }
 
 void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *t)
@@ -300,6 +329,57 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 	}
 }
 
+static void export_free(struct nbds_export *x)
+{
+	free(x->connections);
+	free((char *)x->name);
+	free(x);
+}
+
+static void export_leave(struct nbds_engine *e, struct nbds_export *x,
+			 const struct nbds_connection *c)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < x->connection_count; i++)
+		if (x->connections[i] != c)
+			x->connections[n++] = x->connections[i];
+	x->connection_count = n;
+	if (n)
+		return;
+	for (struct nbds_export **at = &e->exports; *at; at = &(*at)->next) {
+		if (*at != x)
+			continue;
+		*at = x->next;
+		if (e->exports_tail == &x->next)
+			e->exports_tail = at;
+		export_free(x);
+		return;
+	}
+}
+
+void nbds_engine_forget(struct nbds_engine *e,
+			bool (*which)(void *arg, const struct nbds_connection *c), void *arg)
+{
+	struct nbds_connection **at = &e->connections, *c;
+
+	while ((c = *at)) {
+		struct session *s = (struct session *)c;
+
+		if (!s->ended || !which(arg, c)) {
+			at = &c->next;
+			continue;
+		}
+		tell_repeats(s);
+		*at = c->next;
+		if (e->connections_tail == &c->next)
+			e->connections_tail = at;
+		if (c->export)
+			export_leave(e, c->export, c);
+		session_free(s);
+	}
+}
+
 void nbds_engine_free(struct nbds_engine *e)
 {
 	if (!e)
@@ -321,9 +401,7 @@ void nbds_engine_free(struct nbds_engine *e)
 	}
 	for (struct nbds_export *x = e->exports, *next; x; x = next) {
 		next = x->next;
-		free(x->connections);
-		free((char *)x->name);
-		free(x);
+		export_free(x);
 	}
 	while (e->free_inflight) {
 		struct inflight *f = e->free_inflight;

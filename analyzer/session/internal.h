@@ -33,6 +33,8 @@ struct session;
 
 struct inflight {
 	struct inflight *next_free;
+	struct inflight *older, *newer;     /* of the session */
+	const struct nbds_request *request;
 	struct nbds_op *op; /* NULL: not followed */
 	struct nbds_mark first;
 	uint64_t losses;    /* the session's server-side losses when it was sent */
@@ -60,6 +62,7 @@ struct session {
 	struct nbds_decoder *decoder;
 	struct nbds_party *party;
 	struct session *next_open, *prev_open; /* of the engine, while open */
+	struct inflight *oldest, *newest;      /* requests in flight */
 	bool announced, ended;
 	bool heard;
 	int64_t first_heard, last_heard; /* frames of the server, ns */

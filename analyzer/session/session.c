@@ -96,6 +96,14 @@ void session_heard(struct session *s, int64_t first, int64_t last)
 	}
 }
 
+static void inflight_free(struct session *s, struct inflight *f)
+{
+	*(f->older ? &f->older->newer : &s->oldest) = f->newer;
+	*(f->newer ? &f->newer->older : &s->newest) = f->older;
+	f->next_free = s->engine->free_inflight;
+	s->engine->free_inflight = f;
+}
+
 static void drop_request(void *arg, struct nbds_request *r)
 {
 	struct session *s = arg;
@@ -107,8 +115,7 @@ static void drop_request(void *arg, struct nbds_request *r)
 	if (f->op)
 		nbds_op_open(f->op);
 	f->op = NULL;
-	f->next_free = s->engine->free_inflight;
-	s->engine->free_inflight = f;
+	inflight_free(s, f);
 	r->user = NULL;
 }
 
@@ -629,10 +636,14 @@ static void request(struct session *s, const struct nbds_message *m)
 		f = malloc(sizeof(*f));
 	if (!f)
 		return;
-	*f = (struct inflight){.first = m->first,
+	*f = (struct inflight){.older = s->newest,
+			       .request = r,
+			       .first = m->first,
 			       .losses = s->losses,
 			       .extent_at = r->offset,
 			       .status_known = true};
+	*(s->newest ? &s->newest->newer : &s->oldest) = f;
+	s->newest = f;
 	r->user = f;
 	if (!s->party || r->type == NBD_CMD_DISC)
 		return;
@@ -669,8 +680,7 @@ static void release(struct session *s, struct nbds_request *r)
 
 	if (!f)
 		return;
-	f->next_free = s->engine->free_inflight;
-	s->engine->free_inflight = f;
+	inflight_free(s, f);
 	r->user = NULL;
 }
 

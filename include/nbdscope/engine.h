@@ -233,6 +233,32 @@ struct nbds_connection *nbds_engine_connections(struct nbds_engine *e); /* by id
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e);
 void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *t);
 
+/* A request that waits for its reply. */
+struct nbds_outstanding {
+	uint16_t type, flags;      /* NBD_CMD_*, command flags */
+	uint64_t cookie, offset, length;
+	uint64_t frame;            /* of its first byte */
+	int64_t since;             /* its time, ns */
+};
+/* The oldest requests of the connection that wait, oldest first, at most `max`.
+ * Returns how many were put into `list`. */
+unsigned nbds_connection_outstanding(const struct nbds_connection *c,
+                                     struct nbds_outstanding *list, unsigned max);
+
+/* While a connection is open, its `negotiated`, `bytes` and unflushed_* are those
+ * of some moment ago: brings them up to date. */
+void nbds_connection_refresh(struct nbds_connection *c);
+
+/* Where the first byte of a message's request was seen. To be called in
+ * ops.message. False: not known. */
+bool nbds_request_seen(const struct nbds_request *r, struct nbds_mark *first);
+
+/* For those who run for ever: frees the connections that have ended (ops.end was
+ * called) and for which `which` says true; and an export with the last of its
+ * connections. Totals keep counting them. Not to be called from a callback. */
+void nbds_engine_forget(struct nbds_engine *e,
+                        bool (*which)(void *arg, const struct nbds_connection *c), void *arg);
+
 #ifdef __cplusplus
 }
 #endif
