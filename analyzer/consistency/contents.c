@@ -308,6 +308,15 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
 	return b->entries;
 }
 
+/* Is a sampled byte the same? (A part of the sector may have come from there.) */
+static bool shares_sample(uint64_t a, uint64_t b)
+{
+	for (unsigned k = 32; k < 64; k += 8)
+		if ((uint8_t)(a >> k) == (uint8_t)(b >> k))
+			return true;
+	return false;
+}
+
 /* Data from nowhere turns up in a write: the capture has them in the wrong order,
  * or it is chance; no verdict either way. */
 static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, uint64_t value)
@@ -318,7 +327,8 @@ static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, uint
 		for (uint32_t i = 0; i < rd->miss_count; i++) {
 			struct miss *m = &rd->misses[i];
 
-			if (m->value == value && m->sector >= start && m->sector < end &&
+			if (m->sector >= start && m->sector < end &&
+			    shares_sample(m->value, value) &&
 			    point_before(op->world, &m->hi, &op->lo))
 				m->written_later = true;
 		}

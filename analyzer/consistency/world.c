@@ -473,21 +473,22 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 		}
 	}
 	judge_sector(op, &m, &v);
+	/* what is read here is an old value for later, unless a write tells more;
+	 * or it is one of several possible outcomes, which then has to stay */
+	remember = op->type == NBD_CMD_READ && op->proves &&
+		   !(op->party->flags & NBD_FLAG_READ_ONLY) &&
+		   ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) ||
+		    (v.result != JUDGE_WRONG && v.values > 1));
 	if (v.rule) {
 		miss_add(op, &m);
 		if (v.missed && v.result == JUDGE_WRONG && op->reading->miss_count)
 			op->reading->misses[op->reading->miss_count - 1].lone_writer =
 				lone_writer(v.missed);
-		return;
-	}
-	if (v.result == JUDGE_UNKNOWN)
+	} else if (v.result == JUDGE_UNKNOWN) {
 		op->reading->unchecked[v.why] += NBDS_SECTOR;
-	else
+	} else {
 		op->reading->checked += NBDS_SECTOR;
-	/* what is read here is an old value for later, unless a write tells more */
-	remember = op->type == NBD_CMD_READ && op->proves &&
-		   !(op->party->flags & NBD_FLAG_READ_ONLY) &&
-		   ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) || v.values > 1);
+	}
 	if (remember && !known_already(w, sector, value, op))
 		contents_sector(op, sector, value);
 }
