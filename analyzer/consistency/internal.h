@@ -79,7 +79,8 @@ struct nbds_op {
 struct reading {
 	struct miss *misses; /* sectors that look wrong, or dangerous */
 	uint32_t miss_count, miss_room;
-	bool listed; /* among the world's reads with misses */
+	uint32_t told; /* rules, by bit */
+	bool listed;   /* among the world's reads with misses */
 	struct nbds_op *prev, *next;
 	uint64_t checked, seen_bytes;
 	uint64_t unchecked[NBDS_UNCHECKED_MAX];

@@ -586,8 +586,6 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 	out->waits = o.in_flight;
 	out->values = o.values;
 	out->all_established = o.all_established;
-	if (said_zero(&v, m->value, out))
-		return;
 	if (o.result == JUDGE_WRONG) {
 		convict(&v, m, out);
 		if (m->written_later && out->rule == rule_get(RULE_UNEXPLAINED))
@@ -596,7 +594,7 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 		return;
 	}
 	if (o.result == JUDGE_UNKNOWN && o.why != NBDS_UNCHECKED_MIXED) {
-		if (o.why == NBDS_UNCHECKED_UNKNOWN)
+		if (o.why == NBDS_UNCHECKED_UNKNOWN && !said_zero(&v, m->value, out))
 			missed_unflushed(&v, read, m->value, out);
 		return;
 	}
@@ -631,6 +629,8 @@ struct group {
 	uint64_t sectors;
 };
 #define GROUPS_MAX 8
+/* Of these only one is told for a read. */
+#define STALE_RULES ((UINT32_C(2) << RULE_STALE_OWN_WRITE) - 1)
 
 /* How long a verdict waits for flushes in flight and bytes held back, and data
  * from nowhere for being written after all; in ns of capture time. */
@@ -822,8 +822,15 @@ static void judge_final(struct nbds_op *r, bool last)
 			else
 				tell_it = groups[j].rule > groups[k].rule;
 		}
-		if (tell_it)
-			tell(w, r, &groups[k]);
+		unsigned id = (unsigned)(groups[k].rule - nbds_rules);
+
+		/* some of it may have been told before */
+		if (rd->told & (id <= RULE_STALE_OWN_WRITE ? STALE_RULES : UINT32_C(1) << id))
+			tell_it = false;
+		if (!tell_it)
+			continue;
+		rd->told |= UINT32_C(1) << id;
+		tell(w, r, &groups[k]);
 	}
 }
 
