@@ -7,7 +7,9 @@
 TCPBYTES is the program of tests/tools/tcpbytes.c. The captures are the samples and
 those in the directory that NBDSCOPE_CAPTURES names, or the ones given. For each, the
 bytes of every connection and direction have to equal what `tshark -z follow,tcp,raw`
-says, holes included: where bytes are missing, tshark writes how many.
+says, holes included: where bytes are missing, tshark writes how many. And no bytes may
+come before those of the other direction which their frame acknowledges, whatever the
+order in the capture.
 
 Exit status 77 (skipped) without tshark.
 """
@@ -45,12 +47,15 @@ def missing(length):
 
 
 def ours(program, path):
-    """A list of flows: ((address, bytes), (address, bytes)), in order of opening."""
+    """A list of flows: ((address, bytes), (address, bytes)), in order of opening; and
+    what came too early, in words."""
     run = subprocess.run([program, "-b", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                          timeout=120)
     if run.returncode not in (0, 1):
         raise RuntimeError("%s: status %d: %s" % (program, run.returncode, run.stderr.decode()))
     flows = []
+    early = []
+    told = {}   # up to which offset, of each direction
     holes = {}  # those that nothing has followed yet: tshark does not tell these
     for line in run.stdout.decode().splitlines():
         word = line.split()
@@ -58,6 +63,10 @@ def ours(program, path):
             flows.append(((word[2], bytearray()), (word[3], bytearray())))
         elif word[0] in ("data", "gap"):
             flow, side = int(word[1]), int(word[2])
+            told[flow, side] = int(word[3]) + int(word[4])
+            if word[0] == "data" and int(word[6]) > told.get((flow, 1 - side), 0):
+                early.append("connection %d: the bytes of frame %s come before those that it "
+                             "acknowledges" % (flow, word[5]))
             hole = holes.pop((flow, side), 0)
             if word[0] == "gap":
                 holes[flow, side] = hole + int(word[4])
@@ -66,7 +75,7 @@ def ours(program, path):
             if hole:
                 data.extend(missing(hole))
             data.extend(bytes.fromhex(word[9]))
-    return flows
+    return flows, early
 
 
 def theirs(path):
@@ -111,8 +120,8 @@ def difference(mine, other):
 
 def compare(program, path):
     """(bytes compared, connections compared, differences in words)."""
-    mine, other = ours(program, path), theirs(path)
-    wrong = []
+    mine, wrong = ours(program, path)
+    other = theirs(path)
     size = 0
     # A stream without payload and SYN is no flow here.
     other = [flow for flow in other if any(side[1] for side in flow)]
