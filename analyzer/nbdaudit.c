@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "capture/privileges.h"
+#include "options/options.h"
 #include "pipeline/pipeline.h"
 #include "report/report.h"
 
@@ -31,15 +33,13 @@ enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_TROUBLE = 2 };
 /* Packets between two looks at the clock, the stop flag and the output. */
 #define BATCH 512
 
-/* Less than this leaves no room to follow anything. */
-#define MEMORY_LEAST ((uint64_t)1 << 20)
-
 struct options {
 	struct nbds_report_options report;
 	struct nbds_engine_config engine;
 	const char *output;    /* NULL: standard output */
 	const char *interface; /* NULL: files */
 	const char *save;
+	const char *user; /* whom root becomes; NULL: the usual one */
 	enum nbds_severity fail_on;
 	bool never_fail;
 };
@@ -96,6 +96,9 @@ static void print_help(void)
 	      "  -i, --interface=INTERFACE\n"
 	      "                          audit this interface, 'any' for all\n"
 	      "  -w, --write=FILE        also save the packets, as pcapng\n"
+	      "  -Z, --relinquish-privileges=USER\n"
+	      "                          whom root becomes once the interface is open (tcpdump,\n"
+	      "                          or nobody)\n"
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
@@ -254,75 +257,6 @@ static int explain(const char *name)
 
 /* --- options --- */
 
-static bool parse_ports(const char *text, struct nbds_engine_config *config)
-{
-	const char *at = text;
-
-	for (;;) {
-		char *end;
-		long port;
-
-		errno = 0;
-		port = strtol(at, &end, 10);
-		if (!isdigit((unsigned char)*at) || errno || port < 1 || port > 65535 ||
-		    (*end && *end != ',')) {
-			complain("'%s' is not a list of ports: numbers from 1 to 65535, with "
-				 "commas between them",
-				 text);
-			return false;
-		}
-		if (config->port_count == NBDS_PORTS_MAX) {
-			complain("more than %d ports", NBDS_PORTS_MAX);
-			return false;
-		}
-		config->ports[config->port_count++] = (uint16_t)port;
-		if (!*end)
-			return true;
-		at = end + 1;
-	}
-}
-
-/* "64M", "1GiB", "1073741824" */
-static bool parse_size(const char *text, uint64_t *size)
-{
-	static const char units[] = "KMGT";
-	unsigned long long number;
-	const char *unit;
-	unsigned shift = 0;
-	char *end;
-
-	errno = 0;
-	number = strtoull(text, &end, 10);
-	if (!isdigit((unsigned char)*text) || errno)
-		goto bad;
-	if (*end && (unit = strchr(units, toupper((unsigned char)*end)))) {
-		shift = (unsigned)(unit - units + 1) * 10;
-		end++;
-		if (end[0] == 'i' && end[1] == 'B')
-			end += 2;
-	}
-	if (*end || number > UINT64_MAX >> shift)
-		goto bad;
-	*size = (uint64_t)number << shift;
-	if (*size < MEMORY_LEAST) {
-		complain("'%s' is too little memory: at least 1M", text);
-		return false;
-	}
-	return true;
-bad:
-	complain("'%s' is not a size: a number, and K, M, G or T for powers of 1024", text);
-	return false;
-}
-
-static bool parse_level(const char *option, const char *text, const char *also,
-			enum nbds_severity *level)
-{
-	if (nbds_severity_parse(text, level))
-		return true;
-	complain("%s: '%s' is not one of violation, suspect, hazard, note%s", option, text, also);
-	return false;
-}
-
 static bool parse_format(const char *text, enum nbds_report_format *format)
 {
 	if (!strcmp(text, "text")) {
@@ -352,6 +286,7 @@ static const struct option long_options[] = {
 	{"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"write", required_argument, NULL, 'w'},
+	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
 	{"explain", required_argument, NULL, OPT_EXPLAIN},
 	{"help", no_argument, NULL, 'h'},
@@ -362,9 +297,10 @@ static const struct option long_options[] = {
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct options *o)
 {
+	char err[NBDS_OPTION_ERROR];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "f:o:mp:i:w:hV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "f:o:mp:i:w:Z:hV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'f':
 			if (!parse_format(optarg, &o->report.format))
@@ -377,8 +313,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 			o->report.messages = true;
 			break;
 		case 'p':
-			if (!parse_ports(optarg, &o->engine))
-				return usage_error();
+			if (!nbds_option_ports(optarg, &o->engine, err))
+				goto bad;
 			break;
 		case 'i':
 			o->interface = optarg;
@@ -386,22 +322,25 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case 'w':
 			o->save = optarg;
 			break;
+		case 'Z':
+			o->user = optarg;
+			break;
 		case OPT_SEVERITY:
-			if (!parse_level("--severity", optarg, "", &o->report.severity))
-				return usage_error();
+			if (!nbds_option_level("--severity", optarg, "", &o->report.severity, err))
+				goto bad;
 			break;
 		case OPT_FAIL_ON:
 			o->never_fail = !strcmp(optarg, "never");
 			if (!o->never_fail &&
-			    !parse_level("--fail-on", optarg, ", never", &o->fail_on))
-				return usage_error();
+			    !nbds_option_level("--fail-on", optarg, ", never", &o->fail_on, err))
+				goto bad;
 			break;
 		case OPT_EXCLUSIVE:
 			o->engine.exclusive = true;
 			break;
 		case OPT_MEMORY:
-			if (!parse_size(optarg, &o->engine.memory))
-				return usage_error();
+			if (!nbds_option_memory(optarg, &o->engine.memory, err))
+				goto bad;
 			break;
 		case OPT_LIST_RULES:
 			return list_rules();
@@ -426,6 +365,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return usage_error();
 	}
 	return -1;
+bad:
+	complain("%s", err);
+	return usage_error();
 }
 
 /* --- output --- */
@@ -586,27 +528,19 @@ static int audit_file(const char *file, struct nbds_pipeline_config *config,
 	return status;
 }
 
-/* The words of the filter as one string; NULL: none, or no memory (told). */
-static char *join_filter(char **words, int count)
+static bool save_packets(struct nbds_pipeline *p, const struct options *o)
 {
-	size_t size = 1;
-	char *filter;
-
-	for (int i = 0; i < count; i++)
-		size += strlen(words[i]) + 1;
-	filter = calloc(1, size);
-	for (int i = 0; filter && i < count; i++) {
-		if (i)
-			strcat(filter, " ");
-		strcat(filter, words[i]);
-	}
-	return filter;
+	if (!o->save || nbds_pipeline_save(p, o->save) == 0)
+		return true;
+	complain("%s: %s", o->save, nbds_pipeline_error(p));
+	return false;
 }
 
 static int audit_live(char **words, int count, struct nbds_pipeline_config *config,
 		      struct nbds_report *report, const struct options *o, FILE *out)
 {
-	char *filter = join_filter(words, count);
+	char *filter = nbds_option_filter(words, count);
+	bool borrowed = nbds_privileges_borrowed();
 	struct nbds_pipeline *p;
 	char err[512];
 	int status;
@@ -622,11 +556,15 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		complain("%s: %s", o->interface, err);
 		return STATUS_TROUBLE;
 	}
-	if (o->save && nbds_pipeline_save(p, o->save) < 0) {
-		complain("%s: %s", o->save, nbds_pipeline_error(p));
-		nbds_pipeline_close(p, NULL, 0);
-		return STATUS_TROUBLE;
+	/* Root's own file may be one that only root can write. */
+	if (!borrowed && !save_packets(p, o))
+		goto failed;
+	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0) {
+		complain("%s", err);
+		goto failed;
 	}
+	if (borrowed && !save_packets(p, o))
+		goto failed;
 	running = p;
 	catch_signals();
 	if (isatty(STDERR_FILENO))
@@ -640,6 +578,9 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		status = STATUS_TROUBLE;
 	}
 	return status;
+failed:
+	nbds_pipeline_close(p, NULL, 0);
+	return STATUS_TROUBLE;
 }
 
 int main(int argc, char **argv)
@@ -654,6 +595,19 @@ int main(int argc, char **argv)
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
+	/* Files are read and written with the rights of who runs the program. */
+	if (nbds_privileges_borrowed() && (!o.interface || o.output)) {
+		char err[256];
+
+		if (o.interface) {
+			complain("--output with --interface: not with the set-user-ID bit");
+			return STATUS_TROUBLE;
+		}
+		if (nbds_privileges_drop(NULL, err, sizeof(err)) < 0) {
+			complain("%s", err);
+			return STATUS_TROUBLE;
+		}
+	}
 	/* A reader that goes away is an error in writing, not an end. */
 	signal(SIGPIPE, SIG_IGN);
 	if (o.output && strcmp(o.output, "-")) {

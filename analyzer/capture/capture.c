@@ -347,6 +347,7 @@ void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info)
 	} else if (c->kind == LIVE) {
 		c->info.dropped_known = nbds_live_drops(c->live, &ifdrop, &osdrop);
 		c->info.dropped = ifdrop + osdrop;
+		c->info.dropped_interface = ifdrop;
 	}
 	c->info.complete = c->state == ENDED || (c->kind == LIVE && c->state == READING);
 	*info = c->info;

@@ -35,6 +35,7 @@ struct nbds_capture_info {
 	uint64_t bytes;            /* captured bytes handed out so far */
 	uint64_t truncated_frames; /* frames cut by the snapshot length so far */
 	uint64_t dropped;          /* dropped by the capture, as far as it says */
+	uint64_t dropped_interface; /* live: of them by the interface, not by the kernel */
 	bool dropped_known;        /* the source says how many were dropped */
 	uint32_t interfaces;       /* interfaces seen so far */
 	int64_t start, end;        /* first and last (greatest) time, ns; 0 if no frame */

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * options.c - arguments that nbdaudit and nbdtop have in common. See options.h.
+ */
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Less than this leaves no room to follow anything. */
+#define MEMORY_LEAST ((uint64_t)1 << 20)
+
+bool nbds_option_ports(const char *text, struct nbds_engine_config *config,
+		       char err[NBDS_OPTION_ERROR])
+{
+	const char *at = text;
+
+	for (;;) {
+		char *end;
+		long port;
+
+		errno = 0;
+		port = strtol(at, &end, 10);
+		if (!isdigit((unsigned char)*at) || errno || port < 1 || port > 65535 ||
+		    (*end && *end != ',')) {
+			snprintf(err, NBDS_OPTION_ERROR,
+				 "'%.80s' is not a list of ports: numbers from 1 to 65535, with "
+				 "commas between them",
+				 text);
+			return false;
+		}
+		if (config->port_count == NBDS_PORTS_MAX) {
+			snprintf(err, NBDS_OPTION_ERROR, "more than %d ports", NBDS_PORTS_MAX);
+			return false;
+		}
+		config->ports[config->port_count++] = (uint16_t)port;
+		if (!*end)
+			return true;
+		at = end + 1;
+	}
+}
+
+bool nbds_option_memory(const char *text, uint64_t *size, char err[NBDS_OPTION_ERROR])
+{
+	static const char units[] = "KMGT";
+	unsigned long long number;
+	const char *unit;
+	unsigned shift = 0;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || errno)
+		goto bad;
+	if (*end && (unit = strchr(units, toupper((unsigned char)*end)))) {
+		shift = (unsigned)(unit - units + 1) * 10;
+		end++;
+		if (end[0] == 'i' && end[1] == 'B')
+			end += 2;
+	}
+	if (*end || number > UINT64_MAX >> shift)
+		goto bad;
+	*size = (uint64_t)number << shift;
+	if (*size < MEMORY_LEAST) {
+		snprintf(err, NBDS_OPTION_ERROR, "'%.80s' is too little memory: at least 1M", text);
+		return false;
+	}
+	return true;
+bad:
+	snprintf(err, NBDS_OPTION_ERROR,
+		 "'%.80s' is not a size: a number, and K, M, G or T for powers of 1024", text);
+	return false;
+}
+
+bool nbds_option_level(const char *option, const char *text, const char *also,
+		       enum nbds_severity *level, char err[NBDS_OPTION_ERROR])
+{
+	if (nbds_severity_parse(text, level))
+		return true;
+	snprintf(err, NBDS_OPTION_ERROR,
+		 "%s: '%.80s' is not one of violation, suspect, hazard, note%s", option, text,
+		 also);
+	return false;
+}
+
+char *nbds_option_filter(char *const *words, int count)
+{
+	size_t size = 1;
+	char *filter;
+
+	for (int i = 0; i < count; i++)
+		size += strlen(words[i]) + 1;
+	filter = calloc(1, size);
+	for (int i = 0; filter && i < count; i++) {
+		if (i)
+			strcat(filter, " ");
+		strcat(filter, words[i]);
+	}
+	return filter;
+}
