@@ -578,9 +578,16 @@ static bool delete_reply(struct history *h, uint64_t *random)
 	if (index < 0)
 		return false;
 	c = &h->commands[index];
-	// an open write is not taken for one that left junk behind, a failed one is
-	if (h_is_write(c->type) && c->outcome == H_FAILED)
-		return false;
+	// What a failed write leaves stays unknown longer than what an open one does,
+	// if another write was requested before the error came.
+	for (int i = 0; i < h->command_count && c->outcome == H_FAILED && h_is_write(c->type);
+	     i++) {
+		const struct h_command *other = &h->commands[i];
+
+		if (h_is_write(other->type) && other->request > c->request &&
+		    other->request <= c->reply + h->epsilon)
+			return false;
+	}
 	for (unsigned s = 0; s < c->sectors; s++) {
 		if (c->cells[s].seen == c->reply)
 			c->cells[s].seen = H_NEVER;

@@ -308,7 +308,7 @@ static int value_of(const struct h_command *c, uint64_t at)
 // The command provably began after the run's bytes were sent.
 static bool after(const struct world *w, const struct run *r, int c)
 {
-	return before(w, r->read, c) || instant_before(w, r->seen, w->h->commands[c].request);
+	return instant_before(w, r->seen, w->h->commands[c].request);
 }
 
 // Est(W,R) for these bytes, counting only the paths of `mask`.
@@ -337,6 +337,15 @@ static bool lone_writer(const struct world *w, const struct run *r, int wr)
 static bool superseded(const struct world *w, int wr, int by, unsigned mask)
 {
 	return w->est[wr * w->n + by] & mask;
+}
+
+// The requests of a and b were made in this order.
+static bool requested_before(const struct world *w, int a, int b)
+{
+	const struct h_command *x = &w->h->commands[a], *y = &w->h->commands[b];
+
+	return x->connection == y->connection ? x->request < y->request
+					      : instant_before(w, x->request, y->request);
 }
 
 // Adm(x,R), and what it allows, if only the paths of `mask` are trusted (E1
@@ -375,10 +384,17 @@ static void look(const struct world *w, const struct run *r, unsigned mask, bool
 		v->why = REF_INITIAL;
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
-		bool renewed = false; // by an established write that began later
+		// What a failed write leaves is anything, until an established write
+		// that began after it.  One that was not answered may have failed just
+		// so, with its error lost; there an established write that was
+		// requested after it must do, else nothing could be said ever again.
+		bool renewed = false;   // by an established write that began after it
+		bool succeeded = false; // ... after its request
 
-		for (int j = 0; j < w->n; j++)
+		for (int j = 0; j < w->n; j++) {
 			renewed |= v->paths[j] && before(w, i, j);
+			succeeded |= v->paths[j] && requested_before(w, i, j);
+		}
 		if (c->type == NBD_CMD_BLOCK_STATUS && ok(c) && covers(c, r) && !after(w, r, i) &&
 		    !renewed) {
 			const struct h_cell *cell =
@@ -394,7 +410,7 @@ static void look(const struct world *w, const struct run *r, unsigned mask, bool
 			continue;
 		if (c->type == NBD_CMD_TRIM)
 			v->why = REF_TRIMMED;
-		else if (c->outcome == H_FAILED && !c->ambiguous && !renewed)
+		else if (!ok(c) && !(answered(c) ? renewed : succeeded))
 			v->why = REF_FAILED_WRITE;
 		else if (value_of(c, r->from) == H_LOST)
 			v->why = REF_LOST_PAYLOAD;
@@ -432,7 +448,7 @@ static bool seen_before(const struct world *w, const struct run *r, const struct
 			first.cell = (unsigned)(r->from / H_SECTOR - h_first_sector(c));
 			first.seen = c->cells[first.cell].seen;
 			look(w, &first, E1 | E2 | E3 | ACROSS, false, &then);
-			if (then.why == REF_INITIAL || (then.why == REF_JUDGED && then.allowed))
+			if (then.initial || (then.why == REF_JUDGED && then.allowed))
 				return true;
 			break;
 		}
@@ -509,9 +525,12 @@ static void note(struct ref_verdict *v, enum ref_rule rule, enum nbds_severity s
 {
 	struct ref_finding *f = &v->findings[rule];
 
-	if (!f->found || severity > f->severity)
-		f->severity = severity;
+	if (f->found && severity < f->severity)
+		return;
+	if (f->found && severity > f->severity)
+		memset(f->sectors, 0, sectors * sizeof(*f->sectors));
 	f->found = true;
+	f->severity = severity;
 	mark(&f->sectors, cell, sectors);
 }
 
@@ -619,16 +638,26 @@ static bool unstable(const struct world *w, const struct run *r, const struct vi
 static bool contradicts_status(const struct world *w, const struct run *r,
 			       enum nbds_severity *severity)
 {
+	static struct view then;
+
 	for (int o = 0; o < w->n; o++) {
 		const struct h_command *c = &w->h->commands[o];
 		bool holds = true, written = false;
 		const struct h_cell *cell;
+		struct run first = *r;
 
 		if (c->type != NBD_CMD_BLOCK_STATUS || !ok(c) || !covers(c, r) ||
 		    c->connection != w->h->commands[r->read].connection || !before(w, o, r->read))
 			continue;
 		cell = &c->cells[r->from / H_SECTOR - h_first_sector(c)];
 		if (cell->seen == H_NEVER || !(cell->status & NBD_STATE_ZERO))
+			continue;
+		// if the report was wrong itself, that has been told
+		first.read = o;
+		first.seen = cell->seen;
+		first.value = 0;
+		look(w, &first, E1 | E2 | E3 | ACROSS, false, &then);
+		if (convicts(&then))
 			continue;
 		for (int i = 0; i < w->n; i++) {
 			const struct h_command *x = &w->h->commands[i];

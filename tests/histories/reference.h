@@ -57,8 +57,8 @@ enum ref_unjudged {
 
 struct ref_finding {
 	bool found;
-	enum nbds_severity severity; /* the highest */
-	bool *sectors;               /* of the command's: where (at any severity) */
+	enum nbds_severity severity; /* the highest ... */
+	bool *sectors;               /* of the command's: where it is that high */
 	bool *perhaps;               /* hazards: where it is a matter of taste; or NULL */
 };
 
