@@ -72,6 +72,19 @@ static void teach(header_field_info *hf, const header_field_info *wanted)
 
 	if (wanted->strings && hf->type != FT_BOOLEAN && kind_of(hf->type) == FT_UINT32 && plain)
 		hf->strings = wanted->strings;
+	if (wanted->type == FT_BOOLEAN)
+		hf->name = wanted->name;
+}
+
+/* Bits are called what the specification calls them, which their line begins
+ * with. */
+static const char *bit_name(const struct nbds_field_info *info)
+{
+	const char *end = strchr(info->what, ':');
+
+	if (!end || !g_str_has_prefix(info->what, "NBD_"))
+		return info->label;
+	return wmem_strndup(wmem_epan_scope(), info->what, (size_t)(end - info->what));
 }
 
 /* Names of values as Wireshark wants them. */
@@ -113,6 +126,7 @@ static header_field_info describe(const struct nbds_field_info *info)
 	else if (info->base == NBDS_BASE_HEX)
 		hf.display = BASE_HEX;
 	if (info->type == NBDS_FT_BOOLEAN) {
+		hf.name = bit_name(info);
 		hf.display = info->mask_bits;
 		hf.bitmask = info->mask;
 		hf.strings = TFS(&tfs_set_notset);

@@ -36,10 +36,23 @@ struct walk {
 	tvbuff_t *payload_tvb;
 	int64_t payload; /* where the payload begins in payload_tvb */
 	uint64_t word;   /* the flag word before its bits */
-	proto_item *magic;
+	/* extents: their bits' names, or NULL; id of the field with the bits */
+	const struct nbds_name_table *status;
+	int status_id;
 };
 
 /* --- small things --- */
+
+/* What is to be done once for a frame, although it can have several payloads. */
+enum { SHOWN_FINDINGS = 1, SHOWN_COLUMN = 2 };
+
+static bool again(packet_info *pinfo, uint32_t what)
+{
+	if (p_get_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, what))
+		return true;
+	p_add_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, what, GINT_TO_POINTER(1));
+	return false;
+}
 
 static proto_item *generated(proto_item *item)
 {
@@ -75,6 +88,45 @@ static const char *size_text(uint64_t bytes, char buf[32])
 static const char *short_name(const char *name, const char *prefix)
 {
 	return g_str_has_prefix(name, prefix) ? name + strlen(prefix) : name;
+}
+
+/* What all names of a table begin with: "NBD_FLAG_" */
+static size_t common_prefix(const struct nbds_name_table *table)
+{
+	const char *first = table->entries[0].name;
+	size_t n = strlen(first);
+
+	for (size_t i = 1; i < table->count; i++) {
+		size_t same = 0;
+
+		while (same < n && first[same] == table->entries[i].name[same])
+			same++;
+		n = same;
+	}
+	while (n && first[n - 1] != '_')
+		n--;
+	return n;
+}
+
+/* "HAS_FLAGS | SEND_FLUSH | bit 13": Wireshark's lines are no longer than 240
+ * characters, and the bits' own lines have the whole names. */
+static const char *flag_words(const struct nbds_name_table *table, uint64_t value,
+			      char buf[NBDS_FIELD_TEXT])
+{
+	size_t prefix = common_prefix(table);
+	struct nbds_flag_iter it;
+	const char *name;
+
+	g_strlcpy(buf, value ? "" : "none", NBDS_FIELD_TEXT);
+	nbds_flags_begin(&it, table, value);
+	while ((name = nbds_flags_next(&it))) {
+		bool whole = strncmp(name, table->entries[0].name, prefix) != 0;
+
+		if (buf[0])
+			g_strlcat(buf, " | ", NBDS_FIELD_TEXT);
+		g_strlcat(buf, whole ? name : name + prefix, NBDS_FIELD_TEXT);
+	}
+	return buf;
 }
 
 static uint64_t message_length(const struct msg *m)
@@ -192,9 +244,12 @@ static void add_number(struct walk *w, const struct nbds_field *f, int start)
 	else
 		item = proto_tree_add_uint(w->tree, hf, w->tvb, start, length, (uint32_t)f->value);
 	w->bits = NULL;
-	/* Words: of a flag word, or of a value that the context names. */
-	if (info->flags || (!info->values && f->text[0] && !g_ascii_isdigit(f->text[0]))) {
-		proto_item_append_text(item, " (%s)", f->text);
+	if (info->flags || (w->status && f->id == w->status_id)) {
+		char words[NBDS_FIELD_TEXT];
+
+		proto_item_append_text(item, " (%s)",
+				       flag_words(info->flags ? info->table : w->status, f->value,
+						  words));
 		w->bits = proto_item_add_subtree(item, nbds_shark_ett[ST_FLAGS]);
 	}
 	w->word = f->value;
@@ -262,20 +317,16 @@ static void field(void *arg, const struct nbds_field *f)
 struct element_walk {
 	struct walk w;
 	proto_tree *list;
-	uint64_t head_len;
-	uint64_t at;     /* of the first element, in the payload */
-	int64_t start;   /* and in the tvb */
-	uint64_t length; /* of an extent, until its status comes */
-	int width;
-	int length_id, status_id;
+	proto_item *extent;
+	int start; /* of the next number, in the tvb */
+	int length_id;
 };
 
 static void element(void *arg, const struct nbds_field *f)
 {
 	struct element_walk *ew = arg;
 	struct walk *w = &ew->w;
-	/* Offsets of fields stop at 4 GiB; elements are told one after the other. */
-	int start = (int)ew->start;
+	int start = ew->start; /* f->offset stops at 4 GiB */
 
 	if (nbds_fields[f->id].type == NBDS_FT_BOOLEAN) {
 		proto_tree_add_boolean(w->bits ? w->bits : w->tree, nbds_shark_hf[f->id], w->tvb,
@@ -286,13 +337,17 @@ static void element(void *arg, const struct nbds_field *f)
 		char bytes[32];
 
 		w->tree = proto_tree_add_subtree_format(ew->list, w->tvb, start, 2 * (int)f->length,
-							nbds_shark_ett[ST_EXTENT], &w->magic,
+							nbds_shark_ett[ST_EXTENT], &ew->extent,
 							"Extent of %s", size_text(f->value, bytes));
-	} else if (f->id == ew->status_id && w->magic) {
-		proto_item_append_text(w->magic, ": %s", f->text);
+	} else if (f->id == w->status_id && ew->extent) {
+		char words[NBDS_FIELD_TEXT];
+
+		proto_item_append_text(ew->extent, ": %s",
+				       w->status ? flag_words(w->status, f->value, words)
+						 : f->text);
 	}
 	add_number(w, f, start);
-	ew->start += f->length;
+	ew->start += (int)f->length;
 }
 
 /* The elements that end between `from` and `to`, stream offsets within the
@@ -303,7 +358,6 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 	uint64_t payload = kept->offset + kept->head_len;
 	unsigned size = kept->payload == NBDS_PAYLOAD_IDS ? 4 : 8;
 	struct element_walk ew;
-	const struct nbds_name_table *status = NULL;
 	uint64_t skip;
 	size_t len;
 
@@ -312,11 +366,8 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 	if (kept->payload == NBDS_PAYLOAD_EXTENTS &&
 	    kept->chunk_type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT)
 		size = 16;
-	if (kept->context) {
-		status = nbds_status_table(kept->context, strlen(kept->context));
-		if (from == payload)
-			add_text(tree, SF_CONTEXT, s->tvb, kept->context);
-	}
+	if (kept->context && from == payload)
+		add_text(tree, SF_CONTEXT, s->tvb, kept->context);
 	skip = (size - (from - payload) % size) % size;
 	if (skip)
 		proto_tree_add_subtree_format(
@@ -330,16 +381,18 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 	memset(&ew, 0, sizeof(ew));
 	ew.w.s = s;
 	ew.w.tvb = s->tvb;
-	ew.start = (int64_t)from - s->from;
+	ew.start = (int)((int64_t)from - s->from);
 	ew.length_id = nbds_field_find("nbd.extent.len");
-	ew.status_id = nbds_field_find("nbd.status_flags");
+	ew.w.status_id = nbds_field_find("nbd.status_flags");
+	if (kept->context)
+		ew.w.status = nbds_status_table(kept->context, strlen(kept->context));
 	ew.list = proto_tree_add_subtree_format(
-		tree, s->tvb, (int)ew.start, (int)len, nbds_shark_ett[ST_EXTENTS], NULL, "%u %s%s",
+		tree, s->tvb, ew.start, (int)len, nbds_shark_ett[ST_EXTENTS], NULL, "%u %s%s",
 		(unsigned)(len / size), kept->payload == NBDS_PAYLOAD_IDS ? "context id" : "extent",
 		len / size == 1 ? "" : "s");
 	ew.w.tree = ew.list;
-	nbds_walk_payload(m, from - payload, tvb_get_ptr(s->tvb, (int)ew.start, (int)len), len,
-			  status, element, &ew);
+	nbds_walk_payload(m, from - payload, tvb_get_ptr(s->tvb, ew.start, (int)len), len,
+			  ew.w.status, element, &ew);
 }
 
 /* --- what is known of a message beyond its bytes --- */
@@ -360,12 +413,12 @@ static void add_connection(struct show *s, proto_tree *tree, const struct msg *k
 	if (c->negotiated.export_seen) {
 		char names[NBDS_FIELD_TEXT];
 
-		nbds_flag_names(&nbds_transmission_flags, c->negotiated.transmission_flags, names,
-				sizeof(names));
 		item = proto_tree_add_uint(tree, nbds_shark_gen[SF_CONN_FLAGS], s->tvb, 0, 0,
 					   c->negotiated.transmission_flags);
 		generated(item);
-		proto_item_append_text(item, " (%s)", names);
+		proto_item_append_text(item, " (%s)",
+				       flag_words(&nbds_transmission_flags,
+						  c->negotiated.transmission_flags, names));
 	}
 }
 
@@ -538,7 +591,8 @@ static void show_part(struct show *s, const struct msg *kept, uint64_t from, uin
 			 kept->name, from - payload, to - payload - 1,
 			 size_text(kept->payload_len, bytes));
 	else
-		snprintf(text, sizeof(text), "%s: its first %d bytes", kept->name, here);
+		snprintf(text, sizeof(text), "%s: %d byte%s of its head", kept->name, here,
+			 here == 1 ? "" : "s");
 	if (data && s->columns) {
 		char request[256], line[640];
 
@@ -588,16 +642,36 @@ static const char *const trouble_words[] = {
 	[NBDS_TROUBLE_TRAILING] = "a message that was never finished",
 };
 
-/* What was last said of the bytes at `offset`. */
+/* What was last said of the bytes at `offset`, or NULL.  What is said of a side
+ * goes forward through its stream. */
 static const struct trouble *trouble_at(const struct show *s, uint64_t offset)
 {
-	const struct trouble *list = s->k->side[s->side].troubles, *found = NULL;
+	const struct trouble *list = s->k->side[s->side].troubles;
+	uint32_t low = 0, high = s->k->side[s->side].trouble_count;
 
-	for (uint32_t i = 0; i < s->k->side[s->side].trouble_count; i++)
-		if (list[i].offset <= offset &&
-		    (!list[i].length || offset < list[i].offset + list[i].length))
-			found = &list[i];
-	return found;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (list[middle].offset <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? &list[low - 1] : NULL;
+}
+
+/* Nothing was said of these bytes yet: they wait for more. */
+static bool awaits(const struct show *s, uint64_t offset, const struct trouble *t)
+{
+	uint32_t count = s->k->side[s->side].count;
+	const struct msg *last = count ? &s->k->side[s->side].items[count - 1] : NULL;
+
+	if (PINFO_FD_VISITED(s->pinfo))
+		return false;
+	if (last && last->offset + message_length(last) > offset)
+		return false;
+	return !t || t->kind == NBDS_TROUBLE_SURE ||
+	       (last && t->offset < last->offset + message_length(last));
 }
 
 static void show_undecoded(struct show *s, uint64_t from, uint64_t to)
@@ -609,9 +683,11 @@ static void show_undecoded(struct show *s, uint64_t from, uint64_t to)
 	proto_item *item;
 	proto_tree *tree;
 
-	if (t && t->kind != NBDS_TROUBLE_SURE)
+	if (awaits(s, from, t))
+		why = "the beginning of a message";
+	else if (t && t->kind != NBDS_TROUBLE_SURE)
 		why = t->text[0] ? t->text : trouble_words[t->kind];
-	snprintf(text, sizeof(text), "%d byte%s: %s", here, here == 1 ? "" : "s", why);
+	snprintf(text, sizeof(text), "%d byte%s, %s", here, here == 1 ? "" : "s", why);
 	column(s, text);
 	if (!s->tree)
 		return;
@@ -696,21 +772,12 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 			       "%s: %s", f->rule->name, f->message);
 }
 
-/* A frame can be dissected by several ways at a time: once is enough. */
-static bool told_before(packet_info *pinfo)
-{
-	if (p_get_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, 1))
-		return true;
-	p_add_proto_data(pinfo->pool, pinfo, nbds_shark_proto_tcp, 1, GINT_TO_POINTER(1));
-	return false;
-}
-
 void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
 {
 	const struct note *note = nbds_watch_notes(pinfo->num);
 	unsigned count = 0;
 
-	if (!note || told_before(pinfo))
+	if (!note || again(pinfo, SHOWN_FINDINGS))
 		return;
 	for (; note; note = note->next) {
 		nbds_tap_finding(pinfo, note->finding);
@@ -816,7 +883,8 @@ void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tr
 	s.tree = tree;
 	s.columns = col_get_writable(pinfo->cinfo, COL_INFO);
 	col_set_str(pinfo->cinfo, COL_PROTOCOL, "NBD");
-	col_clear(pinfo->cinfo, COL_INFO);
+	if (!again(pinfo, SHOWN_COLUMN))
+		col_clear(pinfo->cinfo, COL_INFO);
 	if (!PINFO_FD_VISITED(pinfo))
 		show_late(&s);
 	show_range(&s, s.from, s.from + (int64_t)tvb_captured_length(tvb));
