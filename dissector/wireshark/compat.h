@@ -35,8 +35,9 @@
 #include <epan/stats_tree.h>
 #include <epan/tap.h>
 #include <epan/tfs.h>
-#include <epan/value_string.h>
 #include <epan/wmem_scopes.h>
+
+#include <wiretap/wtap.h>
 
 /* What a plugin contains: 4.2 and later ask for it; the header that names the
  * bits is in the packages since 4.4. */

@@ -22,7 +22,7 @@ expert_field nbds_shark_ei[SE_COUNT];
 dissector_handle_t nbds_shark_handle;
 dissector_handle_t nbds_shark_tls;
 int nbds_shark_tap = -1;
-struct nbds_shark_prefs nbds_shark_prefs = {.findings = TRUE};
+struct nbds_shark_prefs nbds_shark_prefs = {.findings = true};
 
 /* What Wireshark's own dissector uses, while we are in its place. */
 static struct {

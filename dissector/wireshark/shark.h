@@ -220,9 +220,9 @@ enum shark_expert {
 extern expert_field nbds_shark_ei[SE_COUNT];
 
 struct nbds_shark_prefs {
-	gboolean builtin;   /* leave NBD to the dissector that Wireshark brings */
-	gboolean findings;  /* show the engine's findings */
-	gboolean exclusive; /* no writer stays outside the capture */
+	nbds_ws_bool builtin;   /* leave NBD to the dissector that Wireshark brings */
+	nbds_ws_bool findings;  /* show the engine's findings */
+	nbds_ws_bool exclusive; /* no writer stays outside the capture */
 };
 extern struct nbds_shark_prefs nbds_shark_prefs;
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stats.c - the tap "nbd", and the statistics that listen to it. */
+#include <stdio.h>
+#include <string.h>
+
 #include "tap.h"
 
 static nstime_t time_of(int64_t ns)
@@ -65,6 +68,282 @@ void nbds_tap_finding(packet_info *pinfo, const struct nbds_finding *f)
 	tap_queue_packet(nbds_shark_tap, pinfo, info);
 }
 
+/* --- service response time: -z nbd,srt --- */
+
+/* Commands have a row each by their number, all unknown ones the last. */
+static int srt_row(uint16_t type)
+{
+	return type < nbds_commands.count ? type : (int)nbds_commands.count;
+}
+
+static void srt_init(struct register_srt *srt, GArray *tables)
+{
+	srt_stat_table *table;
+
+	(void)srt;
+	table = init_srt_table("NBD commands", NULL, tables, (int)nbds_commands.count + 1,
+			       "Command", "nbd.type", NULL);
+	for (size_t i = 0; i < nbds_commands.count; i++)
+		init_srt_table_row(table, srt_row((uint16_t)nbds_commands.entries[i].value),
+				   nbds_commands.entries[i].name);
+	init_srt_table_row(table, (int)nbds_commands.count, "unknown command");
+}
+
+static tap_packet_status srt_packet(void *data, packet_info *pinfo, epan_dissect_t *edt _U_,
+				    const void *told, tap_flags_t flags _U_)
+{
+	const struct nbds_tap_info *info = told;
+	srt_data_t *srt = data;
+	nstime_t took, began;
+
+	if (info->kind != NBDS_TAP_REPLY || !info->command || !info->timed)
+		return TAP_PACKET_DONT_REDRAW;
+	/* The table takes the frame's time for the end. */
+	nstime_delta(&took, &info->reply_time, &info->request_time);
+	nstime_delta(&began, &pinfo->abs_ts, &took);
+	add_srt_table_data(g_array_index(srt->srt_array, srt_stat_table *, 0), srt_row(info->type),
+			   &began, pinfo);
+	return TAP_PACKET_REDRAW;
+}
+
+/* --- the tree: -z nbd,tree --- */
+
+static struct {
+	int requests, flags, replies, errors, options, findings;
+} nodes;
+
+/* Commands whose lengths have a branch of their own. */
+static const uint16_t sized[2] = {NBD_CMD_READ, NBD_CMD_WRITE};
+static char sized_names[2][64];
+
+static void tree_init(stats_tree *st)
+{
+	nodes.requests = stats_tree_create_pivot(st, "Requests", 0);
+	for (int i = 0; i < 2; i++) {
+		snprintf(sized_names[i], sizeof(sized_names[i]), "Bytes of %s",
+			 nbds_name_of(&nbds_commands, sized[i]));
+		stats_tree_create_range_node(st, sized_names[i], 0, "0-511", "512-4095", "4096",
+					     "4097-16384", "16385-65536", "65537-262144",
+					     "262145-1048576", "1048577-4194304", "4194305-", NULL);
+	}
+	nodes.flags = stats_tree_create_pivot(st, "Command flags", 0);
+	nodes.replies = stats_tree_create_pivot(st, "Replies", 0);
+	nodes.errors = stats_tree_create_pivot(st, "Errors", 0);
+	nodes.options = stats_tree_create_pivot(st, "Handshake", 0);
+	nodes.findings = stats_tree_create_pivot(st, "Findings", 0);
+}
+
+static void tree_request(stats_tree *st, const struct nbds_tap_info *info)
+{
+	struct nbds_flag_iter it;
+	const char *flag;
+
+	stats_tree_tick_pivot(st, nodes.requests, info->name);
+	for (int i = 0; i < 2; i++) {
+		if (info->type != sized[i])
+			continue;
+		tick_stat_node(st, sized_names[i], 0, false);
+		stats_tree_tick_range(st, sized_names[i], 0, (int)MIN(info->length, G_MAXINT));
+	}
+	nbds_flags_begin(&it, &nbds_command_flags, info->flags);
+	while ((flag = nbds_flags_next(&it)))
+		stats_tree_tick_pivot(st, nodes.flags, flag);
+}
+
+static uint64_t last_frame(const struct nbds_finding *f)
+{
+	uint64_t last = 0;
+
+	for (int i = 0; i < NBDS_ROLE_MAX; i++)
+		last = MAX(last, f->frames[i]);
+	return last;
+}
+
+static tap_packet_status tree_packet(stats_tree *st, packet_info *pinfo, epan_dissect_t *edt _U_,
+				     const void *told, tap_flags_t flags _U_)
+{
+	const struct nbds_tap_info *info = told;
+	char error[NBDS_TEXT_OF_MAX];
+
+	switch (info->kind) {
+	case NBDS_TAP_MESSAGE:
+		if (info->request)
+			tree_request(st, info);
+		else if (!info->command)
+			stats_tree_tick_pivot(st, nodes.options, info->name);
+		else
+			stats_tree_tick_pivot(st, nodes.replies, info->name);
+		break;
+	case NBDS_TAP_REPLY:
+		if (info->command && info->error)
+			stats_tree_tick_pivot(st, nodes.errors,
+					      nbds_text_of(&nbds_errors, info->error, error));
+		break;
+	case NBDS_TAP_FINDING:
+		/* once, though it is on several frames */
+		if (pinfo->num == last_frame(info->finding))
+			stats_tree_tick_pivot(st, nodes.findings, info->finding->rule->name);
+		break;
+	}
+	return TAP_PACKET_REDRAW;
+}
+
+/* --- exports and their connections: -z nbd,exports --- */
+
+enum column {
+	COLUMN_EXPORT,
+	COLUMN_CONNECTION,
+	COLUMN_CLIENT,
+	COLUMN_SERVER,
+	COLUMN_MULTI_CONN,
+	COLUMN_REQUESTS,
+	COLUMN_READ,
+	COLUMN_WRITTEN,
+	COLUMN_FUA,
+	COLUMN_ERRORS,
+	COLUMN_FLUSHES,
+	COLUMN_UNFLUSHED_WRITES,
+	COLUMN_UNFLUSHED_BYTES,
+	COLUMNS,
+};
+
+/* More connections than this are left out. */
+#define ROWS_MAX 65536u
+
+static stat_tap_table_item columns[COLUMNS] = {
+	/* clang-format off */
+	[COLUMN_EXPORT] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Export", "%-20s"},
+	[COLUMN_CONNECTION] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "Connection", "%5u"},
+	[COLUMN_CLIENT] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Client", "%-24s"},
+	[COLUMN_SERVER] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Server", "%-24s"},
+	[COLUMN_MULTI_CONN] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Multi-conn", "%-3s"},
+	[COLUMN_REQUESTS] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Requests", "%9.0f"},
+	[COLUMN_READ] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Bytes read", "%12.0f"},
+	[COLUMN_WRITTEN] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Bytes written", "%12.0f"},
+	[COLUMN_FUA] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "With FUA", "%8.0f"},
+	[COLUMN_ERRORS] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Errors", "%8.0f"},
+	[COLUMN_FLUSHES] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Flushes", "%8.0f"},
+	[COLUMN_UNFLUSHED_WRITES] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Unflushed writes", "%8.0f"},
+	[COLUMN_UNFLUSHED_BYTES] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Unflushed bytes", "%12.0f"},
+	/* clang-format on */
+};
+
+static void exports_init(stat_tap_table_ui *ui)
+{
+	stat_tap_table *table = stat_tap_find_table(ui, "NBD connections");
+
+	if (table) {
+		if (ui->stat_tap_reset_table_cb)
+			ui->stat_tap_reset_table_cb(table);
+		return;
+	}
+	table = stat_tap_init_table("NBD connections", COLUMNS, 0, "nbd.conn == %u");
+	stat_tap_add_table(ui, table);
+}
+
+static void set_text(stat_tap_table_item_type *item, const char *text)
+{
+	if (item->type == TABLE_ITEM_STRING && !strcmp(item->value.string_value, text))
+		return;
+	if (item->type == TABLE_ITEM_STRING)
+		g_free((char *)item->value.string_value);
+	item->type = TABLE_ITEM_STRING;
+	item->value.string_value = g_strdup(text);
+}
+
+static void set_number(stat_tap_table_item_type *item, uint64_t value)
+{
+	item->type = TABLE_ITEM_FLOAT;
+	item->value.float_value = (double)value;
+}
+
+static void set_row(stat_tap_table *table, const struct nbds_connection *c)
+{
+	stat_tap_table_item_type empty[COLUMNS] = {0}, *row;
+	uint64_t requests = 0, errors = 0, fua = 0;
+	char text[1024], address[NBDS_ADDR_TEXT];
+
+	if (!c->id || c->id > ROWS_MAX)
+		return;
+	while (table->num_elements < c->id)
+		stat_tap_init_table_row(table, table->num_elements, COLUMNS, empty);
+	row = stat_tap_get_field_data(table, c->id - 1, 0);
+	for (int i = 0; i < NBDS_COMMAND_KINDS; i++) {
+		requests += c->commands[i].count;
+		fua += c->commands[i].fua;
+		for (unsigned k = 0; k < c->commands[i].error_kinds; k++)
+			errors += c->commands[i].errors[k].count;
+	}
+	nbds_escape_text(c->export_name ? c->export_name : "", c->export_name_len, text,
+			 sizeof(text));
+	set_text(&row[COLUMN_EXPORT], text[0] ? text : c->export_name_seen ? "(default)" : "-");
+	row[COLUMN_CONNECTION].type = TABLE_ITEM_UINT;
+	row[COLUMN_CONNECTION].value.uint_value = c->id;
+	set_text(&row[COLUMN_CLIENT], nbds_addr_text(&c->client, address));
+	set_text(&row[COLUMN_SERVER], nbds_addr_text(&c->server, address));
+	set_text(&row[COLUMN_MULTI_CONN],
+		 !c->negotiated.export_seen                                   ? "?"
+		 : c->negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN ? "yes"
+									      : "no");
+	set_number(&row[COLUMN_REQUESTS], requests);
+	set_number(&row[COLUMN_READ], c->commands[NBD_CMD_READ].data_bytes);
+	set_number(&row[COLUMN_WRITTEN], c->commands[NBD_CMD_WRITE].data_bytes);
+	set_number(&row[COLUMN_FUA], fua);
+	set_number(&row[COLUMN_ERRORS], errors);
+	set_number(&row[COLUMN_FLUSHES], c->flushes_total);
+	set_number(&row[COLUMN_UNFLUSHED_WRITES], c->unflushed_writes);
+	set_number(&row[COLUMN_UNFLUSHED_BYTES], c->unflushed_bytes);
+}
+
+static tap_packet_status exports_packet(void *data, packet_info *pinfo _U_, epan_dissect_t *edt _U_,
+					const void *told, tap_flags_t flags _U_)
+{
+	const struct nbds_tap_info *info = told;
+	const struct nbds_connection *c = info->connection;
+	stat_data_t *stat = data;
+	stat_tap_table *table;
+
+	if (!c)
+		return TAP_PACKET_DONT_REDRAW;
+	table = g_array_index(stat->stat_tap_data->tables, stat_tap_table *, 0);
+	set_row(table, c);
+	/* A flush can cover what other connections wrote. */
+	if (info->kind == NBDS_TAP_REPLY && info->type == NBD_CMD_FLUSH && c->export)
+		for (unsigned i = 0; i < c->export->connection_count; i++)
+			set_row(table, c->export->connections[i]);
+	return TAP_PACKET_REDRAW;
+}
+
+static void exports_reset(stat_tap_table *table)
+{
+	for (unsigned row = 0; row < table->num_elements; row++)
+		for (unsigned i = COLUMN_REQUESTS; i < COLUMNS; i++)
+			set_number(stat_tap_get_field_data(table, row, i), 0);
+}
+
+static void exports_free(stat_tap_table *table _U_, unsigned row _U_, unsigned column _U_,
+			 stat_tap_table_item_type *item)
+{
+	if (item->type == TABLE_ITEM_STRING)
+		g_free((char *)item->value.string_value);
+}
+
 void nbds_stats_register(void)
 {
+	static stat_tap_table_ui exports = {
+		.group = REGISTER_PACKET_STAT_GROUP_UNSORTED,
+		.title = "NBD Exports",
+		.tap_name = "nbd",
+		.cli_string = "nbd,exports",
+		.stat_tap_init_cb = exports_init,
+		.packet_func = exports_packet,
+		.stat_tap_reset_table_cb = exports_reset,
+		.stat_tap_free_table_item_cb = exports_free,
+		.nfields = COLUMNS,
+		.fields = columns,
+	};
+
+	register_srt_table(nbds_shark_proto, "nbd", 1, srt_packet, srt_init, NULL);
+	stats_tree_register_plugin("nbd", "nbd", "NBD", 0, tree_packet, tree_init, NULL);
+	register_stat_tap_table_ui(&exports);
 }

@@ -668,6 +668,12 @@ static struct nbds_packet packet_of(const packet_info *pinfo)
 	return p;
 }
 
+/* The length of a TCP header whose first 20 bytes are there. */
+static uint32_t header_length(tvbuff_t *tvb)
+{
+	return (*tvb_get_ptr(tvb, 12, 1) >> 4) * 4u;
+}
+
 static bool segment_of(tvbuff_t *tvb, const packet_info *pinfo, struct nbds_segment *s)
 {
 	uint32_t here = tvb_captured_length(tvb), wire = tvb_reported_length(tvb), header;
@@ -675,14 +681,14 @@ static bool segment_of(tvbuff_t *tvb, const packet_info *pinfo, struct nbds_segm
 	memset(s, 0, sizeof(*s));
 	if (here < 20)
 		return false;
-	header = (tvb_get_guint8(tvb, 12) >> 4) * 4u;
+	header = header_length(tvb);
 	if (header < 20 || header > wire ||
 	    !endpoint(&pinfo->src, tvb_get_ntohs(tvb, 0), &s->src) ||
 	    !endpoint(&pinfo->dst, tvb_get_ntohs(tvb, 2), &s->dst))
 		return false;
 	s->seq = tvb_get_ntohl(tvb, 4);
 	s->ack = tvb_get_ntohl(tvb, 8);
-	s->flags = tvb_get_guint8(tvb, 13) & 0x3f;
+	s->flags = *tvb_get_ptr(tvb, 13, 1) & 0x3f;
 	s->window = tvb_get_ntohs(tvb, 14);
 	s->len = wire - header;
 	if (here > header) {
@@ -794,10 +800,10 @@ int nbds_watch_tcp(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree, void *da
 	else
 		w.current = first_visit(tvb, pinfo);
 	if (w.current) {
-		int header = (tvb_get_guint8(tvb, 12) >> 4) * 4;
+		uint32_t header = header_length(tvb);
 
-		if (tvb_captured_length(tvb) > (unsigned)header)
-			w.payload = tvb_new_subset_remaining(tvb, header);
+		if (tvb_captured_length(tvb) > header)
+			w.payload = tvb_new_subset_remaining(tvb, (int)header);
 		else
 			w.current = NULL;
 	}
