@@ -515,7 +515,8 @@ static enum syn judge_syn(struct nbds_flow *f, int dir, const struct nbds_segmen
 		/* The answer of a server.  Without the request it proves nothing. */
 		if (r->rival && r->rival_dir == !dir && s->ack == r->rival_isn + 1)
 			return SYN_OTHER;
-		if (h->base_kind == NBDS_BASE_NONE && other->syn && s->ack == other->base)
+		if (h->base_kind == NBDS_BASE_NONE && other->base_kind == NBDS_BASE_KNOWN &&
+		    s->ack == other->base)
 			return SYN_PART;
 		return h->base_kind == NBDS_BASE_NONE && !other->syn ? SYN_OTHER : SYN_STRAY;
 	}

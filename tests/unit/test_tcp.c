@@ -533,6 +533,16 @@ static void syn_after_its_answer(void **state)
 	assert_int_equal(x.opened, 1);
 }
 
+static void synack_after_data(void **state)
+{
+	(void)state;
+	put(A, 0, 0, "early"); /* the SYN was lost, its answer is late */
+	put_flags(B, SYN, 0, 0, "");
+	put(B, 0, 5, "hello");
+	expect("open:middle A0:early B0:hello");
+	assert_int_equal(x.opened, 1);
+}
+
 static void synack_lost(void **state)
 {
 	(void)state;
@@ -2734,6 +2744,7 @@ int main(void)
 		T(simultaneous_open),
 		T(syn_lost),
 		T(syn_after_its_answer),
+		T(synack_after_data),
 		T(synack_lost),
 		T(first_byte_before_the_base),
 		T(keepalive_first_in_the_middle),
