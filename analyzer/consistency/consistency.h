@@ -170,11 +170,16 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,
 		       uint16_t flags, bool known);
 
-/* The server was heard on it at `time` (any frame of its, ns): the server that
- * speaks now on a connection is the one that spoke on it before. Where this is
- * told at all, an open connection alone does not show that the server was not
- * restarted in between. */
-void nbds_party_heard(struct nbds_party *p, int64_t time);
+/* The first payload from the server on it was seen at `at`: the server that
+ * answers there is, from then on, one and the same. (Frames without payload, and
+ * frames sent again, are its kernel's, which outlives it.) Where this is told at
+ * all, an open connection alone does not show that the server was not restarted
+ * in between. */
+void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at);
+
+/* The server acted upon something that was sent on it at `at`: it was alive then.
+ * (Answers to requests need not be told; its close after a DISC has to be.) */
+void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at);
 
 /* What it does from now on cannot be seen (TLS). */
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at);

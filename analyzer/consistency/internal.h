@@ -208,8 +208,9 @@ struct nbds_party {
 	struct nbds_point end;
 	uint64_t size;
 	bool size_known;
-	bool heard;
-	int64_t first_heard, last_heard; /* frames of the server, ns */
+	bool heard, alive;
+	struct nbds_point first_heard; /* the server's first payload */
+	struct nbds_point last_alive;  /* the newest request that it answered */
 	/* G10 */
 	uint64_t writes_in_flight, writes_unresolved;
 	struct nbds_op *last_plain, *last_fua;      /* completed, greatest hi */
@@ -240,7 +241,7 @@ struct nbds_world {
 	uint32_t open_parties;
 	uint32_t epoch;
 	bool had_party;
-	bool hears;                /* frames of the server are told */
+	bool hears;                /* the server's first payloads are told */
 	struct nbds_party *writer; /* the first connection that wrote */
 	bool many_writers;
 	uint64_t serial;

@@ -473,21 +473,31 @@ static bool zeroes_missed(const struct view *v, uint64_t value, const struct tru
 	return false;
 }
 
-/* Was one and the same server heard all the time from `from` to `to`? On each
- * connection it is the same one from its first frame to its last. */
-static bool same_server(const struct nbds_world *w, int64_t from, int64_t to)
+/* Did one and the same server execute w and r? On one connection it is the same
+ * one from its first payload to the last request that it answered; and there is
+ * but one at a time. */
+static bool same_server(const struct nbds_op *w, const struct nbds_op *r)
 {
-	while (from < to) {
-		int64_t reach = from;
+	const struct nbds_world *world = w->world;
+	const struct nbds_party *to = r->party;
+	struct nbds_point reach = w->party->last_alive;
+	bool further = w->party->heard && w->party->alive && to->heard;
 
-		for (const struct nbds_party *p = w->parties; p; p = p->next)
-			if (p->heard && p->first_heard <= from && p->last_heard > reach)
-				reach = p->last_heard;
-		if (reach == from)
-			return false;
-		from = reach;
+	if (w->party == to)
+		return true;
+	while (further) {
+		if (point_before(world, &to->first_heard, &reach))
+			return true;
+		further = false;
+		for (const struct nbds_party *p = world->parties; p; p = p->next) {
+			if (p->heard && p->alive && point_before(world, &p->first_heard, &reach) &&
+			    point_before(world, &reach, &p->last_alive)) {
+				reach = p->last_alive;
+				further = true;
+			}
+		}
 	}
-	return true;
+	return false;
 }
 
 /*
@@ -529,8 +539,7 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 	if (rule == RULE_STALE_OWN_WRITE && zeroes_missed(v, m->value, &steps[i].trust, &o, out))
 		rule = RULE_ZEROES_NOT_READ_BACK;
 	out->severity = NBDS_VIOLATION;
-	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->hears &&
-	    !same_server(r->world, out->missed->hi.time, m->hi.time)) {
+	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->hears && !same_server(out->missed, r)) {
 		out->waits = true;
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "no connection shows that the server was not restarted in between";

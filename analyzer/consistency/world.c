@@ -90,16 +90,19 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 		hazard_export(p);
 }
 
-void nbds_party_heard(struct nbds_party *p, int64_t time)
+void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
 {
 	p->world->hears = true;
-	if (!p->heard) {
-		p->heard = true;
-		p->first_heard = time;
-		p->last_heard = time;
-	}
-	if (time > p->last_heard)
-		p->last_heard = time;
+	if (!p->heard)
+		p->first_heard = *at;
+	p->heard = true;
+}
+
+void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
+{
+	if (!p->alive || at->frame > p->last_alive.frame)
+		p->last_alive = *at;
+	p->alive = true;
 }
 
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
@@ -747,6 +750,7 @@ void nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 	op->status_acked = order->acked;
 	op->error = error;
 	op->state = error ? OP_FAILED : OP_OK;
+	nbds_party_alive(op->party, &op->lo);
 	op_over(op);
 }
 

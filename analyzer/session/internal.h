@@ -33,7 +33,7 @@ struct session;
 
 struct inflight {
 	struct inflight *next_free;
-	struct inflight *older, *newer;     /* of the session */
+	struct inflight *older, *newer; /* of the session */
 	const struct nbds_request *request;
 	struct nbds_op *op; /* NULL: not followed */
 	struct nbds_mark first;
@@ -65,10 +65,11 @@ struct session {
 	struct inflight *oldest, *newest;      /* requests in flight */
 	bool announced, ended;
 	bool heard;
-	int64_t first_heard, last_heard; /* frames of the server, ns */
-	struct nbds_mark last_clean[2];  /* the last bytes of each side */
-	uint64_t losses;                 /* times that the server's framing was lost */
-	uint64_t progress;               /* payload of the server's message so far */
+	struct nbds_point first_heard;  /* first payload of the server */
+	struct nbds_point disc;         /* where DISC was sent; frame 0: it was not */
+	struct nbds_mark last_clean[2]; /* the last bytes of each side */
+	uint64_t losses;                /* times that the server's framing was lost */
+	uint64_t progress;              /* payload of the server's message so far */
 	/* negotiation */
 	bool asked_block_size, got_block_size, block_bound, block_unasked;
 	uint64_t export_frame; /* where size and flags were last told */
@@ -97,11 +98,9 @@ struct nbds_stream {
 	struct nbds_mark first;
 	uint64_t last_frame;
 	int64_t last_time;
-	bool heard[2];
-	int64_t first_heard[2]; /* first frame of each side, ns */
-	uint64_t skipped[2];    /* bytes not fed to the decoder */
-	unsigned looked;        /* spans looked at while undecided */
-	uint8_t prefix[8];      /* first bytes of the acceptor, while too few to decide */
+	uint64_t skipped[2]; /* bytes not fed to the decoder */
+	unsigned looked;     /* spans looked at while undecided */
+	uint8_t prefix[8];   /* first bytes of the acceptor, while too few to decide */
 	unsigned prefix_len;
 	struct nbds_mark prefix_mark;
 	struct session *session;
@@ -135,8 +134,6 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
 			    const struct nbds_mark *first);
 void session_announce(struct session *s);
-/* The server was heard first and last at these times (ns). */
-void session_heard(struct session *s, int64_t first, int64_t last);
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		  const struct nbds_mark *where);
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,

@@ -77,23 +77,10 @@ void session_announce(struct session *s)
 	if (s->party && !s->c.from_start)
 		/* an export of its own: which one it is cannot be known */
 		nbds_party_export(s->party, "\0?", 2, 0, 0, false);
-	if (s->heard)
-		session_heard(s, s->first_heard, s->last_heard);
+	if (s->party && s->heard)
+		nbds_party_heard(s->party, &s->first_heard);
 	if (e->ops.connection)
 		e->ops.connection(e->ctx, &s->c);
-}
-
-void session_heard(struct session *s, int64_t first, int64_t last)
-{
-	if (!s->heard) {
-		s->heard = true;
-		s->first_heard = first;
-	}
-	s->last_heard = last;
-	if (s->party) {
-		nbds_party_heard(s->party, s->first_heard);
-		nbds_party_heard(s->party, last);
-	}
 }
 
 static void inflight_free(struct session *s, struct inflight *f)
@@ -200,6 +187,12 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 {
 	if (s->ended)
 		return;
+	if (side == NBDS_SERVER && !s->heard) {
+		s->heard = true;
+		s->first_heard = point_of(where);
+		if (s->party)
+			nbds_party_heard(s->party, &s->first_heard);
+	}
 	s->engine->current = s;
 	nbds_decoder_data(s->decoder, side, data, len, where);
 	s->last_clean[side] = *where;
@@ -226,6 +219,9 @@ void session_half_close(struct session *s, enum nbds_side side, const struct nbd
 		return;
 	s->engine->current = s;
 	nbds_decoder_end(s->decoder, side, where);
+	/* a server that had died would have closed before it was asked to */
+	if (side == NBDS_SERVER && s->party && s->disc.frame && s->disc.frame < where->frame)
+		nbds_party_alive(s->party, &s->disc);
 	s->engine->current = NULL;
 }
 
@@ -603,8 +599,11 @@ static void request(struct session *s, const struct nbds_message *m)
 
 	if (!r)
 		return;
-	if (r->type == NBD_CMD_DISC)
+	if (r->type == NBD_CMD_DISC) {
 		s->c.end = NBDS_END_DISCONNECT;
+		s->disc = (struct nbds_point){m->first.lo_frame, m->first.lo_time,
+					      m->first.interface};
+	}
 	c = stats_of(s, r->type);
 	c->count++;
 	c->bytes += r->length;

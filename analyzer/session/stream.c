@@ -79,8 +79,6 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 		s->useless = true;
 		return;
 	}
-	if (s->heard[dir])
-		session_heard(s->session, s->first_heard[dir], s->first_heard[dir]);
 	s->session->c.last_frame = s->last_frame;
 	s->session->c.last_time = s->last_time;
 	if (announce)
@@ -246,14 +244,10 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 
 void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
+	(void)dir;
 	s->last_frame = where->frame;
 	s->last_time = where->time;
-	if (!s->heard[dir])
-		s->first_heard[dir] = where->time;
-	s->heard[dir] = true;
 	if (s->session) {
-		if (dir == s->server_dir)
-			session_heard(s->session, s->first_heard[dir], where->time);
 		s->session->c.last_frame = where->frame;
 		s->session->c.last_time = where->time;
 	}

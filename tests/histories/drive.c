@@ -261,7 +261,7 @@ static void connect_party(struct driver *d, int connection)
 
 	d->parties[connection] =
 		nbds_world_connect(d->world, (uint32_t)connection + 1, k->from_start, &at);
-	nbds_party_heard(d->parties[connection], at.time); // its greeting
+	nbds_party_heard(d->parties[connection], &at); // its greeting
 	nbds_party_export(d->parties[connection], k->export_name, strlen(k->export_name), k->size,
 			  k->flags, k->known);
 }
@@ -297,7 +297,6 @@ void drive(struct driven *out, const struct history *h, const struct drive_optio
 	for (size_t i = 0; i < d.event_count; i++) {
 		const struct h_event *e = &d.events[i];
 		struct nbds_point at = point(&d, e->at);
-		const struct h_command *c;
 
 		if (options->ticking)
 			nbds_world_tick(d.world, at.time);
@@ -309,14 +308,10 @@ void drive(struct driven *out, const struct history *h, const struct drive_optio
 			request(&d, e->index);
 			break;
 		case H_EVENT_DATA:
-			nbds_party_heard(d.parties[h->commands[e->index].connection], at.time);
 			if (d.ops[e->index])
 				answer(&d, e->index, e->at);
 			break;
 		case H_EVENT_REPLY:
-			c = &h->commands[e->index];
-			if (c->outcome != H_OPEN && !c->ambiguous)
-				nbds_party_heard(d.parties[c->connection], at.time);
 			reply(&d, e->index);
 			break;
 		case H_EVENT_GAP:

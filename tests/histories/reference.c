@@ -24,20 +24,24 @@ const char *const ref_rule_names[REF_RULES] = {
 
 // Paths of Est(W,c)
 enum {
-	E1 = 1,     // same connection
-	E2 = 2,     // FUA
-	E3 = 4,     // flush
-	ACROSS = 8, // E2 or E3, but the server or the device may be another since (G9)
-	PLAIN = 16, // just W << c, of one export: nothing is promised
+	E1 = 1,       // same connection
+	E2 = 2,       // FUA
+	E3 = 4,       // flush
+	ACROSS = 8,   // E2 or E3, but all connections ended in between (G9)
+	PLAIN = 16,   // just W << c, of one export: nothing is promised
+	UNSURE2 = 32, // E2 and
+	UNSURE3 = 64, // E3, but nothing shows that it is one server and one device (G9)
+	SHARED = E2 | E3 | ACROSS | UNSURE2 | UNSURE3,
 };
 
 struct world {
 	const struct history *h;
 	int n;
 	struct h_offsets *offsets;
-	bool *before;        // [a * n + b]: a << b
-	unsigned char *est;  // [w * n + c]: paths
-	int64_t *last_heard; // of each connection
+	bool *before;         // [a * n + b]: a << b
+	unsigned char *paths; // [w * n + c]: of Est(w,c), but for voiding
+	unsigned char *est;   // ... and with it, c being over when it was answered
+	int64_t *last_alive;  // of each connection
 };
 
 static const struct h_connection *conn(const struct world *w, int c)
@@ -154,42 +158,66 @@ static bool voided(const struct world *w, int wr, int c, int64_t end)
 	return false;
 }
 
-// When the server was last heard on connection k: an answer, or its greeting.
-static int64_t last_heard(const struct world *w, int k)
+// The newest request on connection k that the server answered: it was alive then.
+// (Its answer may come later out of a dead server's socket.)
+static int64_t last_alive(const struct world *w, int k)
 {
-	int64_t last = w->h->connections[k].connect;
+	int64_t last = INT64_MIN;
 
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
-		if (c->connection != k)
-			continue;
-		if (answered(c) && c->reply > last)
-			last = c->reply;
-		for (unsigned s = 0; s < c->sectors; s++) {
-			if (c->cells[s].seen != H_NEVER && c->cells[s].seen > last)
-				last = c->cells[s].seen;
-		}
+		if (c->connection == k && answered(c) && !c->ambiguous && c->request > last)
+			last = c->request;
 	}
 	return last;
 }
 
-// G9: one server was there all the time between two instants.  On a connection
-// it is one server from the first frame that is heard of it to the last; that
-// nobody ended the connection shows nothing (a host that lost power says no
-// goodbye).  Two connections on which it is heard at one time are to one server.
-static bool same_server(const struct world *w, int64_t from, int64_t to)
+// G9: one server executed wr and c. On a connection it is one server from its
+// greeting to the last request that it answered; that nobody ended the connection
+// shows nothing (a host that lost power says no goodbye). There is one at a time.
+static bool same_server(const struct world *w, int wr, int c)
 {
-	while (from < to) {
-		int64_t reach = from;
+	int from = w->h->commands[wr].connection, to = w->h->commands[c].connection;
+	int64_t reach = w->last_alive[from];
+	bool further = true;
 
+	if (from == to)
+		return true;
+	while (further) {
+		if (instant_before(w, w->h->connections[to].connect, reach))
+			return true;
+		further = false;
 		for (int k = 0; k < w->h->connection_count; k++) {
-			if (w->h->connections[k].connect <= from && w->last_heard[k] > reach)
-				reach = w->last_heard[k];
+			if (instant_before(w, w->h->connections[k].connect, reach) &&
+			    instant_before(w, reach, w->last_alive[k])) {
+				reach = w->last_alive[k];
+				further = true;
+			}
 		}
-		if (reach == from)
+	}
+	return false;
+}
+
+// G9: some connection was open at any time between W's reply and c's request.
+static bool same_epoch(const struct world *w, int wr, int c)
+{
+	const struct history *h = w->h;
+	int64_t from = h->commands[wr].reply, to = h->commands[c].request;
+
+	for (int i = 0; i < h->connection_count; i++) {
+		const struct h_connection *k = &h->connections[i];
+		bool alone = true; // when it came
+
+		if (k->connect <= from || k->connect > to)
+			continue;
+		for (int j = 0; j < h->connection_count; j++) {
+			if (h->connections[j].connect < k->connect &&
+			    h->connections[j].end > k->connect)
+				alone = false;
+		}
+		if (alone)
 			return false;
-		from = reach;
 	}
 	return true;
 }
@@ -209,7 +237,7 @@ static unsigned prove_paths(const struct world *w, int wr, int c)
 
 	if (wr == c || !ok(x) || !is_write(x))
 		return 0;
-	same = same_server(w, x->reply, answered(y) ? y->reply : y->request);
+	same = same_server(w, wr, c);
 	if (before(w, wr, c)) {
 		if (same_export(conn(w, wr), conn(w, c)) || x->connection == y->connection)
 			paths |= PLAIN;
@@ -217,7 +245,9 @@ static unsigned prove_paths(const struct world *w, int wr, int c)
 			paths |= E1;
 		if ((x->flags & NBD_CMD_FLAG_FUA) && has_flag(conn(w, wr), NBD_FLAG_SEND_FUA) &&
 		    both_multi_conn(conn(w, wr), conn(w, c)))
-			paths |= same && same_face(conn(w, wr), conn(w, c)) ? E2 : ACROSS;
+			paths |= !same_epoch(w, wr, c)                        ? ACROSS
+				 : same && same_face(conn(w, wr), conn(w, c)) ? E2
+									      : UNSURE2;
 	}
 	if (!both_multi_conn(conn(w, wr), conn(w, c)))
 		return paths;
@@ -226,10 +256,13 @@ static unsigned prove_paths(const struct world *w, int wr, int c)
 		    !both_multi_conn(conn(w, f), conn(w, c)) || !before(w, wr, f) ||
 		    !before(w, f, c))
 			continue;
-		paths |= same && same_face(conn(w, wr), conn(w, c)) &&
-					 same_face(conn(w, f), conn(w, c))
-				 ? E3
-				 : ACROSS;
+		if (!same_epoch(w, wr, c))
+			paths |= ACROSS;
+		else if (same && same_face(conn(w, wr), conn(w, c)) &&
+			 same_face(conn(w, f), conn(w, c)))
+			paths |= E3;
+		else
+			paths |= UNSURE3;
 	}
 	return paths;
 }
@@ -242,14 +275,15 @@ static void world_init(struct world *w, const struct history *h)
 	w->n = h->command_count;
 	w->offsets = h_stream_offsets(h);
 	w->before = calloc(n * n + 1, 1);
+	w->paths = calloc(n * n + 1, 1);
 	w->est = calloc(n * n + 1, 1);
-	w->last_heard = calloc((size_t)h->connection_count + 1, sizeof(*w->last_heard));
-	if (!w->before || !w->est || !w->last_heard) {
+	w->last_alive = calloc((size_t)h->connection_count + 1, sizeof(*w->last_alive));
+	if (!w->before || !w->paths || !w->est || !w->last_alive) {
 		perror("histories");
 		exit(2);
 	}
 	for (int k = 0; k < h->connection_count; k++)
-		w->last_heard[k] = last_heard(w, k);
+		w->last_alive[k] = last_alive(w, k);
 	for (int a = 0; a < w->n; a++) {
 		for (int b = 0; b < w->n; b++)
 			w->before[a * w->n + b] = prove_before(w, a, b);
@@ -259,6 +293,7 @@ static void world_init(struct world *w, const struct history *h)
 			const struct h_command *c = &h->commands[b];
 			unsigned paths = prove_paths(w, a, b);
 
+			w->paths[a * w->n + b] = (unsigned char)paths;
 			if (paths && voided(w, a, b, answered(c) ? c->reply : H_NEVER))
 				paths &= PLAIN;
 			w->est[a * w->n + b] = (unsigned char)paths;
@@ -270,8 +305,9 @@ static void world_free(struct world *w)
 {
 	free(w->offsets);
 	free(w->before);
+	free(w->paths);
 	free(w->est);
-	free(w->last_heard);
+	free(w->last_alive);
 }
 
 // One run of bytes of one read
@@ -311,10 +347,15 @@ static bool after(const struct world *w, const struct run *r, int c)
 	return instant_before(w, r->seen, w->h->commands[c].request);
 }
 
-// Est(W,R) for these bytes, counting only the paths of `mask`.
+// Est(W,R) for these bytes, counting only the paths of `mask`.  For them the
+// read was over when they had been sent.
 static unsigned in_force(const struct world *w, const struct run *r, int wr, unsigned mask)
 {
-	return w->est[wr * w->n + r->read] & mask;
+	unsigned paths = w->est[wr * w->n + r->read];
+
+	if (paths != w->paths[wr * w->n + r->read] && !voided(w, wr, r->read, r->seen))
+		paths = w->paths[wr * w->n + r->read];
+	return paths & mask;
 }
 
 // G10 for a verdict that rests on W's own connection: no other one has written
@@ -327,7 +368,7 @@ static bool lone_writer(const struct world *w, const struct run *r, int wr)
 		if (!is_write(c) || c->connection == w->h->commands[wr].connection ||
 		    after(w, r, x))
 			continue;
-		if (!(w->est[x * w->n + wr] & (E2 | E3 | ACROSS)))
+		if (!(w->est[x * w->n + wr] & SHARED))
 			return false;
 	}
 	return true;
@@ -353,7 +394,7 @@ static bool requested_before(const struct world *w, int a, int b)
 static void look(const struct world *w, const struct run *r, unsigned mask, bool g10,
 		 struct view *v)
 {
-	unsigned sup = E1 | E2 | E3 | ACROSS | (mask & PLAIN);
+	unsigned sup = E1 | SHARED | (mask & PLAIN);
 
 	v->initial = true;
 	v->why = REF_JUDGED;
@@ -447,7 +488,7 @@ static bool seen_before(const struct world *w, const struct run *r, const struct
 			first.read = i;
 			first.cell = (unsigned)(r->from / H_SECTOR - h_first_sector(c));
 			first.seen = c->cells[first.cell].seen;
-			look(w, &first, E1 | E2 | E3 | ACROSS, false, &then);
+			look(w, &first, E1 | SHARED, false, &then);
 			if (then.initial || (then.why == REF_JUDGED && then.allowed))
 				return true;
 			break;
@@ -458,8 +499,10 @@ static bool seen_before(const struct world *w, const struct run *r, const struct
 
 // Is the value that of a write which began in time, yet is not admissible, or
 // known from an earlier read? Then it is stale, else foreign.
-static bool is_stale(const struct world *w, const struct run *r, const struct view *v)
+static bool is_stale(const struct world *w, const struct run *r, const struct view *v,
+		     bool *learned)
 {
+	*learned = false;
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
@@ -467,6 +510,7 @@ static bool is_stale(const struct world *w, const struct run *r, const struct vi
 		    !v->admissible[i] && value_of(c, r->from) == r->value)
 			return true;
 	}
+	*learned = true;
 	return seen_before(w, r, v);
 }
 
@@ -525,6 +569,7 @@ static void note(struct ref_verdict *v, enum ref_rule rule, enum nbds_severity s
 {
 	struct ref_finding *f = &v->findings[rule];
 
+	mark(&v->wrong, cell, sectors);
 	if (f->found && severity < f->severity)
 		return;
 	if (f->found && severity > f->severity)
@@ -536,7 +581,7 @@ static void note(struct ref_verdict *v, enum ref_rule rule, enum nbds_severity s
 
 // A sector is foreign if any of its bytes is; else stale.
 struct sector_verdict {
-	bool stale, foreign;
+	bool stale, foreign, learned;
 	enum ref_rule rule; // of the stale bytes
 	enum nbds_severity stale_severity, foreign_severity;
 	enum nbds_severity trusted; // how sure it is that either is wrong
@@ -547,6 +592,7 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 {
 	enum nbds_severity severity = NBDS_VIOLATION;
 	enum ref_rule rule;
+	bool learned;
 
 	look(w, r, E3, false, v);
 	rule = REF_V2;
@@ -559,11 +605,20 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 		rule = REF_V1;
 	}
 	if (!convicts(v)) {
-		look(w, r, E3 | E2 | E1, false, v);
+		look(w, r, E3 | UNSURE3, false, v);
+		rule = REF_V2;
 		severity = NBDS_SUSPECT;
 	}
 	if (!convicts(v)) {
-		look(w, r, E3 | E2 | E1 | ACROSS, false, v);
+		look(w, r, E3 | UNSURE3 | E2 | UNSURE2, false, v);
+		rule = REF_V3;
+	}
+	if (!convicts(v)) {
+		look(w, r, E3 | UNSURE3 | E2 | UNSURE2 | E1, false, v);
+		rule = REF_V1;
+	}
+	if (!convicts(v)) {
+		look(w, r, E1 | SHARED, false, v);
 		rule = REF_LOST;
 	}
 	for (int i = 0; rule == REF_V1 && i < w->n; i++) {
@@ -573,7 +628,8 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 	}
 	if (severity > sv->trusted)
 		sv->trusted = severity;
-	if (is_stale(w, r, v)) {
+	if (is_stale(w, r, v, &learned)) {
+		sv->learned |= learned;
 		if (!sv->stale || severity > sv->stale_severity ||
 		    (severity == sv->stale_severity && rule < sv->rule)) {
 			sv->rule = rule;
@@ -610,7 +666,7 @@ static bool unstable(const struct world *w, const struct run *r, const struct vi
 		first.value = value_of(c, r->from);
 		if (first.seen == H_NEVER || first.value == H_LOST || first.value == r->value)
 			continue;
-		look(w, &first, E1 | E2 | E3 | ACROSS, false, &other);
+		look(w, &first, E1 | SHARED, false, &other);
 		if (other.why != REF_JUDGED || !other.allowed)
 			continue;
 		for (int j = 0; j < w->n; j++) {
@@ -620,7 +676,7 @@ static bool unstable(const struct world *w, const struct run *r, const struct vi
 				continue;
 			if (!v->paths[j] || !other.paths[j])
 				same = false;
-			else if (!(v->paths[j] & (E2 | E3 | ACROSS)) &&
+			else if (!(v->paths[j] & SHARED) &&
 				 !((v->paths[j] & E1) && lone_writer(w, r, j)))
 				sure = false;
 		}
@@ -634,15 +690,15 @@ static bool unstable(const struct world *w, const struct run *r, const struct vi
 }
 
 // V6, second half: block status on this connection said zero, nothing can have
-// been written since, yet this is not zero.
-static bool contradicts_status(const struct world *w, const struct run *r,
-			       enum nbds_severity *severity)
+// been written since, yet this is not zero.  (Where a write is in force, it tells
+// which of the two is wrong.)
+static bool contradicts_status(const struct world *w, const struct run *r)
 {
 	static struct view then;
 
 	for (int o = 0; o < w->n; o++) {
 		const struct h_command *c = &w->h->commands[o];
-		bool holds = true, written = false;
+		bool holds = true;
 		const struct h_cell *cell;
 		struct run first = *r;
 
@@ -656,7 +712,7 @@ static bool contradicts_status(const struct world *w, const struct run *r,
 		first.read = o;
 		first.seen = cell->seen;
 		first.value = 0;
-		look(w, &first, E1 | E2 | E3 | ACROSS, false, &then);
+		look(w, &first, E1 | SHARED, false, &then);
 		if (convicts(&then))
 			continue;
 		for (int i = 0; i < w->n; i++) {
@@ -664,10 +720,9 @@ static bool contradicts_status(const struct world *w, const struct run *r,
 
 			if (!is_write(x) || !covers(x, r) || after(w, r, i))
 				continue;
-			written = true;
 			if (x->type == NBD_CMD_TRIM || x->illegal ||
-			    !(w->est[i * w->n + o] & (E1 | E2 | E3 | ACROSS)) ||
-			    !(w->est[i * w->n + r->read] & (E1 | E2 | E3 | ACROSS)))
+			    !(w->est[i * w->n + o] & (E1 | SHARED)) ||
+			    !in_force(w, r, i, E1 | SHARED))
 				holds = false;
 		}
 		for (int i = 0; i < w->n; i++) {
@@ -683,8 +738,6 @@ static bool contradicts_status(const struct world *w, const struct run *r,
 		}
 		if (!holds)
 			continue;
-		// a neighbour's old block can only bring back what was written over
-		*severity = !written || lone_writer(w, r, o) ? NBDS_VIOLATION : NBDS_SUSPECT;
 		return true;
 	}
 	return false;
@@ -699,19 +752,19 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 		      struct sector_verdict *sv)
 {
 	const struct h_command *c = &w->h->commands[r->read];
-	bool status = c->type == NBD_CMD_BLOCK_STATUS;
+	bool status = c->type == NBD_CMD_BLOCK_STATUS, learned;
 	enum nbds_severity severity;
 	static struct view v, weaker;
 
-	look(w, r, E1 | E2 | E3 | ACROSS, false, &v);
+	look(w, r, E1 | SHARED, false, &v);
 	if (v.why == REF_JUDGED)
 		out->why = REF_JUDGED;
 	else if (out->why == REF_NOT_A_READ)
 		out->why = v.why;
-	if (!status && r->value != 0 && contradicts_status(w, r, &severity))
-		note(out, REF_V6, severity, r->cell, c->sectors);
+	if (!status && v.initial && r->value != 0 && contradicts_status(w, r))
+		note(out, REF_V6, NBDS_VIOLATION, r->cell, c->sectors);
 	if (convicts(&v)) {
-		if (!status && !is_stale(w, r, &v) && written_later(w, r)) {
+		if (!status && !is_stale(w, r, &v, &learned) && written_later(w, r)) {
 			if (out->why != REF_JUDGED)
 				out->why = REF_ORDER;
 			return;
@@ -735,8 +788,8 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 			     c->sectors);
 	}
 	// What if plain order across connections were a promise?
-	look(w, r, PLAIN | E1 | E2 | E3 | ACROSS, false, &weaker);
-	if (!convicts(&weaker) || !is_stale(w, r, &weaker))
+	look(w, r, PLAIN | E1 | SHARED, false, &weaker);
+	if (!convicts(&weaker) || !is_stale(w, r, &weaker, &learned))
 		return;
 	// Q6: only the order of two writes, the later one in force, is not as promised
 	if (v.why == REF_JUDGED) {
@@ -855,6 +908,7 @@ static void judge_read(const struct world *w, int index, struct ref_verdict *out
 		const struct sector_verdict *sv = &sectors[s];
 		bool status = c->type == NBD_CMD_BLOCK_STATUS;
 
+		out->learned |= sv->learned;
 		if (status && (sv->stale || sv->foreign)) {
 			// what the zeroes come from does not matter here
 			note(out, REF_V6, sv->trusted, s, c->sectors);
@@ -949,6 +1003,7 @@ void ref_free(struct reference *r)
 	for (int i = 0; i < r->count; i++) {
 		for (int rule = 0; rule < REF_RULES; rule++)
 			forget(&r->verdicts[i].findings[rule]);
+		free(r->verdicts[i].wrong);
 	}
 	free(r->verdicts);
 	memset(r, 0, sizeof(*r));

@@ -66,6 +66,8 @@ struct ref_verdict {
 	struct ref_finding findings[REF_RULES]; /* after choosing one of V1 to V4 */
 	enum ref_unjudged why;                  /* REF_JUDGED: at least one byte was judged */
 	bool weak;                              /* G1 or G3: it was lowered to suspect */
+	bool learned; /* old contents are known only from an earlier read */
+	bool *wrong;  /* sectors with any finding at all; or NULL */
 };
 
 struct reference {
