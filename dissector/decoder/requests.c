@@ -18,6 +18,7 @@
 #include "stream.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static size_t bucket(const struct nbds_flights *fl, uint64_t cookie)
 {
@@ -68,9 +69,10 @@ static void grow_table(struct nbds_flights *fl)
 	struct nbds_flight **old = fl->buckets, **table;
 	size_t n = (size_t)1 << fl->bits;
 
-	table = calloc(2 * n, sizeof(*table));
+	table = nbds_decoder_realloc(NULL, 2 * n * sizeof(*table));
 	if (!table)
 		return;
+	memset(table, 0, 2 * n * sizeof(*table));
 	fl->buckets = table;
 	fl->bits++;
 	for (size_t i = 0; i < n; i++) {
@@ -95,7 +97,7 @@ static void grow_slabs(struct nbds_flights *fl)
 
 	if (fl->slab_count == NBDS_SLABS)
 		return;
-	slab = malloc(n * sizeof(*slab));
+	slab = nbds_decoder_realloc(NULL, n * sizeof(*slab));
 	if (!slab)
 		return;
 	fl->slabs[fl->slab_count++] = slab;
@@ -152,6 +154,7 @@ struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie, ui
 	*f = (struct nbds_flight){.pub.cookie = cookie,
 				  .pub.serial = ++d->serial,
 				  .offset = offset,
+				  .order = ++d->order,
 				  .epoch = d->epoch,
 				  .client_epoch = d->client_epoch,
 				  .older = fl->newest};

@@ -17,18 +17,18 @@
  * it is not there.  A few chains are followed at a time, the weakest making room
  * for new ones, and each keeps its last heads.
  *
- *	lost      believed when
- *	server    a chain of replies to two different requests in flight, and the
- *	          client sent a request after the first of them (or four requests)
- *	client    two different requests of a chain were answered in the server's
- *	          stream, and the chain went on after the first answer
- *	both      a chain of replies to two different requests of one client's
- *	          chain, which went on after the first of them (or eight)
+ *	lost	believed is
+ *	server	a chain of replies to different requests in flight
+ *	client	a chain of requests, different ones of which the server, followed,
+ *		answers
+ *	both	a chain of replies to different requests of one client's chain
  *
- * That the client goes on in between is what data cannot do: a write's payload
- * is all sent before the server answers it, and what is sent after the answer is
- * a request at the place foretold by the true chain only.  A chain that started
- * inside the payload of another that still stands needs far more agreement.
+ * if one of the requests answered was sent after the first answer, or if there
+ * are several more of them (MATCHES_ALONE, MATCHES_STRONG).  That is what data
+ * cannot do: a payload is all there before its message is answered, and what is
+ * sent after that is a request at the place foretold by the true chain only.  A
+ * chain that started inside the payload of another that still stands needs far
+ * more agreement.
  *
  * Once believed, the heads that the chains kept are told late, both directions
  * in the order in which they came, and decoding goes on from the present
@@ -51,11 +51,12 @@
 #define HEADS_MAX  64u
 #define HEADS_MIN  4u
 
-/* Matches that outweigh that a chain started inside another's payload, and that
- * the client did not go on. */
+/* Matches that suffice though no request was sent and answered in between, if the
+ * requests are in flight for sure or their chain went on after the first match;
+ * and matches that suffice if not, or if the chain started inside the payload of
+ * another.  A reply to a request that is not known costs two. */
+#define MATCHES_ALONE  4u
 #define MATCHES_STRONG 8u
-/* The same for replies to requests that are in flight for sure. */
-#define MATCHES_ALONE 4u
 
 /* Options and replies longer than this are not believed while searching. */
 #define OPTION_PLAUSIBLE 65536u
@@ -88,11 +89,12 @@ struct chain {
 	uint64_t support;     /* client: the most matches of a server's chain with it */
 	uint64_t first_match; /* order of the first of them */
 	uint64_t last_order;  /* order of the last head */
+	uint64_t strangers;   /* server: replies to requests that are not known */
+	bool proved;          /* a request sent after the first match was answered */
 	uint64_t inside;      /* id of the chain in whose payload it started, or 0 */
 	uint64_t pair;        /* server: id of the client's chain, or 0 */
 	uint64_t real;        /* server: different requests in flight that it answers */
 	bool over;            /* client: ends with NBD_CMD_DISC */
-	bool unsized;         /* server: the length of the last reply is a guess */
 	struct seen *heads;   /* a ring once `room` is at its largest */
 	uint32_t room, used, begin;
 };
@@ -195,7 +197,7 @@ static struct seen *new_seen(struct chain *c)
 {
 	if (c->used == c->room && c->room < HEADS_MAX && !c->begin) {
 		uint32_t room = c->room ? c->room * 4 : HEADS_MIN;
-		struct seen *heads = realloc(c->heads, room * sizeof(*heads));
+		struct seen *heads = nbds_decoder_realloc(c->heads, room * sizeof(*heads));
 
 		if (heads) {
 			c->heads = heads;
@@ -318,26 +320,6 @@ static struct chain take(struct nbds_stream *s, struct chain *c)
 }
 
 /*
- * Of a client's chain that started inside the payload of another, the first
- * heads may be data, from where it happened upon the true chain: it begins with
- * the first one that was answered.
- */
-static void drop_unproved(struct chain *c, const struct chain *v)
-{
-	while (c->inside && c->used > 1) {
-		const struct seen *h = seen_at(c, 0);
-		bool proved = h->matched;
-
-		for (uint32_t i = 0; i < v->used && !proved; i++)
-			proved = seen_at(v, i)->partner == h->order;
-		if (proved)
-			return;
-		c->begin = (c->begin + 1) % c->room;
-		c->used--;
-	}
-}
-
-/*
  * The streams whose chain is given are believed: `c` the client's, `v` the
  * server's, either may be NULL.
  */
@@ -365,7 +347,6 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 		if (s != scanning && resume[i] < chains[i].next)
 			resume[i] = nbds_min(chains[i].next, s->pos + s->have);
 	}
-	drop_unproved(&chains[0], &chains[1]);
 	for (int i = 0; i < 2; i++)
 		if (given[i])
 			leave(d, streams[i], &chains[i], resume[i]);
@@ -405,6 +386,15 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 	}
 }
 
+/* Are `matches` in a row, and what the chain says besides, enough? */
+static bool enough(const struct chain *c, uint64_t matches, bool went_on)
+{
+	if (matches < 2 || matches <= c->strangers)
+		return false;
+	return c->proved || (went_on && matches >= MATCHES_ALONE + 2 * c->strangers) ||
+	       matches >= MATCHES_STRONG + 2 * c->strangers;
+}
+
 /* Something new is known: is it enough? */
 static bool consider(struct nbds_decoder *d)
 {
@@ -414,17 +404,15 @@ static bool consider(struct nbds_decoder *d)
 	for (int i = 0; ss && i < CHAINS_MAX; i++) {
 		struct chain *v = &ss->chains[i], *c;
 
-		if (!v->id || v->unsized || nested(nbds_server(d), v))
+		if (!v->id || nested(nbds_server(d), v))
 			continue;
 		c = chain_by_id(cs, v->pair);
-		if (c && v->matches >= 2 && c->count >= 2 &&
-		    (v->matches >= MATCHES_STRONG || c->last_order > v->first_match) &&
+		if (c && c->count >= 2 && enough(v, v->matches, c->last_order > v->first_match) &&
 		    !nested(nbds_client(d), c)) {
 			believe(d, c, v);
 			return true;
 		}
-		if (v->real >= 2 &&
-		    (v->real >= MATCHES_ALONE || d->client_order > v->first_match)) {
+		if (enough(v, v->real, true)) {
 			believe(d, NULL, v);
 			return true;
 		}
@@ -432,7 +420,8 @@ static bool consider(struct nbds_decoder *d)
 	for (int i = 0; cs && !ss && i < CHAINS_MAX; i++) {
 		struct chain *c = &cs->chains[i];
 
-		if (c->id && c->matches >= 2 && c->count >= 2 && c->last_order > c->first_match &&
+		if (c->id && c->count >= 2 &&
+		    enough(c, c->matches, c->last_order > c->first_match) &&
 		    !nested(nbds_client(d), c)) {
 			believe(d, c, NULL);
 			return true;
@@ -539,12 +528,6 @@ bool nbds_search_refers(const struct nbds_decoder *d, const struct nbds_request 
 	return false;
 }
 
-void nbds_search_note_request(struct nbds_decoder *d)
-{
-	if (nbds_searching(d, NBDS_SERVER))
-		consider(d);
-}
-
 /* Server ---------------------------------------------------------------------- */
 
 /* Did the chain see the last reply to this already? */
@@ -579,10 +562,20 @@ struct agreement {
 };
 
 /*
+ * Is it a reply that is seen, but should not be: data in a simple reply where
+ * chunks were agreed on?  (nbd-server does it.)  That is no evidence.
+ */
+static bool odd(const struct nbds_decoder *d, const struct nbds_reply_head *h, uint16_t type)
+{
+	return d->neg.structured && h->magic == NBD_SIMPLE_REPLY_MAGIC && !h->error &&
+	       type == NBD_CMD_READ;
+}
+
+/*
  * A client uses a cookie again when it has the reply to the request before.  So
  * of several with one cookie, only the newest can be the one that is answered.
  */
-static bool agree_real(struct nbds_decoder *d, const struct chain *v,
+static bool agree_real(const struct nbds_decoder *d, const struct chain *v,
 		       const struct nbds_reply_head *h, const uint8_t *p, size_t n,
 		       struct agreement *a)
 {
@@ -592,7 +585,8 @@ static bool agree_real(struct nbds_decoder *d, const struct chain *v,
 	if (!f || nbds_flight_doubtful(d, f->last))
 		return false;
 	r = &f->last->pub;
-	if (!nbds_reply_fits(h, p, n, r->type, r->extended, r->offset, r->length) ||
+	if (odd(d, h, r->type) ||
+	    !nbds_reply_fits(h, p, n, r->type, r->extended, r->offset, r->length) ||
 	    (v && used_up(v, r, r->serial)))
 		return false;
 	a->request = r;
@@ -602,14 +596,15 @@ static bool agree_real(struct nbds_decoder *d, const struct chain *v,
 
 /* The length that decides about a reply: of a status request with payload, the
  * effect length inside. */
-static bool seen_fits(const struct seen *seen, const struct nbds_reply_head *h, const uint8_t *p,
-		      size_t n, uint64_t *payload)
+static bool seen_fits(const struct nbds_decoder *d, const struct seen *seen,
+		      const struct nbds_reply_head *h, const uint8_t *p, size_t n,
+		      uint64_t *payload)
 {
 	struct nbds_request_head q;
 	struct nbds_request r = {.type = 0};
 
 	nbds_request_parse(seen->bytes, &q);
-	if (!nbds_reply_fits(h, p, n, q.type, q.extended, q.offset, q.length))
+	if (odd(d, h, q.type) || !nbds_reply_fits(h, p, n, q.type, q.extended, q.offset, q.length))
 		return false;
 	r.type = q.type;
 	r.length = q.length;
@@ -626,12 +621,14 @@ static struct seen *newest(const struct chain *c, uint64_t cookie)
 	return NULL;
 }
 
-static bool agree_chain(struct chain *c, const struct chain *v, const struct nbds_reply_head *h,
-			const uint8_t *p, size_t n, struct agreement *a)
+static bool agree_chain(const struct nbds_decoder *d, struct chain *c, const struct chain *v,
+			const struct nbds_reply_head *h, const uint8_t *p, size_t n,
+			struct agreement *a)
 {
 	struct seen *seen = newest(c, h->cookie);
 
-	if (!seen || (v && used_up(v, NULL, seen->order)) || !seen_fits(seen, h, p, n, &a->payload))
+	if (!seen || (v && used_up(v, NULL, seen->order)) ||
+	    !seen_fits(d, seen, h, p, n, &a->payload))
 		return false;
 	a->seen = seen;
 	a->client = c;
@@ -649,12 +646,12 @@ static bool agree(struct nbds_decoder *d, const struct chain *v, const struct nb
 		return true;
 	c = v ? chain_by_id(cs, v->pair) : NULL;
 	if (c)
-		return agree_chain(c, v, h, p, n, a);
+		return agree_chain(d, c, v, h, p, n, a);
 	for (int i = 0; cs && i < CHAINS_MAX; i++) {
 		struct agreement b = {NULL, NULL, NULL, 0};
 
 		c = &cs->chains[i];
-		if (c->id && (!best || weaker(best, c)) && agree_chain(c, NULL, h, p, n, &b)) {
+		if (c->id && (!best || weaker(best, c)) && agree_chain(d, c, NULL, h, p, n, &b)) {
 			best = c;
 			*a = b;
 		}
@@ -680,10 +677,15 @@ static void append_reply(struct nbds_decoder *d, struct nbds_stream *s, struct c
 		return;
 	seen->cookie = h->cookie;
 	seen->final = h->final;
-	v->unsized = !a && h->magic == NBD_SIMPLE_REPLY_MAGIC && !h->error;
-	if (!a)
+
+	if (!a) {
+		v->strangers++;
 		return;
+	}
 	v->count++;
+	if (v->first_match)
+		v->proved |= (a->request ? ((struct nbds_flight *)a->request)->order
+					 : a->seen->order) > v->first_match;
 	if (a->request) {
 		seen->request = a->request;
 		seen->serial = a->request->serial;
@@ -711,11 +713,12 @@ static bool mismatch(const struct nbds_decoder *d, const struct chain *v,
 	       !used_up(v, &f->last->pub, f->last->pub.serial);
 }
 
-/* May this be a reply to a request that is not known? */
-static bool plausible_reply(const struct nbds_reply_head *h)
+/* May this be a reply to a request that is not known, and is its length sure?  A
+ * simple reply has data if the request was a read. */
+static bool plausible_stranger(const struct nbds_reply_head *h)
 {
 	if (h->magic == NBD_SIMPLE_REPLY_MAGIC)
-		return h->error <= 4095;
+		return h->error && h->error <= 4095;
 	return !(h->flags & ~NBD_REPLY_FLAG_DONE) && h->length <= NBDS_PAYLOAD_PLAUSIBLE &&
 	       ((h->type & NBD_REPLY_TYPE_FLAG_ERROR) || nbds_name_of(&nbds_chunk_types, h->type));
 }
@@ -759,7 +762,7 @@ static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_stream *s,
 	if (v) {
 		known = agree(d, v, &h, p, want, &a);
 		/* Its request may have been sent before the search began. */
-		if (!known && (mismatch(d, v, &h) || !plausible_reply(&h))) {
+		if (!known && (mismatch(d, v, &h) || !plausible_stranger(&h))) {
 			kill_chain(d, s, v);
 			v = NULL;
 		}
@@ -780,13 +783,13 @@ static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_stream *s,
 
 /* The head of a client's chain that this reply, in the followed server stream,
  * answers. */
-static struct seen *answered_in(const struct chain *c, const struct nbds_reply_head *h,
-				const uint8_t *p, size_t n)
+static struct seen *answered_in(const struct nbds_decoder *d, const struct chain *c,
+				const struct nbds_reply_head *h, const uint8_t *p, size_t n)
 {
 	struct seen *seen = newest(c, h->cookie);
 	uint64_t payload;
 
-	return seen && !seen->final && seen_fits(seen, h, p, n, &payload) ? seen : NULL;
+	return seen && !seen->final && seen_fits(d, seen, h, p, n, &payload) ? seen : NULL;
 }
 
 struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct nbds_reply_head *h,
@@ -800,11 +803,12 @@ struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct
 	for (int i = 0; cs && i < CHAINS_MAX; i++) {
 		struct chain *c = &cs->chains[i];
 
-		seen = answered_in(c, h, p, n);
+		seen = answered_in(d, c, h, p, n);
 		if (!seen || seen->matched)
 			continue;
 		seen->matched = true;
 		c->matches++;
+		c->proved |= c->first_match && seen->order > c->first_match;
 		if (!c->first_match)
 			c->first_match = d->order;
 	}
@@ -817,7 +821,7 @@ struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct
 	}
 	/* The reply will be told without its request. */
 	for (int i = 0; cs && h->final && i < CHAINS_MAX; i++) {
-		seen = answered_in(&cs->chains[i], h, p, n);
+		seen = answered_in(d, &cs->chains[i], h, p, n);
 		if (seen)
 			seen->final = true;
 	}
@@ -826,17 +830,22 @@ struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct
 
 /* The handshake --------------------------------------------------------------- */
 
+/* Does the other direction still talk about options? */
+static bool option_possible(const struct nbds_decoder *d, const struct nbds_stream *s)
+{
+	return !d->neg.transmission && d->streams[!s->side].phase == NBDS_PHASE_OPTIONS;
+}
+
 /* An option, or an option reply, before the transmission phase. */
 static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_stream *s,
 				   const struct window *w, size_t i)
 {
-	const struct nbds_stream *other = s->side == NBDS_CLIENT ? nbds_server(d) : nbds_client(d);
 	const uint8_t *p = w->p + i;
 	size_t n = w->n - i;
 	bool client = s->side == NBDS_CLIENT;
 	uint32_t type;
 
-	if (d->neg.transmission || other->phase != NBDS_PHASE_OPTIONS)
+	if (!option_possible(d, s))
 		return NEXT;
 	if (n < (client ? 16u : 20u))
 		return MORE;
@@ -886,7 +895,7 @@ void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
 		s->stray = s->discard = 0;
 		s->padding = 0;
 	}
-	if (!d->neg.transmission)
+	if (s->phase == NBDS_PHASE_START || s->phase == NBDS_PHASE_OPTIONS)
 		d->mode_known = false;
 	s->phase = NBDS_PHASE_SEARCH;
 	s->search_from = s->pos;
@@ -894,9 +903,11 @@ void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
 	s->search_nonsense = nonsense;
 	/* What was found to be no head is not looked at again. */
 	s->search_at = nonsense ? s->pos + 1 : s->pos;
-	s->search = calloc(1, sizeof(*s->search));
-	if (s->search)
-		s->search->min_next = UINT64_MAX;
+	s->search = nbds_decoder_realloc(NULL, sizeof(*s->search));
+	if (!s->search)
+		return;
+	memset(s->search, 0, sizeof(*s->search));
+	s->search->min_next = UINT64_MAX;
 }
 
 void nbds_search_free(struct nbds_stream *s)
@@ -935,6 +946,18 @@ void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct
 	s->search_nonsense = 0;
 }
 
+/* The next head of a chain was lost.  It may have been true all the same, and what
+ * started inside its payload data, which happens to meet the true one later. */
+static void cut_chain(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c)
+{
+	uint64_t id = c->id;
+
+	kill_chain(d, s, c);
+	for (int i = 0; i < CHAINS_MAX; i++)
+		if (s->search->chains[i].id && s->search->chains[i].inside == id)
+			cut_chain(d, s, &s->search->chains[i]);
+}
+
 void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len)
 {
 	uint64_t passed = nbds_search_passed(s);
@@ -953,15 +976,36 @@ void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len
 		return;
 	for (int i = 0; i < CHAINS_MAX; i++)
 		if (s->search->chains[i].id && s->search->chains[i].next < s->pos)
-			kill_chain(d, s, &s->search->chains[i]);
+			cut_chain(d, s, &s->search->chains[i]);
 	find_min_next(s->search);
 }
 
-static bool interesting(const struct nbds_stream *s, uint32_t word)
+/* What the magics of each side begin with, those of the handshake marked 2. */
+static const uint8_t first_byte[2][256] = {
+	[NBDS_CLIENT] = {[NBD_REQUEST_MAGIC >> 24] = 1,
+			 [NBD_EXTENDED_REQUEST_MAGIC >> 24] = 1,
+			 [NBD_OPTS_MAGIC >> 56] = 2},
+	[NBDS_SERVER] = {[NBD_SIMPLE_REPLY_MAGIC >> 24] = 1,
+			 [NBD_STRUCTURED_REPLY_MAGIC >> 24] = 1,
+			 [NBD_EXTENDED_REPLY_MAGIC >> 24] = 1,
+			 [NBD_REP_MAGIC >> 56] = 2},
+};
+
+static enum verdict look_at(struct nbds_decoder *d, struct nbds_stream *s, const struct window *w,
+			    size_t i)
 {
-	if (s->side == NBDS_CLIENT)
-		return nbds_request_len(word) || word == (uint32_t)(NBD_OPTS_MAGIC >> 32);
-	return nbds_reply_len(word) || word == (uint32_t)(NBD_REP_MAGIC >> 32);
+	bool client = s->side == NBDS_CLIENT;
+	uint32_t word = nbds_be32(w->p + i);
+	enum verdict verdict = NEXT;
+
+	if (word == (uint32_t)((client ? NBD_OPTS_MAGIC : NBD_REP_MAGIC) >> 32))
+		verdict = look_at_option(d, s, w, i);
+	if (verdict != NEXT)
+		return verdict;
+	if ((client ? nbds_request_len(word) : nbds_reply_len(word)) ||
+	    (s->search && s->search_at == s->search->min_next))
+		return client ? look_at_request(d, s, w, i) : look_at_reply(d, s, w, i);
+	return NEXT;
 }
 
 /*
@@ -972,26 +1016,27 @@ static bool interesting(const struct nbds_stream *s, uint32_t word)
 static enum verdict look(struct nbds_decoder *d, struct nbds_stream *s, const struct window *w,
 			 size_t limit)
 {
+	const uint8_t *first = first_byte[s->side];
+	/* Option replies begin with 0, as much else does. */
+	uint8_t most = option_possible(d, s) ? 2 : 1;
 	size_t i = (size_t)(s->search_at - w->base);
 
-	for (; i < limit; i++) {
-		enum verdict verdict = NEXT;
-		uint32_t word;
+	while (i < limit) {
+		uint64_t foretold = s->search ? s->search->min_next - w->base : UINT64_MAX;
+		size_t stop = (size_t)nbds_min(limit, foretold);
+		enum verdict verdict;
 
+		while (i < stop && (first[w->p[i]] - 1u) >= most)
+			i++;
+		if (i == limit)
+			break;
 		s->search_at = w->base + i;
 		if (w->n - i < 4)
 			return MORE;
-		word = nbds_be32(w->p + i);
-		if (interesting(s, word) || (s->search && s->search_at == s->search->min_next)) {
-			if (word == (uint32_t)(NBD_OPTS_MAGIC >> 32) ||
-			    word == (uint32_t)(NBD_REP_MAGIC >> 32))
-				verdict = look_at_option(d, s, w, i);
-			if (verdict == NEXT)
-				verdict = s->side == NBDS_CLIENT ? look_at_request(d, s, w, i)
-								 : look_at_reply(d, s, w, i);
-		}
+		verdict = look_at(d, s, w, i);
 		if (verdict != NEXT)
 			return verdict;
+		i++;
 	}
 	s->search_at = w->base + i;
 	return NEXT;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+void *(*nbds_decoder_realloc)(void *old, size_t size) = realloc;
+
 /* Kept bytes ------------------------------------------------------------------ */
 
 size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t want)
@@ -17,7 +19,7 @@ size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t wan
 
 	if (n <= NBDS_SMALL || s->big || (!s->have && sp->len >= n))
 		return n;
-	s->big = malloc(NBDS_HEAD_MAX);
+	s->big = nbds_decoder_realloc(NULL, NBDS_HEAD_MAX);
 	return s->big ? n : NBDS_SMALL;
 }
 
@@ -43,7 +45,11 @@ const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 	}
 	memcpy(s->kept + s->have, sp->data, take);
 	s->have += (uint32_t)take;
-	s->last = *sp->mark;
+	if (s->have == take || memcmp(&s->last, sp->mark, sizeof(s->last))) {
+		s->last = *sp->mark;
+		s->with_last = 0;
+	}
+	s->with_last += (uint32_t)take;
 	sp->data += take;
 	sp->len -= take;
 	return s->have >= n ? s->kept : NULL;
@@ -67,7 +73,8 @@ void nbds_consume(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 		s->have -= (uint32_t)kept;
 		if (s->have) {
 			memmove(s->kept, s->kept + kept, s->have);
-			s->first = s->last;
+			if (s->have <= s->with_last)
+				s->first = s->last;
 		} else {
 			s->kept = s->small;
 		}
@@ -273,10 +280,11 @@ void nbds_run(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *s
 struct nbds_decoder *nbds_decoder_new(const struct nbds_decoder_ops *ops, void *ctx,
 				      enum nbds_start start)
 {
-	struct nbds_decoder *d = calloc(1, sizeof(*d));
+	struct nbds_decoder *d = nbds_decoder_realloc(NULL, sizeof(*d));
 
 	if (!d)
 		return NULL;
+	memset(d, 0, sizeof(*d));
 	d->ops = *ops;
 	d->ctx = ctx;
 	d->mode_known = start == NBDS_START_GREETING;

@@ -75,7 +75,9 @@ struct nbds_stream {
 	uint8_t *kept; /* small or big */
 	uint8_t small[NBDS_SMALL];
 	uint8_t *big;
-	struct nbds_mark first, last; /* where the first and the last byte kept were seen */
+	struct nbds_mark first,
+		last;       /* where the first byte kept was seen, or earlier, and the last */
+	uint32_t with_last; /* bytes kept that were seen with the last */
 
 	struct nbds_message m;       /* the message whose payload is read */
 	uint64_t at;                 /* bytes of its payload that passed */
@@ -105,6 +107,7 @@ struct nbds_stream {
 struct nbds_flight {
 	struct nbds_request pub;
 	uint64_t offset;              /* of the request in the stream */
+	uint64_t order;               /* nbds_decoder.order of the request */
 	uint64_t epoch, client_epoch; /* those of the decoder when it was sent */
 	struct nbds_flight *older, *newer;
 	struct nbds_flight *same;  /* the next with this cookie */
@@ -140,12 +143,12 @@ struct nbds_decoder {
 	struct nbds_negotiated neg;
 	struct nbds_stream streams[2];
 	struct nbds_flights flights;
-	struct nbds_request disc;     /* the request of NBD_CMD_DISC: never in flight */
-	uint64_t serial;              /* of the last request */
-	uint64_t epoch;               /* counts how often the server's feet were lost or found */
-	uint64_t client_epoch;        /* counts how often the client's were lost */
-	uint64_t order;               /* counts requests, and the heads seen while searching */
-	uint64_t client_order;        /* `order` of the last request */
+	struct nbds_request disc; /* the request of NBD_CMD_DISC: never in flight */
+	uint64_t serial;          /* of the last request */
+	uint64_t epoch;           /* counts how often the server's feet were lost or found */
+	uint64_t client_epoch;    /* counts how often the client's were lost */
+	uint64_t order;           /* counts requests, and the heads seen while searching */
+
 	uint64_t chain_ids;           /* see resync.c */
 	struct nbds_stream *scanning; /* the stream that a search is looking at now */
 	bool mode_known;              /* the handshake was followed without losses */
@@ -184,6 +187,9 @@ static inline uint64_t nbds_min(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
 }
+
+/* realloc(); tests of what happens without memory put another in its place. */
+extern void *(*nbds_decoder_realloc)(void *old, size_t size);
 
 /* stream.c ---------------------------------------------------------------- */
 
@@ -320,8 +326,7 @@ void nbds_search_free(struct nbds_stream *s);
 uint64_t nbds_search_passed(const struct nbds_stream *s);
 /* Does a chain of replies contain one to this request? */
 bool nbds_search_refers(const struct nbds_decoder *d, const struct nbds_request *r);
-/* A request was told, while the server's feet are looked for. */
-void nbds_search_note_request(struct nbds_decoder *d);
+
 /* A reply to an unknown request comes in the followed server stream, while the
  * client's feet are looked for: returns the request if that was the proof. */
 struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct nbds_reply_head *h,

@@ -199,7 +199,7 @@ void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
 		if (h.payload < 8 || h.payload % 4)
 			m->flags |= NBDS_MSG_MALFORMED;
 	}
-	d->client_order = ++d->order;
+
 	d->neg.transmission = true;
 	if (h.extended && !d->neg.extended && !d->mode_known)
 		d->neg.extended = d->neg.inferred = true;
@@ -239,7 +239,7 @@ bool nbds_step_request(struct nbds_decoder *d, struct nbds_stream *s, struct nbd
 	place = nbds_here(s, sp);
 	nbds_tell_request(d, s, &place, p, h.want);
 	nbds_told(d, s, sp);
-	nbds_search_note_request(d);
+
 	return true;
 }
 
@@ -456,8 +456,11 @@ static bool discard(struct nbds_stream *s, struct nbds_span *sp)
 	return true;
 }
 
-/* A reply to an unknown request, of which it is not known whether data follow,
- * while requests were lost and it may well answer one of them. */
+/*
+ * A success, of which it is not known whether data follow: its request was not
+ * seen, and may well have been a read that was lost.  What follows does not say:
+ * data can begin with the header of a reply.
+ */
 static bool unsized(const struct nbds_decoder *d, const struct nbds_reply_head *h)
 {
 	return d->requests_missing && h->magic == NBD_SIMPLE_REPLY_MAGIC && !h->error;
@@ -490,19 +493,11 @@ bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 	if (!r && nbds_searching(d, NBDS_CLIENT))
 		r = nbds_search_note_reply(d, &h, p, len);
 	if (!r && unsized(d, &h)) {
-		/* If its request was a read, data follow: how much, nobody knows. */
-		const uint8_t *q = nbds_searching(d, NBDS_CLIENT) ? p : nbds_peek(s, sp, len + 4);
-
-		if (!q)
-			return false;
-		if (q == p || !nbds_reply_len(nbds_be32(q + len))) {
-			place = nbds_here(s, sp);
-			nbds_trouble(d, s, NBDS_TROUBLE_LOST, s->pos, 0, place.first, NULL,
-				     "the request of this reply was lost, and its length with it");
-			nbds_lose(d, s, 0);
-			return true;
-		}
-		p = q;
+		place = nbds_here(s, sp);
+		nbds_trouble(d, s, NBDS_TROUBLE_LOST, s->pos, 0, place.first, NULL,
+			     "the request of this reply was lost, and its length with it");
+		nbds_lose(d, s, 0);
+		return true;
 	}
 	place = nbds_here(s, sp);
 	nbds_tell_reply(d, s, &place, p, len, h.len + nbds_reply_payload(&h, r) - len, r);

@@ -123,12 +123,14 @@ struct nbds_request {
 	uint64_t cookie;
 	uint64_t offset;  /* NBD offset field */
 	uint64_t length;  /* effect length (BLOCK_STATUS payload form: the effect
-	                   * length inside the payload); bytes of payload for WRITE */
+	                   * length inside the payload); bytes of payload for WRITE,
+	                   * and for other commands with PAYLOAD_LEN */
 	uint16_t type;    /* enum nbd_cmd */
 	uint16_t flags;   /* command flags */
 	bool extended;    /* came with the extended header */
-	bool ambiguous;   /* another request with this cookie was in flight: which
-	                   * of them a reply answers cannot be known */
+	bool ambiguous;   /* another request with this cookie was in flight, as far as
+	                   * the capture shows: which of them a reply answers cannot
+	                   * be known */
 	bool error;       /* an error chunk, or a simple reply with an error, was seen */
 	uint32_t first_error; /* the first such error value */
 	uint32_t chunks;  /* structured or extended chunks seen so far */
@@ -159,7 +161,9 @@ enum nbds_payload {
 
 /* struct nbds_message.flags */
 enum {
-	NBDS_MSG_CUT = 1u << 0,        /* the head is longer than NBDS_HEAD_MAX; its tail comes as NBDS_PAYLOAD_REST */
+	NBDS_MSG_CUT = 1u << 0,        /* the head is longer than NBDS_HEAD_MAX (or than was kept of a
+	                                * REPLAYED one), or the capture lost the end of it: its tail
+	                                * comes as NBDS_PAYLOAD_REST */
 	NBDS_MSG_MALFORMED = 1u << 1,  /* inner lengths do not fit: what does fit is shown */
 	NBDS_MSG_UNSOLICITED = 1u << 2,/* no request in flight has this cookie */
 	NBDS_MSG_FINAL = 1u << 3,      /* the last reply to its request or option */
@@ -168,6 +172,19 @@ enum {
 	NBDS_MSG_INCOMPLETE = 1u << 6, /* message_end only: bytes of it were lost or never came */
 };
 
+/*
+ * What is head and what is payload:
+ *	GREETING            18 bytes; oldstyle 28, and 124 zeroes of NBDS_PAYLOAD_REST
+ *	OPTION, OPTION_REPLY all of it
+ *	EXPORT_NAME_REPLY   10 bytes; the zeroes, if any, are NBDS_PAYLOAD_REST
+ *	REQUEST             the header; of BLOCK_STATUS with payload also the effect
+ *	                    length (40 bytes), and NBDS_PAYLOAD_IDS.  A WRITE with the
+ *	                    extended header but without NBD_CMD_FLAG_PAYLOAD_LEN has
+ *	                    its payload all the same: qemu's client sends it so
+ *	CHUNK               the header and: OFFSET_DATA the offset; OFFSET_HOLE all;
+ *	                    BLOCK_STATUS the context id, BLOCK_STATUS_EXT also the
+ *	                    count; errors all; NONE and unknown types nothing
+ */
 struct nbds_message {
 	enum nbds_message_type type;
 	enum nbds_side from;
@@ -188,7 +205,9 @@ struct nbds_message {
 	                          * in message_end, the last byte of the message */
 	const struct nbds_negotiated *negotiated; /* as of this message */
 
-	/* REQUEST, SIMPLE_REPLY, CHUNK: the request; NULL if UNSOLICITED.
+	/* REQUEST, SIMPLE_REPLY, CHUNK: the request; NULL if UNSOLICITED, and
+	 * in the payload and the end of a request that is finally answered (or
+	 * forgotten) before its payload was all sent.
 	 * DISC is never kept past its own message_end. */
 	struct nbds_request *request;
 
@@ -217,7 +236,8 @@ enum nbds_trouble_kind {
 	NBDS_TROUBLE_SKIPPED,   /* bytes passed over while looking for the feet */
 	NBDS_TROUBLE_SURE,      /* feet found: from `offset` on this direction is decoded */
 	NBDS_TROUBLE_TLS,       /* bytes of TLS: not decoded */
-	NBDS_TROUBLE_FORGOT,    /* a request in flight was dropped (NBDS_REQUESTS_MAX, no memory) */
+	NBDS_TROUBLE_FORGOT,    /* a request in flight was dropped (NBDS_REQUESTS_MAX, no memory, or
+	                         * its reply was lost or told before it); offset: its header's */
 	NBDS_TROUBLE_AFTER_END, /* bytes after DISC, or after a server's refusal */
 	NBDS_TROUBLE_TRAILING,  /* the direction ended inside a message: `length` bytes of it were seen */
 };
@@ -284,7 +304,19 @@ bool nbds_decoder_sure(const struct nbds_decoder *d);
 void nbds_decoder_each_request(const struct nbds_decoder *d,
                                void (*each)(void *arg, struct nbds_request *r), void *arg);
 
-/* Bytes of `side`: fed (gaps included), and of them decoded as messages. */
+/*
+ * Bytes of `side`: fed (gaps included), and what became of them.  Once the side
+ * has ended, all others add up to `fed`; before, what is kept of an unfinished
+ * head is in none of them.
+ *	decoded    told in messages
+ *	lost       told by nbds_decoder_gap()
+ *	nonsense   where a message was due and none was: the magic (and what else is
+ *	           known to be wrong); what follows until the feet are found is skipped
+ *	skipped    passed over while looking for the feet, payload of REPLAYED
+ *	           messages included
+ *	tls, after_end
+ *	trailing   of a message that the end cut off, also what was told of it
+ */
 struct nbds_accounting {
 	uint64_t fed, decoded, lost, nonsense, skipped, tls, after_end, trailing;
 };

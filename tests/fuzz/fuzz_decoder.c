@@ -16,7 +16,9 @@
  * with data in pieces of various lengths.  What the decoder says must be the
  * same, and consistent in itself: heads and payload lie in their stream where
  * they claim, each message ends once, spans of payload follow each other and fit,
- * requests live until their end is told, and all bytes are accounted for.
+ * requests live until their end is told, and all bytes are accounted for.  In a
+ * fourth run memory is short: then the decoder may say less, but must stay
+ * consistent.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +28,8 @@
 
 #include <nbdscope/decoder.h>
 #include <nbdscope/fields.h>
+
+#include "dissector/decoder/stream.h" /* nbds_decoder_realloc */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -40,6 +44,10 @@ static void fail(const char *what)
 		if (!(condition))         \
 			fail(#condition); \
 	} while (0)
+
+/* How data are fed: in one piece, byte by byte, in pieces; and in pieces with
+ * memory short. */
+enum { WHOLE, BYTES, PIECES, SHORT };
 
 /* What was told, as one number that no difference leaves unchanged. */
 struct digest {
@@ -242,9 +250,9 @@ static void feed(struct run *r, enum nbds_side side, const uint8_t *data, size_t
 	r->side[side].fed += r->side[side].ended ? 0 : len;
 	for (; at < len; at += n) {
 		n = len - at;
-		if (manner == 1)
+		if (manner == BYTES)
 			n = 1;
-		else if (manner == 2 && n > 1 + (at * 7 + len) % 61)
+		else if (manner >= PIECES && n > 1 + (at * 7 + len) % 61)
 			n = 1 + (at * 7 + len) % 61;
 		if (n != kept) {
 			free(exact);
@@ -271,6 +279,15 @@ static void end(struct run *r, enum nbds_side side, const struct nbds_mark *mark
 	      a.decoded + a.lost + a.nonsense + a.skipped + a.tls + a.after_end + a.trailing);
 }
 
+/* Memory that is there every third time or so. */
+static uint32_t shortage;
+
+static void *unwilling(void *old, size_t size)
+{
+	shortage = shortage * 1664525 + 1013904223;
+	return shortage >> 30 == 0 ? realloc(old, size) : NULL;
+}
+
 static uint64_t run(const uint8_t *data, size_t size, unsigned manner)
 {
 	static const struct nbds_decoder_ops ops = {on_message, on_payload, on_payload_gap,
@@ -282,6 +299,10 @@ static uint64_t run(const uint8_t *data, size_t size, unsigned manner)
 
 	memset(&r, 0, sizeof(r));
 	r.d = nbds_decoder_new(&ops, &r, data[0] ? NBDS_START_MIDDLE : NBDS_START_GREETING);
+	if (manner == SHORT) {
+		nbds_decoder_realloc = unwilling;
+		shortage = (uint32_t)size;
+	}
 	CHECK(r.d);
 	while (at < size) {
 		uint8_t operation = data[at++];
@@ -311,6 +332,7 @@ static uint64_t run(const uint8_t *data, size_t size, unsigned manner)
 	nbds_decoder_each_request(r.d, on_each, &in_flight);
 	CHECK(in_flight == r.live);
 	nbds_decoder_free(r.d);
+	nbds_decoder_realloc = realloc;
 	return r.digest.x;
 }
 
@@ -320,8 +342,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!size)
 		return 0;
-	digest = run(data, size, 0);
-	CHECK(run(data, size, 1) == digest);
-	CHECK(run(data, size, 2) == digest);
+	digest = run(data, size, WHOLE);
+	CHECK(run(data, size, BYTES) == digest);
+	CHECK(run(data, size, PIECES) == digest);
+	run(data, size, SHORT);
 	return 0;
 }
