@@ -55,6 +55,9 @@ static struct {
 	bool joined; /* further bytes of the same side belong to the step before */
 } talk;
 
+/* The frame that brought a byte: each span is one. */
+static uint32_t frame_of[2][STREAM_MAX];
+
 static void begin(enum nbds_start start)
 {
 	talk.start = start;
@@ -383,7 +386,9 @@ static void on_message(void *ctx, const struct nbds_message *m)
 	assert_memory_equal(m->head, talk.stream[m->from] + m->offset, m->head_len);
 	assert_true((m->payload == NBDS_PAYLOAD_NONE) == (m->payload_len == 0));
 	assert_ptr_equal(m->negotiated, nbds_decoder_negotiated(r->d));
-	assert_int_equal(m->last.frame >= m->first.frame, true);
+	assert_true(m->first.frame <= frame_of[m->from][m->offset]);
+	assert_true(m->last.frame >= frame_of[m->from][m->offset + m->head_len - 1]);
+	assert_true(m->last.frame >= m->first.frame);
 
 	write_log(r, "%c %llu %s %u+%llu", letter(m->from), (unsigned long long)m->offset, m->name,
 		  m->head_len, (unsigned long long)m->payload_len);
@@ -512,6 +517,7 @@ static void play(struct recorder *r, uint32_t most)
 						    on_message_end, on_trouble};
 	struct nbds_accounting a;
 	uint64_t in_flight = 0;
+	uint32_t frame = 0;
 	bool ended = false;
 
 	memset(r, 0, sizeof(*r));
@@ -520,7 +526,7 @@ static void play(struct recorder *r, uint32_t most)
 	for (size_t i = 0; i < talk.count; i++) {
 		const struct step *step = &talk.steps[i];
 		const uint8_t *data = talk.stream[step->side] + step->from;
-		struct nbds_mark mark = {.frame = i + 1, .ack = NBDS_NO_ACK};
+		struct nbds_mark mark = {.frame = ++frame, .ack = NBDS_NO_ACK};
 
 		switch (step->kind) {
 		case BYTES:
@@ -530,6 +536,9 @@ static void play(struct recorder *r, uint32_t most)
 					n = 1;
 				else if (most && n > 1)
 					n = 1 + random_below(n < most ? (uint32_t)n : most);
+				mark.frame = ++frame;
+				for (size_t k = 0; k < n; k++)
+					frame_of[step->side][step->from + at + k] = frame;
 				feed(r->d, step->side, data + at, n, &mark);
 			}
 			break;
@@ -1804,6 +1813,124 @@ static void test_gap_fake_replies(void **state)
 			      "S 1390 . 8\n");
 }
 
+/* A write whose data could begin a magic until its last byte ends before its
+ * reply, also if it is told late. */
+static void test_middle_order(void **state)
+{
+	(void)state;
+	begin(NBDS_START_MIDDLE);
+	request(NBD_CMD_FLUSH, 1, 0, 0);
+	simple(0, 1, 0);
+	request(NBD_CMD_WRITE, 0x25, 0, 64);
+	simple(0, 0x25, 0);
+	expect("", "C 0 SURE\n"
+		   "S 0 SURE\n"
+		   "C 0 NBD_CMD_FLUSH 28+0 #1 resynced replayed\n"
+		   "S 0 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
+		   "C 28 NBD_CMD_WRITE 28+64 #2 replayed\n"
+		   "C 28 . 0 lost 64 incomplete\n"
+		   "S 16 NBD_SIMPLE_REPLY 16+0 #2 final replayed\n");
+}
+
+/*
+ * Data of a long write are requests, some of them sent after replies that agree:
+ * but they lie inside a message that may be a true one, so they have to wait.
+ */
+static void test_middle_nested(void **state)
+{
+	struct out o = {.n = 0};
+
+	(void)state;
+	begin(NBDS_START_MIDDLE);
+	put_request(&o, 0, NBD_CMD_WRITE, 500, 0, 1000);
+	put_request(&o, 0, NBD_CMD_FLUSH, 1, 0, 0);
+	put_request(&o, 0, NBD_CMD_FLUSH, 2, 0, 0);
+	say(C, o.b, o.n);
+	simple(0, 1, 0);
+	o.n = 0;
+	put_request(&o, 0, NBD_CMD_FLUSH, 3, 0, 0);
+	say(C, o.b, o.n);
+	simple(0, 2, 0);
+	simple(0, 3, 0);
+	memset(o.b, 'd', 1000 - 3 * 28);
+	say(C, o.b, 1000 - 3 * 28);
+	simple(0, 500, 0);
+	request(NBD_CMD_READ, 501, 0, 8);
+	simple(0, 501, 8);
+	expect("", "C 0 SURE\n"
+		   "S 0 SKIPPED 48\n"
+		   "S 48 SURE\n"
+		   "C 0 NBD_CMD_WRITE 28+1000 #1 resynced replayed\n"
+		   "C 0 . 0 lost 1000 incomplete\n"
+		   "S 48 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
+		   "C 1028 NBD_CMD_READ 28+0 #2 replayed\n"
+		   "S 64 NBD_SIMPLE_REPLY 16+8 #2 final replayed\n"
+		   "S 64 . 8\n");
+}
+
+/* Nothing goes on after NBD_CMD_DISC: what looks so, began later. */
+static void test_middle_disconnect(void **state)
+{
+	(void)state;
+	begin(NBDS_START_MIDDLE);
+	request(NBD_CMD_DISC, 9, 0, 0);
+	for (uint64_t i = 1; i < 3; i++) {
+		request(NBD_CMD_FLUSH, i, 0, 0);
+		simple(0, i, 0);
+	}
+	expect("", "C 0 SKIPPED 28\n"
+		   "C 28 SURE\n"
+		   "S 0 SURE\n"
+		   "C 28 NBD_CMD_FLUSH 28+0 #1 resynced replayed\n"
+		   "S 0 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
+		   "C 56 NBD_CMD_FLUSH 28+0 #2 replayed\n"
+		   "S 16 NBD_SIMPLE_REPLY 16+0 #2 final replayed\n");
+}
+
+/* A chain breaks at a reply that does not fit the request in flight. */
+static void test_gap_misfit(void **state)
+{
+	(void)state;
+	begin(NBDS_START_GREETING);
+	handshake(NBD_OPT_STRUCTURED_REPLY);
+	lose(S, 5);
+	request(NBD_CMD_WRITE, 1, 0, 8);
+	simple(0, 1, 0);
+	request(NBD_CMD_WRITE, 2, 0, 8);
+	data_chunk(2, 0, 8);
+	request(NBD_CMD_WRITE, 3, 0, 8);
+	simple(0, 3, 0);
+	expect(structured_log, "S 90 LOST 5\n"
+			       "C 42 NBD_CMD_WRITE 28+8 #1\n"
+			       "C 42 . 8\n"
+			       "C 78 NBD_CMD_WRITE 28+8 #2\n"
+			       "C 78 . 8\n"
+			       "C 114 NBD_CMD_WRITE 28+8 #3\n"
+			       "C 114 . 8\n"
+			       "S 95 SKIPPED 68\n"
+			       "unsure\n");
+}
+
+/* Bytes of the client were lost: a reply that does not fit the request with its
+ * cookie may well fit one that was lost. */
+static void test_gap_stranger(void **state)
+{
+	(void)state;
+	begin(NBDS_START_GREETING);
+	handshake(NBD_OPT_STRUCTURED_REPLY);
+	request(NBD_CMD_READ, 7, 0, 512);
+	lose(C, 28);
+	data_chunk(7, 4096, 512);
+	data_chunk(7, 0, 512);
+	expect(structured_log, "C 42 NBD_CMD_READ 28+0 #1\n"
+			       "C 70 LOST 28\n"
+			       "S 90 NBD_REPLY_TYPE_OFFSET_DATA 28+512 unsolicited final\n"
+			       "S 90 . 512\n"
+			       "S 630 NBD_REPLY_TYPE_OFFSET_DATA 28+512 #1 final\n"
+			       "S 630 . 512\n"
+			       "unsure\n");
+}
+
 /* More heads than are kept while searching: the last ones are told. */
 static void test_middle_many(void **state)
 {
@@ -2300,6 +2427,11 @@ int main(void)
 		cmocka_unit_test(test_middle_fake_requests),
 		cmocka_unit_test(test_middle_fake_cookies),
 		cmocka_unit_test(test_gap_fake_replies),
+		cmocka_unit_test(test_middle_order),
+		cmocka_unit_test(test_middle_nested),
+		cmocka_unit_test(test_middle_disconnect),
+		cmocka_unit_test(test_gap_misfit),
+		cmocka_unit_test(test_gap_stranger),
 		cmocka_unit_test(test_middle_many),
 		cmocka_unit_test(test_middle_magics),
 		cmocka_unit_test(test_requests_max),
