@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../rules/rules.h"
 #include "internal.h"
 
 #define UNFLUSHED_MAX 4096u
+/* The least margin of T3 in a capture that had something in the wrong order, ns. */
+#define EPSILON_INVERTED INT64_C(5000000)
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 				  const struct nbds_world_ops *ops, void *ctx)
@@ -208,10 +211,10 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		if (!w->writer)
 			w->writer = p;
 		w->many_writers |= w->writer != p;
-		for (struct pending *q = w->pending; q; q = q->next)
-			if (q->read->party != p && !point_before(w, &q->read->hi, &op->lo))
-				for (uint32_t i = 0; i < q->read->reading->miss_count; i++)
-					q->read->reading->misses[i].lone_writer = false;
+		for (struct nbds_op *r = w->reads_missed; r; r = r->reading->next)
+			for (uint32_t i = 0; r->party != p && i < r->reading->miss_count; i++)
+				if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
+					r->reading->misses[i].lone_writer = false;
 	}
 	hazard_request(op);
 	if (op->write_class && range_fits(offset, length)) {
@@ -442,16 +445,26 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 	return seen ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
 
+/* Did an earlier read of this connection show the same, after all that is known to
+ * have been written there? */
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
 			  const struct nbds_op *by)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
 
-	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++)
-		if (e->op->type == NBD_CMD_READ && e->op->party == by->party &&
-		    entry_shows(e, i, value))
+	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++) {
+		bool after = true;
+
+		if (e->op->type != NBD_CMD_READ || e->op->party != by->party ||
+		    !entry_shows(e, i, value))
+			continue;
+		for (const struct entry *o = b->entries; o && after; o = o->next)
+			after = o->op->type != NBD_CMD_WRITE ||
+				!((o->valued | o->unknown) >> i & 1) || op_before(o->op, e->op);
+		if (after)
 			return true;
+	}
 	return false;
 }
 
@@ -481,7 +494,8 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 	remember = op->type == NBD_CMD_READ && op->proves &&
 		   !(op->party->flags & NBD_FLAG_READ_ONLY) &&
 		   ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) ||
-		    (v.result != JUDGE_WRONG && v.values > 1));
+		    (v.values > 1 &&
+		     (v.result != JUDGE_WRONG || v.rule == rule_get(RULE_UNSTABLE_READ))));
 	if (v.rule) {
 		miss_add(op, &m);
 		if (v.missed && v.result == JUDGE_WRONG && op->reading->miss_count)
@@ -708,6 +722,7 @@ static void op_over(struct nbds_op *op)
 		if (op->state == OP_OK && op->proves) {
 			keep_last(op->fua ? &op->party->last_fua : &op->party->last_plain, op);
 			unflushed_add(op);
+			op->party->voided |= w->void_count && voided(op, NULL);
 		} else if (op->state != OP_FAILED || op->proves) {
 			op->party->writes_unresolved++;
 		}
@@ -773,6 +788,9 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 		w->no_t3 = true;
 	else if (w->config.epsilon < 2 * inversion)
 		w->config.epsilon = 2 * inversion;
+	/* a reply that overtook all of its way and a bit more shows only the bit */
+	if (w->config.epsilon < EPSILON_INVERTED)
+		w->config.epsilon = EPSILON_INVERTED;
 }
 
 void nbds_world_tick(struct nbds_world *w, int64_t now)
