@@ -268,6 +268,12 @@ static bool inside(const struct said *a, const struct said *b)
 	       a->offset - b->offset <= b->length - a->length;
 }
 
+static bool overlap(const struct said *a, const struct said *b)
+{
+	return a->has_range && b->has_range && a->offset < b->offset + b->length &&
+	       b->offset < a->offset + a->length;
+}
+
 const struct said *outcome_new_violation(const struct outcome *o, const struct outcome *whole,
 					 uint64_t *weaker)
 {
@@ -280,7 +286,19 @@ const struct said *outcome_new_violation(const struct outcome *o, const struct o
 		for (size_t k = 0; k < whole->count && !known; k++) {
 			const struct said *w = &whole->list[k];
 
-			if (w->severity != NBDS_VIOLATION || !same_place(s, w))
+			/* two reads contradict each other: which of them is wrong may be
+			 * known of the whole capture */
+			if (w->severity == NBDS_VIOLATION && overlap(s, w) &&
+			    strcmp(s->rule->name, "unstable-read") == 0 &&
+			    nbds_addr_equal(&s->client, &w->client))
+				weak = true;
+			if (!same_place(s, w))
+				continue;
+			/* wrong data either way: here the old contents that they are had
+			 * been dropped to make room, there they are still known */
+			if (rank(s) && strcmp(w->rule->name, "read-unexplained-data") == 0)
+				weak |= inside(s, w);
+			if (w->severity != NBDS_VIOLATION)
 				continue;
 			known = s->rule == w->rule && inside(s, w);
 			weak |= rank(w) && rank(w) < rank(s);
@@ -304,6 +322,11 @@ static const struct said *missing(const struct outcome *a, const struct outcome 
 {
 	for (size_t i = 0; i < a->count; i++) {
 		bool found = false;
+
+		/* hazards are told against old contents only as long as these are
+		 * known, which may be for a little longer or not as long */
+		if (a->list[i].severity < NBDS_SUSPECT)
+			continue;
 
 		for (size_t k = 0; k < b->count && !found; k++)
 			found = equal(&a->list[i], &b->list[k]);

@@ -48,10 +48,11 @@ bool outcome_of_file(struct outcome *o, const char *path, uint64_t frames);
 void outcome_free(struct outcome *o);
 
 /* A violation in `o` that `whole` has not, or NULL. A weaker rule about the same
- * read is no new one: of several rules that a read breaks, the first is told. */
+ * read is no new one: of several rules that a read breaks, the first is told; nor
+ * is stale data where `whole` has data that nothing explains. */
 const struct said *outcome_new_violation(const struct outcome *o, const struct outcome *whole,
 					 uint64_t *weaker);
-/* The first finding in which they differ, or NULL. */
+/* The first suspect or violation in which they differ, or NULL. */
 const struct said *outcome_differs(const struct outcome *o, const struct outcome *whole);
 
 #endif

@@ -353,8 +353,8 @@ static size_t next_data(const struct whole *w, size_t i)
 	return k;
 }
 
-/* Packets overtaken by the next one of their direction: the places in file and
- * time stay, the contents are exchanged. */
+/* Segments exchanged with the next one of their direction: the places in file and
+ * time stay. A reply may come before its request. */
 static bool make_reorder(const struct whole *w, size_t i, struct damage *d)
 {
 	size_t k;
@@ -370,7 +370,29 @@ static bool make_reorder(const struct whole *w, size_t i, struct damage *d)
 	d->packets[k] = w->packets[i];
 	d->packets[i].time = w->packets[i].time;
 	d->packets[k].time = w->packets[k].time;
-	snprintf(d->what, sizeof(d->what), "packet %zu overtaken by packet %zu", i + 1, k + 1);
+	snprintf(d->what, sizeof(d->what), "packets %zu and %zu exchanged", i + 1, k + 1);
+	return true;
+}
+
+/* Segments delayed until after the next one of their direction. */
+static bool make_delay(const struct whole *w, size_t i, struct damage *d)
+{
+	struct packet p = w->packets[i];
+	size_t k;
+
+	reset(d);
+	if (!w->segments[i].tcp || !w->segments[i].len)
+		return false;
+	k = next_data(w, i);
+	if (k == w->count)
+		return false;
+	p.time = w->packets[k].time;
+	add_all(d, w, 0, i);
+	add_all(d, w, i + 1, k + 1);
+	add(d, &p);
+	add_all(d, w, k + 1, w->count);
+	snprintf(d->what, sizeof(d->what), "packet %zu delayed until after packet %zu", i + 1,
+		 k + 1);
 	return true;
 }
 
@@ -705,7 +727,9 @@ const struct kind kinds[] = {
 	 make_snaplen},
 	{"snaplen-all", "all packets cut", false, total_snaplen_all, make_snaplen_all},
 	{"swap", "any two neighbours swapped in the file", false, each_packet, make_swap},
-	{"reorder", "any segment overtaken by the next one", false, each_packet, make_reorder},
+	{"reorder", "any segment exchanged with the next one of its direction", false, each_packet,
+	 make_reorder},
+	{"delay", "any segment overtaken by the next one", false, each_packet, make_delay},
 	{"duplicate", "any packet twice", false, twice_each, make_duplicate},
 	{"resend", "any segment sent again after its acknowledgement", false, twice_each,
 	 make_resend},
