@@ -318,8 +318,8 @@ static bool shares_sample(uint64_t a, uint64_t b)
 }
 
 /* Data from nowhere turns up in a write: the capture has them in the wrong order,
- * or it is chance; no verdict either way. */
-static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, uint64_t value)
+ * or it is chance; no verdict either way. value NULL: not known which data. */
+static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, const uint64_t *value)
 {
 	for (struct nbds_op *r = op->world->reads_missed; r; r = r->reading->next) {
 		struct reading *rd = r->reading;
@@ -348,7 +348,7 @@ void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
 	e->full |= (uint8_t)(1u << i);
 	e->value[i] = value;
 	if (op->world->reads_missed && op->write_class)
-		written_later(op, sector, sector + 1, value);
+		written_later(op, sector, sector + 1, &value);
 }
 
 void contents_partial(struct nbds_op *op, uint64_t sector)
@@ -360,6 +360,8 @@ void contents_partial(struct nbds_op *op, uint64_t sector)
 		return;
 	}
 	e->unknown |= (uint8_t)(1u << (sector % BLOCK_SECTORS));
+	if (op->world->reads_missed && op->write_class)
+		written_later(op, sector, sector + 1, NULL);
 }
 
 void contents_pin(struct nbds_world *w, uint64_t sector, int delta)
@@ -498,7 +500,7 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 		granules_grow(w);
 	if (w->reads_missed && kind == RANGE_ZERO)
 		written_later(op, (start + NBDS_SECTOR - 1) / NBDS_SECTOR, end / NBDS_SECTOR,
-			      w->zero_value);
+			      &w->zero_value);
 
 	struct range *r = world_alloc(w, sizeof(*r));
 

@@ -213,6 +213,7 @@ struct nbds_party {
 	struct nbds_point last_alive;  /* the newest request that it answered */
 	/* G10 */
 	uint64_t writes_in_flight, writes_unresolved;
+	bool voided;                                /* a completed write of its was voided */
 	struct nbds_op *last_plain, *last_fua;      /* completed, greatest hi */
 	struct nbds_op *flight_first, *flight_last; /* writes in flight */
 	struct nbds_op *failed_flush;               /* until work goes on */

@@ -26,6 +26,10 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 	[NBDS_UNCHECKED_ORDER] = "order-not-trustworthy",
 };
 
+static const char another_wrote[] =
+	"another connection wrote as well, with no flush before this write: the server may have "
+	"written back a neighbour's stale block";
+
 /* Everything known about one sector, for one reader. */
 struct view {
 	const struct nbds_op *reader;
@@ -324,7 +328,7 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 
 /* Two reads of one connection, one after the other, with the same writes in
  * force and nothing else possible, differ (V9). */
-static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t value,
+static bool unstable(const struct view *v, const struct nbds_op *r, const struct miss *m,
 		     struct verdict *out)
 {
 	for (unsigned i = 0; i < v->n; i++)
@@ -334,8 +338,8 @@ static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t val
 		const struct nbds_op *before = v->c[s].op;
 		bool same = true;
 
-		if (!v->c[s].seen || before->party != r->party || shows(&v->c[s], value) ||
-		    !before->proves || !op_before(before, r))
+		if (!v->c[s].seen || before->type != NBD_CMD_READ || before->party != r->party ||
+		    shows(&v->c[s], m->value) || !before->proves || !op_before(before, r))
 			continue;
 		/* the earlier reader's view, from the same candidates */
 		for (unsigned i = 0; i < v->n && same; i++) {
@@ -358,10 +362,22 @@ static bool unstable(const struct view *v, const struct nbds_op *r, uint64_t val
 		out->rule = rule_get(RULE_UNSTABLE_READ);
 		out->severity = out->rule->severity;
 		out->source = v->c[s].op;
-		for (unsigned i = 0; i < v->n; i++)
-			if (v->admissible[i] &&
-			    (!out->missed || v->c[i].op->serial > out->missed->serial))
+		/* a write that is in force by its own connection alone is the weak point */
+		bool own = false;
+
+		for (unsigned i = 0; i < v->n; i++) {
+			bool weak = v->est[i] == EST_E1;
+
+			if (!v->admissible[i] || own > weak)
+				continue;
+			if (!out->missed || weak > own || v->c[i].op->serial > out->missed->serial)
 				out->missed = v->c[i].op;
+			own = weak;
+		}
+		if (own && !m->lone_writer) {
+			out->severity = NBDS_SUSPECT;
+			out->lowered = another_wrote;
+		}
 		return true;
 	}
 	return false;
@@ -548,8 +564,7 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 		out->lowered = "every connection to the server had ended in between";
 	} else if (rule >= RULE_ZEROES_NOT_READ_BACK && !m->lone_writer) {
 		out->severity = NBDS_SUSPECT;
-		out->lowered = "another connection wrote as well, with no flush before this write: "
-			       "the server may have written back a neighbour's stale block";
+		out->lowered = another_wrote;
 	}
 	if (r->type == NBD_CMD_BLOCK_STATUS) {
 		rule = RULE_ZERO_STATUS;
@@ -608,7 +623,7 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 		return;
 	}
 	if (o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
-	    unstable(&v, read, m->value, out))
+	    unstable(&v, read, m, out))
 		return;
 	if (o.matched && !landed_late(&v, m->value, out) && !unordered(&v, m->value, out))
 		missed_unflushed(&v, read, m->value, out);

@@ -189,6 +189,10 @@ void void_add(struct nbds_op *x)
 	}
 	op_ref(x);
 	w->void_by[w->void_count++] = x;
+	/* what it voids is in force for nobody any more */
+	for (struct nbds_party *p = w->parties; p; p = p->next)
+		p->voided |= (p->last_plain && voided(p->last_plain, NULL)) ||
+			     (p->last_fua && voided(p->last_fua, NULL));
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
@@ -239,7 +243,7 @@ bool lone_writer(const struct nbds_op *w)
 	for (const struct nbds_party *p = w->world->parties; p; p = p->next) {
 		if (p == w->party)
 			continue;
-		if (p->writes_in_flight || p->writes_unresolved)
+		if (p->writes_in_flight || p->writes_unresolved || p->voided)
 			return false;
 		if (p->last_plain &&
 		    !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
