@@ -328,7 +328,7 @@ static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, cons
 			struct miss *m = &rd->misses[i];
 
 			if (m->sector >= start && m->sector < end &&
-			    shares_sample(m->value, value) &&
+			    (!value || shares_sample(m->value, *value)) &&
 			    point_before(op->world, &m->hi, &op->lo))
 				m->written_later = true;
 		}
