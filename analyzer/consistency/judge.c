@@ -439,7 +439,8 @@ static void name_witnesses(const struct view *v, uint64_t value, const struct tr
 
 		if (!shows(&v->c[i], value) || o->admissible[i] ||
 		    (v->c[i].seen &&
-		     (v->c[i].op->party->xport != v->reader->party->xport || !saw_initial(v, i))))
+		     (v->c[i].op->type != NBD_CMD_READ ||
+		      v->c[i].op->party->xport != v->reader->party->xport || !saw_initial(v, i))))
 			continue;
 		for (unsigned j = 0; j < v->n && !old; j++)
 			old = in_force(v, j, t) &&
