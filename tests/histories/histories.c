@@ -32,9 +32,11 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "drive.h"
 #include "history.h"
@@ -736,6 +738,21 @@ static uint64_t seed_of(uint64_t seed, uint64_t index)
 	return sim_random(&state);
 }
 
+static volatile uint64_t running_seed, running_index;
+
+// Some loop does not end.
+static void hangs(int signal_number)
+{
+	char text[120];
+	int n = snprintf(text, sizeof(text), "history %" PRIu64 " of seed %" PRIu64 " hangs\n",
+			 running_index, running_seed);
+
+	(void)signal_number;
+	if (write(STDOUT_FILENO, text, (size_t)n) < 0)
+		_exit(2);
+	_exit(1);
+}
+
 static bool run_random(const struct options *o, uint64_t index, struct totals *totals)
 {
 	uint64_t random = seed_of(o->seed, index);
@@ -750,6 +767,9 @@ static bool run_random(const struct options *o, uint64_t index, struct totals *t
 
 	if (o->kind)
 		legal = o->kind == 1;
+	running_seed = o->seed;
+	running_index = index;
+	alarm(60);
 	simulate(&h, &sim, sim_random(&random), legal);
 	if (sim.shape == SIM_VEILED)
 		options.ticking = t.options.ticking = false; // what is noticed late must count
@@ -1094,6 +1114,7 @@ int main(int argc, char **argv)
 	}
 	printf("seed %" PRIu64 "\n", o.seed);
 	fflush(stdout);
+	signal(SIGALRM, hangs);
 	if (o.has_only) {
 		o.print = true;
 		return !run_random(&o, o.only, &totals);

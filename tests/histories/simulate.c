@@ -1001,6 +1001,8 @@ static void choose_habits(struct state *s, uint64_t seed, bool legal)
 	s->mix_read = 10 + below(s, 50);
 	s->mix_flush = chance(s, 800) ? 2 + below(s, 30) : 0;
 	s->rush_rate = chance(s, 600) ? 300 + below(s, 700) : 0;
+	if (!legal && chance(s, 500)) // its defect alone
+		s->error_rate = s->silence_rate = s->trim_rate = 0;
 	s->probe_rate = chance(s, 600) ? 20 + below(s, 200) : 0;
 	s->filled = chance(s, 850);
 	s->junk = chance(s, 300) && (sim->server == SIM_SHARED || sim->server == SIM_THROUGH);
