@@ -445,26 +445,17 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 	return seen ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
 
-/* Did an earlier read of this connection show the same, after all that is known to
- * have been written there? */
+/* Did an earlier read of this connection show the same? */
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
 			  const struct nbds_op *by)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
 
-	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++) {
-		bool after = true;
-
-		if (e->op->type != NBD_CMD_READ || e->op->party != by->party ||
-		    !entry_shows(e, i, value))
-			continue;
-		for (const struct entry *o = b->entries; o && after; o = o->next)
-			after = o->op->type != NBD_CMD_WRITE ||
-				!((o->valued | o->unknown) >> i & 1) || op_before(o->op, e->op);
-		if (after)
+	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++)
+		if (e->op->type == NBD_CMD_READ && e->op->party == by->party &&
+		    entry_shows(e, i, value))
 			return true;
-	}
 	return false;
 }
 
@@ -506,7 +497,7 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 	} else {
 		op->reading->checked += NBDS_SECTOR;
 	}
-	if (remember && !known_already(w, sector, value, op))
+	if (remember && (v.values > 1 || !known_already(w, sector, value, op)))
 		contents_sector(op, sector, value);
 }
 
