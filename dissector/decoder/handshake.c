@@ -241,8 +241,13 @@ bool nbds_step_option(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 			return true;
 		}
 		if (nbds_option_find(d, NBD_OPT_STARTTLS) >= 0 && tls_record(p)) {
-			/* The server's answer comes later in the capture. */
+			/* The server's answer comes later in the capture, or
+			 * was lost. */
 			nbds_sink(d, s, NBDS_PHASE_TLS);
+			if (nbds_searching(d, NBDS_SERVER)) {
+				d->neg.tls = true;
+				nbds_sink(d, nbds_server(d), NBDS_PHASE_TLS);
+			}
 			return true;
 		}
 		if (d->aborted) {

@@ -897,6 +897,12 @@ void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
 	}
 	if (s->phase == NBDS_PHASE_START || s->phase == NBDS_PHASE_OPTIONS)
 		d->mode_known = false;
+	if (s->side == NBDS_SERVER && nbds_client(d)->phase == NBDS_PHASE_TLS) {
+		/* The answer to NBD_OPT_STARTTLS was lost. */
+		d->neg.tls = true;
+		nbds_sink(d, s, NBDS_PHASE_TLS);
+		return;
+	}
 	s->phase = NBDS_PHASE_SEARCH;
 	s->search_from = s->pos;
 	s->search_lost = 0;
@@ -1056,12 +1062,7 @@ bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 
 	if (!sp->len && !s->have)
 		return false;
-	if (s->side == NBDS_SERVER && nbds_client(d)->phase == NBDS_PHASE_TLS) {
-		/* The answer to NBD_OPT_STARTTLS was lost. */
-		d->neg.tls = true;
-		nbds_sink(d, s, NBDS_PHASE_TLS);
-		return true;
-	}
+
 	if (s->have) {
 		first = s->first;
 		more = sizeof(joined) - s->have < sp->len ? sizeof(joined) - s->have : sp->len;

@@ -352,6 +352,7 @@ void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 		      const struct nbds_mark *where)
 {
 	struct nbds_stream *s = &d->streams[side];
+	struct nbds_span none = {NULL, 0, where};
 	uint64_t n;
 
 	if (!len || s->ended)
@@ -374,23 +375,18 @@ void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 	if (!len)
 		return;
 
-	switch (s->phase) {
-	case NBDS_PHASE_TLS:
-	case NBDS_PHASE_OVER:
-		tell_sink(d, s, where);
-		s->count.lost += len;
-		s->pos += len;
-		break;
-	case NBDS_PHASE_SEARCH:
-		nbds_search_gap(d, s, len);
-		break;
-	default:
+	if (s->phase < NBDS_PHASE_SEARCH) {
 		nbds_trouble(d, s, NBDS_TROUBLE_LOST, s->pos + s->have, len, where, NULL,
 			     "the capture lost %llu bytes", (unsigned long long)len);
 		nbds_lose(d, s, 0);
-		nbds_search_gap(d, s, len);
-		break;
 	}
+	if (s->phase == NBDS_PHASE_SEARCH) {
+		nbds_search_gap(d, s, len);
+		return;
+	}
+	nbds_run(d, s, &none); /* what is kept */
+	s->count.lost += len;
+	s->pos += len;
 }
 
 void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct nbds_mark *where)
