@@ -20,24 +20,46 @@
  *   E1  same connection; or
  *   E2  FUA and multi-conn; or
  *   E3  a successful FLUSH F of any connection, multi-conn, W << F << c.
- * W is voided for c by a FLUSH or FUA command X of its export that failed (or
- * was never answered) and did not provably begin after c was answered, unless
- * X << W, or some FLUSH F0 succeeded with W << F0 << X.
- * Sup(W,W'): Est(W,W') and W' covers the sector.
+ * W is voided for c by a command X of the server, a FLUSH or one with FUA, that
+ * failed (or was never answered) and did not provably begin after c was answered,
+ * unless X << W, or some FLUSH F0 of W's export succeeded with W << F0 << X.  X
+ * may be of another export name: two names may be one device.
+ * Sup(W,W'): Est(W,W') and W' covers the sector.  A TRIM supersedes nothing, since
+ * the server may shrink it to nothing.
  * Adm(x,R): all W that cover x, did not provably begin after the byte was
  * sent, and for which no W' has Sup(W,W') and Est(W',R); and the unknown
  * initial contents unless some W' has Est(W',R).  W of another export name of
  * the same server stay in Adm for ever (it may be the same device), and so do
- * writes that failed or were not answered.  TRIM, a failed write until the
- * next established one, and initial contents admit any value: no verdict.
+ * writes that failed or were not answered.  TRIM and initial contents admit any
+ * value: no verdict; so does a failed write until an established one began after
+ * it, and one that was not answered until an established one whose request came
+ * after its own (its error may be what the capture lacks).
  * Bytes of several admissible writes may be mixed: nothing is atomic.
  *
- * Contents.  A 512-byte sector is kept as 64 bits: a hash and a few sampled
- * bytes.  Equal values are taken to be equal contents (an error of one in 2^64
- * that can only silence a finding).  Unequal values are unequal contents, for
- * certain.  With several admissible contents a read is convicted only by a
- * sampled byte that none of them has at that place, since any mixture of
- * them is legal.
+ * A read outside of that is convicted by the smallest set of commands in force
+ * that still excludes what it returned: those that flushes made visible (V2), then
+ * FUA (V3), then its connection's own (V4, V1).  It is a *violation* only if
+ *   - the data is known as old (of a superseded write, or read there before, when
+ *     no write was in force); data from nowhere is suspect, unless the user
+ *     vouches for all writers, and no verdict if it turns up in a later write;
+ *   - one server executed the write and the read: a chain of connections, each
+ *     from its first payload to the last request that it answered, leads from one
+ *     to the other.  An open connection alone is no proof: a host that lost power
+ *     says no goodbye, and a kernel answers for a server that was killed;
+ *   - for V4 and V1, no other connection wrote anything that was not in force
+ *     before the write began (a cache may write back a neighbour's stale block);
+ *   - every connection to the server is seen from its beginning, in clear, and the
+ *     capture dropped nothing.
+ * A verdict waits until evidence that could lift it is in: flushes in flight, bytes
+ * held back, writes in flight.  A gap that may hide a request ends all verdicts.
+ *
+ * Contents.  A 512-byte sector is kept as 64 bits: a hash and a few sampled bytes
+ * (32 bits once nothing is open about it, see quiet.c).  Equal values are taken to
+ * be equal contents (an error of one in 2^64, or 2^32, that can silence a finding
+ * or name the wrong source of wrong data).  Unequal values are unequal contents,
+ * for certain.  With several admissible contents a read is convicted only by a
+ * sampled byte that none of them has at that place, since any mixture of them is
+ * legal.
  *
  * Ownership.  A world owns parties and operations.  An operation handed out
  * by nbds_world_request() is valid until nbds_op_reply() or nbds_op_open() is
