@@ -29,18 +29,18 @@ struct nbds_packet {
 };
 
 struct nbds_capture_info {
-	const char *format;        /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
-	const char *compression;   /* "gzip", "zstd", "lz4" or NULL */
-	uint64_t frames;           /* handed out so far */
-	uint64_t bytes;            /* captured bytes handed out so far */
-	uint64_t truncated_frames; /* frames cut by the snapshot length so far */
-	uint64_t dropped;          /* dropped by the capture, as far as it says */
+	const char *format;         /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
+	const char *compression;    /* "gzip", "zstd", "lz4" or NULL */
+	uint64_t frames;            /* handed out so far */
+	uint64_t bytes;             /* captured bytes handed out so far */
+	uint64_t truncated_frames;  /* frames cut by the snapshot length so far */
+	uint64_t dropped;           /* dropped by the capture, as far as it says */
 	uint64_t dropped_interface; /* live: of them by the interface, not by the kernel */
-	bool dropped_known;        /* the source says how many were dropped */
-	uint32_t interfaces;       /* interfaces seen so far */
-	int64_t start, end;        /* first and last (greatest) time, ns; 0 if no frame */
-	bool complete;             /* read to its end without error */
-	uint64_t position, size;   /* progress: bytes of the file read, of all; size 0 if unknown */
+	bool dropped_known;         /* the source says how many were dropped */
+	uint32_t interfaces;        /* interfaces seen so far */
+	int64_t start, end;         /* first and last (greatest) time, ns; 0 if no frame */
+	bool complete;              /* read to its end without error */
+	uint64_t position, size; /* progress: bytes of the file read, of all; size 0 if unknown */
 };
 
 struct nbds_capture;

@@ -166,14 +166,18 @@ const size_t nbds_rules_count = sizeof(nbds_rules) / sizeof(nbds_rules[0]);
 _Static_assert(sizeof(nbds_rules) / sizeof(nbds_rules[0]) == RULE_COUNT, "a rule is missing");
 
 const char *const nbds_role_names[NBDS_ROLE_MAX] = {
-	[NBDS_ROLE_STALE_WRITE] = "stale_write",   [NBDS_ROLE_WRITE_REQUEST] = "write_request",
-	[NBDS_ROLE_WRITE] = "write",               [NBDS_ROLE_FLUSH_REQUEST] = "flush_request",
-	[NBDS_ROLE_FLUSH] = "flush",               [NBDS_ROLE_READ_REQUEST] = "read_request",
-	[NBDS_ROLE_READ] = "read",                 [NBDS_ROLE_REQUEST] = "request",
+	[NBDS_ROLE_STALE_WRITE] = "stale_write",
+	[NBDS_ROLE_WRITE_REQUEST] = "write_request",
+	[NBDS_ROLE_WRITE] = "write",
+	[NBDS_ROLE_FLUSH_REQUEST] = "flush_request",
+	[NBDS_ROLE_FLUSH] = "flush",
+	[NBDS_ROLE_READ_REQUEST] = "read_request",
+	[NBDS_ROLE_READ] = "read",
+	[NBDS_ROLE_REQUEST] = "request",
 	[NBDS_ROLE_MESSAGE] = "message",
 };
 
-static const char *const severity_names[] = { "note", "hazard", "suspect", "violation" };
+static const char *const severity_names[] = {"note", "hazard", "suspect", "violation"};
 
 const struct nbds_rule *nbds_rule_find(const char *name)
 {

@@ -119,7 +119,7 @@ struct nbds_reasm {
 	int8_t rst_by;
 	struct nbds_where rst_where;
 	struct nbds_wait end_wait; /* the end was seen, but perhaps not all before it */
-	uint64_t rst_at; /* stream offset of the RST */
+	uint64_t rst_at;           /* stream offset of the RST */
 	/* A SYN with another number came; its answer will show what it is. */
 	bool rival;
 	int8_t rival_dir;

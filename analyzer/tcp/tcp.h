@@ -67,23 +67,23 @@
 struct nbds_flow; /* one TCP connection */
 
 enum nbds_flow_end {
-	NBDS_FLOW_FIN,     /* both directions ended with FIN */
+	NBDS_FLOW_FIN, /* both directions ended with FIN */
 	NBDS_FLOW_RST,
-	NBDS_FLOW_REUSED,  /* a new SYN took its ports over */
-	NBDS_FLOW_IDLE,    /* forgotten: too many flows */
-	NBDS_FLOW_OPEN,    /* the capture ended */
+	NBDS_FLOW_REUSED, /* a new SYN took its ports over */
+	NBDS_FLOW_IDLE,   /* forgotten: too many flows */
+	NBDS_FLOW_OPEN,   /* the capture ended */
 };
 
 enum nbds_gap_reason {
-	NBDS_GAP_LOST,     /* never seen by the capture, acknowledged by the peer */
-	NBDS_GAP_SNAPLEN,  /* cut off by the snapshot length */
-	NBDS_GAP_LIMIT,    /* given up, not acknowledged as far as is seen: a cap of
-	                    * bytes or time was reached */
-	NBDS_GAP_END,      /* still missing when the connection or capture ended */
+	NBDS_GAP_LOST,    /* never seen by the capture, acknowledged by the peer */
+	NBDS_GAP_SNAPLEN, /* cut off by the snapshot length */
+	NBDS_GAP_LIMIT,   /* given up, not acknowledged as far as is seen: a cap of
+	                   * bytes or time was reached */
+	NBDS_GAP_END,     /* still missing when the connection or capture ended */
 };
 
-enum { NBDS_DIR_A = 0, NBDS_DIR_B = 1 }; /* A: sent by the initiator (SYN), or,
-                                          * without SYN, by whoever was seen first */
+/* A: sent by the initiator (SYN), or, without SYN, by whoever was seen first. */
+enum { NBDS_DIR_A = 0, NBDS_DIR_B = 1 };
 
 /* Any of them may be NULL. */
 struct nbds_tcp_ops {
@@ -91,7 +91,7 @@ struct nbds_tcp_ops {
 	 * peer. `syn`: its start was seen. Returns the user pointer for the flow,
 	 * handed to all others. */
 	void *(*open)(void *ctx, struct nbds_flow *flow, const struct nbds_addr *a,
-	              const struct nbds_addr *b, bool syn, const struct nbds_mark *where);
+		      const struct nbds_addr *b, bool syn, const struct nbds_mark *where);
 	/* In-order bytes. `offset` is the stream offset of the first. The mark is
 	 * that of the frame that brought them, also when they were held:
 	 *   FIRST_TX  they start where the highest byte of the direction seen so
@@ -104,15 +104,15 @@ struct nbds_tcp_ops {
 	 *             FIRST_TX byte before them in their direction, or of its
 	 *             SYN, or 0 and INT64_MIN if nothing is known. */
 	void (*data)(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
-	             size_t len, const struct nbds_mark *where);
+		     size_t len, const struct nbds_mark *where);
 	/* The mark is that of the first frame after the hole, else of the one that
 	 * showed that there is something missing. */
 	void (*gap)(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-	            enum nbds_gap_reason why, const struct nbds_mark *where);
+		    enum nbds_gap_reason why, const struct nbds_mark *where);
 	/* A retransmission brought other bytes than the first copy, which is
 	 * held: they are told later. From the first to the last that differ. */
 	void (*conflict)(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-	                 const struct nbds_mark *where);
+			 const struct nbds_mark *where);
 	/* Direction `dir` will bring no more (its FIN was reached, or it closed
 	 * with a FIN that the capture lost). */
 	void (*half_close)(void *ctx, void *user, int dir, const struct nbds_mark *where);
@@ -120,32 +120,32 @@ struct nbds_tcp_ops {
 	 * pointer and the flow are not used after this. The mark is that of the
 	 * last FIN or the RST, of the SYN (REUSED), or of the last frame. */
 	void (*close)(void *ctx, void *user, enum nbds_flow_end how, int by,
-	              const struct nbds_mark *where);
+		      const struct nbds_mark *where);
 	/* Every frame of a flow that is not ignored, before anything it brings
 	 * (also bare ACKs and keep-alives): keeps the last frame of a connection. */
 	void (*frame)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 };
 
 struct nbds_tcp_limits {
-	uint64_t held_direction; /* most bytes held for one direction (default 16 MiB) */
-	uint64_t held_total;     /* for all (default 256 MiB) */
-	uint32_t flows;          /* most flows followed at a time (default 1 << 20) */
-	uint32_t patience_frames;/* frames of the flow to wait for reordered ones (default 64) */
-	int64_t patience_ns;     /* and time to wait (default 200 ms), whichever is first */
+	uint64_t held_direction;  /* most bytes held for one direction (default 16 MiB) */
+	uint64_t held_total;      /* for all (default 256 MiB) */
+	uint32_t flows;           /* most flows followed at a time (default 1 << 20) */
+	uint32_t patience_frames; /* frames of the flow to wait for reordered ones (default 64) */
+	int64_t patience_ns;      /* and time to wait (default 200 ms), whichever is first */
 };
 
 /* held_now and held_max are bytes of memory, segments all that came in, flows
  * those opened, out_of_order segments ahead of their place, overlaps segments of
  * which a part was known. */
 struct nbds_tcp_stats {
-	uint64_t flows, segments, bytes, retransmitted_bytes, out_of_order, overlaps,
-	         conflicts, gaps, gap_bytes, keepalives, held_now, held_max, reuses;
+	uint64_t flows, segments, bytes, retransmitted_bytes, out_of_order, overlaps, conflicts,
+		gaps, gap_bytes, keepalives, held_now, held_max, reuses;
 };
 
 struct nbds_tcp;
 /* `limits` NULL: the defaults; a 0 member: its default. NULL without memory. */
-struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits,
-                              const struct nbds_tcp_ops *ops, void *ctx);
+struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct nbds_tcp_ops *ops,
+			      void *ctx);
 void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *s);
 /* Time has come to `now` (ns): holds that waited long enough are resolved. The
  * time of each segment does that too, for a few flows at a time. */

@@ -63,7 +63,7 @@ extern "C" {
 enum nbds_handshake {
 	NBDS_HANDSHAKE_UNSEEN,
 	NBDS_HANDSHAKE_OLDSTYLE,
-	NBDS_HANDSHAKE_NEWSTYLE,       /* NBD_FLAG_FIXED_NEWSTYLE not offered */
+	NBDS_HANDSHAKE_NEWSTYLE, /* NBD_FLAG_FIXED_NEWSTYLE not offered */
 	NBDS_HANDSHAKE_NEWSTYLE_FIXED,
 };
 
@@ -89,15 +89,15 @@ enum {
  * brought the bytes to the messages made of them.
  */
 struct nbds_mark {
-	uint64_t frame;    /* frame number, 1-based, as Wireshark shows it */
-	int64_t time;      /* capture time, nanoseconds since 1970 */
-	uint64_t lo_frame; /* earliest frame that can have carried the bytes */
-	int64_t lo_time;   /* and its time */
-	uint64_t ack;      /* bytes of the other direction (counted from its
-	                    * stream offset 0) that the frame acknowledges, or
-	                    * NBDS_NO_ACK */
+	uint64_t frame;     /* frame number, 1-based, as Wireshark shows it */
+	int64_t time;       /* capture time, nanoseconds since 1970 */
+	uint64_t lo_frame;  /* earliest frame that can have carried the bytes */
+	int64_t lo_time;    /* and its time */
+	uint64_t ack;       /* bytes of the other direction (counted from its
+	                     * stream offset 0) that the frame acknowledges, or
+	                     * NBDS_NO_ACK */
 	uint32_t interface; /* capture interface number, 0-based */
-	uint32_t flags;    /* NBDS_MARK_* */
+	uint32_t flags;     /* NBDS_MARK_* */
 };
 
 /* What is negotiated, as far as it was seen. */
@@ -106,69 +106,69 @@ struct nbds_negotiated {
 	uint16_t handshake_flags;      /* server's; newstyle only */
 	uint32_t client_flags;
 	bool client_flags_seen;
-	bool structured;  /* NBD_OPT_STRUCTURED_REPLY acknowledged (or inferred) */
-	bool extended;    /* NBD_OPT_EXTENDED_HEADERS acknowledged (or inferred) */
-	bool inferred;    /* the mode is inferred from traffic, no handshake seen */
-	bool tls;         /* STARTTLS acknowledged: all that follows is TLS */
+	bool structured;   /* NBD_OPT_STRUCTURED_REPLY acknowledged (or inferred) */
+	bool extended;     /* NBD_OPT_EXTENDED_HEADERS acknowledged (or inferred) */
+	bool inferred;     /* the mode is inferred from traffic, no handshake seen */
+	bool tls;          /* STARTTLS acknowledged: all that follows is TLS */
 	bool transmission; /* the transmission phase was entered */
-	bool export_seen; /* size and transmission_flags are those of the final
-	                   * GO, EXPORT_NAME or oldstyle greeting */
-	uint64_t size;    /* export size in bytes */
+	bool export_seen;  /* size and transmission_flags are those of the final
+	                    * GO, EXPORT_NAME or oldstyle greeting */
+	uint64_t size;     /* export size in bytes */
 	uint16_t transmission_flags;
 };
 
 /* A request in flight, as the decoder keeps it to size and to pair replies. */
 struct nbds_request {
-	uint64_t serial;  /* counts the requests of the connection from 1 */
+	uint64_t serial; /* counts the requests of the connection from 1 */
 	uint64_t cookie;
-	uint64_t offset;  /* NBD offset field */
-	uint64_t length;  /* effect length (BLOCK_STATUS payload form: the effect
-	                   * length inside the payload); bytes of payload for WRITE,
-	                   * and for other commands with PAYLOAD_LEN */
-	uint16_t type;    /* enum nbd_cmd */
-	uint16_t flags;   /* command flags */
-	bool extended;    /* came with the extended header */
-	bool ambiguous;   /* another request with this cookie was in flight, as far as
-	                   * the capture shows: which of them a reply answers cannot
-	                   * be known */
-	bool error;       /* an error chunk, or a simple reply with an error, was seen */
+	uint64_t offset;      /* NBD offset field */
+	uint64_t length;      /* effect length (BLOCK_STATUS payload form: the effect
+	                       * length inside the payload); bytes of payload for WRITE,
+	                       * and for other commands with PAYLOAD_LEN */
+	uint16_t type;        /* enum nbd_cmd */
+	uint16_t flags;       /* command flags */
+	bool extended;        /* came with the extended header */
+	bool ambiguous;       /* another request with this cookie was in flight, as far as
+	                       * the capture shows: which of them a reply answers cannot
+	                       * be known */
+	bool error;           /* an error chunk, or a simple reply with an error, was seen */
 	uint32_t first_error; /* the first such error value */
-	uint32_t chunks;  /* structured or extended chunks seen so far */
-	uint64_t data_bytes; /* bytes of read data seen, holes included */
-	void *user;       /* the caller's, NULL at first */
+	uint32_t chunks;      /* structured or extended chunks seen so far */
+	uint64_t data_bytes;  /* bytes of read data seen, holes included */
+	void *user;           /* the caller's, NULL at first */
 };
 
 enum nbds_message_type {
-	NBDS_MSG_GREETING,      /* NBDMAGIC..., new or old style (server) */
-	NBDS_MSG_CLIENT_FLAGS,  /* 4 bytes (client) */
-	NBDS_MSG_OPTION,        /* NBD_OPT_* (client) */
-	NBDS_MSG_OPTION_REPLY,  /* NBD_REP_* (server) */
+	NBDS_MSG_GREETING,          /* NBDMAGIC..., new or old style (server) */
+	NBDS_MSG_CLIENT_FLAGS,      /* 4 bytes (client) */
+	NBDS_MSG_OPTION,            /* NBD_OPT_* (client) */
+	NBDS_MSG_OPTION_REPLY,      /* NBD_REP_* (server) */
 	NBDS_MSG_EXPORT_NAME_REPLY, /* raw answer to NBD_OPT_EXPORT_NAME (server) */
-	NBDS_MSG_REQUEST,       /* NBD_CMD_* (client) */
-	NBDS_MSG_SIMPLE_REPLY,  /* (server) */
-	NBDS_MSG_CHUNK,         /* structured or extended reply chunk (server) */
+	NBDS_MSG_REQUEST,           /* NBD_CMD_* (client) */
+	NBDS_MSG_SIMPLE_REPLY,      /* (server) */
+	NBDS_MSG_CHUNK,             /* structured or extended reply chunk (server) */
 };
 
 enum nbds_payload {
 	NBDS_PAYLOAD_NONE,
-	NBDS_PAYLOAD_WRITE,    /* data of a WRITE request */
-	NBDS_PAYLOAD_READ,     /* data of a READ reply or OFFSET_DATA chunk */
-	NBDS_PAYLOAD_EXTENTS,  /* block status extents: 8 bytes each, 16 in BLOCK_STATUS_EXT */
-	NBDS_PAYLOAD_IDS,      /* context ids (4 bytes each) of a BLOCK_STATUS request */
-	NBDS_PAYLOAD_REST,     /* anything else: the tail of a cut head, or payload
-	                        * that the protocol does not define here */
+	NBDS_PAYLOAD_WRITE,   /* data of a WRITE request */
+	NBDS_PAYLOAD_READ,    /* data of a READ reply or OFFSET_DATA chunk */
+	NBDS_PAYLOAD_EXTENTS, /* block status extents: 8 bytes each, 16 in BLOCK_STATUS_EXT */
+	NBDS_PAYLOAD_IDS,     /* context ids (4 bytes each) of a BLOCK_STATUS request */
+	NBDS_PAYLOAD_REST,    /* anything else: the tail of a cut head, or payload
+	                       * that the protocol does not define here */
 };
 
 /* struct nbds_message.flags */
 enum {
-	NBDS_MSG_CUT = 1u << 0,        /* the head is longer than NBDS_HEAD_MAX (or than was kept of a
-	                                * REPLAYED one), or the capture lost the end of it: its tail
-	                                * comes as NBDS_PAYLOAD_REST */
-	NBDS_MSG_MALFORMED = 1u << 1,  /* inner lengths do not fit: what does fit is shown */
-	NBDS_MSG_UNSOLICITED = 1u << 2,/* no request in flight has this cookie */
-	NBDS_MSG_FINAL = 1u << 3,      /* the last reply to its request or option */
-	NBDS_MSG_RESYNCED = 1u << 4,   /* first message of its direction after the decoder found its feet again */
-	NBDS_MSG_REPLAYED = 1u << 5,   /* seen while looking for the feet: told late, its payload is lost */
+	NBDS_MSG_CUT = 1u << 0, /* the head is longer than NBDS_HEAD_MAX (or than was kept of a
+	                         * REPLAYED one), or the capture lost the end of it: its tail
+	                         * comes as NBDS_PAYLOAD_REST */
+	NBDS_MSG_MALFORMED = 1u << 1,   /* inner lengths do not fit: what does fit is shown */
+	NBDS_MSG_UNSOLICITED = 1u << 2, /* no request in flight has this cookie */
+	NBDS_MSG_FINAL = 1u << 3,       /* the last reply to its request or option */
+	NBDS_MSG_RESYNCED = 1u << 4,   /* first of its direction after the decoder found its feet */
+	NBDS_MSG_REPLAYED = 1u << 5,   /* seen while looking for them: told late, payload lost */
 	NBDS_MSG_INCOMPLETE = 1u << 6, /* message_end only: bytes of it were lost or never came */
 };
 
@@ -188,21 +188,21 @@ enum {
 struct nbds_message {
 	enum nbds_message_type type;
 	enum nbds_side from;
-	uint32_t flags;          /* NBDS_MSG_* */
-	const char *name;        /* the specification's name: "NBD_CMD_WRITE",
-	                          * "NBD_OPT_GO", "NBD_REP_INFO", "NBD_SIMPLE_REPLY",
-	                          * "NBD_REPLY_TYPE_OFFSET_DATA", "NBD_GREETING",
-	                          * "NBD_CLIENT_FLAGS", "NBD_EXPORT_NAME_REPLY";
-	                          * "unknown command 42" and alike for others
-	                          * (valid during the callback) */
-	uint64_t offset;         /* stream offset of its first byte */
-	const uint8_t *head;     /* head_len bytes; NULL in payload and message_end */
+	uint32_t flags;      /* NBDS_MSG_* */
+	const char *name;    /* the specification's name: "NBD_CMD_WRITE",
+	                      * "NBD_OPT_GO", "NBD_REP_INFO", "NBD_SIMPLE_REPLY",
+	                      * "NBD_REPLY_TYPE_OFFSET_DATA", "NBD_GREETING",
+	                      * "NBD_CLIENT_FLAGS", "NBD_EXPORT_NAME_REPLY";
+	                      * "unknown command 42" and alike for others
+	                      * (valid during the callback) */
+	uint64_t offset;     /* stream offset of its first byte */
+	const uint8_t *head; /* head_len bytes; NULL in payload and message_end */
 	uint32_t head_len;
 	enum nbds_payload payload;
-	uint64_t payload_len;    /* bytes of payload that follow the head */
-	struct nbds_mark first;  /* where its first byte was seen */
-	struct nbds_mark last;   /* where the last byte of the head was seen;
-	                          * in message_end, the last byte of the message */
+	uint64_t payload_len;                     /* bytes of payload that follow the head */
+	struct nbds_mark first;                   /* where its first byte was seen */
+	struct nbds_mark last;                    /* where the last byte of the head was seen;
+	                                           * in message_end, the last byte of the message */
 	const struct nbds_negotiated *negotiated; /* as of this message */
 
 	/* REQUEST, SIMPLE_REPLY, CHUNK: the request; NULL if UNSOLICITED, and
@@ -212,21 +212,44 @@ struct nbds_message {
 	struct nbds_request *request;
 
 	union {
-		struct { enum nbds_handshake style; uint16_t flags; uint64_t size; /* oldstyle only */
-		         uint16_t transmission_flags; /* oldstyle only */ } greeting;
+		struct {
+			enum nbds_handshake style;
+			uint16_t flags;
+			uint64_t size;               /* oldstyle only */
+			uint16_t transmission_flags; /* oldstyle only */
+		} greeting;
 		uint32_t client_flags;
-		struct { uint32_t option; uint32_t length; } option;
-		struct { uint32_t option; uint32_t type; uint32_t length;
-		         uint16_t info; /* REP_INFO: NBD_INFO_* */
-		         uint32_t context_id; /* REP_META_CONTEXT */ } option_reply;
-		struct { uint64_t size; uint16_t transmission_flags; uint32_t zeroes; } export_name;
+		struct {
+			uint32_t option;
+			uint32_t length;
+		} option;
+		struct {
+			uint32_t option;
+			uint32_t type;
+			uint32_t length;
+			uint16_t info;       /* REP_INFO: NBD_INFO_* */
+			uint32_t context_id; /* REP_META_CONTEXT */
+		} option_reply;
+		struct {
+			uint64_t size;
+			uint16_t transmission_flags;
+			uint32_t zeroes;
+		} export_name;
 		/* REQUEST: see .request */
-		struct { uint64_t cookie; uint32_t error; } simple;
-		struct { uint64_t cookie; uint16_t flags; uint16_t type; uint64_t length;
-		         uint64_t offset;  /* OFFSET_DATA, OFFSET_HOLE, ERROR_OFFSET */
-		         uint64_t hole;    /* OFFSET_HOLE: bytes */
-		         uint32_t error;   /* ERROR types */
-		         uint32_t context_id; /* BLOCK_STATUS(_EXT) */ } chunk;
+		struct {
+			uint64_t cookie;
+			uint32_t error;
+		} simple;
+		struct {
+			uint64_t cookie;
+			uint16_t flags;
+			uint16_t type;
+			uint64_t length;
+			uint64_t offset;     /* OFFSET_DATA, OFFSET_HOLE, ERROR_OFFSET */
+			uint64_t hole;       /* OFFSET_HOLE: bytes */
+			uint32_t error;      /* ERROR types */
+			uint32_t context_id; /* BLOCK_STATUS(_EXT) */
+		} chunk;
 	} u;
 };
 
@@ -239,16 +262,16 @@ enum nbds_trouble_kind {
 	NBDS_TROUBLE_FORGOT,    /* a request in flight was dropped (NBDS_REQUESTS_MAX, no memory, or
 	                         * its reply was lost or told before it); offset: its header's */
 	NBDS_TROUBLE_AFTER_END, /* bytes after DISC, or after a server's refusal */
-	NBDS_TROUBLE_TRAILING,  /* the direction ended inside a message: `length` bytes of it were seen */
+	NBDS_TROUBLE_TRAILING, /* the direction ended inside a message, `length` bytes of it seen */
 };
 
 struct nbds_trouble {
 	enum nbds_trouble_kind kind;
 	enum nbds_side side;
-	uint64_t offset;     /* stream offset where it begins */
-	uint64_t length;     /* bytes, 0 if not yet known */
+	uint64_t offset; /* stream offset where it begins */
+	uint64_t length; /* bytes, 0 if not yet known */
 	struct nbds_mark where;
-	const char *text;    /* one clause for a person: "request magic 0x12345678" */
+	const char *text;             /* one clause for a person: "request magic 0x12345678" */
 	struct nbds_request *request; /* FORGOT: the request (its end) */
 };
 
@@ -257,11 +280,11 @@ struct nbds_decoder_ops {
 	/* The head of a message is complete. */
 	void (*message)(void *ctx, const struct nbds_message *m);
 	/* `len` bytes of its payload, `at` bytes into the payload. */
-	void (*payload)(void *ctx, const struct nbds_message *m, uint64_t at,
-	                const uint8_t *data, size_t len, const struct nbds_mark *where);
+	void (*payload)(void *ctx, const struct nbds_message *m, uint64_t at, const uint8_t *data,
+			size_t len, const struct nbds_mark *where);
 	/* `len` bytes of its payload were lost by the capture. */
-	void (*payload_gap)(void *ctx, const struct nbds_message *m, uint64_t at,
-	                    uint64_t len, const struct nbds_mark *where);
+	void (*payload_gap)(void *ctx, const struct nbds_message *m, uint64_t at, uint64_t len,
+			    const struct nbds_mark *where);
 	/* The message is over (or, INCOMPLETE, will never be). For a FINAL
 	 * reply m->request dies when this returns. */
 	void (*message_end)(void *ctx, const struct nbds_message *m);
@@ -277,22 +300,21 @@ struct nbds_decoder;
 
 /* A decoder for one connection. `ops` is copied. NULL without memory. */
 struct nbds_decoder *nbds_decoder_new(const struct nbds_decoder_ops *ops, void *ctx,
-                                      enum nbds_start start);
+				      enum nbds_start start);
 void nbds_decoder_free(struct nbds_decoder *d);
 
 /* `len` bytes in order, sent by `side`. Stream offsets of each direction are
  * counted by the decoder, from 0, gaps included. */
-void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_t *data,
-                       size_t len, const struct nbds_mark *where);
+void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_t *data, size_t len,
+		       const struct nbds_mark *where);
 
 /* `len` bytes (> 0) sent by `side` are missing here from the capture. */
 void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
-                      const struct nbds_mark *where);
+		      const struct nbds_mark *where);
 
 /* `side` will send nothing more (FIN, RST, end of capture). Tells the end of
  * an unfinished message. Safe to call once per side. */
-void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side,
-                      const struct nbds_mark *where);
+void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct nbds_mark *where);
 
 const struct nbds_negotiated *nbds_decoder_negotiated(const struct nbds_decoder *d);
 
@@ -302,7 +324,7 @@ bool nbds_decoder_sure(const struct nbds_decoder *d);
 
 /* Calls `each` for every request in flight, oldest first. */
 void nbds_decoder_each_request(const struct nbds_decoder *d,
-                               void (*each)(void *arg, struct nbds_request *r), void *arg);
+			       void (*each)(void *arg, struct nbds_request *r), void *arg);
 
 /*
  * Bytes of `side`: fed (gaps included), and what became of them.  Once the side
@@ -321,7 +343,7 @@ struct nbds_accounting {
 	uint64_t fed, decoded, lost, nonsense, skipped, tls, after_end, trailing;
 };
 void nbds_decoder_accounting(const struct nbds_decoder *d, enum nbds_side side,
-                             struct nbds_accounting *a);
+			     struct nbds_accounting *a);
 
 #ifdef __cplusplus
 }

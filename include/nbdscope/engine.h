@@ -43,8 +43,8 @@ extern "C" {
 struct nbds_engine_config {
 	uint16_t ports[NBDS_PORTS_MAX]; /* further server ports */
 	unsigned port_count;
-	bool exclusive;    /* no writer stays outside the capture */
-	uint64_t memory;   /* bytes for contents and state; 0: 1 GiB */
+	bool exclusive;  /* no writer stays outside the capture */
+	uint64_t memory; /* bytes for contents and state; 0: 1 GiB */
 	int64_t epsilon; /* ns, margin of capture order between connections; 0: by the
 	                  * addresses (none on loopback, else 50 us) */
 };
@@ -62,17 +62,20 @@ uint64_t nbds_latency_percentile(const struct nbds_latency *l, double percent);
 
 /* Errors of one kind of command. */
 #define NBDS_ERRORS_MAX 16
-struct nbds_error_count { uint32_t error; uint64_t count; };
+struct nbds_error_count {
+	uint32_t error;
+	uint64_t count;
+};
 
 struct nbds_command_stats {
-	uint16_t type;            /* NBD_CMD_* or another number */
-	uint64_t count;           /* requests */
-	uint64_t replies;         /* of them finally answered */
-	uint64_t bytes;           /* requested (effect) bytes: read, written, zeroed, trimmed, ... */
-	uint64_t data_bytes;      /* payload bytes read or written that were successful */
-	uint64_t fua;             /* with NBD_CMD_FLAG_FUA */
+	uint16_t type;       /* NBD_CMD_* or another number */
+	uint64_t count;      /* requests */
+	uint64_t replies;    /* of them finally answered */
+	uint64_t bytes;      /* requested (effect) bytes: read, written, zeroed, trimmed, ... */
+	uint64_t data_bytes; /* payload bytes read or written that were successful */
+	uint64_t fua;        /* with NBD_CMD_FLAG_FUA */
 	struct nbds_error_count errors[NBDS_ERRORS_MAX]; /* in order of appearance; the
-	                           * last one counts all further ones */
+	                                                  * last one counts all further ones */
 	unsigned error_kinds;
 	struct nbds_latency *latency; /* NULL until the first reply */
 };
@@ -81,18 +84,26 @@ struct nbds_command_stats {
 
 struct nbds_option_seen {
 	uint32_t option;
-	uint32_t *replies;        /* reply types in order, the first reply_kept of them */
+	uint32_t *replies; /* reply types in order, the first reply_kept of them */
 	unsigned reply_kept;
 	unsigned reply_count;
-	bool final;               /* its last reply was seen */
-	bool early;               /* replies were seen before all of the option was (a
-	                           * server may refuse it by its header alone) */
+	bool final; /* its last reply was seen */
+	bool early; /* replies were seen before all of the option was (a
+	             * server may refuse it by its header alone) */
 };
 
-struct nbds_context { uint32_t id; char *name; size_t name_len; };
+struct nbds_context {
+	uint32_t id;
+	char *name;
+	size_t name_len;
+};
 
 enum nbds_connection_end {
-	NBDS_END_OPEN, NBDS_END_DISCONNECT, NBDS_END_ABORT, NBDS_END_FIN, NBDS_END_RST,
+	NBDS_END_OPEN,
+	NBDS_END_DISCONNECT,
+	NBDS_END_ABORT,
+	NBDS_END_FIN,
+	NBDS_END_RST,
 };
 
 /* Flush order as people want to see it. */
@@ -100,20 +111,21 @@ struct nbds_flush_seen {
 	uint64_t request_frame, reply_frame; /* reply_frame 0: unanswered */
 	int64_t request_time, reply_time;
 	bool ok;
-	uint64_t covered_own, covered_other;  /* completed, unflushed writes before it, on
-	                           * this connection and on the others of the export */
+	/* completed, unflushed writes before it, on this connection and on the others
+	 * of the export */
+	uint64_t covered_own, covered_other;
 	uint64_t covered_bytes;
-	uint64_t left;            /* writes in flight when it was sent: not covered */
+	uint64_t left; /* writes in flight when it was sent: not covered */
 };
 
 struct nbds_export;
 
 struct nbds_connection {
-	uint32_t id;               /* from 1, in the order of first frames */
+	uint32_t id; /* from 1, in the order of first frames */
 	struct nbds_addr client, server;
-	bool from_start;           /* seen from its first byte */
-	bool sure;                 /* decoded (false: caught in the middle, never sure) */
-	uint64_t sure_frame;       /* caught in the middle: first frame that is sure */
+	bool from_start;     /* seen from its first byte */
+	bool sure;           /* decoded (false: caught in the middle, never sure) */
+	uint64_t sure_frame; /* caught in the middle: first frame that is sure */
 	uint64_t first_frame, last_frame;
 	int64_t first_time, last_time;
 	struct nbds_negotiated negotiated;
@@ -126,29 +138,31 @@ struct nbds_connection {
 	bool block_size_seen;
 	uint32_t block_minimum, block_preferred, payload_maximum;
 	bool export_name_seen;
-	char *export_name;         /* the one asked for last by INFO, GO or EXPORT_NAME,
-	                            * and not seen in oldstyle; NUL-terminated, export_name_len bytes, any bytes */
+	char *export_name; /* the one asked for last by INFO, GO or EXPORT_NAME, and not seen in
+	                    * oldstyle; NUL-terminated, export_name_len bytes, any bytes */
 	size_t export_name_len;
 	struct nbds_export *export; /* NULL until known */
 
 	struct nbds_command_stats commands[NBDS_COMMAND_KINDS];
 	uint64_t requests, replies, unanswered, unsolicited, in_flight, max_in_flight;
-	uint64_t chunks[6];        /* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
+	/* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
+	uint64_t chunks[6];
 	uint64_t simple_replies;
-	uint64_t gaps, gap_bytes;  /* holes in the capture, both directions */
-	uint64_t snaplen_bytes;    /* of gap_bytes: cut by the snapshot length */
-	uint64_t conflicts;        /* retransmissions with other bytes */
+	uint64_t gaps, gap_bytes;        /* holes in the capture, both directions */
+	uint64_t snaplen_bytes;          /* of gap_bytes: cut by the snapshot length */
+	uint64_t conflicts;              /* retransmissions with other bytes */
 	struct nbds_accounting bytes[2]; /* by enum nbds_side */
-	const char *first_nonsense; /* NULL, or what it was: "request magic 0x12345678" */
+	const char *first_nonsense;      /* NULL, or what it was: "request magic 0x12345678" */
 	uint64_t nonsense_frame;
 
-	uint64_t unflushed_writes, unflushed_bytes; /* completed, not flushed, now (or at its end) */
+	/* completed, not flushed, now (or at its end) */
+	uint64_t unflushed_writes, unflushed_bytes;
 	int64_t unflushed_since;
 	struct nbds_flush_seen *flushes; /* the last flush_kept ones, oldest first */
 	unsigned flush_kept;
 	uint64_t flushes_total;
 
-	void *user;                /* the front's own */
+	void *user;                   /* the front's own */
 	struct nbds_connection *next; /* in the order of ids */
 };
 
@@ -161,15 +175,19 @@ struct nbds_export {
 	struct nbds_connection **connections;
 	unsigned connection_count;
 	enum { NBDS_MC_UNKNOWN, NBDS_MC_TRUE, NBDS_MC_FALSE, NBDS_MC_MIXED } multi_conn;
-	uint64_t writes, flushes, fua_writes; /* requests: WRITE, WRITE_ZEROES and TRIM count as writes */
+	/* requests: WRITE, WRITE_ZEROES and TRIM count as writes */
+	uint64_t writes, flushes, fua_writes;
 	struct nbds_export *next;
 };
 
 struct nbds_engine_totals {
 	uint32_t connections, exports;
-	uint64_t findings[4];      /* by enum nbds_severity, repeats counted */
+	uint64_t findings[4]; /* by enum nbds_severity, repeats counted */
 	uint64_t checked_reads, checked_bytes;
-	struct { const char *reason; uint64_t bytes; } unchecked[16]; /* reason NULL ends it */
+	struct {
+		const char *reason;
+		uint64_t bytes;
+	} unchecked[16]; /* reason NULL ends it */
 	uint64_t memory;
 };
 
@@ -189,22 +207,22 @@ struct nbds_engine_ops {
 };
 
 struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
-                                    const struct nbds_engine_ops *ops, void *ctx);
+				    const struct nbds_engine_ops *ops, void *ctx);
 void nbds_engine_free(struct nbds_engine *e);
 
 /* A byte stream pair (TCP connection): a sends direction 0, b direction 1.
  * `from_start`: nothing of it was sent before. NULL without memory. */
 struct nbds_stream;
 struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_addr *a,
-                                       const struct nbds_addr *b, bool from_start,
-                                       const struct nbds_mark *where);
+				       const struct nbds_addr *b, bool from_start,
+				       const struct nbds_mark *where);
 /* Any frame of it, before what it brings: keeps last_frame. */
 void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
-                      const struct nbds_mark *where);
+		      const struct nbds_mark *where);
 /* `snaplen`: cut off by the snapshot length, not lost. */
 void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
-                     const struct nbds_mark *where);
+		     const struct nbds_mark *where);
 void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 /* Over. rst: ended by RST; open: not over, but nothing more will be seen. The
@@ -235,15 +253,15 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 
 /* A request that waits for its reply. */
 struct nbds_outstanding {
-	uint16_t type, flags;      /* NBD_CMD_*, command flags */
+	uint16_t type, flags; /* NBD_CMD_*, command flags */
 	uint64_t cookie, offset, length;
-	uint64_t frame;            /* of its first byte */
-	int64_t since;             /* its time, ns */
+	uint64_t frame; /* of its first byte */
+	int64_t since;  /* its time, ns */
 };
 /* The oldest requests of the connection that wait, oldest first, at most `max`.
  * Returns how many were put into `list`. */
-unsigned nbds_connection_outstanding(const struct nbds_connection *c,
-                                     struct nbds_outstanding *list, unsigned max);
+unsigned nbds_connection_outstanding(const struct nbds_connection *c, struct nbds_outstanding *list,
+				     unsigned max);
 
 /* While a connection is open, its `negotiated`, `bytes` and unflushed_* are those
  * of some moment ago: brings them up to date. */
@@ -257,7 +275,7 @@ bool nbds_request_seen(const struct nbds_request *r, struct nbds_mark *first);
  * called) and for which `which` says true; and an export with the last of its
  * connections. Totals keep counting them. Not to be called from a callback. */
 void nbds_engine_forget(struct nbds_engine *e,
-                        bool (*which)(void *arg, const struct nbds_connection *c), void *arg);
+			bool (*which)(void *arg, const struct nbds_connection *c), void *arg);
 
 #ifdef __cplusplus
 }

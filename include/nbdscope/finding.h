@@ -26,8 +26,8 @@ enum nbds_at_fault { NBDS_FAULT_SERVER, NBDS_FAULT_CLIENT, NBDS_FAULT_EITHER };
 enum nbds_basis { NBDS_BASIS_EXPLICIT, NBDS_BASIS_IMPLIED };
 
 struct nbds_rule {
-	const char *name;   /* "stale-read-after-flush" */
-	const char *ref;    /* "V2" */
+	const char *name;            /* "stale-read-after-flush" */
+	const char *ref;             /* "V2" */
 	enum nbds_severity severity; /* the highest level it is reported at by default */
 	enum nbds_at_fault side;
 	enum nbds_basis basis;
@@ -45,24 +45,24 @@ bool nbds_severity_parse(const char *text, enum nbds_severity *s);
 
 /* Roles of frames, in the order in which they are printed. */
 enum nbds_role {
-	NBDS_ROLE_STALE_WRITE,    /* "stale_write": request of the write whose data came instead */
-	NBDS_ROLE_WRITE_REQUEST,  /* "write_request" */
-	NBDS_ROLE_WRITE,          /* "write": final reply of the write that should have been seen */
-	NBDS_ROLE_FLUSH_REQUEST,  /* "flush_request" */
-	NBDS_ROLE_FLUSH,          /* "flush": final reply of the flush */
-	NBDS_ROLE_READ_REQUEST,   /* "read_request" */
-	NBDS_ROLE_READ,           /* "read": frame with the last byte of the read's final reply */
-	NBDS_ROLE_REQUEST,        /* "request" of a protocol finding */
-	NBDS_ROLE_MESSAGE,        /* "message" at fault */
+	NBDS_ROLE_STALE_WRITE,   /* "stale_write": request of the write whose data came instead */
+	NBDS_ROLE_WRITE_REQUEST, /* "write_request" */
+	NBDS_ROLE_WRITE,         /* "write": final reply of the write that should have been seen */
+	NBDS_ROLE_FLUSH_REQUEST, /* "flush_request" */
+	NBDS_ROLE_FLUSH,         /* "flush": final reply of the flush */
+	NBDS_ROLE_READ_REQUEST,  /* "read_request" */
+	NBDS_ROLE_READ,          /* "read": frame with the last byte of the read's final reply */
+	NBDS_ROLE_REQUEST,       /* "request" of a protocol finding */
+	NBDS_ROLE_MESSAGE,       /* "message" at fault */
 	NBDS_ROLE_MAX
 };
 extern const char *const nbds_role_names[NBDS_ROLE_MAX];
 
 /* A command that takes part in a proof, for pictures with one lane a connection. */
 struct nbds_witness {
-	enum nbds_role role;      /* NBDS_ROLE_WRITE, _STALE_WRITE, _FLUSH or _READ */
+	enum nbds_role role; /* NBDS_ROLE_WRITE, _STALE_WRITE, _FLUSH or _READ */
 	uint32_t connection;
-	uint16_t type, flags;     /* NBD_CMD_*, command flags */
+	uint16_t type, flags; /* NBD_CMD_*, command flags */
 	uint64_t offset, length;
 	uint64_t request_frame, reply_frame; /* reply_frame 0: not answered */
 	int64_t request_time, reply_time;
@@ -76,15 +76,15 @@ struct nbds_finding {
 	uint32_t connection;         /* id; 0: none in particular */
 	const char *export_name;     /* NULL: none; export_name_len bytes, any bytes */
 	size_t export_name_len;
-	const char *command;         /* "NBD_CMD_READ", or NULL */
+	const char *command; /* "NBD_CMD_READ", or NULL */
 	bool has_range;
-	uint64_t offset, length;     /* of the bytes at fault (has_range) */
+	uint64_t offset, length;        /* of the bytes at fault (has_range) */
 	uint64_t frames[NBDS_ROLE_MAX]; /* 0: no such frame */
-	int64_t time;                /* ns */
+	int64_t time;                   /* ns */
 	const char *const *assumptions; /* NULL-terminated, or NULL */
 	struct nbds_witness witnesses[NBDS_WITNESSES_MAX];
 	unsigned witness_count;
-	uint64_t count;              /* 1, or how many this one stands for */
+	uint64_t count; /* 1, or how many this one stands for */
 };
 
 /* A deep copy to be freed with nbds_finding_free(); NULL without memory. */
