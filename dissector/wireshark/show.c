@@ -25,6 +25,7 @@ struct show {
 	int64_t from; /* stream offset of the first byte of tvb, as messages count */
 	bool columns;
 	unsigned shown;
+	int data_id;
 };
 
 /* The walk over a message. */
@@ -572,61 +573,70 @@ static void show_message(struct show *s, const struct msg *kept)
 }
 
 /* Bytes of a message that another frame shows. */
+static void part_column(struct show *s, const struct msg *kept, const struct op *op, uint64_t from,
+			uint64_t to, bool ends)
+{
+	uint64_t payload = kept->offset + kept->head_len;
+	char request[256], line[640];
+
+	if (!s->columns) {
+		s->shown++;
+		return;
+	}
+	if (op && kept->type >= NBDS_MSG_REQUEST)
+		op_text(op, request, sizeof(request));
+	else
+		g_strlcpy(request, kept->name, sizeof(request));
+	if (from >= payload)
+		snprintf(line, sizeof(line), "%s … %" PRIu64 "–%" PRIu64 "%s", request,
+			 from - payload, to - payload - 1, ends ? ", end" : "");
+	else
+		snprintf(line, sizeof(line), "%s … %" PRIu64 " byte%s of its head", request,
+			 to - from, to - from == 1 ? "" : "s");
+	column(s, line);
+}
+
 static void show_part(struct show *s, const struct msg *kept, uint64_t from, uint64_t to)
 {
 	uint64_t payload = kept->offset + kept->head_len;
 	bool ends = to == kept->offset + message_length(kept);
-	bool data = from >= payload;
 	const struct op *op = nbds_shark_op(s->k, kept);
 	int start = (int)((int64_t)from - s->from), here = (int)(to - from);
-	char text[320], bytes[32];
-	struct nbds_message m;
-	struct nbds_request r;
+	char bytes[32];
 	proto_item *item;
 	proto_tree *tree;
 
-	rebuild(s->k, kept, &m, &r);
-	if (data)
-		snprintf(text, sizeof(text), "%s: payload %" PRIu64 "–%" PRIu64 " of %s",
-			 kept->name, from - payload, to - payload - 1,
-			 size_text(kept->payload_len, bytes));
-	else
-		snprintf(text, sizeof(text), "%s: %d byte%s of its head", kept->name, here,
-			 here == 1 ? "" : "s");
-	if (data && s->columns) {
-		char request[256], line[640];
-
-		if (op && kept->type >= NBDS_MSG_REQUEST)
-			op_text(op, request, sizeof(request));
-		else
-			g_strlcpy(request, kept->name, sizeof(request));
-		snprintf(line, sizeof(line), "%s … %" PRIu64 "–%" PRIu64 "%s", request,
-			 from - payload, to - payload - 1, ends ? ", end" : "");
-		column(s, line);
-	} else {
-		column(s, text);
-	}
+	part_column(s, kept, op, from, to, ends);
 	if (!s->tree)
 		return;
-	item = proto_tree_add_protocol_format(s->tree, nbds_shark_proto, s->tvb, start, here,
-					      "Network Block Device, %s%s", text,
-					      ends ? ", its end" : "");
+	if (from >= payload)
+		item = proto_tree_add_protocol_format(
+			s->tree, nbds_shark_proto, s->tvb, start, here,
+			"Network Block Device, %s: payload %" PRIu64 "–%" PRIu64 " of %s%s",
+			kept->name, from - payload, to - payload - 1,
+			size_text(kept->payload_len, bytes), ends ? ", its end" : "");
+	else
+		item = proto_tree_add_protocol_format(
+			s->tree, nbds_shark_proto, s->tvb, start, here,
+			"Network Block Device, %s: %d byte%s of its head", kept->name, here,
+			here == 1 ? "" : "s");
 	tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
-	if (data) {
-		proto_tree_add_item(tree, nbds_shark_hf[nbds_field_find("nbd.data")], s->tvb, start,
-				    here, ENC_NA);
+	if (from >= payload) {
+		struct nbds_message m;
+		struct nbds_request r;
+
+		rebuild(s->k, kept, &m, &r);
+		proto_tree_add_item(tree, nbds_shark_hf[s->data_id], s->tvb, start, here, ENC_NA);
 		generated(proto_tree_add_uint64(tree, nbds_shark_gen[SF_PART_AT], s->tvb, 0, 0,
 						from - payload));
 		show_elements(s, tree, kept, &m, from, to);
 	}
 	add_frame(tree, SF_PART_OF, s->tvb, kept->own_frame);
-	if (!ends)
+	if (!ends || !op || kept->from != NBDS_SERVER)
 		return;
-	if (op && kept->from == NBDS_SERVER) {
-		add_reply_links(s, tree, kept, op);
-		if (op->end_frame == s->pinfo->num)
-			add_time(tree, s->tvb, op);
-	}
+	add_reply_links(s, tree, kept, op);
+	if (op->end_frame == s->pinfo->num)
+		add_time(tree, s->tvb, op);
 }
 
 /* --- bytes that are no message --- */
@@ -878,9 +888,14 @@ void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tr
 {
 	struct conn *k = r->flow->conn;
 	struct show s = {.pinfo = pinfo, .tvb = tvb, .k = k, .side = side_of(r)};
+	static int data_id = -1;
+
+	if (data_id < 0)
+		data_id = nbds_field_find("nbd.data");
 
 	s.from = r->offset - (int64_t)k->skip[r->dir];
 	s.tree = tree;
+	s.data_id = data_id;
 	s.columns = col_get_writable(pinfo->cinfo, COL_INFO);
 	col_set_str(pinfo->cinfo, COL_PROTOCOL, "NBD");
 	if (!again(pinfo, SHOWN_COLUMN))

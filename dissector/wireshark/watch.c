@@ -19,7 +19,8 @@ static struct {
 	bool finished;
 	struct nbds_tcp *tcp;
 	struct nbds_engine *engine;
-	wmem_map_t *recs;  /* frame number to struct rec */
+	struct rec **recs; /* by frame number */
+	uint32_t rec_room;
 	wmem_map_t *notes; /* frame number to struct note */
 	GPtrArray *conns, *findings, *inside;
 	struct flow *undecided; /* not yet known to speak NBD */
@@ -700,7 +701,7 @@ static bool segment_of(tvbuff_t *tvb, const packet_info *pinfo, struct nbds_segm
 
 static struct rec *rec_find(uint32_t frame, uint32_t layer, bool inside)
 {
-	struct rec *r = wmem_map_lookup(w.recs, GUINT_TO_POINTER(frame));
+	struct rec *r = frame < w.rec_room ? w.recs[frame] : NULL;
 
 	while (r && (r->layer != layer || r->inside != inside))
 		r = r->next;
@@ -711,10 +712,17 @@ static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
 {
 	struct rec *r = wmem_new0(wmem_file_scope(), struct rec);
 
+	if (frame >= w.rec_room) {
+		uint32_t room = MAX(MAX(frame + 1, 1024), w.rec_room + w.rec_room / 2);
+
+		w.recs = g_realloc_n(w.recs, room, sizeof(*w.recs));
+		memset(w.recs + w.rec_room, 0, (room - w.rec_room) * sizeof(*w.recs));
+		w.rec_room = room;
+	}
 	r->layer = layer;
 	r->inside = inside;
-	r->next = wmem_map_lookup(w.recs, GUINT_TO_POINTER(frame));
-	wmem_map_insert(w.recs, GUINT_TO_POINTER(frame), r);
+	r->next = w.recs[frame];
+	w.recs[frame] = r;
 	return r;
 }
 
@@ -988,6 +996,7 @@ static void cleanup(void)
 	g_ptr_array_free(w.findings, TRUE);
 	g_ptr_array_free(w.inside, TRUE);
 	g_hash_table_destroy(w.names);
+	g_free(w.recs);
 	memset(&w, 0, sizeof(w));
 }
 
@@ -1009,7 +1018,6 @@ static void init(void)
 		return;
 	}
 	nbds_engine_set_held(w.engine, engine_held, NULL);
-	w.recs = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
 	w.notes = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
 	w.conns = g_ptr_array_new_with_free_func(conn_free);
 	w.findings = g_ptr_array_new_with_free_func(finding_free);
