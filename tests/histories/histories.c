@@ -679,8 +679,9 @@ static const struct change changes[] = {
 };
 
 // The violations of `after` are among those of `before`, by command (for the
-// engine, which may forget: or among the reference's); a change of order may
-// show V9 only where something was wrong before.
+// engine, which may forget: or among the reference's), or were suspects: without
+// the evidence that an unseen writer was at work, foreign data may be called stale.
+// A change of order may show V9 only where something was wrong before.
 static bool no_new_violation(const struct history *before, const struct history *after, bool engine,
 			     const struct drive_options *options, char *why, size_t size)
 {
@@ -708,7 +709,7 @@ static bool no_new_violation(const struct history *before, const struct history 
 		}
 		name_of(after, i, name, sizeof(name));
 		if (ref_worst(&ref[1], i) == NBDS_VIOLATION &&
-		    ref_worst(&ref[0], was) != NBDS_VIOLATION &&
+		    ref_worst(&ref[0], was) < NBDS_SUSPECT &&
 		    !(any && ref[1].verdicts[i].findings[REF_V9].found)) {
 			snprintf(why, size, "reference: new violation at %s", name);
 			good = false;

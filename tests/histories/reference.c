@@ -622,7 +622,7 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 		rule = REF_LOST;
 	}
 	for (int i = 0; rule == REF_V1 && i < w->n; i++) {
-		if (v->admissible[i] && (v->paths[i] & E1) &&
+		if (v->admissible[i] && v->paths[i] && r->value != 0 &&
 		    w->h->commands[i].type == NBD_CMD_WRITE_ZEROES)
 			rule = REF_V4;
 	}
