@@ -22,7 +22,8 @@
  * names them against the versions that it keeps.  What is missing is counted.
  *
  * A verdict passed as time goes by (ticking) may rest on less than the whole
- * history; there it is only demanded that no violation is the engine's alone.
+ * history, and so may one passed with little memory; there it is only demanded
+ * that no violation is the engine's alone.
  *
  * A failing history is shrunk and printed in the text form; then the exit
  * status is 1.  Without --seed the seed is taken from the clock; it is printed.
@@ -772,12 +773,15 @@ static bool run_random(const struct options *o, uint64_t index, struct totals *t
 	running_index = index;
 	alarm(60);
 	simulate(&h, &sim, sim_random(&random), legal);
+	if (sim_random(&random) % 8 == 0) // the engine has to forget
+		options.memory = 2000 + sim_random(&random) % 30000;
+	t.options.memory = options.memory;
 	if (sim.shape == SIM_VEILED)
 		options.ticking = t.options.ticking = false; // what is noticed late must count
 	t.checks = (o->reference_only ? 0 : CHECK_ENGINE) | CHECK_BOUND;
 	if (legal)
 		t.checks |= CHECK_LEGAL;
-	if (sim.shape == SIM_ALIGNED && !options.ticking)
+	if (sim.shape == SIM_ALIGNED && !options.ticking && !options.memory)
 		t.checks |= CHECK_EQUAL;
 	if (o->print) {
 		printf("# %s\n", sim.about);

@@ -802,6 +802,7 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 				continue;
 			for (int j = 0; j < w->n; j++) {
 				if (v.paths[j] && ok(&w->h->commands[i]) && before(w, i, j) &&
+				    value_of(&w->h->commands[j], r->from) != r->value &&
 				    w->h->commands[i].connection != w->h->commands[j].connection &&
 				    both_multi_conn(conn(w, i), conn(w, j)))
 					overtaken = true;
