@@ -841,6 +841,16 @@ bool nbds_show_wanted(const struct rec *r, packet_info *pinfo)
 	return false;
 }
 
+/* A message is shown once in its frame, which can have several records of TLS:
+ * where its head ends. */
+static bool shown_here(const struct show *s, const struct msg *m, int64_t from, int64_t to)
+{
+	int64_t head_end = (int64_t)(m->offset + m->head_len);
+
+	return m->own_frame == s->pinfo->num &&
+	       (!s->k->inside || (head_end > from && head_end <= to));
+}
+
 static void show_range(struct show *s, int64_t from, int64_t to)
 {
 	const struct msg *items = s->k->side[s->side].items;
@@ -855,12 +865,12 @@ static void show_range(struct show *s, int64_t from, int64_t to)
 			break;
 		if ((int64_t)m->offset > at)
 			show_undecoded(s, (uint64_t)at, m->offset);
-		if (m->own_frame == s->pinfo->num)
+		if (shown_here(s, m, from, to))
 			show_message(s, m);
 		else
 			show_part(s, m, MAX((uint64_t)at, m->offset), MIN((uint64_t)to, end));
 		if (m->end_frame == s->pinfo->num && m->from == NBDS_SERVER &&
-		    (m->flags & NBDS_MSG_FINAL))
+		    (m->flags & NBDS_MSG_FINAL) && (!s->k->inside || (int64_t)end <= to))
 			tap_operation(s, m);
 		at = end < (uint64_t)to ? (int64_t)end : to;
 	}

@@ -7,13 +7,16 @@
 For each capture: every message that nbdaudit tells is in the frame where it is
 whole, with the same fields of the same values in the same order; there is no other;
 no frame is malformed, no dissector fails; one pass over the file tells the same
-messages as two; and every finding is on each of its frames, word for word.
+messages as two; and every finding is on each of its frames, word for word. Where
+NBDSCOPE_CAPTURES has counts that were made independently of this project, those of
+tshark equal them, inside TLS too if there are keys.
 
 Without CAPTURE: all samples, and part I of N of the captures in NBDSCOPE_CAPTURES.
 """
 
 import argparse
 import collections
+import csv
 import json
 import pathlib
 import re
@@ -21,6 +24,9 @@ import subprocess
 import sys
 
 import shark
+
+sys.path.append(str(shark.HERE.parent / "golden"))
+import expected # noqa: E402  (the protocol's numbers, and counts with a reason)
 
 # What the plugin adds to the bytes.
 GENERATED = {"nbd.response_in", "nbd.response_to", "nbd.time", "nbd.data.len", "nbd.part_of",
@@ -107,7 +113,12 @@ class Checker:
     def __init__(self, verbose):
         self.shark = shark.Shark()
         self.verbose = verbose
-        self.failures = self.checked = self.messages = self.findings = 0
+        self.failures = self.checked = self.messages = self.findings = self.counts = 0
+        self.table = collections.defaultdict(list)
+        if shark.CAPTURES:
+            with open(pathlib.Path(shark.CAPTURES) / "EXPECTED.tsv", encoding="utf-8") as table:
+                for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
+                    self.table[row["file"]].append(row)
 
     def fail(self, path, text):
         self.failures += 1
@@ -124,6 +135,7 @@ class Checker:
         self.compare_messages(path, said, two)
         self.compare_passes(path, said, once, two)
         self.compare_findings(path, said, two)
+        self.compare_expected(path, two)
 
     def told(self, frames):
         for frame in frames:
@@ -211,6 +223,38 @@ class Checker:
         for key in (got - expected):
             self.fail(path, "nbdaudit has no such finding on frame %d: %s" % (key[1], key[0]))
 
+    def compare_expected(self, path, two):
+        for row in self.table.get(path.name, []):
+            counts = collections.defaultdict(collections.Counter)
+            port = int(row["client_port"])
+            for frame in two:
+                if port not in (frame.port, frame.peer):
+                    continue
+                for item in frame.items:
+                    if kind(item) == "message":
+                        self.count(counts, item.showname[len("Network Block Device, "):])
+            for column, spelled in (
+                    ("requests_by_command", expected.spell(counts["requests"])),
+                    ("chunks", expected.spell(counts["chunks"])),
+                    ("options", ",".join("%dx%d" % item for item in counts["options"].items())
+                     or "-")):
+                instead = [explained[2].get(column) for explained in expected.EXPLAINED
+                           if explained[:2] == (path.name, int(row["connection"]))]
+                self.counts += 1
+                if spelled != row[column] and spelled not in instead:
+                    self.fail(path, "port %d: %s are %s, expected %s" %
+                              (port, column, spelled, row[column]))
+
+    @staticmethod
+    def count(counts, text):
+        name = re.match(r"unknown \w+ (?:0x)?[0-9a-f]+|\w+", text).group()
+        if name.startswith("NBD_CMD_") or name.startswith("unknown command"):
+            counts["requests"][expected.command_word(name)] += 1
+        elif name.startswith("NBD_OPT_") or name.startswith("unknown option "):
+            counts["options"][expected.number(name, expected.OPTIONS, "NBD_OPT_")] += 1
+        elif name in expected.CHUNKS:
+            counts["chunks"][expected.CHUNKS[name]] += 1
+
     @staticmethod
     def finding_key(finding):
         return tuple([str(finding[ours]) if ours in finding else None for ours, _ in FINDING] +
@@ -255,8 +299,8 @@ def main():
             checker.fail(path, repr(error))
         if args.verbose and checker.failures == before:
             print("%s: the same" % path.name)
-    print("%d captures, %d messages and %d findings compared, %d differences" %
-          (checker.checked, checker.messages, checker.findings, checker.failures))
+    print("%d captures, %d messages, %d findings and %d counts compared, %d differences" %
+          (checker.checked, checker.messages, checker.findings, checker.counts, checker.failures))
     return 1 if checker.failures or not checker.checked else 0
 
 

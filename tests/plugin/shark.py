@@ -108,16 +108,16 @@ class Frame:
 
     def __init__(self, packet):
         self.items = []
-        self.port = self.number = None
+        self.port = self.peer = self.number = None
         self.complaints = []
         for proto in packet:
             name = proto.get("name")
             if name == "geninfo":
                 self.number = int(proto[0].get("show"))
             elif name == "tcp":
-                for field in proto:
-                    if field.get("name") == "tcp.srcport":
-                        self.port = int(field.get("show"))
+                ports = {field.get("name"): field.get("show") for field in proto}
+                self.port = int(ports["tcp.srcport"])
+                self.peer = int(ports["tcp.dstport"])
             elif name == "nbd":
                 self.items.append(Field(proto))
             elif name in ("_ws.malformed", "_ws.short") or "bug" in proto.get("showname", ""):
@@ -133,6 +133,9 @@ def frames(pdml):
 
 
 def pdml(shark, capture, *argv):
+    keys = pathlib.Path(capture).with_suffix(".keylog")
+    if keys.exists():
+        argv += ("-o", "tls.keylog_file:%s" % shark.copy(keys))
     run = shark.tshark(capture, "-T", "pdml", "-J", "nbd tcp _ws.malformed", "-o",
                        "tcp.desegment_tcp_streams:TRUE", *argv, check=False)
     if run.returncode and "cut short" not in run.stderr and "appears" not in run.stderr:
