@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tui/model.h - the thread that captures, and what it shows to the one that draws.
+ *
+ * Purpose.  A worker runs a pipeline (a file, a file in its own time, or an
+ * interface) on its own thread.  At most ten times a second it makes a snapshot,
+ * plain values that nobody changes any more, and puts it where the screen can take
+ * it.  Neither waits for the other: the lock is held for the exchange of two
+ * pointers.
+ *
+ *	 worker:  [being made] ──exchange──► [ready]
+ *	 screen:                             [ready] ──exchange──► [shown]
+ *
+ * Memory is bounded while a live capture runs: finished connections are forgotten
+ * after a while (their totals stay in the export's), messages and findings are kept
+ * up to a number.
+ *
+ * Ownership.  A snapshot taken belongs to the screen until it takes the next one.
+ * Failure.  worker_start() returns NULL with one line in `err`; what goes wrong
+ * later is in the snapshot.
+ */
+#ifndef NBDSCOPE_TUI_MODEL_H
+#define NBDSCOPE_TUI_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <nbdscope/engine.h>
+
+#include "../analyzer/pipeline/pipeline.h"
+#include "../analyzer/report/buf.h"
+#include "log.h"
+#include "order.h"
+
+/* Commands that have columns of their own. */
+enum kind { KIND_READ, KIND_WRITE, KIND_FLUSH, KIND_COUNT };
+
+struct speed {
+	double requests, read, written; /* a second; bytes */
+};
+
+struct took {
+	uint64_t count, p50, p99, max; /* ns */
+};
+
+struct connection_row {
+	uint32_t id, export; /* export: id of its row, 0: none (yet) */
+	struct nbds_addr client, server;
+	char export_name[48]; /* printable, cut */
+	enum nbds_connection_end end;
+	bool ended, sure, from_start;
+	struct nbds_negotiated negotiated;
+	uint64_t requests, replies, errors, in_flight, max_in_flight, gaps;
+	uint64_t read, written; /* bytes */
+	uint64_t unflushed_writes, unflushed_bytes;
+	int64_t unflushed_since; /* ns; unflushed_writes > 0 */
+	int64_t first_time, last_time;
+	bool waiting; /* `oldest` is the request that waits for longest */
+	struct nbds_outstanding oldest;
+	struct speed speed;
+	struct took took[KIND_COUNT];
+	uint64_t findings[4]; /* by enum nbds_severity */
+};
+
+struct export_row {
+	uint32_t id;
+	char name[96]; /* printable, cut */
+	struct nbds_addr server;
+	bool size_seen;
+	uint64_t size;
+	int multi_conn; /* as in struct nbds_export */
+	unsigned connections, open;
+	uint64_t requests, errors, in_flight, writes, flushes, fua;
+	uint64_t read, written;
+	uint64_t unflushed_writes, unflushed_bytes;
+	int64_t unflushed_since;
+	bool flushed; /* last_flush is known */
+	int64_t last_flush;
+	bool waiting;
+	int64_t oldest_since; /* of the request that waits for longest */
+	struct speed speed;
+	uint64_t findings[4];
+};
+
+struct flush_row {
+	uint32_t connection;
+	struct nbds_flush_seen flush;
+};
+
+/* Counts by time taken; two bins to each doubling of nanoseconds. */
+#define HISTOGRAM_BINS 128
+struct histogram {
+	uint64_t count, sum, p50, p90, p99, p999, max;
+	uint64_t bins[HISTOGRAM_BINS];
+};
+/* The shortest time, ns, that falls into a bin. */
+uint64_t histogram_from(unsigned bin);
+
+/* A finding, shared by snapshots. */
+struct found {
+	unsigned refs;
+	uint64_t number; /* from 1, in order of arrival */
+	uint32_t export;
+	struct nbds_finding *finding;
+};
+
+enum scope { SCOPE_ALL, SCOPE_EXPORT, SCOPE_CONNECTION };
+
+/* What the screen wants to see in detail. */
+struct wanted {
+	uint32_t export;     /* flush order and flushes of this export, or 0 */
+	uint32_t connection; /* detail of this connection, or 0 */
+	bool latency;        /* histograms of: */
+	enum scope scope;
+	uint32_t scope_id;
+};
+
+enum worker_state {
+	STATE_LOADING, /* a file is read */
+	STATE_LIVE,
+	STATE_REPLAY,
+	STATE_DONE,   /* all is read */
+	STATE_FAILED, /* reading ended with an error, see `error` */
+};
+
+#define OUTSTANDING_SHOWN 32
+#define FLUSHES_SHOWN     128
+
+struct snapshot {
+	uint64_t serial; /* another one: something may have changed */
+	enum worker_state state;
+	bool cancelled; /* the user stopped the reading */
+	bool finite;    /* rates are those of all the time, as nothing will come */
+	char error[512];
+	char notice[256];   /* e.g. why a file could not be written */
+	uint64_t notices;   /* counts them */
+	int64_t start, now; /* capture time, ns */
+	bool started;
+	double replay_speed;
+	struct nbds_pipeline_info info;
+	struct nbds_engine_totals totals;
+	bool saving;
+	uint64_t saved_frames;
+	uint64_t messages; /* added to the log so far */
+	double packet_rate, byte_rate;
+
+	struct export_row *exports;
+	struct connection_row *connections;
+	size_t export_count, export_room, connection_count, connection_room;
+	size_t connections_left; /* not listed: too many */
+	uint64_t connections_forgotten;
+
+	struct found **findings; /* in order of arrival */
+	size_t finding_count, finding_room;
+	uint64_t findings_forgotten;
+
+	struct wanted wanted; /* what follows is of these */
+	struct order order;
+	struct flush_row flushes[FLUSHES_SHOWN]; /* the last ones, oldest first */
+	unsigned flush_count;
+	struct nbds_outstanding outstanding[OUTSTANDING_SHOWN];
+	unsigned outstanding_count;
+	struct nbds_buf detail; /* of the connection: lines "label\ttext\n" */
+	struct histogram histograms[NBDS_COMMAND_KINDS];
+};
+
+struct worker_config {
+	const char *file;      /* NULL: live */
+	const char *interface; /* with the pcap filter, or NULL */
+	const char *filter;
+	const char *save;
+	const char *user; /* whom root becomes */
+	double replay;    /* 0: read at once */
+	uint64_t history; /* messages kept; 0: the usual number */
+	enum nbds_severity severity;
+	struct nbds_engine_config engine;
+};
+
+struct worker;
+
+/* Opens, gives up privileges, and starts. */
+struct worker *worker_start(const struct worker_config *config, char *err, size_t errsize);
+/* Ends everything. -1: the saved packets could not be written, with the reason. */
+int worker_stop(struct worker *w, char *err, size_t errsize);
+
+/* Readable when a snapshot is ready. */
+int worker_fd(const struct worker *w);
+/* The newest snapshot, or NULL if it is the one that was taken last. */
+struct snapshot *worker_take(struct worker *w);
+struct log *worker_log(const struct worker *w);
+
+void worker_want(struct worker *w, const struct wanted *wanted);
+/* A file: stop reading; what was read is shown. */
+void worker_cancel(struct worker *w);
+/* A replay: stand still. */
+void worker_hold(struct worker *w, bool hold);
+void worker_replay_speed(struct worker *w, double speed);
+/* Forgets findings, or finished connections, or what the flush order shows. */
+enum clear { CLEAR_FINDINGS = 1, CLEAR_CONNECTIONS = 2, CLEAR_ORDER = 4 };
+void worker_clear(struct worker *w, unsigned what);
+/* Live: saves the packets from now on. The outcome is a notice. */
+void worker_save(struct worker *w, const char *path);
+
+#endif

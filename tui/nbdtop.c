@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nbdtop.c - NBD traffic on a terminal, live or of a file.
+ *
+ * Exit status: 0; 2 for bad usage, what cannot be opened, no terminal, or packets
+ * that could not be saved.  docs/nbdtop.md is the manual.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../analyzer/options/options.h"
+#include "ui.h"
+
+enum { STATUS_OK = 0, STATUS_TROUBLE = 2 };
+
+struct options {
+	struct worker_config worker;
+	struct screen_options screen;
+	const char *colour; /* auto, always, never */
+};
+
+static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void complain(const char *format, ...)
+{
+	va_list args;
+
+	fputs("nbdtop: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+static int usage_error(void)
+{
+	fputs("Try 'nbdtop --help'.\n", stderr);
+	return STATUS_TROUBLE;
+}
+
+static void print_help(void)
+{
+	fputs("Usage: nbdtop [OPTION]... -i INTERFACE [FILTER]\n"
+	      "       nbdtop [OPTION]... FILE\n"
+	      "\n"
+	      "Shows NBD traffic on the terminal: who talks to which export over how many\n"
+	      "connections, what is written and not flushed, how each flush ordered it, how\n"
+	      "fast and how slow, and where a promise is broken, the moment that it happens.\n"
+	      "FILE is pcap or pcapng, plain or compressed with gzip, zstd or lz4; '-' is\n"
+	      "standard input. FILTER is a pcap filter, such as 'tcp port 10809'. Press F1 for\n"
+	      "the keys.\n"
+	      "\n"
+	      "Source:\n"
+	      "  -i, --interface=INTERFACE\n"
+	      "                          live traffic of this interface, 'any' for all\n"
+	      "  -w, --write=FILE        live: also save the packets, as pcapng\n"
+	      "  -Z, --relinquish-privileges=USER\n"
+	      "                          whom root becomes once the interface is open (tcpdump,\n"
+	      "                          or nobody)\n"
+	      "      --replay=SPEED      play FILE in its own time: 1, 0.5, 10 times as fast\n"
+	      "\n"
+	      "Judgement:\n"
+	      "  -p, --port=PORT[,PORT...]\n"
+	      "                          further server ports; a server that greets is\n"
+	      "                          recognised on any port without it\n"
+	      "      --exclusive         you vouch that no writer stays outside the capture\n"
+	      "      --severity=LEVEL    leave out findings below LEVEL: violation, suspect,\n"
+	      "                          hazard, note\n"
+	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
+	      "                          or 4G (1G)\n"
+	      "      --history=NUMBER    messages that are kept (live 65536, of a file 1000000)\n"
+	      "\n"
+	      "Screen:\n"
+	      "      --color=WHEN        auto (default), always, never; NO_COLOR is respected\n"
+	      "      --ascii             no line drawing characters\n"
+	      "      --no-mouse          leave the mouse to the terminal\n"
+	      "\n"
+	      "  -h, --help              this help\n"
+	      "  -V, --version           the version\n"
+	      "\n"
+	      "Without a terminal: nbdaudit.\n",
+	      stdout);
+}
+
+static int finish_stdout(void)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		complain("cannot write to standard output: %s", strerror(errno));
+		return STATUS_TROUBLE;
+	}
+	return STATUS_OK;
+}
+
+/* The point is a point in every locale, as the locale of numbers stays "C". */
+static bool parse_speed(const char *text, double *speed)
+{
+	char *end;
+
+	*speed = strtod(text, &end);
+	if (isdigit((unsigned char)*text) && *end == 'x')
+		end++;
+	if (!isdigit((unsigned char)*text) || *end || !(*speed >= 0.001) || *speed > 1e6) {
+		complain("'%s' is not a speed: a number from 0.001 to 1000000", text);
+		return false;
+	}
+	return true;
+}
+
+static bool parse_history(const char *text, uint64_t *history)
+{
+	char *end;
+
+	errno = 0;
+	*history = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || *end || errno || *history < 1000 ||
+	    *history > 100000000) {
+		complain("'%s' is not a number of messages from 1000 to 100000000", text);
+		return false;
+	}
+	return true;
+}
+
+enum {
+	OPT_SEVERITY = 256,
+	OPT_EXCLUSIVE,
+	OPT_MEMORY,
+	OPT_REPLAY,
+	OPT_HISTORY,
+	OPT_COLOUR,
+	OPT_ASCII,
+	OPT_NO_MOUSE,
+};
+
+static const struct option long_options[] = {
+	{"interface", required_argument, NULL, 'i'},
+	{"write", required_argument, NULL, 'w'},
+	{"relinquish-privileges", required_argument, NULL, 'Z'},
+	{"port", required_argument, NULL, 'p'},
+	{"severity", required_argument, NULL, OPT_SEVERITY},
+	{"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
+	{"memory", required_argument, NULL, OPT_MEMORY},
+	{"replay", required_argument, NULL, OPT_REPLAY},
+	{"history", required_argument, NULL, OPT_HISTORY},
+	{"color", required_argument, NULL, OPT_COLOUR},
+	{"colour", required_argument, NULL, OPT_COLOUR},
+	{"ascii", no_argument, NULL, OPT_ASCII},
+	{"no-mouse", no_argument, NULL, OPT_NO_MOUSE},
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, 'V'},
+	{NULL, 0, NULL, 0},
+};
+
+/* What options mean together. -1: go on. */
+static int check(int argc, struct options *o, char **argv)
+{
+	if (o->worker.interface) {
+		if (o->worker.replay > 0) {
+			complain("--replay is for files");
+			return usage_error();
+		}
+		return -1;
+	}
+	if (o->worker.save) {
+		complain("--write saves live packets: it needs --interface");
+		return usage_error();
+	}
+	if (optind == argc) {
+		complain("no capture file is named, nor an interface with -i");
+		return usage_error();
+	}
+	if (argc - optind > 1) {
+		complain("one file at a time: '%s' is the second", argv[optind + 1]);
+		return usage_error();
+	}
+	o->worker.file = argv[optind];
+	return -1;
+}
+
+/* -1: go on; else the exit status. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	char err[NBDS_OPTION_ERROR];
+	int c;
+
+	while ((c = getopt_long(argc, argv, "i:w:Z:p:hV", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'i':
+			o->worker.interface = optarg;
+			break;
+		case 'w':
+			o->worker.save = optarg;
+			break;
+		case 'Z':
+			o->worker.user = optarg;
+			break;
+		case 'p':
+			if (!nbds_option_ports(optarg, &o->worker.engine, err))
+				goto bad;
+			break;
+		case OPT_SEVERITY:
+			if (!nbds_option_level("--severity", optarg, "", &o->worker.severity, err))
+				goto bad;
+			break;
+		case OPT_EXCLUSIVE:
+			o->worker.engine.exclusive = true;
+			break;
+		case OPT_MEMORY:
+			if (!nbds_option_memory(optarg, &o->worker.engine.memory, err))
+				goto bad;
+			break;
+		case OPT_REPLAY:
+			if (!parse_speed(optarg, &o->worker.replay))
+				return usage_error();
+			break;
+		case OPT_HISTORY:
+			if (!parse_history(optarg, &o->worker.history))
+				return usage_error();
+			break;
+		case OPT_COLOUR:
+			if (strcmp(optarg, "auto") && strcmp(optarg, "always") &&
+			    strcmp(optarg, "never")) {
+				complain("--color: '%s' is not one of auto, always, never", optarg);
+				return usage_error();
+			}
+			o->colour = optarg;
+			break;
+		case OPT_ASCII:
+			o->screen.ascii = true;
+			break;
+		case OPT_NO_MOUSE:
+			o->screen.mouse = false;
+			break;
+		case 'h':
+			print_help();
+			return finish_stdout();
+		case 'V':
+			printf("nbdtop (nbdscope) %s\n", NBDSCOPE_VERSION);
+			return finish_stdout();
+		default:
+			return usage_error();
+		}
+	}
+	return check(argc, o, argv);
+bad:
+	complain("%s", err);
+	return usage_error();
+}
+
+static bool has_terminal(const struct options *o)
+{
+	bool from_stdin = o->worker.file && !strcmp(o->worker.file, "-");
+	const char *which = !isatty(STDOUT_FILENO)                 ? "output"
+			    : !from_stdin && !isatty(STDIN_FILENO) ? "input"
+								   : NULL;
+
+	if (!which)
+		return true;
+	if (o->worker.interface)
+		complain("standard %s is no terminal; without one, use: nbdaudit -i %s", which,
+			 o->worker.interface);
+	else
+		complain("standard %s is no terminal; without one, use: nbdaudit %s", which,
+			 o->worker.file);
+	return false;
+}
+
+static bool wants_colour(const struct options *o)
+{
+	const char *no_color = getenv("NO_COLOR");
+
+	if (!strcmp(o->colour, "auto"))
+		return !(no_color && *no_color);
+	return !strcmp(o->colour, "always");
+}
+
+/* What would be gone with the screen. */
+static void last_words(const struct snapshot *s)
+{
+	if (!s)
+		return;
+	printf("%" PRIu32 " connections to %" PRIu32 " exports: %" PRIu64 " violations, %" PRIu64
+	       " suspects, %" PRIu64 " hazards, %" PRIu64 " notes; %" PRIu64 " packets, %" PRIu64
+	       " dropped\n",
+	       s->totals.connections, s->totals.exports, s->totals.findings[NBDS_VIOLATION],
+	       s->totals.findings[NBDS_SUSPECT], s->totals.findings[NBDS_HAZARD],
+	       s->totals.findings[NBDS_NOTE], s->info.capture.frames, s->info.capture.dropped);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {.screen = {.mouse = true}, .colour = "auto"};
+	static struct ui ui;
+	char err[512], source[200], *filter;
+	int status;
+
+	status = parse_options(argc, argv, &o);
+	if (status >= 0)
+		return status;
+	if (!has_terminal(&o))
+		return STATUS_TROUBLE;
+	signal(SIGPIPE, SIG_IGN);
+	setlocale(LC_CTYPE, "");
+	filter = nbds_option_filter(argv + optind, o.worker.interface ? argc - optind : 0);
+	if (!filter) {
+		complain("out of memory");
+		return STATUS_TROUBLE;
+	}
+	o.worker.filter = *filter ? filter : NULL;
+	ui.worker = worker_start(&o.worker, err, sizeof(err));
+	if (!ui.worker) {
+		complain("%s: %s", o.worker.file ? o.worker.file : o.worker.interface, err);
+		free(filter);
+		return STATUS_TROUBLE;
+	}
+	nbds_escape_text(o.worker.file ? o.worker.file : o.worker.interface,
+			 strlen(o.worker.file ? o.worker.file : o.worker.interface), source,
+			 sizeof(source));
+	ui.source = source;
+	ui.config = &o.worker;
+	o.screen.colour = wants_colour(&o);
+	o.screen.keyboard_from_tty = o.worker.file && !strcmp(o.worker.file, "-");
+	if (screen_open(&o.screen, err, sizeof(err))) {
+		ui_run(&ui);
+		screen_close();
+		last_words(ui.s);
+		status = finish_stdout();
+	} else {
+		complain("%s", err);
+		status = STATUS_TROUBLE;
+	}
+	if (worker_stop(ui.worker, err, sizeof(err)) < 0) {
+		complain("%s", err);
+		status = STATUS_TROUBLE;
+	}
+	free(filter);
+	return status;
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * table.c - rows that are sorted, filtered, searched and chosen from. See table.h.
+ */
+#include "table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLUMNS_MAX 40
+
+void table_init(struct table *t, const struct table_source *source, void *ctx, unsigned sort)
+{
+	memset(t, 0, sizeof(*t));
+	t->source = source;
+	t->ctx = ctx;
+	t->sort = sort;
+}
+
+void table_free(struct table *t)
+{
+	free(t->rows);
+	free(t->ids);
+	nbds_buf_free(&t->scratch);
+}
+
+/* --- rows --- */
+
+static bool row_has(struct table *t, size_t row, const char *text)
+{
+	for (unsigned c = 0; c < t->source->column_count; c++) {
+		enum style style;
+
+		nbds_buf_clear(&t->scratch);
+		t->source->cell(t->ctx, row, c, &t->scratch, &style);
+		if (strcasestr(nbds_buf_text(&t->scratch), text))
+			return true;
+	}
+	return false;
+}
+
+static int by_column(const void *a, const void *b, void *arg)
+{
+	const struct table *t = arg;
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	bool down = t->source->columns[t->sort].descending != t->invert;
+	int order = t->source->compare(t->ctx, x, y, t->sort);
+	uint64_t i, k;
+
+	if (order)
+		return down ? -order : order;
+	/* Equal rows have an order too, or they would jump about. */
+	i = t->source->id(t->ctx, x);
+	k = t->source->id(t->ctx, y);
+	return i < k ? -1 : i > k;
+}
+
+struct rank {
+	uint64_t id;
+	size_t rank;
+};
+
+static int by_id(const void *a, const void *b)
+{
+	const struct rank *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+struct frozen {
+	struct table *t;
+	const struct rank *ranks;
+	size_t count;
+};
+
+static size_t rank_of(const struct frozen *f, size_t row)
+{
+	struct rank key = {f->t->source->id(f->t->ctx, row), 0};
+	const struct rank *r = bsearch(&key, f->ranks, f->count, sizeof(key), by_id);
+
+	return r ? r->rank : SIZE_MAX;
+}
+
+static int by_rank(const void *a, const void *b, void *arg)
+{
+	const struct frozen *f = arg;
+	size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	size_t i = rank_of(f, x), k = rank_of(f, y);
+
+	return i < k ? -1 : i > k ? 1 : x < y ? -1 : x > y;
+}
+
+/* As the rows were; new ones come last. */
+static bool keep_order(struct table *t, size_t count, size_t old)
+{
+	struct rank *ranks = reallocarray(NULL, old + 1, sizeof(*ranks));
+	struct frozen f = {t, ranks, old};
+
+	if (!ranks)
+		return false;
+	for (size_t i = 0; i < old; i++)
+		ranks[i] = (struct rank){t->ids[i], i};
+	qsort(ranks, old, sizeof(*ranks), by_id);
+	qsort_r(t->rows, count, sizeof(*t->rows), by_rank, &f);
+	free(ranks);
+	return true;
+}
+
+static void place_cursor(struct table *t)
+{
+	bool there = false;
+
+	if (!t->count) {
+		t->cursor = t->top = 0;
+		return;
+	}
+	if (t->follow) {
+		t->cursor = t->count - 1;
+	} else if (t->chosen) {
+		for (size_t i = 0; i < t->count && !there; i++) {
+			if (t->ids[i] != t->selected)
+				continue;
+			t->cursor = i;
+			there = true;
+		}
+	}
+	if (t->cursor >= t->count)
+		t->cursor = t->count - 1;
+	t->selected = t->ids[t->cursor];
+}
+
+void table_update(struct table *t)
+{
+	size_t all = t->source->count(t->ctx), n = 0, old = t->count;
+
+	if (all > t->room) {
+		size_t room = all + all / 2 + 16;
+		size_t *rows = reallocarray(t->rows, room, sizeof(*rows));
+		uint64_t *ids;
+
+		if (rows)
+			t->rows = rows;
+		ids = rows ? reallocarray(t->ids, room, sizeof(*ids)) : NULL;
+		if (!ids) {
+			t->count = 0;
+			return;
+		}
+		t->ids = ids;
+		t->room = room;
+	}
+	for (size_t i = 0; i < all; i++)
+		if ((!t->source->wanted || t->source->wanted(t->ctx, i)) &&
+		    (!t->filter[0] || row_has(t, i, t->filter)))
+			t->rows[n++] = i;
+	if (n && !(t->frozen && keep_order(t, n, old)))
+		qsort_r(t->rows, n, sizeof(*t->rows), by_column, t);
+	t->count = n;
+	for (size_t i = 0; i < n; i++)
+		t->ids[i] = t->source->id(t->ctx, t->rows[i]);
+	place_cursor(t);
+}
+
+size_t table_row(const struct table *t)
+{
+	return t->cursor < t->count ? t->rows[t->cursor] : SIZE_MAX;
+}
+
+static void go(struct table *t, size_t to)
+{
+	if (!t->count)
+		return;
+	t->cursor = to < t->count ? to : t->count - 1;
+	t->selected = t->ids[t->cursor];
+	t->chosen = true;
+}
+
+void table_select(struct table *t, uint64_t id)
+{
+	t->selected = id;
+	t->chosen = true;
+	t->follow = false;
+	place_cursor(t);
+}
+
+/* --- drawing --- */
+
+/* The columns that are shown, left to right. */
+static unsigned shown(const struct table *t, int width, unsigned list[COLUMNS_MAX])
+{
+	const struct table_source *s = t->source;
+	bool take[COLUMNS_MAX] = {false};
+	int left = width + 1;
+	unsigned n = 0;
+
+	/* The fixed ones; then those that `m` chose; then what there is room for. */
+	for (int turn = 0; turn < 3; turn++) {
+		for (unsigned c = 0; c < s->column_count && c < COLUMNS_MAX; c++) {
+			const struct column *col = &s->columns[c];
+			int order = col->fixed ? 0 : col->more == t->more ? 1 : 2;
+
+			if (order != turn || take[c] || left < col->width + 1)
+				continue;
+			take[c] = true;
+			left -= col->width + 1;
+		}
+	}
+	for (unsigned c = 0; c < s->column_count && c < COLUMNS_MAX; c++)
+		if (take[c])
+			list[n++] = c;
+	return n;
+}
+
+static int grown(const struct table *t, const unsigned *list, unsigned n, int width)
+{
+	int used = 0, growing = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		used += t->source->columns[list[i]].width + 1;
+		growing += t->source->columns[list[i]].grows;
+	}
+	used--;
+	return growing && width > used ? (width - used) / growing : 0;
+}
+
+static void draw_head(struct table *t, int y, const unsigned *list, unsigned n, int extra)
+{
+	int x = 0;
+
+	put_row(y, STYLE_HEAD);
+	for (unsigned i = 0; i < n; i++) {
+		const struct column *c = &t->source->columns[list[i]];
+		int width = c->width + (c->grows ? extra : 0);
+		bool sorts = list[i] == t->sort;
+		bool down = c->descending != t->invert;
+		char title[64];
+
+		snprintf(title, sizeof(title), "%s%s", c->title,
+			 !sorts      ? ""
+			 : t->frozen ? "*"
+			 : down      ? glyph(GLYPH_ARROW_DOWN)
+				     : glyph(GLYPH_ARROW_UP));
+		if (c->right)
+			put_right(y, x, width, sorts ? STYLE_SORT : STYLE_HEAD, title);
+		else
+			put(y, x, width, sorts ? STYLE_SORT : STYLE_HEAD, title);
+		hit_add(y, x, width + 1, 1, HIT_COLUMN, (int)list[i]);
+		x += width + 1;
+	}
+}
+
+static void draw_row(struct table *t, int y, size_t at, const unsigned *list, unsigned n, int extra)
+{
+	bool selected = at == t->cursor;
+	int x = 0;
+
+	if (selected)
+		put_row(y, STYLE_SELECTED);
+	for (unsigned i = 0; i < n; i++) {
+		const struct column *c = &t->source->columns[list[i]];
+		int width = c->width + (c->grows ? extra : 0);
+		enum style style = STYLE_PLAIN;
+
+		nbds_buf_clear(&t->scratch);
+		t->source->cell(t->ctx, t->rows[at], list[i], &t->scratch, &style);
+		if (selected)
+			style = STYLE_SELECTED;
+		if (c->right)
+			put_right(y, x, width, style, nbds_buf_text(&t->scratch));
+		else
+			put(y, x, width, style, nbds_buf_text(&t->scratch));
+		x += width + 1;
+	}
+}
+
+void table_draw(struct table *t, int y, int rows)
+{
+	unsigned list[COLUMNS_MAX], n;
+	int extra;
+
+	if (rows < 1)
+		return;
+	n = shown(t, screen_columns, list);
+	extra = grown(t, list, n, screen_columns);
+	draw_head(t, y, list, n, extra);
+	t->page = rows > 1 ? (unsigned)rows - 1 : 0;
+	if (!t->page)
+		return;
+	if (t->cursor < t->top)
+		t->top = t->cursor;
+	if (t->cursor >= t->top + t->page)
+		t->top = t->cursor - t->page + 1;
+	if (t->count <= t->page)
+		t->top = 0;
+	else if (t->top > t->count - t->page)
+		t->top = t->count - t->page;
+	for (unsigned i = 0; i < t->page && t->top + i < t->count; i++) {
+		draw_row(t, y + 1 + (int)i, t->top + i, list, n, extra);
+		hit_add(y + 1 + (int)i, 0, screen_columns, 1, HIT_ROW, (int)(t->top + i));
+	}
+	if (!t->count)
+		put(y + 2, 2, screen_columns - 4, STYLE_DIM,
+		    t->filter[0] ? "Nothing matches the filter." : t->source->empty);
+}
+
+void table_text(struct table *t, struct nbds_buf *b)
+{
+	for (size_t i = 0; i <= t->count; i++) {
+		for (unsigned c = 0; c < t->source->column_count; c++) {
+			enum style style = STYLE_PLAIN;
+
+			if (c)
+				nbds_buf_puts(b, "\t");
+			if (i)
+				t->source->cell(t->ctx, t->rows[i - 1], c, b, &style);
+			else
+				nbds_buf_puts(b, t->source->columns[c].title);
+		}
+		nbds_buf_puts(b, "\n");
+	}
+}
+
+/* --- what the user does --- */
+
+static void sort_by(struct table *t, unsigned column)
+{
+	if (column == t->sort)
+		t->invert = !t->invert;
+	else
+		t->invert = false;
+	t->sort = column;
+	t->frozen = false;
+	table_update(t);
+}
+
+/* The next column that is shown. */
+static void sort_move(struct table *t, int by)
+{
+	unsigned list[COLUMNS_MAX], n = shown(t, screen_columns, list);
+	int at = -1;
+
+	for (unsigned i = 0; i < n; i++)
+		if (list[i] == t->sort)
+			at = (int)i;
+	if (!n)
+		return;
+	at = at < 0 ? 0 : (at + by + (int)n) % (int)n;
+	t->sort = list[at];
+	t->invert = false;
+	t->frozen = false;
+	table_update(t);
+}
+
+bool table_action(struct table *t, enum action action)
+{
+	size_t page = t->page ? t->page : 1;
+
+	if (action == ACTION_UP || action == ACTION_PAGE_UP || action == ACTION_FIRST)
+		t->follow = false;
+	switch (action) {
+	case ACTION_UP:
+		go(t, t->cursor ? t->cursor - 1 : 0);
+		return true;
+	case ACTION_DOWN:
+		go(t, t->cursor + 1);
+		return true;
+	case ACTION_PAGE_UP:
+		t->top = t->top > page ? t->top - page : 0;
+		go(t, t->cursor > page ? t->cursor - page : 0);
+		return true;
+	case ACTION_PAGE_DOWN:
+		if (t->top + 2 * page <= t->count)
+			t->top += page;
+		go(t, t->cursor + page);
+		return true;
+	case ACTION_FIRST:
+		go(t, 0);
+		return true;
+	case ACTION_LAST:
+		go(t, SIZE_MAX);
+		return true;
+	case ACTION_SORT_LEFT:
+		sort_move(t, -1);
+		return true;
+	case ACTION_SORT_RIGHT:
+		sort_move(t, 1);
+		return true;
+	case ACTION_INVERT:
+		t->invert = !t->invert;
+		t->frozen = false;
+		table_update(t);
+		return true;
+	case ACTION_FREEZE:
+		t->frozen = !t->frozen;
+		table_update(t);
+		return true;
+	case ACTION_MORE:
+		t->more = !t->more;
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool table_search(struct table *t, const char *text, int direction, bool here)
+{
+	for (size_t i = here ? 0 : 1; i <= t->count && t->count; i++) {
+		size_t at = (t->cursor + (direction > 0 ? i : t->count - i % t->count)) % t->count;
+
+		if (row_has(t, t->rows[at], text)) {
+			t->follow = false;
+			go(t, at);
+			return true;
+		}
+	}
+	return false;
+}
+
+void table_click(struct table *t, enum hit kind, int value)
+{
+	if (kind == HIT_COLUMN) {
+		sort_by(t, (unsigned)value);
+	} else {
+		t->follow = false;
+		go(t, (size_t)value);
+	}
+}

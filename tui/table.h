@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tui/table.h - rows that are sorted, filtered, searched and chosen from.
+ *
+ * Purpose.  What all lists of the screen have in common.  A table knows rows by
+ * their ids; the cursor stays on its row when others come, go or change places.
+ * Columns that find no room are left out from the right; `more` puts those first
+ * that would be left out.
+ *
+ * Ownership.  A table owns its order of rows (table_free()).  Failure.  Without
+ * memory the rows come in no particular order, or not at all.
+ */
+#ifndef NBDSCOPE_TUI_TABLE_H
+#define NBDSCOPE_TUI_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../analyzer/report/buf.h"
+#include "keys.h"
+#include "screen.h"
+
+struct column {
+	const char *title;
+	int width;       /* at least */
+	bool right;      /* numbers */
+	bool grows;      /* takes what is left over */
+	bool more;       /* one of those that `m` shows */
+	bool fixed;      /* always shown */
+	bool descending; /* sorts with the largest first */
+};
+
+struct table_source {
+	const struct column *columns;
+	unsigned column_count;
+	size_t (*count)(void *ctx);
+	uint64_t (*id)(void *ctx, size_t row);
+	/* Adds the text of a cell; *style is STYLE_PLAIN before. */
+	void (*cell)(void *ctx, size_t row, unsigned column, struct nbds_buf *b, enum style *style);
+	/* < 0, 0, > 0 */
+	int (*compare)(void *ctx, size_t a, size_t b, unsigned column);
+	/* NULL: all rows. */
+	bool (*wanted)(void *ctx, size_t row);
+	const char *empty; /* what to say when there is no row */
+};
+
+#define TABLE_FILTER 80
+
+struct table {
+	const struct table_source *source;
+	void *ctx;
+	unsigned sort;
+	bool invert, frozen, more, follow;
+	char filter[TABLE_FILTER];
+	uint64_t selected;  /* id */
+	bool chosen;        /* `selected` is one */
+	size_t cursor, top; /* places in `rows` */
+	size_t *rows;       /* in their order */
+	uint64_t *ids;      /* of the rows, in their order */
+	size_t count, room;
+	unsigned page; /* rows shown last */
+	struct nbds_buf scratch;
+};
+
+void table_init(struct table *t, const struct table_source *source, void *ctx, unsigned sort);
+void table_free(struct table *t);
+/* The rows changed: takes them in. */
+void table_update(struct table *t);
+/* Draws head and rows. */
+void table_draw(struct table *t, int y, int rows);
+/* True: the action was for the table. */
+bool table_action(struct table *t, enum action action);
+/* Moves the cursor to the next (1) or previous (-1) row that holds `text`. */
+bool table_search(struct table *t, const char *text, int direction, bool here);
+/* A click on a row or a column's head. */
+void table_click(struct table *t, enum hit kind, int value);
+/* The row with the cursor, or SIZE_MAX. */
+size_t table_row(const struct table *t);
+void table_select(struct table *t, uint64_t id);
+/* All rows as text. */
+void table_text(struct table *t, struct nbds_buf *b);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tui/ui.h - the screens of nbdtop.
+ *
+ * Purpose.  Takes snapshots from a worker and keys from the terminal, and draws.
+ * Each screen is a struct view; what they share is in struct ui.
+ */
+#ifndef NBDSCOPE_TUI_UI_H
+#define NBDSCOPE_TUI_UI_H
+
+#include "filter.h"
+#include "keys.h"
+#include "model.h"
+#include "screen.h"
+#include "table.h"
+
+#define LEAST_COLUMNS 60
+#define LEAST_ROWS    14
+
+#define PROMPT_TEXT FILTER_TEXT
+
+struct ui;
+
+enum prompt_kind { PROMPT_NONE, PROMPT_SEARCH, PROMPT_FILTER, PROMPT_SAVE };
+
+struct prompt {
+	enum prompt_kind kind;
+	char text[PROMPT_TEXT];
+	unsigned at; /* of the cursor, bytes */
+};
+
+/* The messages that are listed. */
+struct messages {
+	struct log_view view;
+	char filter_text[FILTER_TEXT];
+	struct filter filter;
+	/* With a filter: numbers of those that match, up to `looked`. */
+	uint64_t *matches;
+	size_t match_first, match_count, match_room;
+	uint64_t looked;
+	uint64_t cleared;     /* those up to this number are not shown */
+	uint64_t cursor, top; /* numbers */
+	bool follow;
+	int detail; /* 0: none, 1: half, 2: all */
+	int detail_scroll;
+	unsigned page;
+	struct nbds_buf line;
+};
+
+struct ui {
+	struct worker *worker;
+	const char *source; /* printable: the interface or the file */
+	const struct worker_config *config;
+	struct snapshot *s;
+	unsigned screen, before_help;
+	bool quit, paused;
+	bool dirty; /* something is to be drawn */
+	bool busy;  /* work goes on without a key */
+	struct prompt prompt;
+	char search[PROMPT_TEXT];
+	char notice[256];
+	int64_t notice_until; /* clock */
+	uint64_t notices_seen;
+	uint64_t alarm;       /* newest violation not looked at yet, or 0 */
+	uint64_t alarms_seen; /* number of the last finding on the findings screen */
+	struct wanted wanted;
+
+	struct table exports, connections, findings;
+	uint32_t only_export; /* connections of this export, or 0 */
+	char only_name[96];
+	bool connection_detail;
+	bool field_names; /* messages: the other way than the width suggests */
+	int connection_scroll;
+	int finding_detail; /* 0: none, 1: half, 2: all */
+	int finding_scroll;
+	uint32_t order_export; /* shown by the flush order; 0: the one of the table */
+	uint64_t order_flush;  /* request frame of the chosen flush; 0: the newest */
+	uint64_t order_right;  /* last step shown; 0: the newest */
+	unsigned latency_command;
+	enum scope latency_scope;
+	uint32_t latency_id;
+	bool latency_chosen;
+	int help_scroll;
+	uint64_t findings_cleared;
+	struct messages messages;
+};
+
+struct view {
+	const char *title;
+	void (*draw)(struct ui *ui, int y, int rows);
+	bool (*action)(struct ui *ui, enum action action);
+	void (*update)(struct ui *ui); /* there is a new snapshot */
+	bool (*search)(struct ui *ui, const char *text, int direction, bool here);
+	void (*text)(struct ui *ui, struct nbds_buf *b);
+	void (*click)(struct ui *ui, enum hit kind, int value, bool twice);
+};
+
+extern const struct view view_exports, view_connections, view_order, view_messages, view_findings,
+	view_latency, view_help;
+
+void views_init(struct ui *ui);
+void views_free(struct ui *ui);
+
+/* Runs until the user quits. */
+void ui_run(struct ui *ui);
+
+/* Tells something in the line above the bar, for some seconds. */
+void ui_notice(struct ui *ui, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void ui_go(struct ui *ui, unsigned screen);
+/* Says to the worker what the screen wants to see. */
+void ui_want(struct ui *ui);
+int64_t ui_clock(void);
+
+/* ns since the start of the capture. */
+int64_t ui_since(const struct ui *ui, int64_t time);
+/* ns until now. */
+int64_t ui_age(const struct ui *ui, int64_t time);
+const struct export_row *ui_export(const struct ui *ui, uint32_t id);
+const struct connection_row *ui_connection(const struct ui *ui, uint32_t id);
+/* The export that the flush order shows. */
+const struct export_row *ui_order_export(const struct ui *ui);
+
+/* Text in several lines: wraps at spaces from column x to `width` columns. Draws
+ * the lines from `*skip` on, at most `rows`; returns the rows used and takes what
+ * was skipped off `*skip`. */
+int ui_wrap(int y, int x, int width, int rows, int *skip, enum style style, const char *text);
+
+/* The messages' filter: true, or the reason why it is none. */
+bool messages_filter(struct ui *ui, const char *text, char *why, size_t size, unsigned *where);
+
+#endif

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * view_findings.c - what is wrong, and its picture.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../analyzer/report/lanes.h"
+#include "text.h"
+#include "ui.h"
+
+enum finding_column { F_TIME, F_LEVEL, F_RULE, F_CONNECTION, F_EXPORT, F_MESSAGE, F_COUNT };
+
+static const struct column finding_columns[F_COUNT] = {
+	[F_TIME] = {"TIME (s)", 12, .right = true, .fixed = true},
+	[F_LEVEL] = {"LEVEL", 9, .descending = true, .fixed = true},
+	[F_RULE] = {"RULE", 28, .fixed = true},
+	[F_CONNECTION] = {"CONN", 5, .right = true},
+	[F_EXPORT] = {"EXPORT", 10},
+	[F_MESSAGE] = {"WHAT", 8, .grows = true},
+};
+
+static const struct nbds_finding *finding_at(const struct ui *ui, size_t row)
+{
+	return ui->s->findings[row]->finding;
+}
+
+static size_t finding_count(void *ctx)
+{
+	const struct ui *ui = ctx;
+
+	return ui->s ? ui->s->finding_count : 0;
+}
+
+static uint64_t finding_id(void *ctx, size_t row)
+{
+	return ((const struct ui *)ctx)->s->findings[row]->number;
+}
+
+static void finding_cell(void *ctx, size_t row, unsigned column, struct nbds_buf *b,
+			 enum style *style)
+{
+	const struct ui *ui = ctx;
+	const struct nbds_finding *f = finding_at(ui, row);
+	const struct export_row *x = ui_export(ui, ui->s->findings[row]->export);
+
+	switch ((enum finding_column)column) {
+	case F_TIME:
+		nbds_buf_printf(b, "%.6f", (double)ui_since(ui, f->time) / 1e9);
+		break;
+	case F_LEVEL:
+		nbds_buf_puts(b, nbds_severity_name(f->severity));
+		*style = severity_style(f->severity);
+		break;
+	case F_RULE:
+		nbds_buf_puts(b, f->rule->name);
+		if (f->count > 1)
+			nbds_buf_printf(b, " x%" PRIu64, f->count);
+		break;
+	case F_CONNECTION:
+		if (f->connection)
+			nbds_buf_printf(b, "%" PRIu32, f->connection);
+		break;
+	case F_EXPORT:
+		if (x)
+			nbds_buf_printf(b, "\"%s\"", x->name);
+		break;
+	case F_MESSAGE:
+		nbds_buf_puts(b, f->message);
+		break;
+	case F_COUNT:
+		break;
+	}
+}
+
+static int finding_compare(void *ctx, size_t a, size_t b, unsigned column)
+{
+	const struct ui *ui = ctx;
+	const struct nbds_finding *x = finding_at(ui, a), *y = finding_at(ui, b);
+
+	switch ((enum finding_column)column) {
+	case F_TIME:
+		return x->time < y->time ? -1 : x->time > y->time;
+	case F_LEVEL:
+		return (int)x->severity - (int)y->severity;
+	case F_RULE:
+		return strcmp(x->rule->name, y->rule->name);
+	case F_CONNECTION:
+		return x->connection < y->connection ? -1 : x->connection > y->connection;
+	case F_EXPORT:
+		return (int)ui->s->findings[a]->export - (int)ui->s->findings[b]->export;
+	case F_MESSAGE:
+		return strcmp(x->message, y->message);
+	case F_COUNT:
+		break;
+	}
+	return 0;
+}
+
+static const struct table_source finding_source = {
+	.columns = finding_columns,
+	.column_count = F_COUNT,
+	.count = finding_count,
+	.id = finding_id,
+	.cell = finding_cell,
+	.compare = finding_compare,
+	.empty = "Nothing is wrong so far.",
+};
+
+/* --- the picture and the rest --- */
+
+static enum style ink_style(uint8_t ink, enum nbds_severity severity)
+{
+	switch ((enum nbds_lane_ink)ink) {
+	case NBDS_LANE_NAME:
+	case NBDS_LANE_AXIS:
+		return STYLE_DIM;
+	case NBDS_LANE_BAR:
+		return STYLE_BOLD;
+	case NBDS_LANE_FAULTY:
+		return severity_style(severity);
+	default:
+		return STYLE_PLAIN;
+	}
+}
+
+static int draw_picture(int y, int rows, int *skip, const struct nbds_finding *f)
+{
+	struct nbds_lanes lanes;
+	struct nbds_buf b = {0};
+	int used = 0;
+
+	if (f->witness_count < 2 || !nbds_lanes_draw(&lanes, f->witnesses, f->witness_count,
+						     (unsigned)screen_columns - 4, screen_ascii()))
+		return 0;
+	for (unsigned row = 0; row < lanes.rows; row++) {
+		const struct nbds_lane_cell *cells = lanes.cells + (size_t)row * lanes.columns;
+
+		if (*skip > 0) {
+			--*skip;
+			continue;
+		}
+		if (used == rows)
+			break;
+		for (unsigned x = 0, n; x < lanes.columns; x += n) {
+			for (n = 1; x + n < lanes.columns && cells[x + n].ink == cells[x].ink; n++)
+				;
+			nbds_buf_clear(&b);
+			nbds_lanes_text(&lanes, row, x, n, &b);
+			put(y + used, 2 + (int)x, (int)n, ink_style(cells[x].ink, f->severity),
+			    nbds_buf_text(&b));
+		}
+		used++;
+	}
+	nbds_buf_free(&b);
+	nbds_lanes_free(&lanes);
+	return used;
+}
+
+struct page {
+	const struct ui *ui;
+	int y, rows, skip, used;
+};
+
+static void page_line(struct page *p, int indent, enum style style, const char *text)
+{
+	if (p->used >= p->rows)
+		return;
+	p->used += ui_wrap(p->y + p->used, indent, screen_columns - indent, p->rows - p->used,
+			   &p->skip, style, text);
+}
+
+static void page_blank(struct page *p)
+{
+	if (p->skip > 0)
+		p->skip--;
+	else
+		p->used++;
+}
+
+#define LABEL 12
+
+static void page_item(struct page *p, const char *label, const char *text)
+{
+	int before = p->skip, y = p->y + p->used, used = p->used;
+
+	page_line(p, LABEL, STYLE_PLAIN, text);
+	if (p->used > used && !before)
+		put(y, 0, LABEL, STYLE_DIM, label);
+}
+
+static const char *const role_words[NBDS_ROLE_MAX] = {
+	[NBDS_ROLE_STALE_WRITE] = "older write", [NBDS_ROLE_WRITE_REQUEST] = "write",
+	[NBDS_ROLE_WRITE] = "write reply",       [NBDS_ROLE_FLUSH_REQUEST] = "flush",
+	[NBDS_ROLE_FLUSH] = "flush reply",       [NBDS_ROLE_READ_REQUEST] = "read",
+	[NBDS_ROLE_READ] = "read reply",         [NBDS_ROLE_REQUEST] = "request",
+	[NBDS_ROLE_MESSAGE] = "message",
+};
+
+static void page_where(struct page *p, const struct found *found)
+{
+	const struct nbds_finding *f = found->finding;
+	const struct connection_row *c = ui_connection(p->ui, f->connection);
+	const struct export_row *x = ui_export(p->ui, found->export);
+	char client[NBDS_ADDR_TEXT], server[NBDS_ADDR_TEXT];
+	struct nbds_buf b = {0};
+
+	if (f->connection)
+		nbds_buf_printf(&b, "connection %" PRIu32, f->connection);
+	if (c)
+		nbds_buf_printf(&b, " (%s to %s)", nbds_addr_text(&c->client, client),
+				nbds_addr_text(&c->server, server));
+	if (x)
+		nbds_buf_printf(&b, "%sexport \"%s\"", b.len ? ", " : "", x->name);
+	if (f->command)
+		nbds_buf_printf(&b, "%s%s", b.len ? ", " : "", f->command);
+	if (f->has_range) {
+		nbds_buf_puts(&b, b.len ? ", " : "");
+		nbds_buf_count(&b, f->length, "byte", NULL);
+		nbds_buf_printf(&b, " at 0x%" PRIx64, f->offset);
+	}
+	if (b.len)
+		page_item(p, "where", nbds_buf_text(&b));
+	nbds_buf_clear(&b);
+	for (int role = 0; role < NBDS_ROLE_MAX; role++)
+		if (f->frames[role])
+			nbds_buf_printf(&b, "%s%s %" PRIu64, b.len ? ", " : "", role_words[role],
+					f->frames[role]);
+	if (b.len)
+		page_item(p, "frames", nbds_buf_text(&b));
+	nbds_buf_clear(&b);
+	for (int role = 0; role < NBDS_ROLE_MAX; role++)
+		if (f->frames[role])
+			nbds_buf_printf(&b, "%s%" PRIu64, b.len ? ", " : "frame.number in {",
+					f->frames[role]);
+	if (b.len) {
+		nbds_buf_puts(&b, "}");
+		page_item(p, "Wireshark", nbds_buf_text(&b));
+	}
+	nbds_buf_free(&b);
+}
+
+static void page_blame(struct page *p, const struct nbds_finding *f)
+{
+	static const char *const who[] = {
+		[NBDS_FAULT_SERVER] = "the server",
+		[NBDS_FAULT_CLIENT] = "the client",
+		[NBDS_FAULT_EITHER] = "the server or the client",
+	};
+	char text[160];
+
+	switch (f->severity) {
+	case NBDS_VIOLATION:
+		snprintf(text, sizeof(text), "%s; %s", who[f->rule->side],
+			 f->rule->basis == NBDS_BASIS_EXPLICIT
+				 ? "the protocol forbids it in so many words"
+				 : "it follows from what the protocol promises");
+		page_item(p, "at fault", text);
+		break;
+	case NBDS_SUSPECT:
+		snprintf(text, sizeof(text), "%s, unless something outside the capture explains it",
+			 who[f->rule->side]);
+		page_item(p, "at fault", text);
+		break;
+	case NBDS_HAZARD:
+		snprintf(text, sizeof(text), "%s; legal, and dangerous", who[f->rule->side]);
+		page_item(p, "up to", text);
+		break;
+	case NBDS_NOTE:
+		break;
+	}
+}
+
+static void draw_finding(struct ui *ui, int y, int rows, const struct found *found)
+{
+	const struct nbds_finding *f = found->finding;
+	struct page p = {ui, y, rows, ui->finding_scroll, 0};
+	char head[160];
+	const char *at;
+
+	snprintf(head, sizeof(head), "%s: %s [%s]: ", nbds_severity_name(f->severity),
+		 f->rule->name, f->rule->ref);
+	page_line(&p, 0, severity_style(f->severity), head);
+	page_line(&p, 2, STYLE_PLAIN, f->rule->summary);
+	page_blank(&p);
+	p.used += p.used < rows ? draw_picture(y + p.used, rows - p.used, &p.skip, f) : 0;
+	if (f->witness_count > 1)
+		page_blank(&p);
+	page_line(&p, 2, STYLE_BOLD, f->message);
+	page_blame(&p, f);
+	page_where(&p, found);
+	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++)
+		page_item(&p, i ? "and" : "assuming", f->assumptions[i]);
+	page_blank(&p);
+	at = f->rule->explain;
+	while (at && *at) {
+		char line[400];
+		size_t len = strcspn(at, "\n");
+
+		snprintf(line, sizeof(line), "%.*s", (int)len, at);
+		if (len)
+			page_line(&p, 2, STYLE_DIM, line);
+		else
+			page_blank(&p);
+		at += len + (at[len] == '\n');
+	}
+	/* The last line stays. */
+	if (ui->finding_scroll && p.used < 2)
+		ui->finding_scroll--;
+}
+
+static void findings_draw(struct ui *ui, int y, int rows)
+{
+	int detail = ui->finding_detail == 2 ? rows : ui->finding_detail == 1 ? rows * 2 / 3 : 0;
+	size_t row = table_row(&ui->findings);
+
+	if (!ui->findings.count)
+		detail = 0;
+	else if (detail < rows)
+		ui->alarms_seen = ui->s->findings[ui->s->finding_count - 1]->number;
+	if (ui->findings.count && ui->alarms_seen)
+		ui->alarm = 0;
+	if (detail < rows)
+		table_draw(&ui->findings, y, rows - detail);
+	if (!ui->findings.count && ui->s->findings_forgotten)
+		putf(y + 4, 2, screen_columns - 2, STYLE_DIM, "%" PRIu64 " earlier ones are gone.",
+		     ui->s->findings_forgotten);
+	if (!detail || row == SIZE_MAX)
+		return;
+	y += rows - detail;
+	put_row(y, STYLE_HEAD);
+	putf(y, 0, screen_columns, STYLE_HEAD, "Finding %zu of %zu  (J and K scroll, Enter %s)",
+	     ui->findings.cursor + 1, ui->findings.count,
+	     ui->finding_detail == 1 ? "enlarges" : "shows the list");
+	hit_add(y + 1, 0, screen_columns, detail - 1, HIT_DETAIL, 0);
+	draw_finding(ui, y + 1, detail - 1, ui->s->findings[row]);
+}
+
+static void findings_update(struct ui *ui)
+{
+	table_update(&ui->findings);
+}
+
+static bool findings_action(struct ui *ui, enum action action)
+{
+	if (table_action(&ui->findings, action)) {
+		ui->finding_scroll = 0;
+		return true;
+	}
+	switch (action) {
+	case ACTION_ENTER:
+		ui->finding_detail = ui->finding_detail == 2 ? 1 : ui->finding_detail + 1;
+		ui->finding_scroll = 0;
+		return true;
+	case ACTION_BACK:
+		if (ui->finding_detail == 2) {
+			ui->finding_detail = 1;
+			ui->finding_scroll = 0;
+			return true;
+		}
+		return false;
+	case ACTION_DETAIL_DOWN:
+		ui->finding_scroll++;
+		return true;
+	case ACTION_DETAIL_UP:
+		ui->finding_scroll -= ui->finding_scroll > 0;
+		return true;
+	case ACTION_FOLLOW:
+		ui->findings.follow = !ui->findings.follow;
+		table_update(&ui->findings);
+		return true;
+	case ACTION_CLEAR:
+		worker_clear(ui->worker, CLEAR_FINDINGS);
+		ui_notice(ui, "The findings so far are forgotten; their numbers stay.");
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool findings_search(struct ui *ui, const char *text, int direction, bool here)
+{
+	ui->finding_scroll = 0;
+	return table_search(&ui->findings, text, direction, here);
+}
+
+static void findings_text(struct ui *ui, struct nbds_buf *b)
+{
+	for (size_t i = 0; i < ui->findings.count; i++) {
+		const struct nbds_finding *f = finding_at(ui, ui->findings.rows[i]);
+		struct nbds_lanes lanes;
+
+		nbds_buf_printf(b, "%.6f s  %s: %s [%s]\n", (double)ui_since(ui, f->time) / 1e9,
+				nbds_severity_name(f->severity), f->rule->name, f->rule->ref);
+		if (f->witness_count > 1 &&
+		    nbds_lanes_draw(&lanes, f->witnesses, f->witness_count, 100, screen_ascii())) {
+			for (unsigned row = 0; row < lanes.rows; row++) {
+				nbds_buf_puts(b, "    ");
+				nbds_lanes_text(&lanes, row, 0, nbds_lanes_used(&lanes, row), b);
+				nbds_buf_puts(b, "\n");
+			}
+			nbds_lanes_free(&lanes);
+		}
+		nbds_buf_printf(b, "    %s\n\n", f->message);
+	}
+}
+
+static void findings_click(struct ui *ui, enum hit kind, int value, bool twice)
+{
+	if (kind == HIT_DETAIL)
+		return;
+	table_click(&ui->findings, kind, value);
+	ui->finding_scroll = 0;
+	if (twice && kind == HIT_ROW)
+		ui->finding_detail = 2;
+}
+
+const struct view view_findings = {
+	.title = "Findings",
+	.draw = findings_draw,
+	.action = findings_action,
+	.update = findings_update,
+	.search = findings_search,
+	.text = findings_text,
+	.click = findings_click,
+};
+
+void findings_init(struct ui *ui);
+void findings_init(struct ui *ui)
+{
+	table_init(&ui->findings, &finding_source, ui, F_TIME);
+	ui->finding_detail = 1;
+}
