@@ -389,10 +389,18 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 				each(arg, b);
 		}
 	} else {
+		/* what `each` looks at moves to the end of the list: not further than
+		 * what is the last one now */
+		struct block *last_one = w->lru.lru_prev;
+
 		for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
+			bool end = b == last_one;
+
 			next = b->lru_next;
 			if (b->number >= first && b->number <= last)
 				each(arg, b);
+			if (end)
+				break;
 		}
 	}
 	w->iterating = false;

@@ -124,6 +124,8 @@ static bool settled(const struct view *v, unsigned i, const struct trust *t)
 {
 	const struct nbds_op *op = v->c[i].op;
 
+	if (op->state == OP_FLIGHT) /* when it fails, if it does, is not known yet */
+		return false;
 	for (unsigned j = 0; j < v->n; j++) {
 		const struct nbds_op *by = v->c[j].op;
 
