@@ -394,12 +394,12 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 		struct block *last_one = w->lru.lru_prev;
 
 		for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
-			bool end = b == last_one;
+			bool stop = b == last_one;
 
 			next = b->lru_next;
 			if (b->number >= first && b->number <= last)
 				each(arg, b);
-			if (end)
+			if (stop)
 				break;
 		}
 	}

@@ -343,6 +343,10 @@ static bool unstable(const struct view *v, const struct nbds_op *r, const struct
 		if (!v->c[s].seen || before->type != NBD_CMD_READ || before->party != r->party ||
 		    shows(&v->c[s], m->value) || !before->proves || !op_before(before, r))
 			continue;
+		/* what it showed has to be one of the outcomes too */
+		same = false;
+		for (unsigned i = 0; i < v->n && !same; i++)
+			same = v->admissible[i] && !v->c[i].any && same_value(&v->c[i], &v->c[s]);
 		/* the earlier reader's view, from the same candidates */
 		for (unsigned i = 0; i < v->n && same; i++) {
 			bool adm, est;
@@ -625,7 +629,7 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 			missed_unflushed(&v, read, m->value, out);
 		return;
 	}
-	if (o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
+	if (o.matched && o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
 	    unstable(&v, read, m, out))
 		return;
 	if (o.matched && !landed_late(&v, m->value, out) && !unordered(&v, m->value, out))
