@@ -219,6 +219,10 @@ static bool examine(const struct history *h, unsigned checks, const struct drive
 			strcpy(wrong->kind, "engine, legal");
 			good = false;
 		}
+		// of a few bytes in a sector the engine cannot tell that they were written later
+		if (ref.verdicts[c].order && !(checks & CHECK_EQUAL) &&
+		    d.verdicts[c].findings[REF_UNEXPLAINED].found)
+			d.verdicts[c].findings[REF_UNEXPLAINED].severity = NBDS_SUSPECT;
 		if ((checks & CHECK_BOUND) && engine_worst(&d, c) == NBDS_VIOLATION &&
 		    ref_worst(&ref, c) != NBDS_VIOLATION) {
 			snprintf(why, size,

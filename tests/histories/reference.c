@@ -765,6 +765,7 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 		note(out, REF_V6, NBDS_VIOLATION, r->cell, c->sectors);
 	if (convicts(&v)) {
 		if (!status && !is_stale(w, r, &v, &learned) && written_later(w, r)) {
+			out->order = true;
 			if (out->why != REF_JUDGED)
 				out->why = REF_ORDER;
 			return;

@@ -67,6 +67,7 @@ struct ref_verdict {
 	enum ref_unjudged why;                  /* REF_JUDGED: at least one byte was judged */
 	bool weak;                              /* G1 or G3: it was lowered to suspect */
 	bool learned; /* old contents are known only from an earlier read */
+	bool order;   /* something was withheld for REF_ORDER */
 	bool *wrong;  /* sectors with any finding at all; or NULL */
 };
 
