@@ -545,7 +545,7 @@ static bool error_of(const struct entry *e, uint64_t *error)
 static bool match_field(const struct filter *f, const struct filter_node *n, const struct entry *e,
 			int64_t start)
 {
-	uint64_t have;
+	uint64_t have = 0;
 
 	switch ((enum field)n->field) {
 	case FIELD_CONN:
@@ -603,7 +603,7 @@ static bool match_word(enum word word, const struct entry *e)
 		[WORD_ZEROES] = NBD_CMD_WRITE_ZEROES, [WORD_CACHE] = NBD_CMD_CACHE,
 		[WORD_STATUS] = NBD_CMD_BLOCK_STATUS, [WORD_DISC] = NBD_CMD_DISC,
 	};
-	uint64_t error;
+	uint64_t error = 0;
 
 	switch (word) {
 	case WORD_REQUEST:

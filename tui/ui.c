@@ -140,6 +140,9 @@ void ui_go(struct ui *ui, unsigned screen)
 		ui->order_export = 0;
 		ui->order_flush = ui->order_right = 0;
 	}
+	/* Whoever follows an alarm wants to see what it was about. */
+	if (screen == SCREEN_FINDINGS && ui->alarm)
+		table_select(&ui->findings, ui->alarm);
 	ui->screen = screen;
 	if (views[screen]->update && ui->s)
 		views[screen]->update(ui);

@@ -17,7 +17,7 @@ static const struct column finding_columns[F_COUNT] = {
 	[F_LEVEL] = {"LEVEL", 9, .descending = true, .fixed = true},
 	[F_RULE] = {"RULE", 28, .fixed = true},
 	[F_CONNECTION] = {"CONN", 5, .right = true},
-	[F_EXPORT] = {"EXPORT", 10},
+	[F_EXPORT] = {"EXPORT", 10, .right = false},
 	[F_MESSAGE] = {"WHAT", 8, .grows = true},
 };
 
@@ -312,9 +312,11 @@ static void draw_finding(struct ui *ui, int y, int rows, const struct found *fou
 
 static void findings_draw(struct ui *ui, int y, int rows)
 {
-	int detail = ui->finding_detail == 2 ? rows : ui->finding_detail == 1 ? rows * 2 / 3 : 0;
 	size_t row = table_row(&ui->findings);
+	int detail = rows * 2 / 3 > 26 ? 26 : rows * 2 / 3;
 
+	if (ui->finding_detail != 1)
+		detail = ui->finding_detail ? rows : 0;
 	if (!ui->findings.count)
 		detail = 0;
 	else if (detail < rows)
@@ -429,6 +431,6 @@ const struct view view_findings = {
 void findings_init(struct ui *ui);
 void findings_init(struct ui *ui)
 {
-	table_init(&ui->findings, &finding_source, ui, F_TIME);
+	table_init(&ui->findings, &finding_source, ui, F_LEVEL);
 	ui->finding_detail = 1;
 }

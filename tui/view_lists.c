@@ -142,7 +142,7 @@ enum export_column {
 
 static const struct column export_columns[X_COUNT] = {
 	[X_NAME] = {"EXPORT", 10, .grows = true, .fixed = true},
-	[X_MULTI] = {"MULTI", 5},
+	[X_MULTI] = {"MULTI", 5, .right = false},
 	[X_CONNECTIONS] = {"CONN", 5, .right = true, .descending = true},
 	[X_REQUESTS] = {"REQ/s", 6, .right = true, .descending = true},
 	[X_READ] = {"READ/s", 6, .right = true, .descending = true},
@@ -434,7 +434,7 @@ static const struct column connection_columns[C_COUNT] = {
 	[C_ID] = {"ID", 4, .right = true, .fixed = true},
 	[C_CLIENT] = {"CLIENT", 15, .grows = true, .fixed = true},
 	[C_EXPORT] = {"EXPORT", 8, .grows = true},
-	[C_STATE] = {"STATE", 5},
+	[C_STATE] = {"STATE", 5, .right = false},
 	[C_FLIGHT] = {"FLIGHT", 6, .right = true, .descending = true},
 	[C_OLDEST] = {"OLDEST", 7, .right = true, .descending = true},
 	[C_REQUESTS] = {"REQ/s", 6, .right = true, .descending = true},

@@ -1021,10 +1021,10 @@ static void save(struct worker *w, const char *path)
 	if (w->saving)
 		notice(w, "the packets are saved already%s%s", "", "");
 	else if (nbds_pipeline_save(w->pipeline, path) < 0)
-		notice(w, "%s: %s", path, nbds_pipeline_error(w->pipeline));
+		notice(w, "%.100s: %s", path, nbds_pipeline_error(w->pipeline));
 	else {
 		w->saving = true;
-		notice(w, "packets go to %s from now on%s", path, "");
+		notice(w, "packets go to %.100s from now on%s", path, "");
 	}
 }
 
