@@ -26,6 +26,14 @@
  * their way from the kernel. */
 #define LIVE_DELAY_NS 500000000
 
+/* What the configuration means by 0. */
+#define MEMORY_DEFAULT ((uint64_t)1 << 30)
+
+/* A flow here, in TCP and in the engine, as long as it is no NBD connection. */
+#define FLOW_BYTES  (NBDS_FLOW_BYTES + 384)
+#define FLOWS_LEAST 64
+#define FLOWS_MOST  ((uint64_t)1 << 20)
+
 /* Live drop counters are asked for once in so much time. */
 #define DROPS_NS 1000000000
 
@@ -236,6 +244,26 @@ static const struct nbds_tcp_ops tcp_ops = {
 
 /* --- the line --- */
 
+static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
+{
+	if (value > most)
+		value = most;
+	return value < least ? least : value;
+}
+
+/* Divides the memory: TCP holds little as a rule, a quarter is its most; an eighth
+ * is for flows; and the engine has the rest. */
+static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
+{
+	uint64_t all = *memory ? *memory : MEMORY_DEFAULT, tcp;
+
+	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
+	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);
+	limits->flows = (uint32_t)within(all / 8 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
+	tcp = limits->held_total + (uint64_t)limits->flows * FLOW_BYTES;
+	*memory = all > tcp ? all - tcp : 1;
+}
+
 static struct nbds_pipeline *pipeline_new(const struct nbds_pipeline_config *config, char *err,
 					  size_t errsize)
 {
@@ -245,22 +273,7 @@ static struct nbds_pipeline *pipeline_new(const struct nbds_pipeline_config *con
 
 	if (!p)
 		goto fail;
-	if (engine.memory) {
-		/* TCP holds little as a rule: a quarter is its most. */
-		limits.held_total = engine.memory / 4;
-		if (limits.held_total > (uint64_t)256 << 20)
-			limits.held_total = (uint64_t)256 << 20;
-		if (!limits.held_total)
-			limits.held_total = 1;
-		limits.held_direction = limits.held_total / 4;
-		if (limits.held_direction > (uint64_t)16 << 20)
-			limits.held_direction = (uint64_t)16 << 20;
-		if (!limits.held_direction)
-			limits.held_direction = 1;
-		engine.memory -= limits.held_total;
-		if (!engine.memory)
-			engine.memory = 1;
-	}
+	divide(&engine.memory, &limits);
 	atomic_init(&p->stop, false);
 	p->ip = nbds_ip_new();
 	p->engine = nbds_engine_new(&engine, &config->ops, config->ctx);

@@ -41,8 +41,10 @@
 struct nbds_pipeline;
 
 struct nbds_pipeline_config {
-	struct nbds_engine_config engine; /* .memory bounds engine and TCP together */
-	struct nbds_engine_ops ops;       /* the engine's callbacks, and their context */
+	/* .memory bounds engine and TCP together: contents, bytes that wait for others,
+	 * and flows, of which the least useful are forgotten when there are too many */
+	struct nbds_engine_config engine;
+	struct nbds_engine_ops ops; /* the engine's callbacks, and their context */
 	void *ctx;
 };
 

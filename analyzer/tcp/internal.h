@@ -11,11 +11,13 @@
  *
  *	table ──► entry ──► reasm ──┬─► half A ──► held pieces
  *	            │               └─► half B ──► held pieces
- *	            └─ in one of three lists by last use: live, cheap, dead
+ *	            └─ in one of four lists by last use: live, fresh, cheap, dead
  *
- * `cheap` are the flows that can go first when there are too many: ignored
- * ones, and those of which nothing but bare acknowledgements was seen.  `dead`
- * are closed ones, kept for a while so that their stragglers open nothing.
+ * When there are too many flows, the `cheap` ones go first: ignored ones, and
+ * those of which nothing but bare acknowledgements was seen; then the `fresh`
+ * ones, of which no byte of data was seen, so that no flood of SYNs can push out
+ * a `live` one.  `dead` are closed ones, kept for a while so that their
+ * stragglers open nothing.
  *
  * Numbers of one direction, all stream offsets:
  *
@@ -134,7 +136,7 @@ struct nbds_reasm {
 enum nbds_flow_state { NBDS_FLOW_LIVE, NBDS_FLOW_IGNORED, NBDS_FLOW_DEAD };
 
 struct nbds_flow {
-	struct nbds_link list; /* live, cheap or dead; first member */
+	struct nbds_link list; /* live, fresh, cheap or dead; first member */
 	struct nbds_flow *chain;
 	struct nbds_tcp *tcp;
 	struct nbds_reasm *reasm; /* live only */
@@ -158,8 +160,8 @@ struct nbds_tcp {
 	void *ctx;
 	struct nbds_tcp_stats stats;
 	struct nbds_held_pool pool;
-	struct nbds_link live, cheap, dead, stalled;
-	uint64_t followed; /* flows in live and cheap */
+	struct nbds_link live, fresh, cheap, dead, stalled;
+	uint64_t followed; /* flows in the first three */
 	uint64_t dead_count, dead_most, stalled_count;
 	struct nbds_flow **table;
 	uint64_t buckets, entries;

@@ -21,6 +21,13 @@
 
 #define BUCKETS_FIRST 256
 
+/* What hangs in the table for each flow: at most two buckets (a table just grown) and
+ * the closed flows remembered. */
+_Static_assert(sizeof(struct nbds_flow) + sizeof(struct nbds_reasm) + 2 * sizeof(void *) +
+			       sizeof(struct nbds_flow) / 8 <=
+		       NBDS_FLOW_BYTES,
+	       "a flow takes more than tcp.h says");
+
 /* Waiting flows looked at for each packet, and passed over for room. */
 #define LOOKS_EACH    16
 #define RELIEVE_LOOKS 64
@@ -223,7 +230,7 @@ void nbds_flow_opened(struct nbds_flow *f, const struct nbds_mark *where)
 	f->opened = true;
 	t->stats.flows++;
 	list_remove(&f->list); /* from the cheap ones */
-	list_append(&t->live, &f->list);
+	list_append(&t->fresh, &f->list);
 	if (t->ops.open)
 		f->user = t->ops.open(t->ctx, f, &f->addr[0], &f->addr[1],
 				      f->reasm->half[0].syn || f->reasm->half[1].syn, where);
@@ -446,6 +453,27 @@ bool nbds_tcp_relieve(struct nbds_tcp *t, uint64_t bytes)
 	return true;
 }
 
+/* The flow that goes when there are too many. */
+static struct nbds_flow *most_useless(struct nbds_tcp *t)
+{
+	struct nbds_link *lists[] = {&t->cheap, &t->fresh, &t->live};
+	size_t i = 0;
+
+	while (lists[i]->next == lists[i])
+		i++;
+	return flow_of(lists[i]->next);
+}
+
+/* The list that a live flow belongs in. */
+static struct nbds_link *list_of(const struct nbds_flow *f)
+{
+	const struct nbds_half *half = f->reasm->half;
+
+	if (!f->opened)
+		return &f->tcp->cheap;
+	return half[0].seen || half[1].seen ? &f->tcp->live : &f->tcp->fresh;
+}
+
 /* A new flow, in which the segment's sender is `as`; NULL without memory. */
 static struct nbds_flow *create(struct nbds_tcp *t, const struct nbds_segment *s, uint32_t hash,
 				int as)
@@ -453,8 +481,7 @@ static struct nbds_flow *create(struct nbds_tcp *t, const struct nbds_segment *s
 	struct nbds_flow *f;
 
 	if (t->followed >= t->limits.flows) {
-		bool cheap = t->cheap.next != &t->cheap;
-		struct nbds_flow *old = flow_of(cheap ? t->cheap.next : t->live.next);
+		struct nbds_flow *old = most_useless(t);
 		struct nbds_mark mark = last_mark(old);
 
 		tell_close(old, NBDS_FLOW_IDLE, -1, &mark);
@@ -482,6 +509,8 @@ static struct nbds_flow *create(struct nbds_tcp *t, const struct nbds_segment *s
 	f->addr[!as] = s->dst;
 	list_append(&t->cheap, &f->list);
 	t->followed++;
+	if (t->stats.followed_max < t->followed)
+		t->stats.followed_max = t->followed;
 	if (t->entries >= t->buckets)
 		table_grow(t);
 	t->entries++;
@@ -674,7 +703,6 @@ static void live_segment(struct nbds_flow *f, int dir, const struct nbds_segment
 	int64_t now = s->packet->time;
 
 	note_last(f, s->packet);
-	list_to_end(f->opened ? &f->tcp->live : &f->tcp->cheap, &f->list);
 	f->busy++;
 	if (s->flags & NBDS_TCP_RST) {
 		reset(f, dir, s);
@@ -688,6 +716,7 @@ static void live_segment(struct nbds_flow *f, int dir, const struct nbds_segment
 		nbds_reasm_segment(f, dir, s);
 	}
 	f->busy--;
+	list_to_end(list_of(f), &f->list);
 	settle(f, now);
 }
 
@@ -809,7 +838,7 @@ void nbds_tcp_tick(struct nbds_tcp *t, int64_t now)
 
 void nbds_tcp_finish(struct nbds_tcp *t)
 {
-	struct nbds_link *lists[] = {&t->cheap, &t->live, &t->dead};
+	struct nbds_link *lists[] = {&t->cheap, &t->fresh, &t->live, &t->dead};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		while (lists[i]->next != lists[i]) {
@@ -876,6 +905,7 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 	if (t->dead_most > DEAD_MOST)
 		t->dead_most = DEAD_MOST;
 	list_init(&t->live);
+	list_init(&t->fresh);
 	list_init(&t->cheap);
 	list_init(&t->dead);
 	list_init(&t->stalled);
@@ -895,6 +925,8 @@ void nbds_tcp_free(struct nbds_tcp *t)
 	if (!t)
 		return;
 	for (struct nbds_link *link = t->live.next; link != &t->live; link = link->next)
+		release_reasm(flow_of(link));
+	for (struct nbds_link *link = t->fresh.next; link != &t->fresh; link = link->next)
 		release_reasm(flow_of(link));
 	for (struct nbds_link *link = t->cheap.next; link != &t->cheap; link = link->next)
 		release_reasm(flow_of(link));

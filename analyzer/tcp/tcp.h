@@ -45,7 +45,9 @@
  * the copies really take (at least 256 bytes each); a full direction gives up its
  * first hole, a full total the holes of the flow that waits longest.  Without
  * memory for a copy the same happens; without memory for a flow its segment is
- * dropped.  Nothing else fails.
+ * dropped.  Where there are too many flows one is forgotten: an ignored one, else
+ * one that has carried no data, else any, and of these the one that was silent for
+ * longest.  Nothing else fails.
  *
  * Threads: none.  Callbacks may call nbds_tcp_ignore() and nbds_tcp_held_since(),
  * no other function.
@@ -126,20 +128,25 @@ struct nbds_tcp_ops {
 	void (*frame)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 };
 
+/* Most memory that a flow takes in these files, besides the bytes it holds back. */
+#define NBDS_FLOW_BYTES 1024
+
 struct nbds_tcp_limits {
 	uint64_t held_direction;  /* most bytes held for one direction (default 16 MiB) */
 	uint64_t held_total;      /* for all (default 256 MiB) */
-	uint32_t flows;           /* most flows followed at a time (default 1 << 20) */
+	uint32_t flows;           /* most flows followed at a time (default 1 << 20), each of
+	                           * NBDS_FLOW_BYTES at most besides what it holds */
 	uint32_t patience_frames; /* frames of the flow to wait for reordered ones (default 64) */
 	int64_t patience_ns;      /* and time to wait (default 200 ms), whichever is first */
 };
 
 /* held_now and held_max are bytes of memory, segments all that came in, flows
- * those opened, out_of_order segments ahead of their place, overlaps segments of
+ * those opened, followed_max the most at a time (of those also that were never
+ * opened), out_of_order segments ahead of their place, overlaps segments of
  * which a part was known. */
 struct nbds_tcp_stats {
 	uint64_t flows, segments, bytes, retransmitted_bytes, out_of_order, overlaps, conflicts,
-		gaps, gap_bytes, keepalives, held_now, held_max, reuses;
+		gaps, gap_bytes, keepalives, held_now, held_max, reuses, followed_max;
 };
 
 struct nbds_tcp;

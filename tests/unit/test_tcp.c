@@ -2023,6 +2023,36 @@ static void ignored_flows_go_first(void **state)
 	expect("A0:there");
 }
 
+static void flows_without_data_go_before_those_with(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.flows = 3};
+
+	(void)state;
+	restart(&limits);
+	x.check_next = false;
+	for (uint16_t i = 0; i < 2; i++) {
+		x.port = 40000 + i;
+		handshake();
+		put(A, 0, 0, "data");
+	}
+	expect("open:syn A0:data open:syn A0:data");
+	x.port = 40002;
+	handshake();
+	expect("open:syn");
+	for (uint16_t i = 0; i < 10; i++) {
+		x.port = 50000 + i;
+		put_flags(A, SYN, 0, NONE, "");
+		expect("close:idle open:syn");
+	}
+	x.port = 40000;
+	put(A, 4, 0, "there");
+	expect("A4:there");
+	x.port = 40001;
+	put(B, 0, 4, "here");
+	expect("B0:here");
+	assert_int_equal(stat(followed_max), 3);
+}
+
 static void thousands_of_flows(void **state)
 {
 	(void)state;
@@ -2834,6 +2864,7 @@ int main(void)
 		T(total_is_bounded_and_the_oldest_gives_way),
 		T(too_many_flows),
 		T(ignored_flows_go_first),
+		T(flows_without_data_go_before_those_with),
 		T(thousands_of_flows),
 		T(closed_flows_are_forgotten_in_the_end),
 		T(cut_payload_is_a_gap_at_once),
