@@ -203,6 +203,10 @@ void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at);
  * (Answers to requests need not be told; its close after a DISC has to be.) */
 void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at);
 
+/* All that it did up to `frame` was told, or is told as missing. Where this is told
+ * at all, a violation waits for it on all other open connections, though not for ever. */
+void nbds_party_complete(struct nbds_party *p, uint64_t frame);
+
 /* What it does from now on cannot be seen (TLS). */
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at);
 

@@ -210,6 +210,7 @@ struct nbds_party {
 	bool size_known;
 	bool heard, alive;
 	struct nbds_point first_heard; /* the server's first payload */
+	uint64_t complete;             /* frame up to which nothing of it is missing */
 	struct nbds_point last_alive;  /* the newest request that it answered */
 	/* G10 */
 	uint64_t writes_in_flight, writes_unresolved;
@@ -285,6 +286,9 @@ struct nbds_world {
 	uint32_t unanswered_count;
 	struct pending *pending, **pending_tail;
 	uint64_t pending_count;
+	bool completes; /* nbds_party_complete() is told */
+	struct withheld *withheld, **withheld_tail; /* violations that wait for the silent */
+	uint32_t withheld_count;
 	struct nbds_world_stats stats;
 };
 
@@ -407,6 +411,12 @@ struct verdict {
 void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *v);
 void judge_pass(struct nbds_world *w, bool all);
 void judge_read_done(struct nbds_op *read);
+
+/* --- withhold.c ---------------------------------------------------------- */
+/* Tells a finding about `read`, now or once nothing can be missing before it. */
+void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbds_finding *f);
+void withheld_pass(struct nbds_world *w, bool all);
+void withheld_free(struct nbds_world *w);
 
 /* --- hazards.c ----------------------------------------------------------- */
 void hazard_export(struct nbds_party *p);

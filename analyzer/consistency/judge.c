@@ -775,8 +775,7 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	}
 	witness_add(&f, NBDS_ROLE_READ, r);
 	f.assumptions = w->config.exclusive ? assume_exclusive : assume_server;
-	if (w->ops.finding)
-		w->ops.finding(w->ctx, &f);
+	withhold(w, r, &f);
 }
 
 /* The final word on one read; but misses that nothing explains are kept for the

@@ -25,6 +25,7 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	w->memory_cap = config->memory ? config->memory : (uint64_t)1 << 30;
 	w->pending_tail = &w->pending;
 	w->foreign_tail = &w->foreign;
+	w->withheld_tail = &w->withheld;
 	w->now = INT64_MIN;
 	contents_init(w);
 	return w;
@@ -106,6 +107,13 @@ void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
 	if (!p->alive || at->frame > p->last_alive.frame)
 		p->last_alive = *at;
 	p->alive = true;
+}
+
+void nbds_party_complete(struct nbds_party *p, uint64_t frame)
+{
+	p->world->completes = true;
+	if (frame > p->complete)
+		p->complete = frame;
 }
 
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
@@ -790,6 +798,8 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 		w->now = now;
 	if (w->pending || w->foreign)
 		judge_pass(w, false);
+	if (w->withheld)
+		withheld_pass(w, false);
 }
 
 void nbds_world_finish(struct nbds_world *w)
@@ -804,6 +814,7 @@ void nbds_world_finish(struct nbds_world *w)
 	}
 	w->flight_last = NULL;
 	judge_pass(w, true);
+	withheld_pass(w, true);
 	hazard_finish(w);
 }
 
@@ -842,6 +853,7 @@ void nbds_world_free(struct nbds_world *w)
 		world_dealloc(w, p, sizeof(*p));
 	}
 	hazard_free(w);
+	withheld_free(w);
 	for (uint32_t i = 0; i < w->void_count; i++)
 		op_unref(w->void_by[i]);
 	free(w->void_by);

@@ -394,6 +394,8 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 		nbds_tcp_segment(p->tcp, &segment);
 		if (p->touched && held_since(p->touched, &since))
 			held_add(p->touched);
+		else if (p->touched && p->touched->stream && nbds_tcp_complete(p->touched->tcp))
+			nbds_stream_complete(p->touched->stream, packet->frame);
 		p->touched = NULL;
 	}
 	advance(p, packet->time);

@@ -253,6 +253,12 @@ void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *w
 	}
 }
 
+void nbds_stream_complete(struct nbds_stream *s, uint64_t frame)
+{
+	if (s->session && s->session->party && !s->session->ended)
+		nbds_party_complete(s->session->party, frame);
+}
+
 void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
 	(void)dir;

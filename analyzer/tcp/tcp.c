@@ -859,6 +859,21 @@ void nbds_tcp_finish(struct nbds_tcp *t)
 	sync_stats(t);
 }
 
+bool nbds_tcp_complete(const struct nbds_flow *f)
+{
+	if (f->state != NBDS_FLOW_LIVE || f->ignored || !f->reasm)
+		return false;
+	for (int dir = 0; dir < 2; dir++) {
+		const struct nbds_half *h = &f->reasm->half[dir];
+
+		if (h->base_kind == NBDS_BASE_NONE && !h->raw_ack_known)
+			continue;
+		if (h->base_kind != NBDS_BASE_KNOWN || nbds_half_waits(h) || h->sent > h->next)
+			return false;
+	}
+	return true;
+}
+
 const struct nbds_tcp_stats *nbds_tcp_stats(const struct nbds_tcp *t)
 {
 	return &t->stats;

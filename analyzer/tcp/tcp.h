@@ -174,6 +174,10 @@ bool nbds_tcp_offset(const struct nbds_flow *flow, int dir, uint32_t seq, int64_
  * INT64_MIN if nothing was delivered). False if nothing is. */
 bool nbds_tcp_held_since(const struct nbds_flow *flow, int dir, struct nbds_mark *since);
 
+/* All bytes that the flow's frames show to have been sent were told, or told as
+ * missing: nothing is held, and no number is beyond what was told. */
+bool nbds_tcp_complete(const struct nbds_flow *flow);
+
 const struct nbds_tcp_stats *nbds_tcp_stats(const struct nbds_tcp *t);
 
 #endif

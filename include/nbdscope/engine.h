@@ -218,6 +218,11 @@ struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_
 				       const struct nbds_mark *where);
 /* Any frame of it, before what it brings: keeps last_frame. */
 void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where);
+/* Nothing that the stream's frames up to `frame` show to have been sent is missing,
+ * but for gaps told. Where this is told at all, a verdict waits until it was told of
+ * all connections that might have written before the read: what a capture lost may
+ * show only when a connection is heard of again. */
+void nbds_stream_complete(struct nbds_stream *s, uint64_t frame);
 void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
 		      const struct nbds_mark *where);
 /* `snaplen`: cut off by the snapshot length, not lost. */

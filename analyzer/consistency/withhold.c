@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Violations that wait for the silent.
+ *
+ * A request that the capture lost, together with its reply, shows only by the
+ * numbers of its connection's next frame.  Until each other open connection was
+ * heard of again, with nothing missing, a violation is kept back: if a gap comes
+ * to light that may hide a write before the read, it is none.  One that waited
+ * for long is told all the same, and so are all at the end; it is then assumed,
+ * and said, that nothing of the silent connections was lost.
+ *
+ * What waits is the finding itself, not the contents that it was found in.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "internal.h"
+
+#define SILENCE_MAX  UINT64_C(30000000000) /* ns of capture time */
+#define WITHHELD_MAX 4096u
+#define ASSUME_MAX   8u
+
+struct withheld {
+	struct withheld *next;
+	struct nbds_finding *finding;
+	const struct nbds_party *reader;
+	struct nbds_point hi; /* the read was over */
+};
+
+/* Was all that any other connection did up to `frame` told? */
+static bool all_told(const struct nbds_world *w, const struct nbds_party *reader, uint64_t frame)
+{
+	if (!w->completes)
+		return true;
+	for (const struct nbds_party *p = w->parties; p; p = p->next)
+		if (p != reader && !p->ended && !p->opaque && p->complete <= frame)
+			return false;
+	return true;
+}
+
+static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
+{
+	struct nbds_finding f = *h->finding;
+	const char *assumptions[ASSUME_MAX + 2], *lowered = NULL;
+	char text[1200];
+	unsigned n = 0;
+
+	if (w->poisoned && h->hi.frame > w->poison.frame) {
+		w->stats.checked_bytes -=
+			f.length < w->stats.checked_bytes ? f.length : w->stats.checked_bytes;
+		w->stats.unchecked[NBDS_UNCHECKED_GAP] += f.length;
+		return;
+	}
+	if (w->open_world || w->dropped)
+		lowered = w->dropped ? "the capture dropped packets"
+				     : "another connection to this server cannot be seen from its "
+				       "beginning, or is encrypted";
+	if (lowered) {
+		snprintf(text, sizeof(text), "%s; not called a violation because %s", f.message,
+			 lowered);
+		f.message = text;
+		f.severity = NBDS_SUSPECT;
+	}
+	for (; n < ASSUME_MAX && f.assumptions && f.assumptions[n]; n++)
+		assumptions[n] = f.assumptions[n];
+	if (!told)
+		assumptions[n++] = "the capture lost nothing of connections that were silent since";
+	assumptions[n] = NULL;
+	f.assumptions = assumptions;
+	w->ops.finding(w->ctx, &f);
+}
+
+static void deliver_first(struct nbds_world *w, bool told)
+{
+	struct withheld *h = w->withheld;
+
+	deliver(w, h, told);
+	w->withheld = h->next;
+	if (!w->withheld)
+		w->withheld_tail = &w->withheld;
+	w->withheld_count--;
+	nbds_finding_free(h->finding);
+	world_dealloc(w, h, sizeof(*h));
+}
+
+void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbds_finding *f)
+{
+	struct withheld *h;
+
+	if (!w->ops.finding)
+		return;
+	if (f->severity != NBDS_VIOLATION || all_told(w, read->party, read->hi.frame)) {
+		w->ops.finding(w->ctx, f);
+		return;
+	}
+	h = world_alloc(w, sizeof(*h));
+	if (h)
+		h->finding = nbds_finding_copy(f);
+	if (!h || !h->finding) {
+		/* no memory to wait with */
+		world_dealloc(w, h, sizeof(*h));
+		w->stats.unchecked[NBDS_UNCHECKED_FORGOTTEN] += f->length;
+		return;
+	}
+	h->reader = read->party;
+	h->hi = read->hi;
+	*w->withheld_tail = h;
+	w->withheld_tail = &h->next;
+	if (++w->withheld_count > WITHHELD_MAX)
+		deliver_first(w, false);
+}
+
+void withheld_pass(struct nbds_world *w, bool all)
+{
+	while (w->withheld) {
+		const struct withheld *h = w->withheld;
+		uint64_t age = w->now > h->hi.time ? (uint64_t)w->now - (uint64_t)h->hi.time : 0;
+		bool told = all_told(w, h->reader, h->hi.frame);
+
+		if (!told && !all && age < SILENCE_MAX)
+			return;
+		deliver_first(w, told);
+	}
+}
+
+void withheld_free(struct nbds_world *w)
+{
+	while (w->withheld) {
+		struct withheld *h = w->withheld;
+
+		w->withheld = h->next;
+		nbds_finding_free(h->finding);
+		world_dealloc(w, h, sizeof(*h));
+	}
+}
