@@ -540,6 +540,35 @@ static bool make_pair(const struct whole *w, size_t i, struct damage *d)
 	return true;
 }
 
+/* A segment and all of its connection up to the next segment of the other side: a
+ * request, say, with its reply. Odd: everything takes 200 times as long, so
+ * that it is long until the connection's numbers show that something is missing. */
+static bool make_exchange(const struct whole *w, size_t i, struct damage *d)
+{
+	size_t at = i / 2;
+	const struct segment *s = &w->segments[at];
+	int64_t start = w->packets[0].time;
+	bool over = false;
+
+	reset(d);
+	if (!s->tcp || !s->len)
+		return false;
+	add_all(d, w, 0, at);
+	for (size_t k = at + 1; k < w->count; k++) {
+		const struct segment *t = &w->segments[k];
+
+		if (over || !t->tcp || t->flow != s->flow)
+			add(d, &w->packets[k]);
+		else
+			over = t->len && t->dir != s->dir;
+	}
+	for (size_t k = 0; i % 2 && k < d->count; k++)
+		d->packets[k].time = start + (d->packets[k].time - start) * 200;
+	snprintf(d->what, sizeof(d->what), "without the exchange that begins with packet %zu%s",
+		 at + 1, i % 2 ? ", slow" : "");
+	return true;
+}
+
 static size_t total_oneway(const struct whole *w)
 {
 	return 2 * (size_t)w->flows + 2;
@@ -735,6 +764,7 @@ const struct kind kinds[] = {
 	 make_resend},
 	{"late", "of any segment only the retransmission captured", false, twice_each, make_late},
 	{"pair", "two packets lost", false, total_seeds, make_pair},
+	{"exchange", "any segment and what answers it lost", false, twice_each, make_exchange},
 	{"burst", "runs of packets lost", false, total_seeds, make_burst},
 	{"loss", "1 to 30 % of packets lost", false, total_seeds, make_loss},
 	{"oneway", "one direction only", false, total_oneway, make_oneway},
