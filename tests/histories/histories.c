@@ -16,8 +16,9 @@
  *
  * Agreement means the same rule at the same level for the same sectors of the
  * same read, but: where the engine dropped old versions of a sector (it says so),
- * or where old contents are known from an earlier read only, its answer may be
- * the weaker one; and of the hazards stale-read-unflushed and
+ * or where old contents are known from an earlier read only, or where some write
+ * is in force only if the server was not restarted, its answer may be the weaker
+ * one; and of the hazards stale-read-unflushed and
  * stale-read-no-multi-conn it need only tell what the reference tells too, as it
  * names them against the versions that it keeps.  What is missing is counted.
  *
@@ -102,9 +103,10 @@ static void describe(const struct ref_finding *f, const struct h_command *c, cha
 }
 
 // Does the engine's finding g match the reference's f? `whole`: whatever the
-// sectors.  `lax`: the engine need not tell all of it.
+// sectors.  `lax`: the engine need not tell all of it, and may tell it where the
+// reference has something graver (`wrong`).
 static bool agree(const struct ref_finding *f, const struct ref_finding *g,
-		  const struct h_command *c, bool whole, bool lax)
+		  const struct h_command *c, bool whole, bool lax, const bool *wrong)
 {
 	unsigned first[2] = {UINT_MAX, UINT_MAX}, last[2] = {0};
 
@@ -120,7 +122,8 @@ static bool agree(const struct ref_finding *f, const struct ref_finding *g,
 	for (int end = 0; end < 2; end++) {
 		unsigned s = end ? last[1] : first[1];
 
-		if (!(f->sectors && f->sectors[s]) && !(f->perhaps && f->perhaps[s]))
+		if (!(f->sectors && f->sectors[s]) && !(f->perhaps && f->perhaps[s]) &&
+		    !(lax && wrong && wrong[s]))
 			return false;
 	}
 	return lax || (first[1] <= first[0] && last[1] >= last[0]);
@@ -140,7 +143,7 @@ static bool weaker(const struct ref_verdict *f, const struct drive_verdict *g,
 	for (int rule = 0; rule < REF_RULES; rule++) {
 		const struct ref_finding *e = &g->findings[rule];
 
-		if (!e->found)
+		if (!e->found || e->severity <= NBDS_HAZARD)
 			continue;
 		if ((int)e->severity > worst)
 			return false;
@@ -237,12 +240,13 @@ static bool examine(const struct history *h, unsigned checks, const struct drive
 			// hazards are named against versions that the engine still keeps
 			bool hazard = rule == REF_UNFLUSHED || rule == REF_NO_MULTI_CONN;
 
-			if (agree(f, g, command, rule == REF_V7 || rule == REF_V8, hazard)) {
+			if (agree(f, g, command, rule == REF_V7 || rule == REF_V8, hazard,
+				  ref.verdicts[c].wrong)) {
 				missed_hazards += hazard && f->found && !g->found;
 				continue;
 			}
 			if (!hazard &&
-			    (ref.verdicts[c].learned || d.stats.pruned ||
+			    (ref.verdicts[c].learned || ref.verdicts[c].unsure || d.stats.pruned ||
 			     d.stats.unchecked[NBDS_UNCHECKED_FORGOTTEN]) &&
 			    weaker(&ref.verdicts[c], &d.verdicts[c], command)) {
 				weakened++;
@@ -719,8 +723,8 @@ static bool no_new_violation(const struct history *before, const struct history 
 			snprintf(why, size, "reference: new violation at %s", name);
 			good = false;
 		} else if (engine && engine_worst(&d[1], i) == NBDS_VIOLATION &&
-			   engine_worst(&d[0], was) != NBDS_VIOLATION &&
-			   ref_worst(&ref[0], was) != NBDS_VIOLATION &&
+			   engine_worst(&d[0], was) < NBDS_SUSPECT &&
+			   ref_worst(&ref[0], was) < NBDS_SUSPECT &&
 			   !(any && d[1].verdicts[i].findings[REF_V9].found)) {
 			snprintf(why, size, "engine: new violation at %s: %s", name, d[1].message);
 			good = false;

@@ -147,11 +147,11 @@ static bool may_drop(const struct world *w, int x, int wr)
 	return true;
 }
 
-// W voided for c. `end`: when c was over, as an instant.
-static bool voided(const struct world *w, int wr, int c, int64_t end)
+// W voided for a command that was over at `end`.
+static bool voided(const struct world *w, int wr, int64_t end)
 {
 	for (int x = 0; x < w->n; x++) {
-		if (x != wr && voids(&w->h->commands[x]) && !before(w, c, x) &&
+		if (x != wr && voids(&w->h->commands[x]) &&
 		    !instant_before(w, end, w->h->commands[x].request) && may_drop(w, x, wr))
 			return true;
 	}
@@ -294,7 +294,7 @@ static void world_init(struct world *w, const struct history *h)
 			unsigned paths = prove_paths(w, a, b);
 
 			w->paths[a * w->n + b] = (unsigned char)paths;
-			if (paths && voided(w, a, b, answered(c) ? c->reply : H_NEVER))
+			if (paths && voided(w, a, answered(c) ? c->reply : H_NEVER))
 				paths &= PLAIN;
 			w->est[a * w->n + b] = (unsigned char)paths;
 		}
@@ -353,7 +353,7 @@ static unsigned in_force(const struct world *w, const struct run *r, int wr, uns
 {
 	unsigned paths = w->est[wr * w->n + r->read];
 
-	if (paths != w->paths[wr * w->n + r->read] && !voided(w, wr, r->read, r->seen))
+	if (paths != w->paths[wr * w->n + r->read] && !voided(w, wr, r->seen))
 		paths = w->paths[wr * w->n + r->read];
 	return paths & mask;
 }
@@ -581,7 +581,7 @@ static void note(struct ref_verdict *v, enum ref_rule rule, enum nbds_severity s
 
 // A sector is foreign if any of its bytes is; else stale.
 struct sector_verdict {
-	bool stale, foreign, learned;
+	bool stale, foreign, learned, unsure;
 	enum ref_rule rule; // of the stale bytes
 	enum nbds_severity stale_severity, foreign_severity;
 	enum nbds_severity trusted; // how sure it is that either is wrong
@@ -628,6 +628,9 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 	}
 	if (severity > sv->trusted)
 		sv->trusted = severity;
+	for (int i = 0; i < w->n; i++)
+		sv->unsure |= in_force(w, r, i, UNSURE2 | UNSURE3 | ACROSS) &&
+			      covers(&w->h->commands[i], r);
 	if (is_stale(w, r, v, &learned)) {
 		sv->learned |= learned;
 		if (!sv->stale || severity > sv->stale_severity ||
@@ -911,6 +914,7 @@ static void judge_read(const struct world *w, int index, struct ref_verdict *out
 		bool status = c->type == NBD_CMD_BLOCK_STATUS;
 
 		out->learned |= sv->learned;
+		out->unsure |= sv->unsure;
 		if (status && (sv->stale || sv->foreign)) {
 			// what the zeroes come from does not matter here
 			note(out, REF_V6, sv->trusted, s, c->sectors);

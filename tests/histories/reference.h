@@ -68,6 +68,7 @@ struct ref_verdict {
 	bool weak;                              /* G1 or G3: it was lowered to suspect */
 	bool learned; /* old contents are known only from an earlier read */
 	bool order;   /* something was withheld for REF_ORDER */
+	bool unsure;  /* some writes are in force only if the server is the same */
 	bool *wrong;  /* sectors with any finding at all; or NULL */
 };
 
