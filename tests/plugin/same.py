@@ -286,7 +286,8 @@ def main():
         if shark.CAPTURES:
             part, parts = map(int, args.share.split("/"))
             captures = pathlib.Path(shark.CAPTURES)
-            every = sorted(captures.glob("*.pcap*")) + sorted(captures.glob("linux/*.pcap*"))
+            every = [path for folder in (captures, captures / "linux")
+                     for path in sorted(folder.glob("*.pcap*"))]
             paths = paths + every[part - 1::parts]
         else:
             print("NBDSCOPE_CAPTURES is not set: only the samples")
