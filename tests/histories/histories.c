@@ -215,13 +215,6 @@ static bool examine(const struct history *h, unsigned checks, const struct drive
 		}
 		if (!(checks & CHECK_ENGINE))
 			continue;
-		if ((checks & CHECK_LEGAL) && engine_worst(&d, c) == NBDS_VIOLATION &&
-		    ref_worst(&ref, c) == NBDS_VIOLATION) {
-			snprintf(why, size, "engine: violation on a legal server at %s: %s", name,
-				 d.message);
-			strcpy(wrong->kind, "engine, legal");
-			good = false;
-		}
 		// of a few bytes in a sector the engine cannot tell that they were written later
 		if (ref.verdicts[c].order && !(checks & CHECK_EQUAL) &&
 		    d.verdicts[c].findings[REF_UNEXPLAINED].found)

@@ -1009,6 +1009,8 @@ static void choose_habits(struct state *s, uint64_t seed, bool legal)
 	s->drops = chance(s, 600);
 	s->late = chance(s, 600);
 	s->evidence = chance(s, 300);
+	// junk comes when the error is seen, which is later than what TCP tells
+	s->junk = s->junk && !s->evidence;
 	s->multi_conn = sim->server != SIM_PRIVATE && sim->server != SIM_OVERLAY &&
 			(sim->defect == SIM_FLUSH_MISSES || sim->defect == SIM_STALE_READS ||
 			 sim->defect == SIM_FUA_MISSES || chance(s, 800));
