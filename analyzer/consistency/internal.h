@@ -286,7 +286,7 @@ struct nbds_world {
 	uint32_t unanswered_count;
 	struct pending *pending, **pending_tail;
 	uint64_t pending_count;
-	bool completes; /* nbds_party_complete() is told */
+	bool completes;                             /* nbds_party_complete() is told */
 	struct withheld *withheld, **withheld_tail; /* violations that wait for the silent */
 	uint32_t withheld_count;
 	struct nbds_world_stats stats;
