@@ -31,8 +31,9 @@ MAKE = ROOT / "samples" / "make"
 sys.path.insert(0, str(MAKE))
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
+# nbdinfo says what a disk holds with the help of file, and rubbish without it.
 PROGRAMS = ["nbdkit", "qemu-nbd", "qemu-io", "nbd-server", "nbd-client", "nbdinfo",
-            "nbdcopy", "fio", "tcpdump", "tshark"]
+            "nbdcopy", "fio", "tcpdump", "tshark", "file"]
 
 SECONDS = 60  # the longest that anything is waited for
 
