@@ -394,7 +394,10 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 		nbds_tcp_segment(p->tcp, &segment);
 		if (p->touched && held_since(p->touched, &since))
 			held_add(p->touched);
-		else if (p->touched && p->touched->stream && nbds_tcp_complete(p->touched->tcp))
+		/* a live capture tells what it drops, and a file does not: there a
+		 * violation waits until each connection shows that nothing is missing */
+		else if (!p->live && p->touched && p->touched->stream &&
+			 nbds_tcp_complete(p->touched->tcp))
 			nbds_stream_complete(p->touched->stream, packet->frame);
 		p->touched = NULL;
 	}

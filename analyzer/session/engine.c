@@ -12,7 +12,7 @@
  * is later.  A network card, its queues and their batches can blur some
  * microseconds. */
 #define EPSILON INT64_C(50000)
-#define SETTLE  INT64_C(20000000) /* 20 ms, for late evidence */
+#define SETTLE  INT64_C(500000000) /* for late evidence, such as counts of dropped packets */
 #define TICK    INT64_C(5000000)
 
 struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
