@@ -251,6 +251,11 @@ void nbds_op_open(struct nbds_op *op);
 /* The capture dropped packets: nothing is a violation any more, only suspect. */
 void nbds_world_dropped(struct nbds_world *w);
 
+/* The capture has several interfaces: commands of another one, and of any time, may
+ * be told after those that they came before. Violations wait for the end, and are
+ * suspects if commands were on more than one. */
+void nbds_world_interfaces(struct nbds_world *w);
+
 /* A reply was captured before its request, by `inversion` ns (0: only the file
  * order was wrong): the order of capture is not to be trusted that far. */
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion);

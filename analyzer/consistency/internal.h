@@ -286,7 +286,10 @@ struct nbds_world {
 	uint32_t unanswered_count;
 	struct pending *pending, **pending_tail;
 	uint64_t pending_count;
-	bool completes;                             /* nbds_party_complete() is told */
+	bool completes;     /* nbds_party_complete() is told */
+	bool interfaces;    /* the capture has several, */
+	bool mixed;         /* and commands were on others than the first one's, */
+	uint32_t interface; /* which was this */
 	struct withheld *withheld, **withheld_tail; /* violations that wait for the silent */
 	uint32_t withheld_count;
 	struct nbds_world_stats stats;

@@ -30,6 +30,8 @@ struct withheld {
 /* Was all that any other connection did up to `frame` told? */
 static bool all_told(const struct nbds_world *w, const struct nbds_party *reader, uint64_t frame)
 {
+	if (w->interfaces)
+		return false;
 	if (!w->completes)
 		return true;
 	for (const struct nbds_party *p = w->parties; p; p = p->next)
@@ -51,10 +53,14 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 		w->stats.unchecked[NBDS_UNCHECKED_GAP] += f.length;
 		return;
 	}
-	if (w->open_world || w->dropped)
-		lowered = w->dropped ? "the capture dropped packets"
-				     : "another connection to this server cannot be seen from its "
-				       "beginning, or is encrypted";
+	if (w->dropped)
+		lowered = "the capture dropped packets";
+	else if (w->open_world)
+		lowered = "another connection to this server cannot be seen from its beginning, "
+			  "or is encrypted";
+	else if (w->mixed)
+		lowered = "commands to this server were captured on several interfaces, whose "
+			  "clocks need not agree";
 	if (lowered) {
 		snprintf(text, sizeof(text), "%s; not called a violation because %s", f.message,
 			 lowered);
@@ -63,7 +69,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 	}
 	for (; n < ASSUME_MAX && f.assumptions && f.assumptions[n]; n++)
 		assumptions[n] = f.assumptions[n];
-	if (!told)
+	if (!told && !w->interfaces)
 		assumptions[n++] = "the capture lost nothing of connections that were silent since";
 	assumptions[n] = NULL;
 	f.assumptions = assumptions;
@@ -117,7 +123,7 @@ void withheld_pass(struct nbds_world *w, bool all)
 		uint64_t age = w->now > h->hi.time ? (uint64_t)w->now - (uint64_t)h->hi.time : 0;
 		bool told = all_told(w, h->reader, h->hi.frame);
 
-		if (!told && !all && age < SILENCE_MAX)
+		if (!told && !all && (age < SILENCE_MAX || w->interfaces))
 			return;
 		deliver_first(w, told);
 	}

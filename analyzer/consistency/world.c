@@ -127,6 +127,7 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 {
 	struct nbds_world *w = p->world;
 
+	w->mixed |= w->serial && since->interface != w->interface;
 	if (!w->poisoned || since->frame < w->poison.frame)
 		w->poison = *since;
 	w->poisoned = true;
@@ -184,6 +185,9 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	p->ops++;
 	op->refs = 1; /* the caller's, until the reply */
 	op->serial = ++w->serial;
+	if (op->serial == 1)
+		w->interface = order->lo.interface;
+	w->mixed |= order->lo.interface != w->interface;
 	op->type = type;
 	op->flags = flags;
 	op->offset = offset;
@@ -779,6 +783,11 @@ void nbds_op_open(struct nbds_op *op)
 void nbds_world_dropped(struct nbds_world *w)
 {
 	w->dropped = true;
+}
+
+void nbds_world_interfaces(struct nbds_world *w)
+{
+	w->interfaces = true;
 }
 
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)

@@ -374,6 +374,7 @@ static void drops(struct nbds_pipeline *p)
 		p->drops_asked = now;
 	}
 	nbds_capture_info(p->capture, &info);
+	nbds_engine_interfaces(p->engine, info.interfaces);
 	if (info.dropped > p->dropped) {
 		nbds_engine_dropped(p->engine, info.dropped - p->dropped);
 		p->dropped = info.dropped;
@@ -388,6 +389,7 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 	if (!p->started) {
 		p->started = true;
 		p->start = p->newest = p->ticked = packet->time;
+		drops(p);
 	}
 	if (nbds_ip_segment(p->ip, packet, &segment)) {
 		p->touched = NULL;

@@ -142,6 +142,8 @@ struct server *server_get(struct nbds_engine *e, const struct nbds_addr *addr)
 	}
 	if (e->dropped)
 		nbds_world_dropped(s->world);
+	if (e->interfaces)
+		nbds_world_interfaces(s->world);
 	s->chain = e->servers[addr_hash(addr)];
 	e->servers[addr_hash(addr)] = s;
 	return s;
@@ -222,6 +224,20 @@ void nbds_engine_dropped(struct nbds_engine *e, uint64_t packets)
 		return;
 	e->dropped = true;
 	each_world(e, world_dropped, NULL);
+}
+
+static void world_interfaces(struct nbds_world *w, void *arg)
+{
+	(void)arg;
+	nbds_world_interfaces(w);
+}
+
+void nbds_engine_interfaces(struct nbds_engine *e, uint32_t interfaces)
+{
+	if (interfaces < 2 || e->interfaces)
+		return;
+	e->interfaces = true;
+	each_world(e, world_interfaces, NULL);
 }
 
 static void world_tick(struct nbds_world *w, void *arg)

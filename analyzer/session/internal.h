@@ -121,7 +121,7 @@ struct nbds_engine {
 	bool (*held)(void *ctx, int64_t upto);
 	void *held_ctx;
 	struct session *current;
-	bool dropped;
+	bool dropped, interfaces;
 	int64_t now, last_tick;
 };
 

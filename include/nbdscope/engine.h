@@ -246,6 +246,10 @@ void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, int64_t
 
 /* The capture says that it dropped packets: what was dropped cannot be known. */
 void nbds_engine_dropped(struct nbds_engine *e, uint64_t packets);
+/* The capture has so many interfaces, as far as is known. Their clocks need not
+ * agree: with more than one, violations wait for the end of the capture, and are
+ * none where a server was seen on several. */
+void nbds_engine_interfaces(struct nbds_engine *e, uint32_t interfaces);
 /* Several interfaces, hosts or files: order between them is not to be trusted
  * (marks carry the interface). Time has come to `now`. */
 void nbds_engine_tick(struct nbds_engine *e, int64_t now);
