@@ -140,40 +140,6 @@ static bool greets(const uint8_t *data, size_t len)
 	return len >= 8 && nbds_be64(data) == NBD_INIT_MAGIC;
 }
 
-/* The first data of a stream whose beginning was seen. */
-static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
-			 const struct nbds_mark *where)
-{
-	if (expected(s)) {
-		decide(s, NBDS_START_GREETING, true);
-		return;
-	}
-	if (dir != s->server_dir) {
-		give_up(s); /* an NBD client listens first */
-		return;
-	}
-	uint8_t head[8];
-	size_t n = s->prefix_len, more = len < 8 - n ? len : 8 - n;
-
-	memcpy(head, s->prefix, n);
-	memcpy(head + n, data, more);
-	n += more;
-	for (size_t i = 0; i < n; i++) {
-		if (head[i] != (uint8_t)(NBD_INIT_MAGIC >> (56 - 8 * i))) {
-			give_up(s);
-			return;
-		}
-	}
-	if (n == 8) {
-		decide(s, NBDS_START_GREETING, true);
-		return;
-	}
-	if (!s->prefix_len)
-		s->prefix_mark = *where;
-	memcpy(s->prefix, head, n);
-	s->prefix_len = (unsigned)n;
-}
-
 /* Data of a stream caught in its middle. */
 static void decide_middle(struct nbds_stream *s, int dir, const uint8_t *data, size_t len)
 {
@@ -197,6 +163,46 @@ static void decide_middle(struct nbds_stream *s, int dir, const uint8_t *data, s
 	}
 	if (++s->looked > LOOK_SPANS)
 		give_up(s);
+}
+
+/* The first data of a stream whose beginning was seen. */
+static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
+			 const struct nbds_mark *where)
+{
+	if (expected(s)) {
+		decide(s, NBDS_START_GREETING, true);
+		return;
+	}
+	if (dir != s->server_dir) {
+		/* an NBD client listens first; what it heard may be lost */
+		if (where->ack == 0) {
+			give_up(s);
+			return;
+		}
+		s->from_start = false;
+		decide_middle(s, dir, data, len);
+		return;
+	}
+	uint8_t head[8];
+	size_t n = s->prefix_len, more = len < 8 - n ? len : 8 - n;
+
+	memcpy(head, s->prefix, n);
+	memcpy(head + n, data, more);
+	n += more;
+	for (size_t i = 0; i < n; i++) {
+		if (head[i] != (uint8_t)(NBD_INIT_MAGIC >> (56 - 8 * i))) {
+			give_up(s);
+			return;
+		}
+	}
+	if (n == 8) {
+		decide(s, NBDS_START_GREETING, true);
+		return;
+	}
+	if (!s->prefix_len)
+		s->prefix_mark = *where;
+	memcpy(s->prefix, head, n);
+	s->prefix_len = (unsigned)n;
 }
 
 void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
