@@ -172,11 +172,17 @@ void outcome_of(struct outcome *o, const struct packet *packets, size_t count)
 	struct nbds_pipeline *p;
 	char err[128];
 
+	uint32_t interfaces = 0;
+
 	o->packets = packets;
 	o->packet_count = count;
 	p = nbds_pipeline_open_packets(config, err, sizeof(err));
 	if (!p)
 		abort();
+	for (size_t i = 0; i < count; i++)
+		if (packets[i].interface >= interfaces)
+			interfaces = packets[i].interface + 1;
+	nbds_engine_interfaces(nbds_pipeline_engine(p), interfaces);
 	for (size_t i = 0; i < count; i++) {
 		struct nbds_packet q = {.frame = i + 1,
 					.time = packets[i].time,

@@ -135,7 +135,20 @@ static void find_segments(struct whole *w)
 	nbds_ip_free(ip);
 }
 
-bool whole_load(struct whole *w, const char *path)
+/* The server's port, where it is `from`, becomes `to`. */
+static void change_port(struct whole *w, uint16_t from, uint16_t to)
+{
+	for (size_t i = 0; i < w->count; i++) {
+		const struct segment *s = &w->segments[i];
+		uint8_t *t = w->arena + (w->packets[i].data - w->arena) + s->tcp_at;
+
+		for (size_t k = 0; s->headers && k < 4; k += 2)
+			if (nbds_be16(t + k) == from)
+				put16(t + k, to);
+	}
+}
+
+bool whole_load(struct whole *w, const char *path, uint16_t port)
 {
 	struct nbds_capture *c;
 	struct nbds_packet p;
@@ -176,6 +189,8 @@ bool whole_load(struct whole *w, const char *path)
 		used += w->packets[i].caplen;
 	}
 	find_segments(w);
+	if (port)
+		change_port(w, 10809, port);
 	return true;
 }
 
@@ -693,6 +708,71 @@ static bool make_clock(const struct whole *w, size_t i, struct damage *d)
 	return w->count > 0;
 }
 
+#define DOUBLES 4
+
+static size_t total_doubled(const struct whole *w)
+{
+	(void)w;
+	return DOUBLES;
+}
+
+/* All packets twice, as captures of several interfaces of one host have them. */
+static bool make_doubled(const struct whole *w, size_t i, struct damage *d)
+{
+	static const char *const names[DOUBLES] = {
+		"", ", after the next one", ", of another interface", ", as far as they answer"};
+
+	reset(d);
+	for (size_t k = 0; k < w->count; k++) {
+		struct packet p = w->packets[k > 0 && i == 1 ? k - 1 : k];
+
+		add(d, &w->packets[k]);
+		p.time = w->packets[k].time;
+		if (i == 2)
+			p.interface = 1;
+		if (i != 3 || w->segments[k].dir == 1)
+			add(d, &p);
+	}
+	snprintf(d->what, sizeof(d->what), "all packets twice%s", names[i]);
+	return w->count > 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct packet *p = a, *q = b;
+
+	if (p->time != q->time)
+		return p->time < q->time ? -1 : 1;
+	return p->origin < q->origin ? -1 : p->origin > q->origin;
+}
+
+static const int64_t skews[] = {0,        -1000,   1000,      -100000,  100000,
+				-1000000, 1000000, -20000000, 20000000, -1000000000};
+#define SKEWS (sizeof(skews) / sizeof(skews[0]))
+
+static size_t total_interfaces(const struct whole *w)
+{
+	return w->flows > 1 ? SKEWS : 0;
+}
+
+/* Every second connection was captured on another interface, by another clock. */
+static bool make_interfaces(const struct whole *w, size_t i, struct damage *d)
+{
+	reset(d);
+	add_all(d, w, 0, w->count);
+	for (size_t k = 0; k < w->count; k++) {
+		if (w->segments[k].flow % 2 == 0)
+			continue;
+		d->packets[k].interface = 1;
+		d->packets[k].time += skews[i];
+	}
+	qsort(d->packets, d->count, sizeof(*d->packets), by_time);
+	snprintf(d->what, sizeof(d->what),
+		 "every second connection from an interface whose clock is %+lld us off",
+		 (long long)skews[i] / 1000);
+	return true;
+}
+
 static const uint32_t sizes[] = {1448, 8948, 536, 100, 17};
 #define SIZES (sizeof(sizes) / sizeof(sizes[0]))
 
@@ -770,6 +850,9 @@ const struct kind kinds[] = {
 	{"oneway", "one direction only", false, total_oneway, make_oneway},
 	{"sieve", "all packets of a sort lost", false, total_sieve, make_sieve},
 	{"clock", "other clocks", false, total_clock, make_clock},
+	{"doubled", "all packets twice", false, total_doubled, make_doubled},
+	{"interfaces", "connections of two interfaces with two clocks", false, total_interfaces,
+	 make_interfaces},
 	{"recut", "large segments in pieces", true, total_recut, make_recut},
 };
 const size_t kinds_count = sizeof(kinds) / sizeof(kinds[0]);

@@ -49,8 +49,9 @@ struct whole {
 };
 
 /* Reads a capture file. What could be read of a damaged one is a capture too;
- * false, and a line on standard error: it cannot be opened. */
-bool whole_load(struct whole *w, const char *path);
+ * false, and a line on standard error: it cannot be opened. `port` not 0: servers
+ * at NBD's port are moved there. */
+bool whole_load(struct whole *w, const char *path, uint16_t port);
 void whole_free(struct whole *w);
 
 struct damage {

@@ -9,6 +9,8 @@
  *	      --at=N            only number N of each kind (as failures name it)
  *	      --write=FILE      with --kind and --at: save the damaged capture
  *	      --all             print all failures, not just the first of each kind
+ *	      --port=N          servers of port 10809 are moved to port N, which nobody
+ *	                        knows for NBD (kind truncate: no)
  *	      --list            the kinds of damage
  *
  * Each capture is read into memory and damaged in many ways (packets.c), and
@@ -51,6 +53,7 @@ static struct {
 	bool thorough, all;
 	uint64_t budget;
 	const char *kinds, *write;
+	uint16_t port;
 	long long at;
 	uint64_t runs, failures, weaker;
 } test = {.budget = 100, .at = -1};
@@ -333,7 +336,7 @@ static void try_file(const char *path, bool honest)
 
 	now.path = path;
 	now.kind = "none";
-	if (!whole_load(&w, path)) {
+	if (!whole_load(&w, path, test.port)) {
 		test.failures++;
 		return;
 	}
@@ -351,7 +354,7 @@ static void try_file(const char *path, bool honest)
 		fail("none", 0, "the whole capture", "a violation of a server that is right",
 		     outcome_new_violation(&whole, &nothing, &test.weaker));
 	}
-	if (wanted("truncate"))
+	if (wanted("truncate") && !test.port)
 		try_truncation(&w, &whole);
 	for (size_t i = 0; i < kinds_count; i++)
 		if (wanted(kinds[i].name))
@@ -390,13 +393,14 @@ static unsigned try_directory(const char *dir, bool honest)
 
 int main(int argc, char **argv)
 {
-	enum { THOROUGH, BUDGET, KIND, AT, WRITE, ALL, LIST };
+	enum { THOROUGH, BUDGET, KIND, AT, WRITE, ALL, PORT, LIST };
 	static const struct option options[] = {{"thorough", no_argument, NULL, THOROUGH},
 						{"budget", required_argument, NULL, BUDGET},
 						{"kind", required_argument, NULL, KIND},
 						{"at", required_argument, NULL, AT},
 						{"write", required_argument, NULL, WRITE},
 						{"all", no_argument, NULL, ALL},
+						{"port", required_argument, NULL, PORT},
 						{"list", no_argument, NULL, LIST},
 						{0}};
 	struct timespec start, end;
@@ -421,6 +425,9 @@ int main(int argc, char **argv)
 			break;
 		case ALL:
 			test.all = true;
+			break;
+		case PORT:
+			test.port = (uint16_t)strtoul(optarg, NULL, 10);
 			break;
 		case LIST:
 			printf("%-12s the file cut at any byte\n", "truncate");
