@@ -152,7 +152,8 @@ void h_copy(struct history *to, const struct history *from)
 
 		*new = *c;
 		new->cells = cells;
-		memcpy(cells, c->cells, c->sectors * sizeof(*cells));
+		for (unsigned s = 0; s < c->sectors; s++)
+			cells[s] = c->cells[s];
 	}
 	for (int i = 0; i < from->expectation_count; i++) {
 		to->expectations = grow(to->expectations, i, sizeof(*to->expectations));
@@ -209,8 +210,10 @@ void h_sort(struct history *h)
 	}
 	for (int i = 0; i < h->expectation_count; i++)
 		h->expectations[i].command = place[h->expectations[i].command];
-	memcpy(h->connections, connections, (size_t)h->connection_count * sizeof(*connections));
-	memcpy(h->commands, commands, (size_t)h->command_count * sizeof(*commands));
+	for (int i = 0; i < h->connection_count; i++)
+		h->connections[i] = connections[i];
+	for (int i = 0; i < h->command_count; i++)
+		h->commands[i] = commands[i];
 	free(connections);
 	free(commands);
 	free(order);
