@@ -409,6 +409,7 @@ static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
 		for (unsigned i = 0; i < v->n && !between; i++)
 			between = !v->c[i].seen &&
 				  (v->c[i].any || v->c[i].op->type == NBD_CMD_TRIM ||
+				   shows(&v->c[i], value) || !v->est[i] ||
 				   !established(v->c[i].op, o, &o->hi, NULL));
 		if (between)
 			continue;
