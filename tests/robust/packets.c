@@ -490,7 +490,7 @@ static bool make_late(const struct whole *w, size_t i, struct damage *d)
 	return again(w, i / 2, i % 2 ? 5 : 0, true, d);
 }
 
-#define SEEDS 128
+#define SEEDS 512
 
 static size_t total_seeds(const struct whole *w)
 {
@@ -581,6 +581,43 @@ static bool make_exchange(const struct whole *w, size_t i, struct damage *d)
 		d->packets[k].time = start + (d->packets[k].time - start) * 200;
 	snprintf(d->what, sizeof(d->what), "without the exchange that begins with packet %zu%s",
 		 at + 1, i % 2 ? ", slow" : "");
+	return true;
+}
+
+/* A bit of everything: packets lost, cut, doubled, delayed by a few places. */
+static bool make_storm(const struct whole *w, size_t i, struct damage *d)
+{
+	static const unsigned often[] = {300, 100, 30, 8};
+	unsigned one_in = often[i % 4];
+	bool cut = i / 4 % 2, lose = i / 8 % 2;
+
+	reset(d);
+	d->random = i * 15485863 + 11;
+	for (size_t k = 0; k < w->count; k++) {
+		struct packet p = w->packets[k];
+		size_t at = d->count, back = 0;
+
+		if (lose && dice(d) % one_in == 0)
+			continue;
+		if (cut && dice(d) % one_in == 0 && p.caplen > 60)
+			p.caplen = 54 + (uint32_t)(dice(d) % (p.caplen - 54));
+		add(d, &p);
+		if (dice(d) % one_in == 0)
+			add(d, &p);
+		/* the last ones come later than this one */
+		if (dice(d) % one_in == 0)
+			back = 1 + dice(d) % 4;
+		for (; back && at > 0; back--, at--) {
+			struct packet late = d->packets[at - 1];
+
+			late.time = p.time;
+			memmove(&d->packets[at - 1], &d->packets[at],
+				(d->count - at) * sizeof(*d->packets));
+			d->packets[d->count - 1] = late;
+		}
+	}
+	snprintf(d->what, sizeof(d->what), "one in %u packets%s%s doubled or delayed (seed %zu)",
+		 one_in, lose ? " lost," : "", cut ? " cut," : "", i);
 	return true;
 }
 
@@ -847,6 +884,7 @@ const struct kind kinds[] = {
 	{"exchange", "any segment and what answers it lost", false, twice_each, make_exchange},
 	{"burst", "runs of packets lost", false, total_seeds, make_burst},
 	{"loss", "1 to 30 % of packets lost", false, total_seeds, make_loss},
+	{"storm", "packets lost, cut, doubled and delayed", false, total_seeds, make_storm},
 	{"oneway", "one direction only", false, total_oneway, make_oneway},
 	{"sieve", "all packets of a sort lost", false, total_sieve, make_sieve},
 	{"clock", "other clocks", false, total_clock, make_clock},

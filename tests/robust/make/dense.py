@@ -13,6 +13,8 @@ Arguments: URI SEED COMMANDS CONNECTIONS [WORD...], words being
   sync      one command at a time on all connections together
   reopen    connections end, some without NBD_CMD_DISC, and new ones come
   quiet     no flush at the end
+  names     every connection asks for another export
+  tls       the second connection is encrypted, with the key in the file psk
 Failing commands are no failure.
 """
 
@@ -32,10 +34,19 @@ done = {"answered": 0, "failed": 0}
 
 
 class Connection:
+    made = 0
+
     def __init__(self):
         self.h = nbd.NBD()
-        # what a server does not offer is not asked for; all else may be
-        self.h.connect_uri(uri)
+        Connection.made += 1
+        if "names" in words:
+            self.h.set_export_name("disk%d" % Connection.made)
+        if "tls" in words and Connection.made == 2:
+            self.h.set_tls(nbd.TLS_REQUIRE)
+            self.h.set_tls_username("robust")
+            self.h.set_tls_psk_file("psk")
+        host, port = uri.split("/")[2].split(":")
+        self.h.connect_tcp(host, port)
         self.waiting = []
 
     def poll(self, timeout):

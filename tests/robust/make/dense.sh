@@ -11,7 +11,7 @@ make=$(cd "$(dirname "$0")" && pwd)
 if (($# != 1)); then
 	names=("$@")
 	((${#names[@]})) || names=(memory simple parts qemu emulate off errors delay reopen
-		restart liar liar-fua)
+		restart names tls liar liar-fua)
 	for name in "${names[@]}"; do
 		"$0" "$name"
 	done
@@ -79,6 +79,15 @@ restart) # the contents are lost with the server
 	rm -f ready
 	server_nbdkit memory 64k
 	dense 11 120 3 fua sync
+	;;
+names) # one disk under several names
+	server_nbdkit memory 64k
+	dense 14 300 3 fua zero names
+	;;
+tls) # one of the writers cannot be read
+	echo "robust:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >psk
+	server_nbdkit --tls=on --tls-psk=psk memory 64k
+	dense 15 120 3 fua zero tls
 	;;
 liar) # private caches, multi-conn all the same
 	server_nbdkit --filter=multi-conn "${private[@]}" multi-conn-mode=unsafe
