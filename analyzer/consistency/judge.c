@@ -574,6 +574,10 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 		out->severity = NBDS_SUSPECT;
 		out->lowered = another_wrote;
 	}
+	if (!r->party->known && out->severity == NBDS_VIOLATION) {
+		out->severity = NBDS_SUSPECT;
+		out->lowered = "the capture lacks a part of the connection's handshake";
+	}
 	if (r->type == NBD_CMD_BLOCK_STATUS) {
 		rule = RULE_ZERO_STATUS;
 	} else if (!out->source) {

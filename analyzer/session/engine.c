@@ -66,8 +66,14 @@ struct server *server_find(const struct nbds_engine *e, const struct nbds_addr *
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
 	struct server *s = ctx;
+	struct nbds_finding named = *f;
 
-	engine_finding(s->engine, f);
+	if (f->export_name_len == sizeof(UNKNOWN_EXPORT) - 1 &&
+	    memcmp(f->export_name, UNKNOWN_EXPORT, f->export_name_len) == 0) {
+		named.export_name = NULL;
+		named.export_name_len = 0;
+	}
+	engine_finding(s->engine, &named);
 }
 
 static void on_flushed(void *ctx, const struct nbds_flush_report *r)

@@ -22,6 +22,9 @@
 #define REPLIES_KEPT   4096u /* of one option */
 #define CONTEXTS_KEPT  64u
 
+/* No export can be called so by a client that sends what the protocol allows. */
+#define UNKNOWN_EXPORT "\0?"
+
 struct server {
 	struct server *chain;
 	struct nbds_engine *engine;
@@ -71,6 +74,8 @@ struct session {
 	uint64_t losses;                /* times that the server's framing was lost */
 	uint64_t progress;              /* payload of the server's message so far */
 	/* negotiation */
+	bool name_final; /* the export's name is that of the option that is to open it */
+	bool unnamed;    /* that option was not seen */
 	bool asked_block_size, got_block_size, block_bound, block_unasked;
 	uint64_t export_frame; /* where size and flags were last told */
 	int64_t export_time;

@@ -76,7 +76,8 @@ void session_announce(struct session *s)
 		s->party = nbds_world_connect(s->server->world, s->c.id, s->c.from_start, &at);
 	if (s->party && !s->c.from_start)
 		/* an export of its own: which one it is cannot be known */
-		nbds_party_export(s->party, "\0?", 2, 0, 0, false);
+		nbds_party_export(s->party, UNKNOWN_EXPORT, sizeof(UNKNOWN_EXPORT) - 1, 0, 0,
+				  false);
 	if (s->party && s->heard)
 		nbds_party_heard(s->party, &s->first_heard);
 	if (e->ops.connection)
@@ -287,8 +288,21 @@ static void enter_transmission(struct session *s, const struct nbds_message *msg
 {
 	const struct nbds_negotiated *n = msg->negotiated;
 
-	if (s->c.export)
+	if (s->c.export || s->unnamed)
 		return;
+	if (n->handshake != NBDS_HANDSHAKE_OLDSTYLE && !s->name_final) {
+		/* the option that named it was lost: which export it is, is not known */
+		s->unnamed = true;
+		free(s->c.export_name);
+		s->c.export_name = NULL;
+		s->c.export_name_len = 0;
+		s->c.export_name_seen = false;
+		s->c.negotiated = *n;
+		if (s->party)
+			nbds_party_export(s->party, UNKNOWN_EXPORT, sizeof(UNKNOWN_EXPORT) - 1, 0,
+					  0, false);
+		return;
+	}
 	if (!s->c.export_name)
 		s->c.export_name = copy_bytes(NULL, 0);
 	if (!s->c.export_name)
@@ -458,15 +472,18 @@ static void option(struct session *s, const struct nbds_message *m)
 		break;
 	case NBD_OPT_EXPORT_NAME:
 		remember_name(s, data, len);
+		s->name_final = true;
 		s->asked_block_size = s->got_block_size = false;
 		break;
 	case NBD_OPT_INFO:
 	case NBD_OPT_GO:
 		s->asked_block_size = s->got_block_size = false;
+		s->name_final = false;
 		if (len >= 6 && nbds_be32(data) <= len - 6) {
 			size_t n = nbds_be32(data), k = nbds_be16(data + 4 + n);
 
 			remember_name(s, data + 4, n);
+			s->name_final = m->u.option.option == NBD_OPT_GO;
 			for (size_t i = 0; i < k && 6 + n + 2 * i + 2 <= len; i++)
 				if (nbds_be16(data + 6 + n + 2 * i) == NBD_INFO_BLOCK_SIZE)
 					s->asked_block_size = true;
