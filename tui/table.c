@@ -199,8 +199,11 @@ static unsigned shown(const struct table *t, int width, unsigned list[COLUMNS_MA
 			const struct column *col = &s->columns[c];
 			int order = col->fixed ? 0 : col->more == t->more ? 1 : 2;
 
-			if (order != turn || take[c] || left < col->width + 1)
+			if (order != turn)
 				continue;
+			/* Not one from further behind instead. */
+			if (left < col->width + 1)
+				break;
 			take[c] = true;
 			left -= col->width + 1;
 		}
@@ -232,18 +235,21 @@ static void draw_head(struct table *t, int y, const unsigned *list, unsigned n, 
 		const struct column *c = &t->source->columns[list[i]];
 		int width = c->width + (c->grows ? extra : 0);
 		bool sorts = list[i] == t->sort;
-		bool down = c->descending != t->invert;
-		char title[64];
+		enum style style = sorts ? STYLE_SORT : STYLE_HEAD;
+		int title = columns_of(c->title), mark = x + title;
 
-		snprintf(title, sizeof(title), "%s%s", c->title,
-			 !sorts      ? ""
-			 : t->frozen ? "*"
-			 : down      ? glyph(GLYPH_ARROW_DOWN)
-				     : glyph(GLYPH_ARROW_UP));
 		if (c->right)
-			put_right(y, x, width, sorts ? STYLE_SORT : STYLE_HEAD, title);
+			put_right(y, x, width, style, c->title);
 		else
-			put(y, x, width, sorts ? STYLE_SORT : STYLE_HEAD, title);
+			put(y, x, width, style, c->title);
+		/* Beside the title, if need be in the space between two columns. */
+		if (c->right || title >= width)
+			mark = x + width;
+		if (sorts)
+			put(y, mark < screen_columns ? mark : screen_columns - 1, 1, style,
+			    t->frozen                    ? "*"
+			    : c->descending != t->invert ? glyph(GLYPH_ARROW_DOWN)
+							 : glyph(GLYPH_ARROW_UP));
 		hit_add(y, x, width + 1, 1, HIT_COLUMN, (int)list[i]);
 		x += width + 1;
 	}

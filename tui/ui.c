@@ -504,18 +504,21 @@ static void draw(struct ui *ui)
 
 /* --- snapshots --- */
 
+/* The newest violation of what is going on; of a file, the first one. */
 static void watch_findings(struct ui *ui)
 {
 	const struct snapshot *s = ui->s;
+	bool file = s->state == STATE_LOADING || s->finite;
 
-	for (size_t i = s->finding_count; i-- > 0;) {
-		const struct found *f = s->findings[i];
+	if (file && ui->alarm)
+		return;
+	for (size_t i = 0; i < s->finding_count; i++) {
+		const struct found *f = s->findings[file ? i : s->finding_count - 1 - i];
 
-		if (f->number <= ui->alarms_seen || f->number <= ui->alarm)
-			break;
 		if (f->finding->severity != NBDS_VIOLATION)
 			continue;
-		ui->alarm = f->number;
+		if (f->number > ui->alarms_seen && f->number > ui->alarm)
+			ui->alarm = f->number;
 		break;
 	}
 }
@@ -773,9 +776,11 @@ static void change_speed(struct ui *ui, double factor)
 		ui_notice(ui, "Only a replay (--replay=SPEED) has a speed.");
 		return;
 	}
-	speed = ui->s->replay_speed * factor;
-	if (speed >= 1.0 / 1024 && speed <= 1 << 20)
-		worker_replay_speed(ui->worker, speed);
+	speed = (ui->speed > 0 ? ui->speed : ui->s->replay_speed) * factor;
+	if (speed < 1.0 / 1024 || speed > 1 << 20)
+		return;
+	ui->speed = speed;
+	worker_replay_speed(ui->worker, speed);
 }
 
 static void back(struct ui *ui)

@@ -54,6 +54,7 @@ struct ui {
 	struct snapshot *s;
 	unsigned screen, before_help;
 	bool quit, paused;
+	double speed; /* of a replay, as ordered; 0: as it began */
 	bool dirty; /* something is to be drawn */
 	bool busy;  /* work goes on without a key */
 	struct prompt prompt;

@@ -999,14 +999,14 @@ static void publish(struct worker *w)
 static bool changed(struct worker *w)
 {
 	uint64_t sum = log_total(w->log) + w->changes + w->notices + (uint64_t)w->state;
-	struct nbds_capture_info info;
+	struct nbds_pipeline_info info;
 
 	/* Progress; and once a second ages, and drops. */
 	if (w->state == STATE_LOADING || clock_ns(CLOCK_MONOTONIC) - w->published >= SECOND_NS)
 		return true;
-	if (w->capture) {
-		nbds_capture_info(w->capture, &info);
-		sum += info.frames;
+	if (w->config.file) {
+		pipeline_info(w, &info);
+		sum += info.capture.frames;
 	}
 	if (sum == w->published_sum)
 		return false;
@@ -1092,6 +1092,16 @@ static void rest(struct worker *w, int64_t ns)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* A pipe says nothing for the time being: what has come is shown. False: enough. */
+static bool waiting(void *arg)
+{
+	struct worker *w = arg;
+
+	if (obey(w) || changed(w))
+		publish(w);
+	return !w->cancelled && !atomic_load(&w->quit);
+}
+
 /* --- a file in its own time --- */
 
 static void over(struct worker *w, enum worker_state state, const char *error)
@@ -1121,9 +1131,11 @@ static bool replay(struct worker *w)
 		if (!w->have_next) {
 			got = nbds_capture_next(w->capture, &w->next);
 			if (got <= 0) {
+				bool bad = got < 0 && !w->cancelled;
+
 				nbds_pipeline_finish(w->pipeline);
-				over(w, got < 0 ? STATE_FAILED : STATE_DONE,
-				     got < 0 ? nbds_capture_error(w->capture) : "");
+				over(w, bad ? STATE_FAILED : STATE_DONE,
+				     bad ? nbds_capture_error(w->capture) : "");
 				return true;
 			}
 			w->have_next = true;
@@ -1173,7 +1185,11 @@ static void *work(void *arg)
 				over(w, STATE_DONE, "");
 				break;
 			case NBDS_STEP_ERROR:
-				over(w, STATE_FAILED, nbds_pipeline_error(w->pipeline));
+				/* Stopped in the middle of a packet. */
+				if (w->cancelled)
+					over(w, STATE_DONE, "");
+				else
+					over(w, STATE_FAILED, nbds_pipeline_error(w->pipeline));
 				break;
 			}
 			break;
@@ -1303,6 +1319,9 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	}
 	if (!open_all(w, err, errsize))
 		goto failed;
+	nbds_pipeline_on_wait(w->pipeline, waiting, w);
+	if (w->capture)
+		nbds_capture_on_wait(w->capture, waiting, w);
 	w->second_clock = w->published = w->replay_clock = clock_ns(CLOCK_MONOTONIC);
 	w->second_now = w->config.file ? 0 : clock_ns(CLOCK_REALTIME);
 	errno = pthread_create(&w->thread, NULL, work, w);
@@ -1322,19 +1341,13 @@ failed:
 
 int worker_stop(struct worker *w, char *err, size_t errsize)
 {
-	struct timespec until;
 	int result;
 
 	atomic_store(&w->quit, true);
 	pthread_mutex_lock(&w->lock);
 	pthread_cond_signal(&w->wake);
 	pthread_mutex_unlock(&w->lock);
-	/* A pipe may never say more: then the process is about to end anyway, and
-	 * with it the thread. */
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 2;
-	if (pthread_timedjoin_np(w->thread, NULL, &until))
-		return 0;
+	pthread_join(w->thread, NULL);
 	result = nbds_pipeline_close(w->pipeline, err, errsize);
 	if (w->capture)
 		nbds_capture_close(w->capture);

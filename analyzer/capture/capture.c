@@ -327,6 +327,12 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 	return 1;
 }
 
+void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), void *ctx)
+{
+	if (c->source)
+		nbds_source_on_wait(c->source, waiting, ctx);
+}
+
 int nbds_capture_save(struct nbds_capture *c, const char *path)
 {
 	if (c->save)

@@ -57,6 +57,11 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
 
+/* A file that is a pipe: `waiting` is called in nbds_capture_next() whenever the
+ * next packet is not there yet, and again about every 100 ms until it is. False:
+ * do not wait, the file ends here. */
+void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), void *ctx);
+
 /* Also save every packet handed out from now on to `path` ("-": standard output)
  * as pcapng, and what was dropped. 0, or -1 with the reason in
  * nbds_capture_error(). A save that fails later does not stop the reading: the

@@ -25,7 +25,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-enum { RAW_SIZE = 256 * 1024 };
+enum { RAW_SIZE = 256 * 1024, WAIT_MS = 100 };
 
 /* The first four bytes as they stand in the file. */
 #define MAGIC_GZIP       0x1f8b0000u /* RFC 1952, 2.3.1; two bytes */
@@ -45,6 +45,8 @@ struct nbds_source {
 	bool in_frame; /* a compressed frame has begun and not ended */
 	bool raw_end;  /* the file has no more bytes */
 	uint64_t position, size;
+	bool (*waiting)(void *ctx); /* NULL: nobody wants to know */
+	void *waiting_ctx;
 
 	uint8_t *in; /* RAW_SIZE raw bytes, of which [in_at, in_len) are to come */
 	size_t in_at, in_len;
@@ -70,11 +72,31 @@ __attribute__((format(printf, 2, 3))) static int fail(struct nbds_source *s, con
 	return -1;
 }
 
+/* Waits for bytes, or for the end, as long as those who wait agree. */
+static bool wait_for_bytes(struct nbds_source *s)
+{
+	struct pollfd wait = {.fd = s->fd, .events = POLLIN};
+
+	if (poll(&wait, 1, 0) != 0)
+		return true;
+	do {
+		if (!s->waiting(s->waiting_ctx))
+			return false;
+	} while (poll(&wait, 1, WAIT_MS) == 0);
+	return true;
+}
+
 /* read() that waits where the descriptor would not. */
 static ssize_t read_raw(struct nbds_source *s, void *buffer, size_t size)
 {
 	for (;;) {
-		ssize_t got = read(s->fd, buffer, size);
+		ssize_t got;
+
+		if (s->waiting && !wait_for_bytes(s)) {
+			s->raw_end = true;
+			return 0;
+		}
+		got = read(s->fd, buffer, size);
 
 		if (got > 0)
 			s->position += (uint64_t)got;
@@ -395,6 +417,12 @@ ssize_t nbds_source_peek(struct nbds_source *s, uint8_t *bytes, size_t size)
 		size = s->head_len;
 	memcpy(bytes, s->head, size);
 	return (ssize_t)size;
+}
+
+void nbds_source_on_wait(struct nbds_source *s, bool (*waiting)(void *ctx), void *ctx)
+{
+	s->waiting = waiting;
+	s->waiting_ctx = ctx;
 }
 
 const char *nbds_source_error(const struct nbds_source *s)

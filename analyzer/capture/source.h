@@ -14,6 +14,7 @@
 #ifndef NBDSCOPE_ANALYZER_SOURCE_H
 #define NBDSCOPE_ANALYZER_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -32,6 +33,11 @@ ssize_t nbds_source_read(struct nbds_source *s, void *buffer, size_t size);
  * before the first read. */
 #define NBDS_SOURCE_PEEK 32
 ssize_t nbds_source_peek(struct nbds_source *s, uint8_t *bytes, size_t size);
+
+/* `waiting` is called whenever there is nothing to read and the end has not come
+ * either, as with a pipe, and again about every 100 ms until there is. False: take
+ * it for the end. */
+void nbds_source_on_wait(struct nbds_source *s, bool (*waiting)(void *ctx), void *ctx);
 
 /* "" if there was no error. */
 const char *nbds_source_error(const struct nbds_source *s);

@@ -424,6 +424,12 @@ void nbds_pipeline_finish(struct nbds_pipeline *p)
 	nbds_engine_finish(p->engine);
 }
 
+void nbds_pipeline_on_wait(struct nbds_pipeline *p, bool (*waiting)(void *ctx), void *ctx)
+{
+	if (p->capture)
+		nbds_capture_on_wait(p->capture, waiting, ctx);
+}
+
 enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 {
 	struct nbds_packet packet;

@@ -76,6 +76,10 @@ void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *pac
  * nbds_pipeline_error(). */
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path);
 
+/* A file that is a pipe: see nbds_capture_on_wait(). It is called between two
+ * packets, on the thread that steps. */
+void nbds_pipeline_on_wait(struct nbds_pipeline *p, bool (*waiting)(void *ctx), void *ctx);
+
 /* Handles at most `packets` packets. After END or ERROR it does nothing more
  * and answers the same again. */
 enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets);

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""nbdtop on live traffic: nbdkit with fio, nbdcopy and the plugin whose connections
+each have a cache of their own behind an unsafe multi-conn flag."""
+
+import pathlib
+import re
+import sys
+import threading
+import time
+import unittest
+
+from terminal import HERE, Terminal
+
+sys.path.insert(0, str(HERE.parent / "live"))
+import peers  # noqa: E402  it ends the program where live tests cannot be run
+import client  # noqa: E402
+import nbd  # noqa: E402
+
+
+
+class Live(peers.LiveTest):
+    def nbdtop(self, *options, columns=80, rows=24):
+        t = Terminal(["-i", "lo", *options, "tcp port %d" % self.port], columns, rows)
+        self.addCleanup(t.close)
+        t.wait("LIVE", "drops: kernel 0, interface 0")
+        return t
+
+    def unsafe(self):
+        self.nbdkit("--filter=multi-conn", "python", peers.MAKE / "private_cache.py",
+                    "multi-conn-mode=unsafe")
+
+    def violate(self):
+        """Returns the moment of the read that proves it."""
+        a, b = client.connect(self.uri), client.connect(self.uri)
+        before = b.pread(1024, 0)
+        a.pwrite(client.pattern("at %f" % time.monotonic(), 1024), 0)
+        a.flush()
+        stale = b.pread(1024, 0)
+        moment = time.monotonic()
+        self.assertEqual(stale, before)
+        self.addCleanup(b.shutdown)
+        self.addCleanup(a.shutdown)
+        return moment
+
+    def test_violation(self):
+        """It is on the screen within two seconds of the read that proves it, whatever the
+        screen shows."""
+        self.unsafe()
+        for columns, rows, screen in ((80, 24, "1"), (120, 40, "4"), (200, 60, "5")):
+            with self.subTest(columns=columns, screen=screen):
+                t = self.nbdtop(columns=columns, rows=rows)
+                t.keys(screen)
+                t.wait_frame()
+                moment = self.violate()
+                t.wait("1 violation", "stale-read-after-flush", seconds=5)
+                self.assertLess(time.monotonic() - moment, 2)
+                t.keys("5")
+                t.wait("violation", "WRITE 1 KiB", "FLUSH", "READ 1 KiB")
+                t.keys("1")
+                t.wait("1V")
+                self.assertEqual(t.quit(), 0)
+                t.wait("1 violations")
+
+    def test_pause(self):
+        """The screen stands still, the capture goes on."""
+        self.nbdkit("memory", "4M")
+        t = self.nbdtop()
+        handle = client.connect(self.uri)
+        handle.pwrite(bytes(512), 0)
+        t.wait("1 connection (1 open)")
+        t.keys("4")
+        t.wait("NBD" if t.columns > 110 else "WRITE")
+        t.keys("p")
+        t.wait("PAUSED, 0 behind")
+        for turn in range(50):
+            handle.pread(512, 512 * turn)
+        t.wait("PAUSED, 100 behind")
+        self.assertNotIn("READ", "\n".join(t.lines()[3:-2]))
+        t.keys("Space")
+        t.wait("LIVE", "READ", gone=["PAUSED"])
+        handle.shutdown()
+        t.wait("(0 open)")
+
+    def test_waiting(self):
+        """A request without an answer is found by its age; so is what is not flushed."""
+        self.nbdkit("--filter=delay", "memory", "4M", "delay-read=60")
+        t = self.nbdtop(columns=120, rows=40)
+        handle = client.connect(self.uri)
+        handle.pwrite(bytes(4096), 8192)
+        handle.aio_pread(nbd.Buffer(1024), 0x3000)
+        stop = threading.Event()
+
+        def poll():
+            while not stop.is_set():
+                handle.poll(100)
+
+        thread = threading.Thread(target=poll)
+        thread.start()
+        try:
+            t.wait(re.compile(r'(?m)^"" .* 4K +[0-9.]+s '))
+            t.keys("2", "Enter")
+            t.wait(re.compile(r"(?m)^waiting +NBD_CMD_READ for [1-9][0-9.]*s: 1 KiB at 0x3000"),
+                   re.compile(r"(?m) [1-9][0-9.]*s! "))
+            t.keys("3")
+            t.wait("Not flushed: 1 answered write, 4 KiB, the oldest", "[1w 4K]")
+        finally:
+            stop.set()
+            thread.join()
+
+    def test_fio(self):
+        """Four connections under load: numbers move, nothing is dropped, no violation."""
+        self.nbdkit("memory", "64M")
+        t = self.nbdtop(columns=200, rows=60)
+        load = self.spawn(["fio", "--name=load", "--ioengine=nbd", "--uri=" + self.uri,
+                           "--rw=randrw", "--bs=4k", "--iodepth=8", "--size=16M", "--numjobs=4",
+                           "--offset_increment=16M", "--fsync=16", "--rate_iops=500",
+                           "--time_based", "--runtime=5", "--thread"])
+        t.wait(re.compile(r'(?m)^"" +yes +4/'), re.compile(r'(?m)^"" .* [0-9.]+[KM] +[0-9.]+[KM] '))
+        for screen, seen in (("2", "open"), ("3", "flush"), ("4", "NBD_CMD_WRITE"),
+                             ("6", "P99.9")):
+            t.keys(screen)
+            t.wait(seen)
+            t.resize(80, 24)
+            t.wait_frame()
+            t.resize(200, 60)
+            t.wait_frame()
+        t.keys("3")
+        t.wait(re.compile(r"\d+w"), re.compile(r"covers \d+ writes? of its own and \d+ of others"))
+        load.wait(30)
+        self.assertEqual(load.returncode, 0)
+        t.keys("1")
+        t.wait("(0 open)", "drops: kernel 0, interface 0", gone=["violation"])
+
+    def test_nbdcopy(self):
+        """Connections that come and go."""
+        self.nbdkit("memory", "16M")
+        image = self.image(8 << 20)
+        image.write_bytes(b"nbdscope" * (1 << 20))
+        t = self.nbdtop(columns=120, rows=40)
+        self.run_command("nbdcopy", "--connections=4", "--flush", image, self.uri)
+        t.wait("(0 open)", re.compile(r"[2-9] connections"), gone=["violation"])
+        t.keys("3")
+        t.wait("All answered writes are flushed")
+        t.keys("1", "m")
+        t.wait("WRITTEN", re.compile(r'(?m)^"" .* 8M '))
+        t.keys("2", "c")
+        t.wait("No connection")
+
+    def test_save(self):
+        """With -w from the start, and with w from some moment on: pcapng that nbdaudit
+        reads."""
+        self.nbdkit("memory", "4M")
+        whole = self.work / "whole.pcapng"
+        t = self.nbdtop("-w", whole)
+        t.wait("LIVE, saving")
+        handle = client.connect(self.uri)
+        handle.pwrite(bytes(512), 0)
+        handle.shutdown()
+        t.wait("1 connection (0 open)")
+        t.keys("w")
+        t.type("/tmp/other.pcapng")
+        t.keys("Enter")
+        t.wait("the packets are saved already")
+        self.assertEqual(t.quit(), 0)
+        report = self.audit(whole)
+        self.assertEqual(report.counts()["NBD_CMD_WRITE"], 1)
+
+        part = pathlib.Path("/tmp") / ("nbdtop-%s.pcapng" % self.work.name)
+        self.addCleanup(lambda: part.unlink(missing_ok=True))
+        t = self.nbdtop()
+        t.keys("w")
+        t.wait("Save to:")
+        t.type(str(part))
+        t.keys("Enter")
+        t.wait("packets go to", "LIVE, saving")
+        handle = client.connect(self.uri)
+        handle.flush()
+        handle.shutdown()
+        t.wait("1 connection (0 open)")
+        self.assertEqual(t.quit(), 0)
+        self.assertEqual(self.audit(part).counts()["NBD_CMD_FLUSH"], 1)
+
+    def test_refused(self):
+        for arguments, said in ((["-i", "no-such-interface"], "no-such-interface"),
+                                (["-i", "lo", "port", "nonsense"], "filter"),
+                                (["-i", "lo", "-w", "/nonexistent/x"], "/nonexistent/x"),
+                                (["-i", "lo", "-Z", "no-such-user"], "no-such-user")):
+            with Terminal(arguments) as t:
+                self.assertEqual(t.status(), 2)
+                self.assertIn(said, t.errors())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What nbdtop and nbdaudit may do once the interface is open: nothing. As root, with a
+file capability, and without either."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+from terminal import BIN, HERE, Terminal
+
+sys.path.insert(0, str(HERE.parent / "live"))
+import peers  # noqa: E402,F401  it ends the program where live tests cannot be run
+
+NOBODY = 65534
+
+
+def status(pid):
+    """Of every thread: the lines of /proc/PID/task/TID/status by name."""
+    threads = []
+    for task in pathlib.Path("/proc/%d/task" % pid).iterdir():
+        lines = (task / "status").read_text().splitlines()
+        threads.append({name: value.strip() for name, _, value in
+                        (line.partition(":") for line in lines)})
+    return threads
+
+
+class Privileges(unittest.TestCase):
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can begin as root")
+
+    def check(self, pid, uid):
+        threads = status(pid)
+        for thread in threads:
+            for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                self.assertEqual(int(thread[kind], 16), 0, (kind, thread))
+            self.assertEqual(thread["NoNewPrivs"], "1")
+            self.assertEqual(set(thread["Uid"].split()), {str(uid)})
+            self.assertNotIn("0", thread["Gid"].split())
+            self.assertEqual(thread["Groups"], "")
+        return threads
+
+    def usual_user(self):
+        run = subprocess.run(["id", "-u", "tcpdump"], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True)
+        return int(run.stdout) if run.returncode == 0 else NOBODY
+
+    def test_root(self):
+        with Terminal(["-i", "lo"]) as t:
+            t.wait("LIVE")
+            threads = self.check(t.pid(), self.usual_user())
+            self.assertEqual(len(threads), 2)
+            for thread in threads:
+                self.assertEqual(int(thread["CapBnd"], 16), 0)
+            self.assertEqual(t.quit(), 0)
+
+    def test_chosen_user(self):
+        with Terminal(["-i", "lo", "-Z", "nobody"]) as t:
+            t.wait("LIVE")
+            self.check(t.pid(), NOBODY)
+
+    def test_root_stays(self):
+        """When asked for, and without any capability all the same."""
+        with Terminal(["-i", "lo", "--relinquish-privileges=root"]) as t:
+            t.wait("LIVE")
+            for thread in status(t.pid()):
+                self.assertEqual(int(thread["CapEff"], 16), 0)
+                self.assertEqual(int(thread["CapPrm"], 16), 0)
+                self.assertEqual(thread["NoNewPrivs"], "1")
+
+    def audit(self, *command):
+        process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+        end = time.monotonic() + 10
+        while process.poll() is None and time.monotonic() < end:
+            threads = status(process.pid)
+            if threads and all(thread["NoNewPrivs"] == "1" for thread in threads):
+                return process
+            time.sleep(0.02)
+        raise AssertionError("nbdaudit kept its privileges: %s" % process.stderr.read(300))
+
+    def test_nbdaudit(self):
+        self.check(self.audit(BIN / "nbdaudit", "-i", "lo").pid, self.usual_user())
+
+    def copies(self):
+        """The programs where nobody can run them."""
+        work = pathlib.Path(tempfile.mkdtemp(prefix="nbdscope-privileges-"))
+        self.addCleanup(shutil.rmtree, work)
+        work.chmod(0o755)
+        for program in ("nbdtop", "nbdaudit"):
+            shutil.copy(BIN / program, work / program)
+        return work
+
+    def as_nobody(self, program, *arguments):
+        return ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups",
+                "--inh-caps=-all", program, *arguments]
+
+    def test_capability(self):
+        """A program that has been given the capability works without root, and has it no
+        more afterwards."""
+        work = self.copies()
+        for program in ("nbdtop", "nbdaudit"):
+            given = subprocess.run(["setcap", "cap_net_raw+ep", work / program],
+                                   stderr=subprocess.PIPE, text=True)
+            if given.returncode:
+                self.skipTest("file capabilities do not work here: " + given.stderr)
+        process = self.audit(*self.as_nobody(work / "nbdaudit", "-i", "lo"))
+        self.check(process.pid, NOBODY)
+        with Terminal(self.as_nobody(work / "nbdtop", "-i", "lo")[1:],
+                      program="/usr/bin/setpriv") as t:
+            t.wait("LIVE")
+            self.check(t.pid(), NOBODY)
+            self.assertEqual(t.quit(), 0)
+
+    def test_none(self):
+        """It says what is missing and how to give it."""
+        work = self.copies()
+        for program in ("nbdtop", "nbdaudit"):
+            if program == "nbdaudit":
+                run = subprocess.run(self.as_nobody(work / program, "-i", "lo"),
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True, timeout=10)
+                code, said = run.returncode, run.stderr
+            else:
+                with Terminal(self.as_nobody(work / program, "-i", "lo")[1:],
+                              program="/usr/bin/setpriv") as t:
+                    code, said = t.status(), t.errors()
+            self.assertEqual(code, 2)
+            self.assertRegex(said, re.escape("no permission to capture on lo"))
+            self.assertIn("setcap cap_net_raw+ep %s" % (work / program), said)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
