@@ -320,8 +320,7 @@ static void register_preferences(void)
 		module = prefs_register_protocol(nbds_shark_proto, NULL);
 	prefs_register_bool_preference(
 		module, "use_builtin", "Use the dissector that Wireshark brings",
-		"Leave NBD to Wireshark's own dissector, as if nbdscope was not there."
-		" Filters on nbd.len can then miss: that field has another width there.",
+		"Leave NBD to Wireshark's own dissector, as if nbdscope was not there.",
 		&nbds_shark_prefs.builtin);
 	prefs_register_bool_preference(
 		module, "findings", "Show what nbdscope finds wrong",
@@ -479,9 +478,6 @@ void nbds_shark_register(void)
 
 void nbds_shark_handoff(void)
 {
-	/* Only once: some versions call this again when preferences change. */
-	if (nbds_shark_tls)
-		return;
 	nbds_shark_tls = find_dissector_add_dependency("tls", nbds_shark_proto);
 	find_builtin();
 	if (builtin.handle)

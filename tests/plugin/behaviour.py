@@ -6,10 +6,12 @@ gives back, what filters and statistics see, and that damage does it no harm.
 NBDSCOPE_DAMAGE is how many damaged captures are tried (24).
 """
 
+import json
 import os
 import pathlib
 import random
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -196,6 +198,52 @@ class Visits(Base):
                 self.assertAlmostEqual(float(reply[3]), float(reply[4]) - float(sent), places=6)
                 pairs += 1
         self.assertEqual(pairs, 8)
+
+
+class Gui(Base):
+    """What a person at a graphical Wireshark does, by sharkd, its engine without a screen."""
+
+    def ask(self, *requests):
+        lines = [json.dumps(dict(request, jsonrpc="2.0", id=at))
+                 for at, request in enumerate(requests, 1)]
+        run = self.shark.run("sharkd", "-", stdin="\n".join(lines) + "\n")
+        answers = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+        self.assertEqual([answer["id"] for answer in answers],
+                         list(range(1, len(requests) + 1)), run.stderr)
+        return [answer["result"] for answer in answers]
+
+    @staticmethod
+    def frame(number):
+        return {"method": "frame", "params": {"frame": number, "proto": True, "columns": True}}
+
+    def load(self, capture):
+        return {"method": "load", "params": {"file": str(self.shark.copy(capture))}}
+
+    def test_clicking_around(self):
+        """A frame shows the same whenever it is looked at, also after another file."""
+        if not shutil.which("sharkd"):
+            self.skipTest("sharkd not found")
+        for name, count in ("multi-conn-unsafe", 76), ("mid-connection", 39), ("mtu-1500", 60):
+            capture = S / (name + ".pcap")
+            numbers = list(range(1, count + 1))
+            dice = random.Random(count)
+            shuffled = [dice.choice(numbers) for _ in range(2 * count)]
+            first = dict(zip(numbers, self.ask(self.load(capture), *map(self.frame, numbers))[1:]))
+            later = self.ask(self.load(S / "errors.pcap"), self.frame(20), self.load(capture),
+                             *map(self.frame, shuffled))[3:]
+            for number, said in zip(shuffled, later):
+                self.assertEqual(said, first[number], "%s frame %d" % (name, number))
+            self.assertIn("nbd", json.dumps(first))
+
+    def test_filter_after_load(self):
+        if not shutil.which("sharkd"):
+            self.skipTest("sharkd not found")
+        said = self.ask(self.load(S / "multi-conn-unsafe.pcap"),
+                        {"method": "frames",
+                         "params": {"filter": 'nbd.finding.severity == "violation"'}},
+                        {"method": "tap", "params": {"tap0": "srt:nbd"}})
+        self.assertEqual(len(said[1]), 24)
+        self.assertEqual(sum(row["num"] for row in said[2]["taps"][0]["tables"][0]["r"]), 18)
 
 
 class Statistics(Base):

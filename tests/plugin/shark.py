@@ -58,13 +58,13 @@ class Shark:
             self.env["ASAN_OPTIONS"] = ":".join(
                 filter(None, [self.env.get("ASAN_OPTIONS"), "detect_leaks=0"]))
 
-    def run(self, *argv, check=True, timeout=300, prefix=()):
+    def run(self, *argv, check=True, timeout=300, stdin=""):
         """Runs a program of Wireshark's, as nobody if need be."""
-        argv = list(prefix) + [str(a) for a in argv]
+        argv = [str(a) for a in argv]
         if os.geteuid() == 0:
             argv = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY,
                     "--clear-groups"] + argv
-        run = subprocess.run(argv, env=self.env, stdin=subprocess.DEVNULL, timeout=timeout,
+        run = subprocess.run(argv, env=self.env, input=stdin.encode(), timeout=timeout,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.dir)
         run.stdout = run.stdout.decode(errors="replace")
         run.stderr = run.stderr.decode(errors="replace")
