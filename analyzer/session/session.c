@@ -210,6 +210,11 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 	s->c.gap_bytes += len;
 	if (snaplen)
 		s->c.snaplen_bytes += len;
+	if (side == NBDS_CLIENT) {
+		/* an option may have been lost: another name, and block sizes asked for */
+		s->name_final = false;
+		s->asked_block_size = true;
+	}
 	nbds_decoder_gap(s->decoder, side, len, where);
 	s->engine->current = NULL;
 }
@@ -472,7 +477,7 @@ static void option(struct session *s, const struct nbds_message *m)
 		break;
 	case NBD_OPT_EXPORT_NAME:
 		remember_name(s, data, len);
-		s->name_final = true;
+		s->name_final = !(m->flags & NBDS_MSG_CUT);
 		s->asked_block_size = s->got_block_size = false;
 		break;
 	case NBD_OPT_INFO:
@@ -488,6 +493,8 @@ static void option(struct session *s, const struct nbds_message *m)
 				if (nbds_be16(data + 6 + n + 2 * i) == NBD_INFO_BLOCK_SIZE)
 					s->asked_block_size = true;
 		}
+		if (m->flags & NBDS_MSG_CUT)
+			s->asked_block_size = true; /* for all that was seen */
 		break;
 	case NBD_OPT_SET_META_CONTEXT:
 		drop_new_contexts(s);
@@ -512,6 +519,8 @@ static void option_reply(struct session *s, const struct nbds_message *m)
 		option_reply_add(o, type);
 		o->final = m->flags & NBDS_MSG_FINAL;
 	}
+	if (opt == NBD_OPT_GO && (m->flags & NBDS_MSG_FINAL) && type != NBD_REP_ACK)
+		s->name_final = false;
 	if (type == NBD_REP_INFO && len >= 2) {
 		if (nbds_be16(data) == NBD_INFO_BLOCK_SIZE && len >= 14) {
 			s->c.block_size_seen = s->got_block_size = true;
