@@ -47,6 +47,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 			   .offset = f->offset,
 			   .length = f->length,
 			   .count = f->count,
+			   .named = f->export_name,
 			   .export_name_len = f->export_name ? f->export_name_len : 0};
 	for (unsigned i = 0; i < NBDS_ROLE_MAX; i++)
 		s->frames[i] = origin(o, f->frames[i]);
@@ -250,8 +251,10 @@ static bool same_place(const struct said *a, const struct said *b)
 {
 	return identity(a) == identity(b) && nbds_addr_equal(&a->client, &b->client) &&
 	       nbds_addr_equal(&a->server, &b->server) &&
-	       a->export_name_len == b->export_name_len &&
-	       memcmp(a->export_name, b->export_name, a->export_name_len) == 0;
+	       /* the name of the export can be among what was lost */
+	       (!a->named || !b->named ||
+		(a->export_name_len == b->export_name_len &&
+		 memcmp(a->export_name, b->export_name, a->export_name_len) == 0));
 }
 
 /* Rank among the rules of which a read is told only the first, or 0. */
@@ -287,6 +290,15 @@ const struct said *outcome_new_violation(const struct outcome *o, const struct o
 		const struct said *s = &o->list[i];
 		bool known = false, weak = false;
 
+		/* a hazard, but one that names a server's fault */
+		if (strcmp(s->rule->name, "cache-flag-at-bit-8") == 0) {
+			for (size_t k = 0; k < whole->count && !known; k++)
+				known = whole->list[k].rule == s->rule &&
+					nbds_addr_equal(&s->server, &whole->list[k].server);
+			if (!known)
+				return s;
+			continue;
+		}
 		if (s->severity != NBDS_VIOLATION)
 			continue;
 		for (size_t k = 0; k < whole->count && !known; k++) {

@@ -22,7 +22,7 @@ struct said {
 	uint32_t connection;
 	struct nbds_addr client, server;
 	uint64_t frames[NBDS_ROLE_MAX]; /* of the whole capture; 0: none */
-	bool has_range;
+	bool has_range, named;
 	uint64_t offset, length, count;
 	char *export_name, *message;
 	size_t export_name_len;
@@ -47,7 +47,7 @@ void outcome_of(struct outcome *o, const struct packet *packets, size_t count);
 bool outcome_of_file(struct outcome *o, const char *path, uint64_t frames);
 void outcome_free(struct outcome *o);
 
-/* A violation in `o` that `whole` has not, or NULL. A weaker rule about the same
+/* A violation (or a server called a liar) in `o` that `whole` has not, or NULL. A weaker rule about the same
  * read is no new one: of several rules that a read breaks, the first is told; nor
  * is stale data where `whole` has data that nothing explains. */
 const struct said *outcome_new_violation(const struct outcome *o, const struct outcome *whole,

@@ -490,7 +490,7 @@ static bool make_late(const struct whole *w, size_t i, struct damage *d)
 	return again(w, i / 2, i % 2 ? 5 : 0, true, d);
 }
 
-#define SEEDS 512
+#define SEEDS 256
 
 static size_t total_seeds(const struct whole *w)
 {

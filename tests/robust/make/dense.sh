@@ -11,7 +11,7 @@ make=$(cd "$(dirname "$0")" && pwd)
 if (($# != 1)); then
 	names=("$@")
 	((${#names[@]})) || names=(memory simple parts qemu emulate off errors delay reopen
-		restart names tls liar liar-fua)
+		restart names two tls liar liar-fua)
 	for name in "${names[@]}"; do
 		"$0" "$name"
 	done
@@ -83,6 +83,16 @@ restart) # the contents are lost with the server
 names) # one disk under several names
 	server_nbdkit memory 64k
 	dense 14 300 3 fua zero names
+	;;
+two) # several disks, each with a name
+	exports=
+	for n in 1 2 3; do
+		truncate -s 64k "disk$n"
+		exports+=$(printf '[disk%d]\n\texportname = %s\n\tfua = true\n\tflush = true\n\tmulticonn = true\n ' \
+			"$n" "$work/disk$n")$'\n'
+	done
+	server_nbd "$exports"
+	dense 16 200 3 fua names
 	;;
 tls) # one of the writers cannot be read
 	echo "robust:$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >psk
