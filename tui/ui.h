@@ -55,8 +55,8 @@ struct ui {
 	unsigned screen, before_help;
 	bool quit, paused;
 	double speed; /* of a replay, as ordered; 0: as it began */
-	bool dirty; /* something is to be drawn */
-	bool busy;  /* work goes on without a key */
+	bool dirty;   /* something is to be drawn */
+	bool busy;    /* work goes on without a key */
 	struct prompt prompt;
 	char search[PROMPT_TEXT];
 	char notice[256];
