@@ -171,7 +171,7 @@ struct worker_config {
 	const char *save;
 	const char *user; /* whom root becomes */
 	double replay;    /* 0: read at once */
-	uint64_t history; /* messages kept; 0: the usual number */
+	uint64_t history; /* messages kept, other things in proportion; 0: as usual */
 	enum nbds_severity severity;
 	struct nbds_engine_config engine;
 };

@@ -28,14 +28,15 @@
 /* While a file is read, or live, no more rows than so many are shown. */
 #define ROWS_MAX 2000
 
-/* Finished connections that are kept, live, and for how long at most. */
-#define FINISHED_MAX 500
-#define FINISHED_NS  (600 * SECOND_NS)
-
-#define FINDINGS_MAX 4000
-
+/* Messages that are kept. */
 #define HISTORY_LIVE 65536
 #define HISTORY_FILE 1000000
+
+/* And for so many messages one finding, and one finished connection if they are
+ * forgotten at all, at the latest after a while. */
+#define HISTORY_FINDING  16
+#define HISTORY_FINISHED 128
+#define FINISHED_NS      (600 * SECOND_NS)
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -239,6 +240,8 @@ static void on_end(void *ctx, struct nbds_connection *c)
 		return;
 	t->dirty = true;
 	t->row.ended = true;
+	w->finished++;
+	w->finished++;
 	x = export_of(w, t);
 	/* What ends because the file does has not ended. */
 	if (x && x->order && c->end != NBDS_END_OPEN)
@@ -300,7 +303,7 @@ static void on_finding(void *ctx, const struct nbds_finding *finding)
 	f->refs = 1;
 	f->number = ++w->finding_numbers;
 	f->export = x ? x->row.id : 0;
-	if (w->finding_count == FINDINGS_MAX)
+	if (w->finding_count == w->finding_max)
 		findings_thin(w);
 	w->findings[w->finding_count++] = f;
 }
@@ -532,21 +535,24 @@ static void forget(struct worker *w)
 	w->changes++;
 }
 
-/* Once a second: finished connections, the oldest first. */
+/* Finished connections go, the oldest first. */
 static void age(struct worker *w, int64_t now, bool all)
 {
-	size_t finished = 0;
+	size_t left;
 
+	w->finished = 0;
 	for (size_t i = 0; i < w->track_count; i++)
-		finished += w->tracks[i]->row.ended;
-	for (size_t i = 0; i < w->track_count && finished; i++) {
+		w->finished += w->tracks[i]->row.ended;
+	left = w->finished;
+	for (size_t i = 0; i < w->track_count && left; i++) {
 		struct track *t = w->tracks[i];
 
 		if (!t->row.ended)
 			continue;
-		if (all || finished > FINISHED_MAX || now - t->c->last_time > FINISHED_NS) {
+		left--;
+		if (all || w->finished > w->finished_max || now - t->c->last_time > FINISHED_NS) {
 			t->forget = true;
-			finished--;
+			w->finished--;
 		}
 	}
 	forget(w);
@@ -1206,6 +1212,12 @@ static void *work(void *arg)
 			rest(w, -1);
 			continue;
 		}
+		/* Not only once a second if they come by the thousand. */
+		if (forgets(w) && w->finished > 2 * w->finished_max + 16)
+			age(w, w->second_now, false);
+		/* Not only once a second if they come by the thousand. */
+		if (forgets(w) && w->finished > 2 * w->finished_max + 16)
+			age(w, w->second_now, false);
 		if (now || (clock_ns(CLOCK_MONOTONIC) - w->published >= PUBLISH_NS && changed(w)))
 			publish(w);
 		if (wait)
@@ -1310,7 +1322,9 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	if (!history)
 		history = forgets(w) ? HISTORY_LIVE : HISTORY_FILE;
 	w->log = log_new(history);
-	w->findings = calloc(FINDINGS_MAX, sizeof(*w->findings));
+	w->finding_max = (size_t)(history / HISTORY_FINDING);
+	w->finished_max = (size_t)(history / HISTORY_FINISHED);
+	w->findings = calloc(w->finding_max, sizeof(*w->findings));
 	w->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (!w->log || !w->findings || w->fd < 0) {
 		snprintf(err, errsize, "out of memory");

@@ -71,7 +71,8 @@ struct worker {
 	uint32_t export_ids;
 	uint64_t connections_forgotten;
 	struct found **findings;
-	size_t finding_count;
+	size_t finding_count, finding_max, finished_max;
+	size_t finished; /* connections among the tracks */
 	uint64_t finding_numbers, findings_forgotten;
 	struct nbds_latency past[NBDS_COMMAND_KINDS], merged;
 	struct histogram histograms[NBDS_COMMAND_KINDS];
