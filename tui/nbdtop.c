@@ -76,7 +76,7 @@ static void print_help(void)
 	      "                          hazard, note\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G)\n"
-	      "      --history=NUMBER    messages that are kept (live 65536, of a file 1000000);\n"
+	      "      --history=NUMBER    messages that are kept (live 65536, file 1000000);\n"
 	      "                          findings and finished connections in proportion\n"
 	      "\n"
 	      "Screen:\n"

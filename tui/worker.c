@@ -241,7 +241,6 @@ static void on_end(void *ctx, struct nbds_connection *c)
 	t->dirty = true;
 	t->row.ended = true;
 	w->finished++;
-	w->finished++;
 	x = export_of(w, t);
 	/* What ends because the file does has not ended. */
 	if (x && x->order && c->end != NBDS_END_OPEN)
@@ -1212,9 +1211,6 @@ static void *work(void *arg)
 			rest(w, -1);
 			continue;
 		}
-		/* Not only once a second if they come by the thousand. */
-		if (forgets(w) && w->finished > 2 * w->finished_max + 16)
-			age(w, w->second_now, false);
 		/* Not only once a second if they come by the thousand. */
 		if (forgets(w) && w->finished > 2 * w->finished_max + 16)
 			age(w, w->second_now, false);
