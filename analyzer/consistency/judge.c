@@ -916,7 +916,9 @@ void judge_pass(struct nbds_world *w, bool all)
 		struct pending *p = w->pending;
 
 		if (!all) {
-			if (age_of(w, p) < (uint64_t)w->config.settle)
+			/* nor before what is concurrent with it can have come */
+			if (age_of(w, p) < (uint64_t)w->config.settle ||
+			    age_of(w, p) <= (uint64_t)w->config.epsilon)
 				break;
 			/* evidence still to come: flushes in flight that may fail, bytes
 			 * held back; but not for ever */
