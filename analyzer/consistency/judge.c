@@ -423,13 +423,14 @@ static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
 }
 
 /* Was what the earlier reader saw the contents from before the capture? Had a
- * write been in force for it, that, or something unexplained, was what it saw. */
+ * write, even of a part, been in force for it, that, or something unexplained, was
+ * what it saw. */
 static bool saw_initial(const struct view *v, unsigned s)
 {
 	const struct nbds_op *r = v->c[s].op;
 
 	for (unsigned i = 0; i < v->n; i++)
-		if (!v->c[i].seen && v->c[i].full && established(v->c[i].op, r, &r->hi, NULL))
+		if (!v->c[i].seen && established(v->c[i].op, r, &r->hi, NULL))
 			return false;
 	return true;
 }
