@@ -97,6 +97,17 @@ static int set_filter(pcap_t *pcap, const char *filter, char *err, size_t errsiz
 	return status < 0 ? -1 : 0;
 }
 
+static int configure(pcap_t *pcap, int snaplen, bool promiscuous, int buffer_size)
+{
+	if (pcap_set_snaplen(pcap, snaplen) || pcap_set_promisc(pcap, promiscuous) ||
+	    pcap_set_timeout(pcap, NBDS_LIVE_WAIT_MS) || pcap_set_buffer_size(pcap, buffer_size))
+		return -1;
+	/* Where there are no nanoseconds, microseconds will do: which it is, is asked. */
+	if (pcap_set_tstamp_precision(pcap, PCAP_TSTAMP_PRECISION_NANO) == PCAP_ERROR_ACTIVATED)
+		return -1;
+	return 0;
+}
+
 struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_t snaplen,
 				 int buffer_size, char *err, size_t errsize)
 {
@@ -116,19 +127,20 @@ struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_
 		return NULL;
 	}
 	snprintf(live->device, sizeof(live->device), "%s", device);
-	pcap_set_snaplen(live->pcap, snaplen ? (int)snaplen : 262144);
-	pcap_set_promisc(live->pcap, !any && strcmp(device, "lo"));
-	pcap_set_timeout(live->pcap, NBDS_LIVE_WAIT_MS);
-	pcap_set_buffer_size(live->pcap, buffer_size);
-	pcap_set_tstamp_precision(live->pcap, PCAP_TSTAMP_PRECISION_NANO);
+	if (configure(live->pcap, snaplen ? (int)snaplen : 262144, !any && strcmp(device, "lo"),
+		      buffer_size) < 0) {
+		snprintf(err, errsize, "cannot capture on %s: the settings were refused", device);
+		goto failed;
+	}
 	status = pcap_activate(live->pcap);
 	if (status < 0) {
 		explain_activation(live->pcap, status, device, err, errsize);
 		goto failed;
 	}
-	/* Of all interfaces at once, the newer header tells which one it was. */
-	if (any)
-		pcap_set_datalink(live->pcap, DLT_LINUX_SLL2);
+	/* Of all interfaces at once, the newer header tells which one it was.  An old
+	 * kernel or library has the other only: which it is, is asked. */
+	if (any && pcap_set_datalink(live->pcap, DLT_LINUX_SLL2) < 0)
+		live->linktype = DLT_LINUX_SLL;
 	if (filter && *filter && set_filter(live->pcap, filter, err, errsize) < 0)
 		goto failed;
 	if (pcap_setnonblock(live->pcap, 1, detail) < 0) {
