@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <ws_version.h>
 
@@ -25,6 +26,7 @@
 
 #include <epan/column-utils.h>
 #include <epan/conversation.h>
+#include <epan/epan.h>
 #include <epan/expert.h>
 #include <epan/packet.h>
 #include <epan/prefs.h>
@@ -50,6 +52,23 @@ typedef bool nbds_ws_bool;
 #else
 typedef gboolean nbds_ws_bool;
 #endif
+
+/* Has an interface after the first, counted from 0, a name?  4.2 and later count
+ * them anew in each section of a pcapng file. */
+static inline bool nbds_ws_interface_known(const packet_info *pinfo, uint32_t interface)
+{
+	const char *name;
+
+#if NBDS_WS_AT_LEAST(4, 2)
+	name = epan_get_interface_name(pinfo->epan, interface,
+				       pinfo->rec->presence_flags & WTAP_HAS_SECTION_NUMBER
+					       ? pinfo->rec->section_number
+					       : 0);
+#else
+	name = epan_get_interface_name(pinfo->epan, interface);
+#endif
+	return name && *name && strcmp(name, "unknown") != 0;
+}
 
 /* STARTTLS: what follows this frame is TLS, and what is in it is for app_handle.
  * Its header wants Wireshark's own configuration, which no package has. */

@@ -14,6 +14,8 @@
 
 #define HEAD_CHUNK 65536u
 
+#define INTERFACES_MAX 256u
+
 static struct {
 	bool on; /* a file is open */
 	bool finished;
@@ -27,8 +29,9 @@ static struct {
 	struct flow *held;      /* TCP may hold back something of them */
 	struct flow *feeding;   /* bytes of it are given to the engine */
 	struct nbds_mark mark;  /* of these bytes */
-	bool ticked_once;
-	int64_t newest, ticked;
+	bool started;
+	int64_t newest, ticked;  /* ns: greatest time of a frame, last tick */
+	uint32_t interfaces;     /* told to the engine */
 	uint8_t *heads; /* room for heads */
 	size_t heads_left;
 	GHashTable *names;
@@ -728,14 +731,39 @@ static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
 
 static void tick(int64_t now)
 {
-	if (!w.ticked_once || now > w.newest)
+	if (!w.started)
+		w.newest = w.ticked = now;
+	w.started = true;
+	if (now > w.newest)
 		w.newest = now;
-	if (w.ticked_once && (uint64_t)w.newest - (uint64_t)w.ticked < TICK_NS)
+	if ((uint64_t)w.newest - (uint64_t)w.ticked < TICK_NS)
 		return;
-	w.ticked_once = true;
 	w.ticked = w.newest;
 	nbds_tcp_tick(w.tcp, w.newest);
 	nbds_engine_tick(w.engine, w.newest);
+}
+
+/* Interfaces have clocks of their own.  How many there are is not told, but each
+ * of a file with several has a name, as a rule. */
+static void count_interfaces(const packet_info *pinfo, const struct nbds_packet *packet)
+{
+	uint32_t count = packet->interface + 1;
+
+	if (count <= w.interfaces)
+		return;
+	if (pinfo->rec->presence_flags & WTAP_HAS_INTERFACE_ID)
+		while (count < INTERFACES_MAX && nbds_ws_interface_known(pinfo, count))
+			count++;
+	w.interfaces = count;
+	nbds_engine_interfaces(w.engine, count);
+}
+
+/* After each frame, whatever it is: time goes on. */
+static int after_frame(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree _U_, void *data _U_)
+{
+	if (w.on && !w.finished && !PINFO_FD_VISITED(pinfo) && nbds_shark_enabled())
+		tick(packet_of(pinfo).time);
+	return (int)tvb_captured_length(tvb);
 }
 
 static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
@@ -747,6 +775,7 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 
 	if (!segment_of(tvb, pinfo, &s))
 		return NULL;
+	count_interfaces(pinfo, &packet);
 	s.packet = &packet;
 	w.touched = NULL;
 	w.segment = &s;
@@ -756,8 +785,12 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 	if (w.touched) {
 		struct flow *f = w.touched;
 
+		/* A violation waits until each connection shows that nothing is missing:
+		 * Wireshark does not tell dissectors what a capture dropped. */
 		if (held_since(f, &since))
 			held_add(f);
+		else if (f->tcp && f->stream && nbds_tcp_complete(f->tcp))
+			nbds_stream_complete(f->stream, pinfo->num);
 		offset = w.segment_offset;
 		if (s.len && (w.segment_known ||
 			      (f->tcp && nbds_tcp_offset(f->tcp, w.touched_dir, s.seq, &offset)))) {
@@ -769,7 +802,6 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 		}
 	}
 	w.touched = NULL;
-	tick(packet.time);
 	return r;
 }
 
@@ -935,7 +967,6 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 		feed(f, r->dir, tvb_get_ptr(tvb, 0, (int)here), here, false, &mark);
 	if (wire > here)
 		feed(f, r->dir, NULL, wire - here, true, &mark);
-	tick(packet.time);
 	return r;
 }
 
@@ -1039,4 +1070,5 @@ void nbds_watch_handoff(void)
 		return;
 	watch = create_dissector_handle(nbds_watch_tcp, nbds_shark_proto_tcp);
 	dissector_add_uint("ip.proto", 6, watch);
+	register_postdissector(create_dissector_handle(after_frame, nbds_shark_proto_tcp));
 }
