@@ -70,8 +70,10 @@ static void teach(header_field_info *hf, const header_field_info *wanted)
 {
 	bool plain = !(hf->display & ~FIELD_DISPLAY_E_MASK);
 
-	if (wanted->strings && hf->type != FT_BOOLEAN && kind_of(hf->type) == FT_UINT32 && plain)
+	if (wanted->strings && hf->type != FT_BOOLEAN && plain) {
 		hf->strings = wanted->strings;
+		hf->display |= wanted->display & BASE_VAL64_STRING;
+	}
 	if (wanted->type == FT_BOOLEAN)
 		hf->name = wanted->name;
 }

@@ -30,9 +30,9 @@ static struct {
 	struct flow *feeding;   /* bytes of it are given to the engine */
 	struct nbds_mark mark;  /* of these bytes */
 	bool started;
-	int64_t newest, ticked;  /* ns: greatest time of a frame, last tick */
-	uint32_t interfaces;     /* told to the engine */
-	uint8_t *heads; /* room for heads */
+	int64_t newest, ticked; /* ns: greatest time of a frame, last tick */
+	uint32_t interfaces;    /* told to the engine */
+	uint8_t *heads;         /* room for heads */
 	size_t heads_left;
 	GHashTable *names;
 	/* the segment in work */
