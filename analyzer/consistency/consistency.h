@@ -61,7 +61,8 @@
  * sampled byte that none of them has at that place, since any mixture of them is
  * legal.
  *
- * Ownership.  A world owns parties and operations.  An operation handed out
+ * Ownership.  A world owns parties and operations, and keeps of a connection that
+ * ended and that its caller left what its commands still need (see past.c).  An operation handed out
  * by nbds_world_request() is valid until nbds_op_reply() or nbds_op_open() is
  * called on it; not after.  Memory is capped (nbds_world_config.memory): past
  * it the oldest contents are forgotten and become unknown, and counted.
@@ -217,6 +218,10 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since);
 /* It ended at `at`. Its operations must have been ended before. */
 void nbds_party_end(struct nbds_party *p, const struct nbds_point *at);
 
+/* Its caller lets go of it: `p` is not valid after this. (The world frees all that
+ * is left when it goes itself.) */
+void nbds_party_leave(struct nbds_party *p);
+
 /* A request: type NBD_CMD_*, command flags, range in bytes. READ, WRITE,
  * FLUSH, TRIM, WRITE_ZEROES, BLOCK_STATUS matter; others may be given too.
  * Returns the operation, or NULL without memory (then contents of the range
@@ -262,6 +267,8 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion);
 
 /* Capture time is now `now`: verdicts that waited long enough are passed. */
 void nbds_world_tick(struct nbds_world *w, int64_t now);
+/* Forgets contents until no more than `goal` bytes are kept, if it can. */
+void nbds_world_shrink(struct nbds_world *w, uint64_t goal);
 /* No more evidence will come: all verdicts are passed. */
 void nbds_world_finish(struct nbds_world *w);
 

@@ -259,7 +259,8 @@ static void block_prune(struct nbds_world *w, struct block *b, bool hard)
 
 static void block_limit(struct nbds_world *w, struct block *b)
 {
-	if (b->pins || b->count < b->prune_at || b->count <= ENTRIES_SOFT)
+	if ((b->pins && b->count < PINNED_HARD) || b->count < b->prune_at ||
+	    b->count <= ENTRIES_SOFT)
 		return;
 	block_prune(w, b, false);
 	if (b->count > ENTRIES_HARD)
@@ -317,10 +318,17 @@ static bool shares_sample(uint64_t a, uint64_t b)
 	return false;
 }
 
+static uint32_t *missed_at(struct nbds_world *w, uint64_t sector)
+{
+	return &w->missed[hash_number(sector / BLOCK_SECTORS) % MISSED_BUCKETS];
+}
+
 /* Data from nowhere turns up in a write: the capture has them in the wrong order,
  * or it is chance; no verdict either way. value NULL: not known which data. */
 static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, const uint64_t *value)
 {
+	if (end - start == 1 && !*missed_at(op->world, start))
+		return;
 	for (struct nbds_op *r = op->world->reads_missed; r; r = r->reading->next) {
 		struct reading *rd = r->reading;
 
@@ -367,7 +375,9 @@ void contents_partial(struct nbds_op *op, uint64_t sector)
 void contents_pin(struct nbds_world *w, uint64_t sector, int delta)
 {
 	struct block *b = block_find(w, sector / BLOCK_SECTORS);
+	uint32_t *missed = missed_at(w, sector);
 
+	*missed = delta > 0 ? *missed + 1 : *missed - 1;
 	if (b && (delta > 0 ? b->pins < UINT16_MAX : b->pins > 0))
 		b->pins = (uint16_t)(b->pins + delta);
 }
@@ -462,7 +472,7 @@ static void range_unlink(struct nbds_world *w, struct granule *g, struct link **
 
 static void granule_limit(struct nbds_world *w, struct granule *g)
 {
-	if (g->count <= GRANULE_SOFT || w->reads_missed)
+	if (g->count <= GRANULE_SOFT || (w->reads_missed && g->count < PINNED_HARD))
 		return;
 	for (struct link **at = &g->links; *at;) {
 		struct range *r = (*at)->range;
@@ -668,19 +678,24 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 
 /* --- memory -------------------------------------------------------------- */
 
+void later_of(struct nbds_point *to, const struct nbds_point *point)
+{
+	/* of several interfaces: an order with none of them */
+	if (to->interface != point->interface)
+		to->interface = UINT32_MAX;
+	if (point->frame > to->frame)
+		to->frame = point->frame;
+	if (point->time > to->time)
+		to->time = point->time;
+}
+
 /* A command that was answered at `hi` is forgotten. */
 void forget_point(struct nbds_world *w, const struct nbds_point *hi)
 {
 	if (!w->forgot)
 		w->forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
 	w->forgot = true;
-	/* of several interfaces: an order with none of them */
-	if (w->forgot_at.interface != hi->interface)
-		w->forgot_at.interface = UINT32_MAX;
-	if (hi->frame > w->forgot_at.frame)
-		w->forgot_at.frame = hi->frame;
-	if (hi->time > w->forgot_at.time)
-		w->forgot_at.time = hi->time;
+	later_of(&w->forgot_at, hi);
 }
 
 /* Forgets the block if all that it knows is settled: only then is what was
@@ -700,12 +715,8 @@ static bool block_forget(struct nbds_world *w, struct block *b)
 	return true;
 }
 
-void contents_trim_memory(struct nbds_world *w)
+static void shrink(struct nbds_world *w, uint64_t goal)
 {
-	uint64_t goal = w->memory_cap - w->memory_cap / 8;
-
-	if (w->memory <= w->memory_cap || w->iterating)
-		return;
 	for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
 		next = b->lru_next;
 		quiet_settle(w, b);
@@ -716,6 +727,20 @@ void contents_trim_memory(struct nbds_world *w)
 		next = b->lru_next;
 		block_forget(w, b);
 	}
+}
+
+void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
+{
+	if (w->memory > goal && !w->iterating)
+		shrink(w, goal);
+	past_sweep(w);
+}
+
+void contents_trim_memory(struct nbds_world *w)
+{
+	if (w->memory <= w->memory_cap || w->iterating)
+		return;
+	shrink(w, w->memory_cap - w->memory_cap / 8);
 	if (w->memory > w->memory_cap && !w->pending && !w->foreign) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;

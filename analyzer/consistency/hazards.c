@@ -330,7 +330,7 @@ static const struct nbds_op *missing_flush(const struct nbds_party *p)
 	return NULL;
 }
 
-static void unflushed_end(struct nbds_party *p)
+void unflushed_end(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
 	uint64_t n = p->unflushed_over + p->unflushed_count;
@@ -373,6 +373,7 @@ static void unflushed_end(struct nbds_party *p)
 		tell(w, &f, RULE_UNFLUSHED_END, p, first, text);
 	}
 	p->end_told = true;
+	past_settle(p);
 }
 
 /* p ended. With CAN_MULTI_CONN another connection may still flush its writes. */
@@ -387,16 +388,20 @@ void hazard_party_end(struct nbds_party *p)
 	for (struct nbds_party *o = p->world->parties; o; o = o->next)
 		if (!o->ended && o->xport == p->xport)
 			return;
-	for (struct nbds_party *o = p->world->parties; o; o = o->next)
+	for (struct nbds_party *o = p->world->parties, *next; o; o = next) {
+		next = o->next;
 		if (o->xport == p->xport && !o->end_told)
 			unflushed_end(o);
+	}
 }
 
 void hazard_finish(struct nbds_world *w)
 {
-	for (struct nbds_party *p = w->parties; p; p = p->next)
+	for (struct nbds_party *p = w->parties, *next; p; p = next) {
+		next = p->next;
 		if (p->ended && p->xport && !p->end_told)
 			unflushed_end(p);
+	}
 }
 
 void hazard_free(struct nbds_world *w)

@@ -5,6 +5,7 @@
  *   world (one server endpoint)
  *     exports ── flush log, failed flushes          what orders and voids
  *     parties ── one a connection                   who wrote last
+ *       ended, then folded into few numbers: past.c
  *     blocks  ── hash of 4 KiB block number         contents, newest first
  *        entry(op W2: 8 values) -> entry(op W1) -> ...
  *     grid    ── (size class, granule) -> ranges    zeroes, trims, unknown
@@ -42,6 +43,9 @@
 #define VOIDERS_MAX    256u /* failed flushes kept for one export */
 #define FLUSH_LOG_MAX  8192u
 #define FLUSH_SCAN     64u
+#define LIVES_MAX      32u
+#define MISSED_BUCKETS 1024u
+#define PINNED_HARD    192u /* entries, ranges: more are not kept even for pending verdicts */
 
 enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
 
@@ -187,6 +191,9 @@ struct xport {
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
 	uint32_t log_count, log_room;
 	bool flags_differ; /* told */
+	/* what connections wrote that are folded */
+	bool past_written, past_fua;
+	struct nbds_point past_settled; /* it is in force for all that begins later */
 };
 
 /* The first bytes of a sector whose others are still to come. */
@@ -202,9 +209,10 @@ struct nbds_party {
 	struct nbds_party *next;
 	struct xport *xport;
 	uint32_t id;
-	uint32_t ops; /* operations that refer to it */
+	uint32_t ops; /* operations, pasts and withheld findings that refer to it */
 	uint16_t flags;
 	bool from_start, known, opaque, ended;
+	bool left; /* by its caller */
 	struct nbds_point end;
 	uint64_t size;
 	bool size_known;
@@ -224,8 +232,15 @@ struct nbds_party {
 	uint32_t unflushed_count, unflushed_room;
 	uint64_t unflushed_over, unflushed_over_bytes;
 	uint64_t unflushed_bytes;
+	uint64_t unflushed_frame; /* of the first one, once the list is dropped */
+	int64_t unflushed_since;
 	/* a sector that straddles spans */
 	struct carry *carry; /* [0]: written, [1]: read */
+};
+
+/* One server was alive from here to there. */
+struct lifetime {
+	struct nbds_point from, to;
 };
 
 struct pending {
@@ -239,12 +254,19 @@ struct nbds_world {
 	struct nbds_world_ops ops;
 	void *ctx;
 	struct xport *xports;
-	struct nbds_party *parties;
+	struct nbds_party *parties; /* open, or with writes that a flush may cover yet */
+	struct nbds_party *ended, **ended_tail;   /* not folded yet, oldest first */
+	struct nbds_party *folded, **folded_tail; /* but referred to */
+	uint32_t lingering, ended_count;          /* ended: among the parties, in `ended` */
+	bool past_loose; /* folded connections wrote what will never be in force for all */
+	struct lifetime lives[LIVES_MAX]; /* of servers, shown by folded connections */
+	unsigned life_count;
 	uint32_t open_parties;
 	uint32_t epoch;
 	bool had_party;
-	bool hears;                /* the server's first payloads are told */
-	struct nbds_party *writer; /* the first connection that wrote */
+	bool hears; /* the server's first payloads are told */
+	bool written;
+	struct nbds_party *writer; /* the first connection that wrote; NULL: gone */
 	bool many_writers;
 	uint64_t serial;
 	int64_t now;
@@ -279,6 +301,8 @@ struct nbds_world {
 	/* verdicts */
 	struct nbds_op *flight_first, *flight_last; /* voiders in flight */
 	struct nbds_op *reads_missed;               /* reads with misses, in flight or not */
+	struct nbds_point missed_hi;                /* no miss was seen later */
+	uint32_t missed[MISSED_BUCKETS];            /* misses, by hash of block number */
 	struct pending *foreign, **foreign_tail;    /* with data from nowhere: wait for longer,
 	                                          * it may be written yet (G4) */
 	uint32_t foreign_count;
@@ -312,6 +336,8 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi);
 /* A successful flush F with w << F << c of the same export; any_mc: of any
  * connection, else only of w's own. */
 struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn);
+/* The first one, of any connection, that certainly began after w was answered. */
+const struct nbds_op *flush_after(const struct nbds_op *w);
 /* A successful flush that certainly began after `since` and ended before c. */
 struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
 			    const struct nbds_op *c);
@@ -323,6 +349,21 @@ void void_add(struct nbds_op *x);
 bool party_mc(const struct nbds_party *p);
 /* No other connection wrote anything that was not in force before w began (G10). */
 bool lone_writer(const struct nbds_op *w);
+
+/* --- past.c -------------------------------------------------------------- */
+/* It ended: forgets what only an open connection needs. */
+void past_end(struct nbds_party *p);
+/* It ended, and nothing that it wrote can be flushed any more: on its way out. */
+void past_settle(struct nbds_party *p);
+/* Folds and frees some of those that can be. */
+void past_sweep(struct nbds_world *w);
+/* x failed. */
+void past_voided(const struct nbds_op *x);
+/* All that folded connections wrote was in force before w began. */
+bool past_in_force(const struct nbds_op *w);
+void past_free(struct nbds_world *w);
+/* Tells that p ended with writes that nothing flushed. */
+void unflushed_end(struct nbds_party *p);
 
 /* --- contents.c ---------------------------------------------------------- */
 uint64_t sector_value(const uint8_t *bytes);
@@ -364,7 +405,9 @@ void quiet_sweep(struct nbds_world *w);
 bool quiet_forget(struct nbds_world *w);
 void quiet_free(struct nbds_world *w);
 
+/* A miss waits for its verdict (delta 1), or no more (-1). */
 void contents_pin(struct nbds_world *w, uint64_t sector, int delta);
+void later_of(struct nbds_point *to, const struct nbds_point *point);
 
 /* What may have been the source of a sector's contents. */
 struct candidate {

@@ -498,6 +498,17 @@ static bool zeroes_missed(const struct view *v, uint64_t value, const struct tru
 	return false;
 }
 
+/* A server that was alive at `from` and at `to` was alive at *reach: then so it was up to
+ * `to`. */
+static bool reaches(const struct nbds_world *w, const struct nbds_point *from,
+		    const struct nbds_point *to, struct nbds_point *reach)
+{
+	if (!point_before(w, from, reach) || !point_before(w, reach, to))
+		return false;
+	*reach = *to;
+	return true;
+}
+
 /* Did one and the same server execute w and r? On one connection it is the same
  * one from its first payload to the last request that it answered; and there is
  * but one at a time. */
@@ -514,13 +525,15 @@ static bool same_server(const struct nbds_op *w, const struct nbds_op *r)
 		if (point_before(world, &to->first_heard, &reach))
 			return true;
 		further = false;
-		for (const struct nbds_party *p = world->parties; p; p = p->next) {
-			if (p->heard && p->alive && point_before(world, &p->first_heard, &reach) &&
-			    point_before(world, &reach, &p->last_alive)) {
-				reach = p->last_alive;
-				further = true;
-			}
-		}
+		for (const struct nbds_party *p = world->parties; p; p = p->next)
+			further |= p->heard && p->alive &&
+				   reaches(world, &p->first_heard, &p->last_alive, &reach);
+		for (const struct nbds_party *p = world->ended; p; p = p->next)
+			further |= p->heard && p->alive &&
+				   reaches(world, &p->first_heard, &p->last_alive, &reach);
+		for (unsigned i = 0; i < world->life_count; i++)
+			further |=
+				reaches(world, &world->lives[i].from, &world->lives[i].to, &reach);
 	}
 	return false;
 }

@@ -93,6 +93,20 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 	return NULL;
 }
 
+const struct nbds_op *flush_after(const struct nbds_op *w)
+{
+	const struct xport *x = w->party->xport;
+	uint32_t first, n;
+
+	if (!x)
+		return NULL;
+	first = log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
+	for (n = 0; first + n < x->log_count && n < FLUSH_SCAN; n++)
+		if (flush_counts(x->log[first + n], w, true) && op_before(w, x->log[first + n]))
+			return x->log[first + n];
+	return NULL;
+}
+
 struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
 			    const struct nbds_op *c)
 {
@@ -193,6 +207,7 @@ void void_add(struct nbds_op *x)
 	for (struct nbds_party *p = w->parties; p; p = p->next)
 		p->voided |= (p->last_plain && voided(p->last_plain, NULL)) ||
 			     (p->last_fua && voided(p->last_fua, NULL));
+	past_voided(x);
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
@@ -238,18 +253,24 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 	return paths;
 }
 
+static bool left_nothing(const struct nbds_party *p, const struct nbds_op *w)
+{
+	if (p->writes_in_flight || p->writes_unresolved || p->voided)
+		return false;
+	if (p->last_plain && !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
+		return false;
+	return !p->last_fua || (established(p->last_fua, w, NULL, NULL) & (EST_E2 | EST_E3));
+}
+
 bool lone_writer(const struct nbds_op *w)
 {
-	for (const struct nbds_party *p = w->world->parties; p; p = p->next) {
-		if (p == w->party)
-			continue;
-		if (p->writes_in_flight || p->writes_unresolved || p->voided)
+	if (!past_in_force(w))
+		return false;
+	for (const struct nbds_party *p = w->world->parties; p; p = p->next)
+		if (p != w->party && !left_nothing(p, w))
 			return false;
-		if (p->last_plain &&
-		    !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
+	for (const struct nbds_party *p = w->world->ended; p; p = p->next)
+		if (p != w->party && !left_nothing(p, w))
 			return false;
-		if (p->last_fua && !(established(p->last_fua, w, NULL, NULL) & (EST_E2 | EST_E3)))
-			return false;
-	}
 	return true;
 }

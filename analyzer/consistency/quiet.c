@@ -119,6 +119,7 @@ static void past_unref(struct nbds_world *w, uint32_t index)
 		p->op->past = 0;
 		p->op = NULL;
 	}
+	p->party->ops--;
 	p->next_free = w->past_free;
 	w->past_free = index + 1;
 }
@@ -223,6 +224,7 @@ static uint32_t past_get(struct nbds_op *op)
 	op->past = w->past_free;
 	p = &w->pasts[op->past - 1];
 	w->past_free = p->next_free;
+	op->party->ops++;
 	*p = (struct past){
 		.party = op->party,
 		.op = op,

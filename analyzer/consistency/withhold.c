@@ -23,7 +23,7 @@
 struct withheld {
 	struct withheld *next;
 	struct nbds_finding *finding;
-	const struct nbds_party *reader;
+	struct nbds_party *reader;
 	struct nbds_point hi; /* the read was over */
 };
 
@@ -85,6 +85,7 @@ static void deliver_first(struct nbds_world *w, bool told)
 	if (!w->withheld)
 		w->withheld_tail = &w->withheld;
 	w->withheld_count--;
+	h->reader->ops--;
 	nbds_finding_free(h->finding);
 	world_dealloc(w, h, sizeof(*h));
 }
@@ -109,6 +110,7 @@ void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbd
 		return;
 	}
 	h->reader = read->party;
+	h->reader->ops++;
 	h->hi = read->hi;
 	*w->withheld_tail = h;
 	w->withheld_tail = &h->next;

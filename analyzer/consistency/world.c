@@ -26,6 +26,8 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	w->pending_tail = &w->pending;
 	w->foreign_tail = &w->foreign;
 	w->withheld_tail = &w->withheld;
+	w->ended_tail = &w->ended;
+	w->folded_tail = &w->folded;
 	w->now = INT64_MIN;
 	contents_init(w);
 	return w;
@@ -62,6 +64,7 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 	struct nbds_party *p = world_alloc(w, sizeof(*p));
 
 	(void)at;
+	past_sweep(w);
 	if (!p) {
 		w->blind = true;
 		return NULL;
@@ -152,7 +155,15 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
 	p->carry = NULL;
 	p->end = *at;
+	past_end(p);
 	hazard_party_end(p);
+	if (!p->end_told && !p->unflushed_count)
+		past_settle(p);
+}
+
+void nbds_party_leave(struct nbds_party *p)
+{
+	p->left = true;
 }
 
 /* --- requests ------------------------------------------------------------ */
@@ -160,6 +171,18 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 static bool range_fits(uint64_t offset, uint64_t length)
 {
 	return length <= UINT64_MAX - offset;
+}
+
+/* Where this write may have been there already when a sector was read, its reader's
+ * connection was not the only one that wrote. */
+static void written_meanwhile(const struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+
+	for (struct nbds_op *r = w->reads_missed; r; r = r->reading->next)
+		for (uint32_t i = 0; r->party != op->party && i < r->reading->miss_count; i++)
+			if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
+				r->reading->misses[i].lone_writer = false;
 }
 
 struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
@@ -220,13 +243,12 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		*(p->flight_last ? &p->flight_last->next_write : &p->flight_first) = op;
 		p->flight_last = op;
 		p->writes_in_flight++;
-		if (!w->writer)
+		if (!w->written)
 			w->writer = p;
+		w->written = true;
 		w->many_writers |= w->writer != p;
-		for (struct nbds_op *r = w->reads_missed; r; r = r->reading->next)
-			for (uint32_t i = 0; r->party != p && i < r->reading->miss_count; i++)
-				if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
-					r->reading->misses[i].lone_writer = false;
+		if (w->reads_missed && !point_before(w, &w->missed_hi, &op->lo))
+			written_meanwhile(op);
 	}
 	hazard_request(op);
 	if (op->write_class && range_fits(offset, length)) {
@@ -401,6 +423,9 @@ static void miss_add(struct nbds_op *op, const struct miss *m)
 	rd->misses[rd->miss_count].lone_writer = true;
 	rd->miss_count++;
 	contents_pin(w, m->sector, 1);
+	if (!w->reads_missed)
+		w->missed_hi = m->hi;
+	later_of(&w->missed_hi, &m->hi);
 	if (!rd->listed) {
 		rd->listed = true;
 		rd->prev = NULL;
@@ -679,10 +704,11 @@ static void flush_done(struct nbds_op *f)
 	if (f->state == OP_OK && f->proves && f->party->xport && offered) {
 		if (f->party->known)
 			flush_log_add(f);
-		for (struct nbds_party *p = w->parties; p; p = p->next) {
+		for (struct nbds_party *p = w->parties, *next; p; p = next) {
 			uint32_t kept = 0;
 			uint64_t n = 0;
 
+			next = p->next;
 			if (p != f->party &&
 			    (p->xport != f->party->xport || !party_mc(p) || !party_mc(f->party)))
 				continue;
@@ -704,6 +730,8 @@ static void flush_done(struct nbds_op *f)
 			p->unflushed_bytes -= p->unflushed_over_bytes;
 			p->unflushed_over = p->unflushed_over_bytes = 0;
 			*(p == f->party ? &rep.covered_own : &rep.covered_other) += n;
+			if (p->ended && !p->unflushed_count)
+				past_settle(p);
 		}
 	}
 	if (w->ops.flushed)
@@ -792,6 +820,8 @@ void nbds_world_interfaces(struct nbds_world *w)
 
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
+	/* they were joined by the order that was trusted before */
+	w->life_count = 0;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
 		w->no_t3 = true;
 	else if (w->config.epsilon < 2 * inversion)
@@ -809,6 +839,7 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 		judge_pass(w, false);
 	if (w->withheld)
 		withheld_pass(w, false);
+	past_sweep(w);
 }
 
 void nbds_world_finish(struct nbds_world *w)
@@ -840,6 +871,9 @@ void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u)
 	if (p->unflushed_count) {
 		u->first_frame = p->unflushed[0]->request_frame;
 		u->since = p->unflushed[0]->hi.time;
+	} else {
+		u->first_frame = p->unflushed_frame;
+		u->since = p->unflushed_since;
 	}
 }
 
@@ -883,6 +917,7 @@ void nbds_world_free(struct nbds_world *w)
 		party_unref_last(&p->last_plain);
 		party_unref_last(&p->last_fua);
 	}
+	past_free(w);
 	for (struct nbds_party *p = w->parties, *next; p; p = next) {
 		next = p->next;
 		world_dealloc(w, p->carry, 2 * sizeof(*p->carry));

@@ -246,6 +246,37 @@ void nbds_engine_interfaces(struct nbds_engine *e, uint32_t interfaces)
 	each_world(e, world_interfaces, NULL);
 }
 
+struct memory {
+	struct nbds_world *largest;
+	uint64_t total, most;
+};
+
+static void world_memory(struct nbds_world *w, void *arg)
+{
+	struct memory *m = arg;
+	struct nbds_world_stats s;
+
+	nbds_world_stats(w, &s);
+	m->total += s.memory;
+	if (s.memory < m->most)
+		return;
+	m->most = s.memory;
+	m->largest = w;
+}
+
+/* Each world keeps to the limit; all of them together do, too. */
+static void keep_to_limit(struct nbds_engine *e)
+{
+	uint64_t limit = e->config.memory, excess;
+	struct memory m = {0};
+
+	each_world(e, world_memory, &m);
+	if (m.total <= limit || m.total == m.most)
+		return;
+	excess = m.total - limit + limit / 8;
+	nbds_world_shrink(m.largest, excess < m.most ? m.most - excess : 0);
+}
+
 static void world_tick(struct nbds_world *w, void *arg)
 {
 	nbds_world_tick(w, *(int64_t *)arg);
@@ -260,6 +291,7 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 		return;
 	e->last_tick = now;
 	each_world(e, world_tick, &now);
+	keep_to_limit(e);
 }
 
 static void world_finish(struct nbds_world *w, void *arg)

@@ -161,6 +161,8 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 
 void session_free(struct session *s)
 {
+	if (s->party)
+		nbds_party_leave(s->party);
 	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++)
 		free(s->c.commands[i].latency);
 	for (unsigned i = 0; i < RULE_COUNT; i++)
@@ -341,32 +343,33 @@ static void tell(struct session *s, struct nbds_finding *f, enum nbds_rule_id id
 static void multiplexed(struct session *s, const struct nbds_message *m)
 {
 	struct export_more *x = (struct export_more *)s->c.export;
+	struct nbds_finding f = {.time = m->first.time};
+	char text[300], client[NBDS_ADDR_TEXT];
+	const struct session *other = NULL;
 
 	if (!x || x->multiplex_told || !s->c.negotiated.export_seen ||
 	    (s->c.negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN))
 		return;
-	for (unsigned i = 0; i < x->e.connection_count; i++) {
-		struct session *o = (struct session *)x->e.connections[i];
-		struct nbds_finding f = {.time = m->first.time};
-		char text[300], client[NBDS_ADDR_TEXT];
-
-		if (o == s || o->ended || !o->c.requests || !(s->writes || o->writes) ||
-		    o->c.end == NBDS_END_DISCONNECT || o->c.client.family != s->c.client.family ||
-		    memcmp(o->c.client.ip, s->c.client.ip, sizeof(o->c.client.ip)) != 0)
-			continue;
-		x->multiplex_told = true;
-		nbds_addr_text(&s->c.client, client);
-		*strrchr(client, ':') = '\0';
-		snprintf(text, sizeof(text),
-			 "%s appears to spread its work, writes among it, over conn %" PRIu32
-			 " and conn %" PRIu32 " at the same time, although the export lacks "
-			 "CAN_MULTI_CONN: what one of them writes the other need not see",
-			 client, o->c.id, s->c.id);
-		f.command = m->name;
-		f.frames[NBDS_ROLE_MESSAGE] = m->first.frame;
-		tell(s, &f, RULE_MULTIPLEX, text);
+	for (struct session *o = s->engine->open; o; o = o->next_open)
+		if (o != s && o->c.export == s->c.export && o->c.requests &&
+		    (s->writes || o->writes) && o->c.end != NBDS_END_DISCONNECT &&
+		    o->c.client.family == s->c.client.family &&
+		    memcmp(o->c.client.ip, s->c.client.ip, sizeof(o->c.client.ip)) == 0 &&
+		    (!other || o->c.id < other->c.id))
+			other = o;
+	if (!other)
 		return;
-	}
+	x->multiplex_told = true;
+	nbds_addr_text(&s->c.client, client);
+	*strrchr(client, ':') = '\0';
+	snprintf(text, sizeof(text),
+		 "%s appears to spread its work, writes among it, over conn %" PRIu32
+		 " and conn %" PRIu32 " at the same time, although the export lacks "
+		 "CAN_MULTI_CONN: what one of them writes the other need not see",
+		 client, other->c.id, s->c.id);
+	f.command = m->name;
+	f.frames[NBDS_ROLE_MESSAGE] = m->first.frame;
+	tell(s, &f, RULE_MULTIPLEX, text);
 }
 
 /* Bit 8 where qemu 3.0 meant SEND_CACHE. */

@@ -252,6 +252,11 @@ static void end(struct driver *d, int connection)
 	}
 	at = point(d, k->end);
 	nbds_party_end(d->parties[connection], &at);
+	// A gap or TLS may come to light later.
+	if (k->gap_noticed == H_NEVER && k->tls == H_NEVER) {
+		nbds_party_leave(d->parties[connection]);
+		d->parties[connection] = NULL;
+	}
 }
 
 static void connect_party(struct driver *d, int connection)

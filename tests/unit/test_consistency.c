@@ -268,13 +268,143 @@ static void test_huge_ranges(void **state)
 	assert_int_equal(r.findings, 0);
 }
 
+/* Connection `k` anew, under a number of its own. */
+static void begin(struct run *r, unsigned k, uint32_t id, uint16_t flags)
+{
+	struct nbds_point p = now(r);
+
+	r->party[k] = nbds_world_connect(r->w, id, true, &p);
+	nbds_party_heard(r->party[k], &p);
+	nbds_party_export(r->party[k], "x", 1, SIZE, flags, true);
+}
+
+static void end(struct run *r, unsigned k)
+{
+	struct nbds_point p = now(r);
+
+	nbds_party_end(r->party[k], &p);
+	nbds_party_leave(r->party[k]);
+	nbds_world_tick(r->w, r->time);
+}
+
+static uint64_t memory(const struct run *r)
+{
+	struct nbds_world_stats s;
+
+	nbds_world_stats(r->w, &s);
+	return s.memory;
+}
+
+/* Connections that come and go, doing the same each time, add nothing for ever:
+ * whether another one stays, whether they flush, and whatever the flags are. */
+static void test_connections_pass(void **state)
+{
+	static const uint16_t flags[] = {MC, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH};
+
+	(void)state;
+	for (unsigned way = 0; way < 8; way++) {
+		uint64_t most[2] = {0, 0};
+		struct run r;
+
+		start(&r, 0, 0, 0);
+		if (way & 1)
+			begin(&r, 1, 1, flags[way >> 1 & 1]);
+		for (uint32_t i = 0; i < 24000; i++) {
+			begin(&r, 0, i + 2, flags[way >> 1 & 1]);
+			write_at(&r, 0, i % 64 * UINT64_C(4096), 4096, (uint8_t)i);
+			if (way & 4)
+				flush(&r, 0);
+			end(&r, 0);
+			r.time += INT64_C(30000000);
+			if (memory(&r) > most[i >= 12000])
+				most[i >= 12000] = memory(&r);
+		}
+		if (most[1] > most[0] + (64 << 10))
+			fail_msg("way %u: %llu bytes, then %llu", way, (unsigned long long)most[0],
+				 (unsigned long long)most[1]);
+		assert_true(most[0] < 8 << 20);
+		finish(&r);
+	}
+}
+
+/* A connection's own stale read is a violation only if nobody else can have had
+ * something to write: those that are long gone count as if they were here. */
+static void test_gone_writers(void **state)
+{
+	(void)state;
+	for (unsigned way = 0; way < 4; way++) {
+		bool flushed = way & 1, again = way & 2;
+		struct run r;
+
+		start(&r, 0, 0, 0);
+		begin(&r, 1, 1, MC);
+		for (uint32_t i = 0; i < 2000; i++) {
+			begin(&r, 0, i + 2, MC);
+			write_at(&r, 0, (1000 + i) * UINT64_C(4096), 4096, 1);
+			if (flushed)
+				flush(&r, 0);
+			end(&r, 0);
+			r.time += INT64_C(30000000);
+		}
+		rest(&r);
+		nbds_world_tick(r.w, r.time);
+		/* a failed flush, long after: it voids only what is not flushed */
+		if (again) {
+			struct nbds_op *f = request(&r, 1, NBD_CMD_FLUSH, 0, 0);
+			struct nbds_reply_order o = {.hi = now(&r), .acked = NBDS_NO_ACK};
+
+			nbds_op_reply(f, NBD_EIO, &o);
+		}
+		write_at(&r, 1, 0, 4096, 1);
+		write_at(&r, 1, 0, 4096, 2);
+		read_at(&r, 1, 0, 4096, 1);
+		finish(&r);
+		assert_int_equal(r.findings, 1);
+		assert_string_equal(r.rule, "stale-read-own-write");
+		assert_int_equal(r.severity, flushed ? NBDS_VIOLATION : NBDS_SUSPECT);
+	}
+}
+
+/* That one server was there all the time is shown by connections that are gone. */
+static void test_gone_witnesses(void **state)
+{
+	(void)state;
+	for (unsigned gap = 0; gap < 2; gap++) {
+		struct run r;
+
+		start(&r, 0, 0, 0);
+		begin(&r, 0, 1, MC);
+		write_at(&r, 0, 0, 4096, 1);
+		flush(&r, 0);
+		write_at(&r, 0, 0, 4096, 2);
+		flush(&r, 0);
+		for (uint32_t i = 1; i < 2000; i++) {
+			/* the next begins before the one before has ended */
+			if (gap && i == 1000)
+				end(&r, (i - 1) & 1);
+			begin(&r, i & 1, i + 1, MC);
+			read_at(&r, i & 1, 0, 4096, 2);
+			if (!gap || i != 1000) {
+				read_at(&r, (i - 1) & 1, 0, 4096, 2);
+				end(&r, (i - 1) & 1);
+			}
+			r.time += INT64_C(30000000);
+		}
+		assert_int_equal(r.findings, 0);
+		read_at(&r, 1, 0, 4096, 1);
+		finish(&r);
+		assert_int_equal(r.findings, 1);
+		assert_int_equal(r.severity, gap ? NBDS_SUSPECT : NBDS_VIOLATION);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sequential_memory),
-		cmocka_unit_test(test_after_sleep),
-		cmocka_unit_test(test_memory_cap),
-		cmocka_unit_test(test_huge_ranges),
+		cmocka_unit_test(test_sequential_memory), cmocka_unit_test(test_after_sleep),
+		cmocka_unit_test(test_memory_cap),        cmocka_unit_test(test_huge_ranges),
+		cmocka_unit_test(test_connections_pass),  cmocka_unit_test(test_gone_writers),
+		cmocka_unit_test(test_gone_witnesses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
