@@ -33,7 +33,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 # nbdinfo says what a disk holds with the help of file, and rubbish without it.
 PROGRAMS = ["nbdkit", "qemu-nbd", "qemu-io", "nbd-server", "nbd-client", "nbdinfo",
-            "nbdcopy", "fio", "tcpdump", "tshark", "file"]
+            "nbdcopy", "fio", "tcpdump", "tshark", "file", "ip"]
 
 SECONDS = 60  # the longest that anything is waited for
 
