@@ -75,14 +75,15 @@ int nbds_privileges_drop(const char *user, char *err, size_t errsize)
 {
 	uid_t uid = getuid();
 	gid_t gid = getgid();
-	int change = choose(user, &uid, &gid, err, errsize);
+	int change = choose(user, &uid, &gid, err, errsize), bounded;
 
 	if (change < 0)
 		return -1;
 	/* The bounding set first, as that needs a capability itself; without that
-	 * one it does not matter, since nothing can be gained any more. */
+	 * one it does not matter if it fails, since nothing can be gained any more. */
 	capng_clear(CAPNG_SELECT_BOTH);
-	capng_apply(CAPNG_SELECT_BOUNDS);
+	bounded = capng_apply(CAPNG_SELECT_BOUNDS);
+	(void)bounded;
 	if (change && become(uid, gid, err, errsize) < 0)
 		return -1;
 	capng_clear(CAPNG_SELECT_BOTH);
@@ -92,8 +93,8 @@ int nbds_privileges_drop(const char *user, char *err, size_t errsize)
 		return -1;
 	}
 	/* An inheritable or ambient one may come from the parent. */
-	capng_get_caps_process();
-	if (capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE ||
+	if (capng_get_caps_process() < 0 ||
+	    capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE ||
 	    (change && uid != 0 && setresuid(0, 0, 0) == 0)) {
 		snprintf(err, errsize, "giving up privileges had no effect");
 		return -1;
