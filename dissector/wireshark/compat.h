@@ -53,13 +53,13 @@ typedef bool nbds_ws_bool;
 typedef gboolean nbds_ws_bool;
 #endif
 
-/* Has an interface after the first, counted from 0, a name?  4.2 and later count
+/* Has an interface after the first, counted from 0, a name?  4.4 and later count
  * them anew in each section of a pcapng file. */
 static inline bool nbds_ws_interface_known(const packet_info *pinfo, uint32_t interface)
 {
 	const char *name;
 
-#if NBDS_WS_AT_LEAST(4, 2)
+#if NBDS_WS_AT_LEAST(4, 4)
 	name = epan_get_interface_name(pinfo->epan, interface,
 				       pinfo->rec->presence_flags & WTAP_HAS_SECTION_NUMBER
 					       ? pinfo->rec->section_number
