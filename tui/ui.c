@@ -26,6 +26,9 @@
 #define NOTICE_NS INT64_C(6000000000)
 #define SECOND_NS INT64_C(1000000000)
 
+/* So often keys are said to be there, and none is: the terminal is gone. */
+#define NO_KEYS_MAX 32
+
 /* Two clicks on one place within so much time open it. */
 #define TWICE_NS INT64_C(400000000)
 
@@ -910,14 +913,17 @@ static void mouse(struct ui *ui)
 	}
 }
 
-static void read_keys(struct ui *ui)
+/* Returns how many there were. */
+static unsigned read_keys(struct ui *ui)
 {
+	unsigned count = 0;
 	wint_t c;
 	int got;
 
 	while (!ui->quit && (got = get_wch(&c)) != ERR) {
 		bool special = got == KEY_CODE_YES;
 
+		count++;
 		ui->dirty = true;
 		if (special && c == KEY_RESIZE)
 			continue;
@@ -931,6 +937,7 @@ static void read_keys(struct ui *ui)
 			act(ui, key_action((int)c, ui->screen));
 		}
 	}
+	return count;
 }
 
 /* --- the loop --- */
@@ -961,6 +968,7 @@ static void catch_signals(void)
 
 void ui_run(struct ui *ui)
 {
+	unsigned keyless = 0;
 	int64_t drawn = 0;
 	bool ready = true;
 	uint64_t behind = 0;
@@ -973,14 +981,20 @@ void ui_run(struct ui *ui)
 			{.fd = screen_fd(), .events = POLLIN},
 			/* What is ready is not waited for. */
 			{.fd = ready ? -1 : worker_fd(ui->worker), .events = POLLIN},
+			/* Whether it is gone is told unasked. */
+			{.fd = STDOUT_FILENO},
 		};
-		int got = poll(fds, 2, patience(ui, drawn, ready));
+		int got = poll(fds, 3, patience(ui, drawn, ready));
 
-		if (fds[0].revents & (POLLHUP | POLLERR | POLLNVAL))
+		if ((fds[0].revents | fds[2].revents) & (POLLHUP | POLLERR | POLLNVAL))
 			break;
 		/* A signal: the size may have changed, which get_wch() tells. */
-		if (got < 0 || fds[0].revents)
+		if (got < 0)
 			read_keys(ui);
+		else if (fds[0].revents)
+			keyless = read_keys(ui) ? 0 : keyless + 1;
+		if (keyless > NO_KEYS_MAX)
+			break;
 		if (fds[1].revents)
 			ready = true;
 		if (ui->busy) {
