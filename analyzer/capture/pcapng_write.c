@@ -9,6 +9,7 @@
 #include "pcapng.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pcap/dlt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,12 +104,10 @@ struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_
 		free(w);
 		return NULL;
 	}
-	if (strcmp(path, "-")) {
-		w->file = fopen(path, "wbe");
-	} else {
-		fd = dup(STDOUT_FILENO);
-		w->file = fd < 0 ? NULL : fdopen(fd, "wb");
-	}
+	/* The packets hold what is on the disks: a new file is for its owner alone. */
+	fd = strcmp(path, "-") ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
+			       : dup(STDOUT_FILENO);
+	w->file = fd < 0 ? NULL : fdopen(fd, "wb");
 	if (!w->file) {
 		snprintf(err, errsize, "cannot create %s: %s", path, strerror(errno));
 		if (fd >= 0)

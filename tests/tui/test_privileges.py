@@ -75,6 +75,21 @@ class Privileges(unittest.TestCase):
                 self.assertEqual(int(thread["CapPrm"], 16), 0)
                 self.assertEqual(thread["NoNewPrivs"], "1")
 
+    def test_saved_file(self):
+        """Packets hold the contents of disks. What root saves is root's, though another
+        user writes it by then, and nobody else can read it."""
+        work = pathlib.Path(tempfile.mkdtemp(prefix="nbdscope-privileges-"))
+        self.addCleanup(shutil.rmtree, work)
+        with Terminal(["-i", "lo", "-w", work / "top.pcapng"]) as t:
+            t.wait("LIVE, saving")
+            self.assertEqual(t.quit(), 0)
+        process = self.audit(BIN / "nbdaudit", "-i", "lo", "-w", work / "audit.pcapng")
+        process.terminate()
+        process.wait()
+        for name in ("top.pcapng", "audit.pcapng"):
+            found = (work / name).stat()
+            self.assertEqual((found.st_mode & 0o777, found.st_uid), (0o600, 0), name)
+
     def audit(self, *command):
         process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
