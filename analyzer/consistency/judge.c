@@ -326,6 +326,8 @@ static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint
 	out->severity = out->rule->severity;
 	out->missed = w->op;
 	out->source = old->op;
+	/* one that is not proved to lie in between should be looked at all the same */
+	out->flush = flush_close(w->op, r);
 }
 
 /* Two reads of one connection, one after the other, with the same writes in
@@ -738,6 +740,13 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 			text + n, size - (size_t)n,
 			"; that write was never answered and had been sent again: its first copy "
 			"landed late, over newer data, which no rule of the protocol forbids");
+	if (n > 0 && (size_t)n < size && v->flush && g->rule == rule_get(RULE_STALE_UNFLUSHED))
+		n += snprintf(text + n, size - (size_t)n,
+			      "; not called a violation because the read was sent only %" PRId64
+			      " us after that flush was answered, too close for the order of this "
+			      "capture (more than %" PRId64 " us are needed)",
+			      (r->lo.time - v->flush->hi.time) / 1000,
+			      r->world->config.epsilon / 1000);
 	if (n > 0 && (size_t)n < size && v->lowered)
 		snprintf(text + n, size - (size_t)n, "; not called a violation because %s",
 			 v->lowered);

@@ -32,12 +32,15 @@ struct run {
 	char rule[64];
 	enum nbds_severity severity;
 	uint64_t frames[NBDS_ROLE_MAX];
+	char hazard[1024]; /* the last one's message */
 };
 
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
 	struct run *r = ctx;
 
+	if (f->severity == NBDS_HAZARD)
+		snprintf(r->hazard, sizeof(r->hazard), "%s: %s", f->rule->name, f->message);
 	if (f->severity < NBDS_SUSPECT)
 		return;
 	r->findings++;
@@ -398,13 +401,43 @@ static void test_gone_witnesses(void **state)
 	}
 }
 
+/* A flush that is not proved to have come before the read is told all the same. */
+static void test_flush_too_close(void **state)
+{
+	struct run r;
+
+	(void)state;
+	start(&r, 2, MC, 0);
+	read_at(&r, 1, 0, 4096, 1);
+	write_at(&r, 0, 0, 4096, 2);
+	flush(&r, 0);
+	r.time -= STEP; /* a later frame, of the same time */
+	read_at(&r, 1, 0, 4096, 1);
+	finish(&r);
+	assert_int_equal(r.findings, 0);
+	assert_non_null(strstr(r.hazard, "stale-read-unflushed: conn 1 wrote 4096 bytes at 0x0"));
+	assert_non_null(strstr(r.hazard, "conn 1's flush covered it"));
+	assert_non_null(strstr(r.hazard, "was sent only 0 us after that flush was answered"));
+
+	/* and none that had not been answered */
+	start(&r, 2, MC, 0);
+	read_at(&r, 1, 0, 4096, 1);
+	write_at(&r, 0, 0, 4096, 2);
+	read_at(&r, 1, 0, 4096, 1);
+	flush(&r, 0);
+	finish(&r);
+	assert_int_equal(r.findings, 0);
+	assert_non_null(strstr(r.hazard, "stale-read-unflushed: conn 1 wrote 4096 bytes at 0x0"));
+	assert_null(strstr(r.hazard, "flush covered"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sequential_memory), cmocka_unit_test(test_after_sleep),
 		cmocka_unit_test(test_memory_cap),        cmocka_unit_test(test_huge_ranges),
 		cmocka_unit_test(test_connections_pass),  cmocka_unit_test(test_gone_writers),
-		cmocka_unit_test(test_gone_witnesses),
+		cmocka_unit_test(test_gone_witnesses),    cmocka_unit_test(test_flush_too_close),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
