@@ -201,7 +201,7 @@ bool in_force_for_all(const struct nbds_op *n)
 bool may_be_voided(const struct nbds_op *n)
 {
 	for (const struct nbds_op *x = n->world->flight_first; x; x = x->next_flight)
-		if (x != n && !flush_between(n, x, party_mc(n->party)))
+		if (x != n && x->voider && !flush_between(n, x, party_mc(n->party)))
 			return true;
 	return false;
 }

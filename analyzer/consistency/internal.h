@@ -59,6 +59,7 @@ struct nbds_op {
 	bool write_class; /* WRITE, WRITE_ZEROES or TRIM of at least one byte */
 	bool fua;         /* FUA that the server offered */
 	bool voider;      /* its failure voids: FLUSH, or FUA */
+	bool awaited;     /* in the list of those whose outcome verdicts wait for */
 	bool overlap_told, reissue_told, landing_told;
 	bool proves; /* legal and unambiguous: can establish something */
 	uint32_t refs;
@@ -69,7 +70,7 @@ struct nbds_op {
 	uint64_t header_end, acked;        /* of the request */
 	uint64_t status_end, status_acked; /* of the status */
 	uint64_t request_frame, reply_frame;
-	struct nbds_op *prev_flight, *next_flight; /* voiders in flight, oldest first */
+	struct nbds_op *prev_flight, *next_flight; /* awaited, oldest first */
 	struct nbds_op *prev_write, *next_write;   /* the party's writes in flight */
 
 	/* WRITE in progress */
@@ -299,7 +300,7 @@ struct nbds_world {
 	bool blind; /* forgetting could not be told apart: no verdicts any more */
 	uint64_t memory, memory_cap;
 	/* verdicts */
-	struct nbds_op *flight_first, *flight_last; /* voiders in flight */
+	struct nbds_op *flight_first, *flight_last; /* awaited, oldest first */
 	struct nbds_op *reads_missed;               /* reads with misses, in flight or not */
 	struct nbds_point missed_hi;                /* no miss was seen later */
 	uint32_t missed[MISSED_BUCKETS];            /* misses, by hash of block number */

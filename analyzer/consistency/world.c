@@ -233,7 +233,9 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		!order->ambiguous && !order->illegal && range_fits(offset, length) &&
 		!(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
 		!(op->write_class && p->known && (p->flags & NBD_FLAG_READ_ONLY));
-	if (op->voider) {
+	/* a report of a hole, too, may excuse a read that was before it */
+	op->awaited = op->voider || type == NBD_CMD_BLOCK_STATUS;
+	if (op->awaited) {
 		op->prev_flight = w->flight_last;
 		*(w->flight_last ? &w->flight_last->next_flight : &w->flight_first) = op;
 		w->flight_last = op;
@@ -630,7 +632,7 @@ static void flight_remove(struct nbds_op *op)
 	struct nbds_world *w = op->world;
 	struct nbds_party *p = op->party;
 
-	if (op->voider) {
+	if (op->awaited) {
 		*(op->prev_flight ? &op->prev_flight->next_flight : &w->flight_first) =
 			op->next_flight;
 		*(op->next_flight ? &op->next_flight->prev_flight : &w->flight_last) =
@@ -848,9 +850,10 @@ void nbds_world_finish(struct nbds_world *w)
 	while (w->flight_first) {
 		struct nbds_op *x = w->flight_first;
 
-		void_add(x);
+		if (x->voider)
+			void_add(x);
 		w->flight_first = x->next_flight;
-		x->voider = false; /* no longer in the list */
+		x->awaited = x->voider = false; /* no longer in the list */
 	}
 	w->flight_last = NULL;
 	judge_pass(w, true);
