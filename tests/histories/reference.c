@@ -587,7 +587,8 @@ struct sector_verdict {
 	enum nbds_severity trusted; // how sure it is that either is wrong
 };
 
-static void convict(const struct world *w, const struct run *r, struct view *v,
+// False: its data is from nowhere by these commands, yet it was written later.
+static bool convict(const struct world *w, const struct run *r, struct view *v,
 		    struct sector_verdict *sv)
 {
 	enum nbds_severity severity = NBDS_VIOLATION;
@@ -639,6 +640,8 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 			sv->stale_severity = severity;
 		}
 		sv->stale = true;
+	} else if (w->h->commands[r->read].type == NBD_CMD_READ && written_later(w, r)) {
+		return false;
 	} else {
 		if (!w->h->exclusive)
 			severity = NBDS_SUSPECT;
@@ -646,6 +649,7 @@ static void convict(const struct world *w, const struct run *r, struct view *v,
 			sv->foreign_severity = severity;
 		sv->foreign = true;
 	}
+	return true;
 }
 
 // V9: an earlier read of the connection with the same choice chose otherwise.
@@ -767,13 +771,12 @@ static void judge_run(const struct world *w, const struct run *r, struct ref_ver
 	if (!status && v.initial && r->value != 0 && contradicts_status(w, r))
 		note(out, REF_V6, NBDS_VIOLATION, r->cell, c->sectors);
 	if (convicts(&v)) {
-		if (!status && !is_stale(w, r, &v, &learned) && written_later(w, r)) {
+		if ((!status && !is_stale(w, r, &v, &learned) && written_later(w, r)) ||
+		    !convict(w, r, &v, sv)) {
 			out->order = true;
 			if (out->why != REF_JUDGED)
 				out->why = REF_ORDER;
-			return;
 		}
-		convict(w, r, &v, sv);
 		return;
 	}
 	if (!status && v.why == REF_JUDGED && unstable(w, r, &v, &severity)) {
