@@ -95,7 +95,8 @@ struct miss {
 	uint64_t sector;
 	uint64_t value;
 	struct nbds_point hi;
-	bool lone_writer;   /* G10 held when it was read */
+	uint64_t lone_from; /* serial of the first of its connection's writes for which G10
+	                     * held when it was read: it does for all later ones */
 	bool written_later; /* by a command that provably began after it was read */
 };
 
@@ -457,6 +458,7 @@ struct verdict {
 	bool waits;             /* later frames may raise it */
 	unsigned values;        /* FINE: different admissible values */
 	bool all_established;
+	uint64_t lone_from; /* see struct miss; with a rule only */
 };
 void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *v);
 void judge_pass(struct nbds_world *w, bool all);

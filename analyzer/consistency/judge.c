@@ -44,11 +44,12 @@ struct view {
 
 /* Which of the commands in force are relied upon. */
 struct trust {
-	unsigned paths;  /* EST_* */
-	bool same_epoch; /* and only those since the last time without connections */
+	unsigned paths;     /* EST_* */
+	bool same_epoch;    /* and only those since the last time without connections */
+	uint64_t lone_from; /* of those in force by E1 alone, from this serial on */
 };
 
-static const struct trust trust_all = {EST_E1 | EST_E2 | EST_E3, false};
+static const struct trust trust_all = {EST_E1 | EST_E2 | EST_E3, false, 0};
 
 /* What is known of the sector under some trust. */
 struct weighing {
@@ -114,7 +115,20 @@ static void view_fill(struct view *v, const struct nbds_op *r, const struct nbds
 static bool in_force(const struct view *v, unsigned i, const struct trust *t)
 {
 	return (v->est[i] & t->paths) && v->c[i].full &&
-	       (!t->same_epoch || v->c[i].op->epoch == v->reader->epoch);
+	       (!t->same_epoch || v->c[i].op->epoch == v->reader->epoch) &&
+	       ((v->est[i] & t->paths) != EST_E1 || v->c[i].op->serial >= t->lone_from);
+}
+
+/* The first of the reader's own writes before which no other connection wrote
+ * anything that was not in force: so it is for all later ones. */
+static uint64_t lone_from(const struct view *v)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (unsigned i = 0; i < v->n; i++)
+		if ((v->est[i] & EST_E1) && v->c[i].op->serial < first && lone_writer(v->c[i].op))
+			first = v->c[i].op->serial;
+	return first;
 }
 
 /* A failed write leaves anything behind until the next established one. So does
@@ -371,18 +385,21 @@ static bool unstable(const struct view *v, const struct nbds_op *r, const struct
 		out->severity = out->rule->severity;
 		out->source = v->c[s].op;
 		/* a write that is in force by its own connection alone is the weak point */
-		bool own = false;
+		bool own = false, lone = true;
 
 		for (unsigned i = 0; i < v->n; i++) {
 			bool weak = v->est[i] == EST_E1;
 
-			if (!v->admissible[i] || own > weak)
+			if (!v->admissible[i])
+				continue;
+			lone &= !weak || v->c[i].op->serial >= m->lone_from;
+			if (own > weak)
 				continue;
 			if (!out->missed || weak > own || v->c[i].op->serial > out->missed->serial)
 				out->missed = v->c[i].op;
 			own = weak;
 		}
-		if (own && !m->lone_writer) {
+		if (!lone) {
 			out->severity = NBDS_SUSPECT;
 			out->lowered = another_wrote;
 		}
@@ -547,14 +564,18 @@ static bool same_server(const struct nbds_op *w, const struct nbds_op *r)
  */
 static void convict(const struct view *v, const struct miss *m, struct verdict *out)
 {
-	static const struct {
+	const struct {
 		struct trust trust;
 		enum nbds_rule_id rule;
+		const char *lowered;
 	} steps[] = {
-		{{EST_E3, true}, RULE_STALE_AFTER_FLUSH},
-		{{EST_E3 | EST_E2, true}, RULE_STALE_AFTER_FUA},
-		{{EST_E3 | EST_E2 | EST_E1, true}, RULE_STALE_OWN_WRITE},
-		{{EST_E3 | EST_E2 | EST_E1, false}, RULE_LOST_AFTER_RECONNECT},
+		{{EST_E3, true, 0}, RULE_STALE_AFTER_FLUSH, NULL},
+		{{EST_E3 | EST_E2, true, 0}, RULE_STALE_AFTER_FUA, NULL},
+		{{EST_E3 | EST_E2 | EST_E1, true, m->lone_from}, RULE_STALE_OWN_WRITE, NULL},
+		{{EST_E3 | EST_E2 | EST_E1, true, 0}, RULE_STALE_OWN_WRITE, another_wrote},
+		{{EST_E3 | EST_E2 | EST_E1, false, 0},
+		 RULE_LOST_AFTER_RECONNECT,
+		 "every connection to the server had ended in between"},
 	};
 	const struct nbds_op *r = v->reader;
 	enum nbds_rule_id rule = RULE_COUNT;
@@ -583,12 +604,9 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 		out->waits = true;
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "no connection shows that the server was not restarted in between";
-	} else if (rule == RULE_LOST_AFTER_RECONNECT) {
+	} else if (steps[i].lowered) {
 		out->severity = NBDS_SUSPECT;
-		out->lowered = "every connection to the server had ended in between";
-	} else if (rule >= RULE_ZEROES_NOT_READ_BACK && !m->lone_writer) {
-		out->severity = NBDS_SUSPECT;
-		out->lowered = another_wrote;
+		out->lowered = steps[i].lowered;
 	}
 	if (!r->party->known && out->severity == NBDS_VIOLATION) {
 		out->severity = NBDS_SUSPECT;
@@ -604,11 +622,41 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 	out->rule = rule_get(rule);
 }
 
+static void judge_view(struct view *v, const struct miss *m, struct verdict *out)
+{
+	const struct nbds_op *read = v->reader;
+	struct weighing o;
+
+	weigh(v, m->value, &trust_all, &o);
+	memcpy(v->admissible, o.admissible, sizeof(v->admissible));
+	out->result = o.result;
+	out->why = o.why;
+	out->waits = o.in_flight;
+	out->values = o.values;
+	out->all_established = o.all_established;
+	if (o.result == JUDGE_WRONG) {
+		convict(v, m, out);
+		if (m->written_later && out->rule == rule_get(RULE_UNEXPLAINED))
+			*out = (struct verdict){.result = JUDGE_UNKNOWN,
+						.why = NBDS_UNCHECKED_ORDER};
+		return;
+	}
+	if (o.result == JUDGE_UNKNOWN && o.why != NBDS_UNCHECKED_MIXED) {
+		if (o.why == NBDS_UNCHECKED_UNKNOWN && !said_zero(v, m->value, out))
+			missed_unflushed(v, read, m->value, out);
+		return;
+	}
+	if (o.matched && o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
+	    unstable(v, read, m, out))
+		return;
+	if (o.matched && !landed_late(v, m->value, out) && !unordered(v, m->value, out))
+		missed_unflushed(v, read, m->value, out);
+}
+
 void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *out)
 {
 	struct nbds_world *w = read->world;
 	struct view v;
-	struct weighing o;
 	struct block *block;
 
 	*out = (struct verdict){.result = JUDGE_UNKNOWN};
@@ -631,30 +679,9 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 	}
 	v.base = block ? (block->based ? &block->base : NULL) : (w->forgot ? &w->forgot_at : NULL);
 	view_fill(&v, read, &m->hi);
-	weigh(&v, m->value, &trust_all, &o);
-	memcpy(v.admissible, o.admissible, sizeof(v.admissible));
-	out->result = o.result;
-	out->why = o.why;
-	out->waits = o.in_flight;
-	out->values = o.values;
-	out->all_established = o.all_established;
-	if (o.result == JUDGE_WRONG) {
-		convict(&v, m, out);
-		if (m->written_later && out->rule == rule_get(RULE_UNEXPLAINED))
-			*out = (struct verdict){.result = JUDGE_UNKNOWN,
-						.why = NBDS_UNCHECKED_ORDER};
-		return;
-	}
-	if (o.result == JUDGE_UNKNOWN && o.why != NBDS_UNCHECKED_MIXED) {
-		if (o.why == NBDS_UNCHECKED_UNKNOWN && !said_zero(&v, m->value, out))
-			missed_unflushed(&v, read, m->value, out);
-		return;
-	}
-	if (o.matched && o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
-	    unstable(&v, read, m, out))
-		return;
-	if (o.matched && !landed_late(&v, m->value, out) && !unordered(&v, m->value, out))
-		missed_unflushed(&v, read, m->value, out);
+	judge_view(&v, m, out);
+	if (out->rule && !w->final)
+		out->lone_from = lone_from(&v);
 }
 
 /* --- reporting ----------------------------------------------------------- */

@@ -182,7 +182,7 @@ static void written_meanwhile(const struct nbds_op *op)
 	for (struct nbds_op *r = w->reads_missed; r; r = r->reading->next)
 		for (uint32_t i = 0; r->party != op->party && i < r->reading->miss_count; i++)
 			if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
-				r->reading->misses[i].lone_writer = false;
+				r->reading->misses[i].lone_from = UINT64_MAX;
 }
 
 struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
@@ -421,9 +421,7 @@ static void miss_add(struct nbds_op *op, const struct miss *m)
 		rd->misses = misses;
 		rd->miss_room = room;
 	}
-	rd->misses[rd->miss_count] = *m;
-	rd->misses[rd->miss_count].lone_writer = true;
-	rd->miss_count++;
+	rd->misses[rd->miss_count++] = *m;
 	contents_pin(w, m->sector, 1);
 	if (!w->reads_missed)
 		w->missed_hi = m->hi;
@@ -527,10 +525,8 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 		    (v.values > 1 &&
 		     (v.result != JUDGE_WRONG || v.rule == rule_get(RULE_UNSTABLE_READ))));
 	if (v.rule) {
+		m.lone_from = v.lone_from;
 		miss_add(op, &m);
-		if (v.missed && v.result == JUDGE_WRONG && op->reading->miss_count)
-			op->reading->misses[op->reading->miss_count - 1].lone_writer =
-				lone_writer(v.missed);
 	} else if (v.result == JUDGE_UNKNOWN) {
 		op->reading->unchecked[v.why] += NBDS_SECTOR;
 	} else {
