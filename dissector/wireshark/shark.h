@@ -142,6 +142,7 @@ struct rec {
 struct note {
 	struct note *next;
 	const struct nbds_finding *finding;
+	bool *told;     /* the finding was shown in some frame */
 	uint16_t roles; /* what the frame is to it: 1 << enum nbds_role */
 };
 
@@ -248,6 +249,8 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo);
 struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload);
 /* The findings that a frame is a proof of. */
 const struct note *nbds_watch_notes(uint32_t frame);
+/* The next finding that was shown in no frame yet, and now is; NULL: none for now. */
+const struct nbds_finding *nbds_watch_news(void);
 
 static inline struct op *nbds_shark_op(const struct conn *k, const struct msg *m)
 {

@@ -730,20 +730,23 @@ static void role_text(uint16_t roles, char *buf, size_t size)
 	}
 }
 
+/* `roles` 0: the frame is none of those that prove it. */
 static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
-			 const struct note *note)
+			 const struct nbds_finding *f, uint16_t roles_here)
 {
 	static const char *const sides[] = {[NBDS_FAULT_SERVER] = "server",
 					    [NBDS_FAULT_CLIENT] = "client",
 					    [NBDS_FAULT_EITHER] = "either"};
-	const struct nbds_finding *f = note->finding;
 	const char *severity = nbds_severity_name(f->severity);
 	bool protocol = f->frames[NBDS_ROLE_MESSAGE];
 	char roles[160], name[1024];
 	proto_item *item;
 	proto_tree *tree;
 
-	role_text(note->roles, roles, sizeof(roles));
+	if (roles_here)
+		role_text(roles_here, roles, sizeof(roles));
+	else
+		g_strlcpy(roles, "about earlier frames", sizeof(roles));
 	item = proto_tree_add_protocol_format(parent, nbds_shark_proto, tvb, 0, 0,
 					      "Network Block Device, %s: %s (this frame: %s)",
 					      severity, f->rule->name, roles);
@@ -782,6 +785,15 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 			       "%s: %s", f->rule->name, f->message);
 }
 
+static uint64_t last_frame(const struct nbds_finding *f)
+{
+	uint64_t last = 0;
+
+	for (int i = 0; i < NBDS_ROLE_MAX; i++)
+		last = MAX(last, f->frames[i]);
+	return last;
+}
+
 void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
 {
 	const struct note *note = nbds_watch_notes(pinfo->num);
@@ -790,9 +802,22 @@ void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
 	if (!note || again(pinfo, SHOWN_FINDINGS))
 		return;
 	for (; note; note = note->next) {
-		nbds_tap_finding(pinfo, note->finding);
+		nbds_tap_finding(pinfo, note->finding, pinfo->num == last_frame(note->finding));
+		*note->told = true;
 		if (count++ < FINDINGS_MAX)
-			show_finding(tvb, pinfo, tree, note);
+			show_finding(tvb, pinfo, tree, note->finding, note->roles);
+	}
+}
+
+/* On the first visit, what became certain when all of its frames had gone by: who
+ * looks but once would not hear of it. */
+static void show_late_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
+{
+	const struct nbds_finding *f;
+
+	for (unsigned count = 0; count < FINDINGS_MAX && (f = nbds_watch_news()); count++) {
+		nbds_tap_finding(pinfo, f, true);
+		show_finding(tvb, pinfo, tree, f, 0);
 	}
 }
 
@@ -914,6 +939,8 @@ void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tr
 		show_late(&s);
 	show_range(&s, s.from, s.from + (int64_t)tvb_captured_length(tvb));
 	nbds_show_findings(tvb, pinfo, tree);
+	if (!PINFO_FD_VISITED(pinfo))
+		show_late_findings(tvb, pinfo, tree);
 	if (k->tls && !k->tls_told && !k->inside) {
 		k->tls_told = true;
 		if (nbds_shark_tls && !PINFO_FD_VISITED(pinfo))

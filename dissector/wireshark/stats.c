@@ -57,7 +57,7 @@ void nbds_tap_reply(packet_info *pinfo, const struct conn *k, const struct msg *
 	tap_queue_packet(nbds_shark_tap, pinfo, info);
 }
 
-void nbds_tap_finding(packet_info *pinfo, const struct nbds_finding *f)
+void nbds_tap_finding(packet_info *pinfo, const struct nbds_finding *f, bool last)
 {
 	struct nbds_tap_info *info;
 
@@ -65,6 +65,7 @@ void nbds_tap_finding(packet_info *pinfo, const struct nbds_finding *f)
 		return;
 	info = info_new(pinfo, NBDS_TAP_FINDING, NULL, NULL, NULL);
 	info->finding = f;
+	info->last = last;
 	tap_queue_packet(nbds_shark_tap, pinfo, info);
 }
 
@@ -150,17 +151,9 @@ static void tree_request(stats_tree *st, const struct nbds_tap_info *info)
 		stats_tree_tick_pivot(st, nodes.flags, flag);
 }
 
-static uint64_t last_frame(const struct nbds_finding *f)
-{
-	uint64_t last = 0;
-
-	for (int i = 0; i < NBDS_ROLE_MAX; i++)
-		last = MAX(last, f->frames[i]);
-	return last;
-}
-
-static tap_packet_status tree_packet(stats_tree *st, packet_info *pinfo, epan_dissect_t *edt _U_,
-				     const void *told, tap_flags_t flags _U_)
+static tap_packet_status tree_packet(stats_tree *st, packet_info *pinfo _U_,
+				     epan_dissect_t *edt _U_, const void *told,
+				     tap_flags_t flags _U_)
 {
 	const struct nbds_tap_info *info = told;
 	char error[NBDS_TEXT_OF_MAX];
@@ -180,8 +173,7 @@ static tap_packet_status tree_packet(stats_tree *st, packet_info *pinfo, epan_di
 					      nbds_text_of(&nbds_errors, info->error, error));
 		break;
 	case NBDS_TAP_FINDING:
-		/* once, though it is on several frames */
-		if (pinfo->num == last_frame(info->finding))
+		if (info->last)
 			stats_tree_tick_pivot(st, nodes.findings, info->finding->rule->name);
 		break;
 	}

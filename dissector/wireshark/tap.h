@@ -36,12 +36,13 @@ struct nbds_tap_info {
 	nstime_t request_time, reply_time;
 	/* FINDING */
 	const struct nbds_finding *finding;
+	bool last; /* it is on several frames: the one to count it at */
 };
 
 void nbds_tap_message(packet_info *pinfo, const struct conn *k, const struct msg *m,
 		      const struct op *op);
 void nbds_tap_reply(packet_info *pinfo, const struct conn *k, const struct msg *m,
 		    const struct op *op);
-void nbds_tap_finding(packet_info *pinfo, const struct nbds_finding *f);
+void nbds_tap_finding(packet_info *pinfo, const struct nbds_finding *f, bool last);
 
 #endif

@@ -25,6 +25,8 @@ static struct {
 	uint32_t rec_room;
 	wmem_map_t *notes; /* frame number to struct note */
 	GPtrArray *conns, *findings, *inside;
+	GArray *told;           /* for each finding: bool *, it was shown in some frame */
+	unsigned untold;        /* all before this one were */
 	struct flow *undecided; /* not yet known to speak NBD */
 	struct flow *held;      /* TCP may hold back something of them */
 	struct flow *feeding;   /* bytes of it are given to the engine */
@@ -392,6 +394,7 @@ struct notes {
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
 	struct nbds_finding *kept;
+	bool *told;
 
 	(void)ctx;
 	if (!nbds_shark_prefs.findings)
@@ -399,7 +402,9 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	kept = nbds_finding_copy(f);
 	if (!kept)
 		return;
+	told = wmem_new0(wmem_file_scope(), bool);
 	g_ptr_array_add(w.findings, kept);
+	g_array_append_val(w.told, told);
 	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
 		void *key = GUINT_TO_POINTER((uint32_t)f->frames[role]);
 		struct notes *notes;
@@ -415,6 +420,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 			struct note *note = wmem_new0(wmem_file_scope(), struct note);
 
 			note->finding = kept;
+			note->told = told;
 			*(notes->last ? &notes->last->next : &notes->first) = note;
 			notes->last = note;
 		}
@@ -427,6 +433,19 @@ const struct note *nbds_watch_notes(uint32_t frame)
 	struct notes *notes = w.on ? wmem_map_lookup(w.notes, GUINT_TO_POINTER(frame)) : NULL;
 
 	return notes ? notes->first : NULL;
+}
+
+const struct nbds_finding *nbds_watch_news(void)
+{
+	for (; w.untold < w.findings->len; w.untold++) {
+		bool *told = g_array_index(w.told, bool *, w.untold);
+
+		if (*told)
+			continue;
+		*told = true;
+		return g_ptr_array_index(w.findings, w.untold++);
+	}
+	return NULL;
 }
 
 /* --- TCP to engine --- */
@@ -1025,6 +1044,7 @@ static void cleanup(void)
 	nbds_engine_free(w.engine);
 	g_ptr_array_free(w.conns, TRUE);
 	g_ptr_array_free(w.findings, TRUE);
+	g_array_free(w.told, TRUE);
 	g_ptr_array_free(w.inside, TRUE);
 	g_hash_table_destroy(w.names);
 	g_free(w.recs);
@@ -1052,6 +1072,7 @@ static void init(void)
 	w.notes = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
 	w.conns = g_ptr_array_new_with_free_func(conn_free);
 	w.findings = g_ptr_array_new_with_free_func(finding_free);
+	w.told = g_array_new(FALSE, FALSE, sizeof(bool *));
 	w.inside = g_ptr_array_new();
 	w.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	w.on = true;

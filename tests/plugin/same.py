@@ -40,8 +40,10 @@ PAYLOAD = {"nbd.data", "nbd.extents", "nbd.meta_context.ids", "nbd.reserved",
 FINDING = [("rule", "nbd.finding.rule"), ("ref", "nbd.finding.ref"),
            ("severity", "nbd.finding.severity"), ("side", "nbd.finding.side"),
            ("message", "nbd.finding.message"), ("connection", "nbd.finding.conn"),
-           ("command", "nbd.finding.command"), ("offset", "nbd.finding.offset"),
+           ("export", "nbd.finding.export"), ("command", "nbd.finding.command"), ("offset", "nbd.finding.offset"),
            ("length", "nbd.finding.length"), ("count", "nbd.finding.count")]
+# The expert info that each level becomes: the value of _ws.expert.severity.
+EXPERT = {"violation": 0x800000, "suspect": 0x600000, "hazard": 0x400000, "note": 0x200000}
 ROLES = ["stale_write", "write_request", "write", "flush_request", "flush", "read_request",
          "read", "request", "message"]
 
@@ -134,7 +136,7 @@ class Checker:
                 self.fail(path, "frame %d: %s" % (frame.number, complaint))
         self.compare_messages(path, said, two)
         self.compare_passes(path, said, once, two)
-        self.compare_findings(path, said, two)
+        self.compare_findings(path, said, two, once)
         self.compare_expected(path, two)
 
     def told(self, frames):
@@ -207,7 +209,7 @@ class Checker:
             self.fail(path, "one pass does not tell the messages of two: %s, %s" %
                       (first - second, second - first))
 
-    def compare_findings(self, path, said, two):
+    def compare_findings(self, path, said, two, once):
         expected = collections.Counter()
         for finding in said["finding"]:
             for frame in set(finding["frames"].values()):
@@ -217,11 +219,32 @@ class Checker:
             for item in frame.items:
                 if kind(item) == "finding":
                     got[self.item_key(item), frame.number] += 1
+                    self.compare_expert(path, frame, item)
+        # In a single pass: on frames of its own, or in one that is later than all of them.
+        last = {}
+        for key, number in got:
+            last[key] = max(number, last.get(key, 0))
+        for frame in once:
+            for item in frame.items:
+                key = kind(item) == "finding" and self.item_key(item)
+                if key and (key, frame.number) not in got and \
+                        not 0 < last.get(key, 0) < frame.number:
+                    self.fail(path, "one pass has a finding on frame %d: %s" % (frame.number, key))
         self.findings += len(said["finding"])
         for key in (expected - got):
             self.fail(path, "finding is missing on frame %d: %s" % (key[1], key[0]))
         for key in (got - expected):
             self.fail(path, "nbdaudit has no such finding on frame %d: %s" % (key[1], key[0]))
+
+    def compare_expert(self, path, frame, item):
+        """The expert info of a finding has its level and its words."""
+        rule, said = item.find("nbd.finding.rule").show, item.find("nbd.finding.message").show
+        level = EXPERT[item.find("nbd.finding.severity").show]
+        expert = item.find("_ws.expert")
+        if not expert or int(expert.find("_ws.expert.severity").show, 0) != level or \
+                not expert.find("_ws.expert.message").show.startswith("%s: %s" % (rule, said[:100])):
+            self.fail(path, "frame %d: the expert info of %s is %s" %
+                      (frame.number, rule, expert and expert.showname))
 
     def compare_expected(self, path, two):
         for row in self.table.get(path.name, []):
@@ -258,7 +281,8 @@ class Checker:
     @staticmethod
     def finding_key(finding):
         return tuple([str(finding[ours]) if ours in finding else None for ours, _ in FINDING] +
-                     [finding["frames"].get(role) for role in ROLES])
+                     [finding["frames"].get(role) for role in ROLES] +
+                     [tuple(finding["assumptions"])])
 
     @staticmethod
     def item_key(item):
@@ -271,7 +295,8 @@ class Checker:
         for role in ROLES:
             field = item.find("nbd.finding." + ("message_in" if role == "message" else role))
             frames.append(int(field.show) if field else None)
-        return tuple([show(name) for _, name in FINDING] + frames)
+        return tuple([show(name) for _, name in FINDING] + frames +
+                     [tuple(field.show for field in item.all("nbd.finding.assumption"))])
 
 
 def main():
