@@ -97,14 +97,20 @@ static void blocks_grow(struct nbds_world *w)
 
 struct block *block_find(struct nbds_world *w, uint64_t number)
 {
-	struct block *b;
+	struct block *b = w->found;
 
+	/* sectors come in order */
+	if (b && b->number == number)
+		return b;
 	if (!w->bucket_count)
 		return NULL;
 	for (b = w->buckets[hash_number(number) & (w->bucket_count - 1)]; b; b = b->chain)
 		if (b->number == number)
-			return b;
-	return NULL;
+			break;
+	/* and blocks, too: the next ones are on their way from memory meanwhile */
+	__builtin_prefetch(w->buckets[hash_number(number + 1) & (w->bucket_count - 1)]);
+	__builtin_prefetch(&w->buckets[hash_number(number + 2) & (w->bucket_count - 1)]);
+	return b ? (w->found = b) : NULL;
 }
 
 void lru_remove(struct block *b)
@@ -170,6 +176,8 @@ void block_free(struct nbds_world *w, struct block *b)
 	while (*at != b)
 		at = &(*at)->chain;
 	*at = b->chain;
+	if (w->found == b)
+		w->found = NULL;
 	while (b->entries)
 		entry_free(w, b, &b->entries);
 	lru_remove(b);

@@ -45,6 +45,7 @@
 #define FLUSH_SCAN     64u
 #define LIVES_MAX      32u
 #define MISSED_BUCKETS 1024u
+#define ORDERED_SLOTS  256u
 #define PINNED_HARD    192u /* entries, ranges: more are not kept even for pending verdicts */
 
 enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
@@ -240,6 +241,15 @@ struct nbds_party {
 	struct carry *carry; /* [0]: written, [1]: read */
 };
 
+/* What established() found lately: the sectors of a block ask the same. */
+struct ordered {
+	uint64_t w, c; /* serials */
+	uint64_t hi_frame;
+	uint64_t version;
+	struct nbds_op *flush;
+	unsigned paths;
+};
+
 /* One server was alive from here to there. */
 struct lifetime {
 	struct nbds_point from, to;
@@ -274,6 +284,8 @@ struct nbds_world {
 	int64_t now;
 	bool final; /* a final verdict is being found */
 	/* order */
+	struct ordered ordered[ORDERED_SLOTS];
+	uint64_t order_version; /* another one: what was found may be different now */
 	bool no_t3;
 	bool dropped;    /* the capture says that it lost packets */
 	bool open_world; /* a connection cannot be (or was not always) seen */
@@ -287,7 +299,8 @@ struct nbds_world {
 	uint64_t zero_value; /* of a sector of zeroes */
 	struct block **buckets;
 	size_t bucket_count, block_count;
-	struct block lru; /* list head: next is the oldest */
+	struct block *found; /* that was looked for last */
+	struct block lru;    /* list head: next is the oldest */
 	struct granule **granules;
 	size_t granule_buckets, granule_count;
 	uint64_t classes; /* size classes in use */

@@ -156,6 +156,8 @@ void flush_log_add(struct nbds_op *f)
 {
 	struct xport *x = f->party->xport;
 
+	f->world->order_version++;
+
 	if (x->log_count == FLUSH_LOG_MAX) {
 		/* the older half: newer flushes cover what those covered */
 		uint32_t drop = FLUSH_LOG_MAX / 2;
@@ -205,6 +207,7 @@ void void_add(struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
 
+	w->order_version++;
 	if (w->void_all)
 		return;
 	if (w->void_count == w->void_room) {
@@ -245,13 +248,13 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 	return false;
 }
 
-unsigned established(const struct nbds_op *w, const struct nbds_op *c, const struct nbds_point *hi,
-		     struct nbds_op **flush)
+static unsigned find_paths(const struct nbds_op *w, const struct nbds_op *c,
+			   const struct nbds_point *hi, struct nbds_op **flush)
 {
 	unsigned paths = 0;
 	struct nbds_op *f;
 
-	if (w->state != OP_OK || !w->proves || w == c || !op_before(w, c))
+	if (!op_before(w, c))
 		return 0;
 	if (w->party == c->party)
 		paths |= EST_E1;
@@ -262,13 +265,34 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 		f = flush_between(w, c, true);
 		if (f) {
 			paths |= EST_E3;
-			if (flush)
-				*flush = f;
+			*flush = f;
 		}
 	}
 	if (paths && voided(w, hi))
 		return 0;
 	return paths;
+}
+
+unsigned established(const struct nbds_op *w, const struct nbds_op *c, const struct nbds_point *hi,
+		     struct nbds_op **flush)
+{
+	struct nbds_world *world = w->world;
+	struct ordered *o;
+
+	if (w->state != OP_OK || !w->proves || w == c)
+		return 0;
+	o = &world->ordered[(w->serial * 31 + c->serial) % ORDERED_SLOTS];
+	if (o->w != w->serial || o->c != c->serial || o->version != world->order_version ||
+	    o->hi_frame != (hi ? hi->frame : UINT64_MAX)) {
+		*o = (struct ordered){.w = w->serial,
+				      .c = c->serial,
+				      .hi_frame = hi ? hi->frame : UINT64_MAX,
+				      .version = world->order_version};
+		o->paths = find_paths(w, c, hi, &o->flush);
+	}
+	if (flush && o->flush)
+		*flush = o->flush;
+	return o->paths;
 }
 
 static bool left_nothing(const struct nbds_party *p, const struct nbds_op *w)

@@ -91,6 +91,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 	p->flags = known ? flags : 0;
 	p->size = size;
 	p->size_known = known;
+	p->world->order_version++;
 	if (!p->xport)
 		p->world->blind = true;
 	else
@@ -820,6 +821,7 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
 	/* they were joined by the order that was trusted before */
 	w->life_count = 0;
+	w->order_version++;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
 		w->no_t3 = true;
 	else if (w->config.epsilon < 2 * inversion)
