@@ -425,7 +425,7 @@ static void add_connection(struct show *s, proto_tree *tree, const struct msg *k
 
 static void add_time(proto_tree *tree, tvbuff_t *tvb, const struct op *op)
 {
-	int64_t took = op->end_time - op->request_time;
+	int64_t took = (int64_t)((uint64_t)op->end_time - (uint64_t)op->request_time);
 	nstime_t time = {took / 1000000000, (int)(took % 1000000000)};
 
 	generated(proto_tree_add_time(tree, nbds_shark_gen[SF_TIME], tvb, 0, 0, &time));

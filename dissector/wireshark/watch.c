@@ -32,6 +32,7 @@ static struct {
 	struct flow *feeding;   /* bytes of it are given to the engine */
 	struct nbds_mark mark;  /* of these bytes */
 	bool started;
+	int64_t last_time;
 	int64_t newest, ticked; /* ns: greatest time of a frame, last tick */
 	uint32_t interfaces;    /* told to the engine */
 	uint8_t *heads;         /* room for heads */
@@ -679,11 +680,25 @@ static bool endpoint(const address *from, uint16_t port, struct nbds_addr *to)
 	return true;
 }
 
+/* Nanoseconds, as far as they go: files can have any times. */
+static int64_t nanoseconds(const nstime_t *t)
+{
+	int64_t secs = (int64_t)t->secs;
+
+	if (secs >= INT64_MAX / 1000000000)
+		return INT64_MAX;
+	if (secs <= INT64_MIN / 1000000000)
+		return INT64_MIN;
+	return secs * 1000000000 + t->nsecs;
+}
+
 static struct nbds_packet packet_of(const packet_info *pinfo)
 {
+	/* Blocks without a time get that of the packet before. */
 	struct nbds_packet p = {
 		.frame = pinfo->num,
-		.time = (int64_t)pinfo->abs_ts.secs * 1000000000 + pinfo->abs_ts.nsecs,
+		.time = pinfo->rec->presence_flags & WTAP_HAS_TS ? nanoseconds(&pinfo->abs_ts)
+								 : w.last_time,
 	};
 
 	if (pinfo->rec->presence_flags & WTAP_HAS_INTERFACE_ID)
@@ -750,6 +765,7 @@ static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
 
 static void tick(int64_t now)
 {
+	w.last_time = now;
 	if (!w.started)
 		w.newest = w.ticked = now;
 	w.started = true;

@@ -44,6 +44,7 @@ def ways():
     yield ["-E", "0.0005"]
     yield ["-s", "{54-200}"]
     yield ["-E", "0.002", "-s", "{60-300}"]
+    yield ["-E", "0.001", "-t", "7279612349811"]  # more than 64 bits of nanoseconds
     yield ["-C", "{-40-40}"]  # bytes are missing within frames, lengths are not mended
 
 
