@@ -38,6 +38,9 @@
 #define HISTORY_FINISHED 128
 #define FINISHED_NS      (600 * SECOND_NS)
 
+/* Exports whose sums stay when all their connections are forgotten. */
+#define GONE_MAX 256
+
 static int64_t clock_ns(clockid_t id)
 {
 	struct timespec t;
@@ -87,14 +90,36 @@ static struct export_track *export_new(struct worker *w, const struct nbds_expor
 		w->export_room = room;
 	}
 	x = calloc(1, sizeof(*x));
-	if (!x)
+	if (x)
+		x->name = malloc(e->name_len + 1);
+	if (!x || !x->name) {
+		free(x);
 		return NULL;
+	}
+	memcpy(x->name, e->name, e->name_len);
+	x->name_len = e->name_len;
 	x->e = e;
 	x->row.id = ++w->export_ids;
 	x->row.server = e->server;
 	printable(e->name, e->name_len, x->row.name, sizeof(x->row.name));
 	w->exports[w->export_count++] = x;
 	return x;
+}
+
+/* One that was seen before, and whose connections are all forgotten. */
+static struct export_track *export_again(struct worker *w, const struct nbds_export *e)
+{
+	for (size_t i = 0; i < w->export_count; i++) {
+		struct export_track *x = w->exports[i];
+
+		if (x->e || x->name_len != e->name_len || memcmp(x->name, e->name, e->name_len) ||
+		    !nbds_addr_equal(&x->row.server, &e->server))
+			continue;
+		x->e = e;
+		w->exports_gone--;
+		return x;
+	}
+	return NULL;
 }
 
 static struct export_track *export_of(struct worker *w, struct track *t)
@@ -104,6 +129,8 @@ static struct export_track *export_of(struct worker *w, struct track *t)
 	for (size_t i = 0; i < w->export_count; i++)
 		if (w->exports[i]->e == t->c->export)
 			t->x = w->exports[i];
+	if (!t->x)
+		t->x = export_again(w, t->c->export);
 	if (!t->x)
 		t->x = export_new(w, t->c->export);
 	if (t->x) {
@@ -128,7 +155,40 @@ static struct order *order_of(struct export_track *x)
 static void export_free(struct export_track *x)
 {
 	free(x->order);
+	free(x->name);
 	free(x);
+}
+
+static void exports_remove(struct worker *w, size_t at)
+{
+	w->exports_gone -= !w->exports[at]->e;
+	export_free(w->exports[at]);
+	memmove(&w->exports[at], &w->exports[at + 1],
+		(w->export_count - at - 1) * sizeof(w->exports[0]));
+	w->export_count--;
+}
+
+/* Of those that are gone, the ones that were seen first. */
+static void exports_thin(struct worker *w, size_t most)
+{
+	for (size_t i = 0; i < w->export_count && w->exports_gone > most;) {
+		if (w->exports[i]->e)
+			i++;
+		else
+			exports_remove(w, i);
+	}
+}
+
+/* The engine lets it go with its last connection; its sums stay. */
+static void export_gone(struct worker *w, struct export_track *x)
+{
+	x->past.writes = x->row.writes;
+	x->past.flushes = x->row.flushes;
+	x->past.fua = x->row.fua;
+	x->e = NULL;
+	free(x->order);
+	x->order = NULL;
+	w->exports_gone++;
 }
 
 /* --- the engine's callbacks --- */
@@ -415,6 +475,20 @@ static void export_add(struct export_row *x, const struct connection_row *r)
 		earliest(&x->waiting, &x->oldest_since, r->oldest.since);
 }
 
+static void export_count_commands(struct export_track *x)
+{
+	struct export_row *r = &x->row;
+
+	if (!x->e)
+		return;
+	r->size_seen = x->e->size_seen;
+	r->size = x->e->size;
+	r->multi_conn = x->e->multi_conn;
+	r->writes = x->past.writes + x->e->writes;
+	r->flushes = x->past.flushes + x->e->flushes;
+	r->fua = x->past.fua + x->e->fua_writes;
+}
+
 /* Sums are made anew, from what is forgotten and what there is. */
 static void exports_refresh(struct worker *w)
 {
@@ -422,7 +496,8 @@ static void exports_refresh(struct worker *w)
 		struct export_track *x = w->exports[i];
 		struct export_row *r = &x->row;
 
-		r->connections = r->open = 0;
+		r->connections = x->past.connections;
+		r->open = 0;
 		r->requests = x->past.requests;
 		r->errors = x->past.errors;
 		r->read = x->past.read;
@@ -430,12 +505,7 @@ static void exports_refresh(struct worker *w)
 		r->in_flight = r->unflushed_writes = r->unflushed_bytes = 0;
 		r->speed = (struct speed){0};
 		r->waiting = false;
-		r->size_seen = x->e->size_seen;
-		r->size = x->e->size;
-		r->multi_conn = x->e->multi_conn;
-		r->writes = x->e->writes;
-		r->flushes = x->e->flushes;
-		r->fua = x->e->fua_writes;
+		export_count_commands(x);
 	}
 	for (size_t i = 0; i < w->track_count; i++)
 		if (w->tracks[i]->x)
@@ -491,6 +561,8 @@ static void remember(struct worker *w, struct track *t)
 			latency_merge(&w->past[k], t->c->commands[k].latency);
 	if (!t->x)
 		return;
+	export_count_commands(t->x);
+	t->x->past.connections++;
 	t->x->past.requests += t->row.requests;
 	t->x->past.errors += t->row.errors;
 	t->x->past.read += t->row.read;
@@ -499,8 +571,8 @@ static void remember(struct worker *w, struct track *t)
 
 static void forget(struct worker *w)
 {
-	size_t kept = 0, left = 0;
 	bool any = false;
+	size_t kept = 0;
 
 	for (size_t i = 0; i < w->track_count; i++)
 		if (w->tracks[i]->forget) {
@@ -523,14 +595,10 @@ static void forget(struct worker *w)
 		free(t);
 	}
 	w->track_count = kept;
-	/* The engine has let an export go with its last connection. */
-	for (size_t i = 0; i < w->export_count; i++) {
-		if (w->exports[i]->tracks)
-			w->exports[left++] = w->exports[i];
-		else
-			export_free(w->exports[i]);
-	}
-	w->export_count = left;
+	for (size_t i = 0; i < w->export_count; i++)
+		if (w->exports[i]->e && !w->exports[i]->tracks)
+			export_gone(w, w->exports[i]);
+	exports_thin(w, GONE_MAX);
 	w->changes++;
 }
 
@@ -1047,6 +1115,7 @@ static void clear(struct worker *w, unsigned what)
 	if (what & CLEAR_CONNECTIONS) {
 		pipeline_info(w, &info);
 		age(w, capture_now(w, &info), true);
+		exports_thin(w, 0);
 	}
 }
 

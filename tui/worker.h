@@ -23,12 +23,16 @@ struct track {
 };
 
 struct export_track {
-	const struct nbds_export *e;
+	const struct nbds_export *e; /* NULL: all its connections are forgotten */
+	char *name;
+	size_t name_len;
 	unsigned tracks; /* that point here */
 	struct order *order;
 	struct {
+		unsigned connections;
 		uint64_t requests, errors, read, written;
-	} past; /* of connections that are forgotten */
+		uint64_t writes, flushes, fua; /* before the engine began to count anew */
+	} past;                                /* of connections that are forgotten */
 	struct export_row row;
 };
 
@@ -67,7 +71,7 @@ struct worker {
 	struct track **tracks; /* by id */
 	size_t track_count, track_room;
 	struct export_track **exports;
-	size_t export_count, export_room;
+	size_t export_count, export_room, exports_gone;
 	uint32_t export_ids;
 	uint64_t connections_forgotten;
 	struct found **findings;

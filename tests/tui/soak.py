@@ -200,6 +200,25 @@ def grow(warm, rounds, samples):
     return sizes
 
 
+def pass_by(rounds, gap, samples, screen):
+    """The screen once so many rounds were taken in, `gap` seconds of capture apart."""
+    with Terminal([sample("simple")]) as helper:
+        fifo = helper.work / "fifo"
+        os.mkfifo(fifo)
+        feeder = Feeder(fifo, 1 / gap, samples, rounds)
+        feeder.start()
+        with Terminal(["--replay=1000000", fifo], 120, 40) as t:
+            t.keys(screen)
+            taken_in(feeder, t.pid())
+            time.sleep(0.3)
+            t.wait_frame()
+            text = t.text()
+            feeder.enough.set()
+            feeder.go_on.set()
+            t.quit()
+            return text
+
+
 def allowed(before):
     """KiB that are no more than `before`, but for how an allocator deals them out, and
     for the engine's halving what it knows of flushes from time to time."""

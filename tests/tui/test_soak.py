@@ -22,6 +22,13 @@ class Soak(unittest.TestCase):
         before, after = soak.grow(2500, 5000, ("multi-conn", "multi-conn-unsafe", "errors"))
         self.assertLess(after, soak.allowed(before))
 
+    def test_totals(self):
+        """Connections that finished long ago are gone; what they did is in the sums of
+        their export, whether there is another one by then or not."""
+        screen = soak.pass_by(7, 800, ("simple", "multi-conn"), "1")
+        self.assertRegex(screen, r"10 connections \(0 open\) to 1 export")
+        self.assertRegex(screen, r'(?m)^"" +\S+ +0/10 ')
+
     def test_rest(self):
         self.assertLess(soak.rest([soak.sample("fio")], 0.3), 0.03)
 
