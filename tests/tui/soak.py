@@ -254,7 +254,7 @@ def rest(arguments, seconds, sizes=SIZES, say=None):
             for screen in "1234567":
                 t.keys(screen)
                 t.wait_frame()
-                time.sleep(0.3)
+                time.sleep(0.2)
                 before, begin = thread_seconds(pid, pid), time.monotonic()
                 time.sleep(seconds)
                 share = (thread_seconds(pid, pid) - before) / (time.monotonic() - begin)

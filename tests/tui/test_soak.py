@@ -30,12 +30,12 @@ class Soak(unittest.TestCase):
         self.assertRegex(screen, r'(?m)^"" +\S+ +0/10 ')
 
     def test_rest(self):
-        self.assertLess(soak.rest([soak.sample("fio")], 0.3), 0.03)
+        self.assertLess(soak.rest([soak.sample("fio")], 0.2), 0.03)
 
     def test_rest_live(self):
         if not soak.may_capture():
             self.skipTest("this user may not capture")
-        self.assertLess(soak.rest(soak.IDLE, 0.3, [(120, 40)]), 0.03)
+        self.assertLess(soak.rest(soak.IDLE, 0.2, [(120, 40)]), 0.03)
 
 
 if __name__ == "__main__":
