@@ -259,10 +259,8 @@ static int next_pcapng(struct nbds_capture *c, struct nbds_packet *p)
 	return stop(c, nbds_pcapng_error(c->pcapng));
 }
 
-static int next_live(struct nbds_capture *c, struct nbds_packet *p)
+static int live_result(struct nbds_capture *c, int result)
 {
-	int result = nbds_live_next(c->live, p);
-
 	if (result < 0)
 		return stop(c, nbds_live_error(c->live));
 	/* In a quiet moment others may look at the saved file. */
@@ -289,21 +287,10 @@ static void describe_interface(struct nbds_capture *c, uint32_t interface)
 	}
 }
 
-int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
+/* A packet was read: counts it, and saves it. */
+static void handed_out(struct nbds_capture *c, struct nbds_packet *p)
 {
 	struct nbds_capture_info *info = &c->info;
-	int result;
-
-	if (c->state != READING)
-		return c->state == ENDED ? 0 : -1;
-	if (c->kind == CLASSIC)
-		result = next_classic(c, p);
-	else if (c->kind == PCAPNG)
-		result = next_pcapng(c, p);
-	else
-		result = next_live(c, p);
-	if (result != 1)
-		return result;
 
 	/* Some writers give the shorter length here; no packet has fewer bytes
 	 * than were captured of it. */
@@ -324,7 +311,47 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 		if (nbds_pcapng_write_packet(c->save, p) < 0 && !c->error[0])
 			fail(c, "cannot save the packets: %s", strerror(errno));
 	}
-	return 1;
+}
+
+int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
+{
+	int result;
+
+	if (c->state != READING)
+		return c->state == ENDED ? 0 : -1;
+	if (c->kind == CLASSIC)
+		result = next_classic(c, p);
+	else if (c->kind == PCAPNG)
+		result = next_pcapng(c, p);
+	else
+		result = live_result(c, nbds_live_next(c->live, p));
+	if (result == 1)
+		handed_out(c, p);
+	return result;
+}
+
+struct handing {
+	struct nbds_capture *c;
+	void (*each)(void *ctx, struct nbds_packet *p);
+	void *ctx;
+};
+
+static void hand_out(void *ctx, struct nbds_packet *p)
+{
+	const struct handing *h = ctx;
+
+	handed_out(h->c, p);
+	h->each(h->ctx, p);
+}
+
+int nbds_capture_each(struct nbds_capture *c, int most,
+		      void (*each)(void *ctx, struct nbds_packet *p), void *ctx)
+{
+	struct handing h = {c, each, ctx};
+
+	if (c->state != READING)
+		return c->state == ENDED ? 0 : -1;
+	return live_result(c, nbds_live_each(c->live, most, hand_out, &h));
 }
 
 void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), void *ctx)

@@ -57,6 +57,11 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
 
+/* Live: calls `each` for packets that are there, at most so many, with less copying.
+ * How many there were; 0 and -1 as above. The bytes are valid during the call. */
+int nbds_capture_each(struct nbds_capture *c, int most,
+		      void (*each)(void *ctx, struct nbds_packet *p), void *ctx);
+
 /* A file that is a pipe: `waiting` is called in nbds_capture_next() whenever the
  * next packet is not there yet, and again about every 100 ms until it is. False:
  * do not wait, the file ends here. */

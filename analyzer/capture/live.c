@@ -166,38 +166,85 @@ void nbds_live_close(struct nbds_live *live)
 	free(live);
 }
 
-static int take(struct nbds_live *live, struct nbds_packet *p)
+static void describe(const struct nbds_live *live, const struct pcap_pkthdr *head,
+		     const u_char *data, struct nbds_packet *p)
 {
-	struct pcap_pkthdr *head;
-	const u_char *data;
-	int status = pcap_next_ex(live->pcap, &head, &data);
-
-	if (status < 0) {
-		snprintf(live->error, sizeof(live->error), "capture on %s failed: %s", live->device,
-			 pcap_geterr(live->pcap));
-		return -1;
-	}
-	if (status == 0)
-		return 0;
 	p->time = (int64_t)head->ts.tv_sec * NS_PER_SECOND + head->ts.tv_usec * live->time_scale;
 	p->caplen = head->caplen;
 	p->len = head->len;
 	p->interface = 0;
 	p->linktype = live->linktype;
 	p->data = data;
-	return 1;
+}
+
+static int failed(struct nbds_live *live)
+{
+	snprintf(live->error, sizeof(live->error), "capture on %s failed: %s", live->device,
+		 pcap_geterr(live->pcap));
+	return -1;
+}
+
+/* Waits for packets. False: a signal came. */
+static bool wait_for(struct nbds_live *live)
+{
+	struct pollfd wait = {.fd = live->fd, .events = POLLIN};
+
+	return poll(&wait, 1, NBDS_LIVE_WAIT_MS) >= 0;
+}
+
+static int take(struct nbds_live *live, struct nbds_packet *p)
+{
+	struct pcap_pkthdr *head;
+	const u_char *data;
+	int status = pcap_next_ex(live->pcap, &head, &data);
+
+	if (status < 0)
+		return failed(live);
+	if (status > 0)
+		describe(live, head, data, p);
+	return status;
 }
 
 int nbds_live_next(struct nbds_live *live, struct nbds_packet *p)
 {
-	struct pollfd wait = {.fd = live->fd, .events = POLLIN};
 	int status = take(live, p);
 
-	if (status)
+	if (status || !wait_for(live))
 		return status;
-	if (poll(&wait, 1, NBDS_LIVE_WAIT_MS) < 0)
-		return 0;
 	return take(live, p);
+}
+
+struct taking {
+	struct nbds_live *live;
+	void (*each)(void *ctx, struct nbds_packet *p);
+	void *ctx;
+};
+
+static void on_packet(u_char *user, const struct pcap_pkthdr *head, const u_char *data)
+{
+	const struct taking *t = (const struct taking *)user;
+	struct nbds_packet p = {0};
+
+	describe(t->live, head, data, &p);
+	t->each(t->ctx, &p);
+}
+
+static int take_each(struct taking *t, int most)
+{
+	int status = pcap_dispatch(t->live->pcap, most, on_packet, (u_char *)t);
+
+	return status < 0 ? failed(t->live) : status;
+}
+
+int nbds_live_each(struct nbds_live *live, int most, void (*each)(void *ctx, struct nbds_packet *p),
+		   void *ctx)
+{
+	struct taking t = {live, each, ctx};
+	int status = take_each(&t, most);
+
+	if (status || !wait_for(live))
+		return status;
+	return take_each(&t, most);
 }
 
 const char *nbds_live_error(const struct nbds_live *live)

@@ -27,6 +27,10 @@ void nbds_live_close(struct nbds_live *live);
 /* 1: *p is the next packet. 0: none within NBDS_LIVE_WAIT_MS, or a signal came.
  * -1: error. Sets all of *p but `frame`. */
 int nbds_live_next(struct nbds_live *live, struct nbds_packet *p);
+/* Calls `each` for at most so many, with their bytes where the kernel has put them
+ * (nbds_live_next() has to copy them). How many there were; 0 and -1 as above. */
+int nbds_live_each(struct nbds_live *live, int most, void (*each)(void *ctx, struct nbds_packet *p),
+		   void *ctx);
 const char *nbds_live_error(const struct nbds_live *live);
 
 int nbds_live_linktype(const struct nbds_live *live);

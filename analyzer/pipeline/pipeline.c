@@ -430,6 +430,11 @@ void nbds_pipeline_on_wait(struct nbds_pipeline *p, bool (*waiting)(void *ctx), 
 		nbds_capture_on_wait(p->capture, waiting, ctx);
 }
 
+static void handle_live(void *ctx, struct nbds_packet *packet)
+{
+	handle(ctx, packet);
+}
+
 enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 {
 	struct nbds_packet packet;
@@ -438,16 +443,22 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 		nbds_pipeline_finish(p); /* nothing to read */
 	if (p->finished)
 		return p->state;
-	for (unsigned i = 0; i < packets; i++) {
+	for (unsigned i = 0; i < packets;) {
 		int got;
 
 		if (atomic_load_explicit(&p->stop, memory_order_relaxed)) {
 			p->state = NBDS_STEP_END;
 			break;
 		}
-		got = nbds_capture_next(p->capture, &packet);
+		if (p->live) {
+			got = nbds_capture_each(p->capture, (int)(packets - i), handle_live, p);
+		} else {
+			got = nbds_capture_next(p->capture, &packet);
+			if (got > 0)
+				handle(p, &packet);
+		}
 		if (got > 0) {
-			handle(p, &packet);
+			i += (unsigned)got;
 			continue;
 		}
 		if (got < 0) {
