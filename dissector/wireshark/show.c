@@ -198,10 +198,27 @@ static void op_text(const struct op *op, char *buf, size_t size)
 		snprintf(buf, size, "%s%s", text, flags);
 }
 
+static unsigned extent_size(const struct msg *kept)
+{
+	return kept->chunk_type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT ? 16 : 8;
+}
+
+/* ", 2 extents of base:allocation" of a chunk that has some, else "". */
+static const char *extents_text(const struct msg *kept, char *buf, size_t size)
+{
+	uint64_t count = kept->payload_len / extent_size(kept);
+
+	buf[0] = '\0';
+	if (kept->payload == NBDS_PAYLOAD_EXTENTS)
+		snprintf(buf, size, ", %" PRIu64 " extent%s%s%s", count, count == 1 ? "" : "s",
+			 kept->context ? " of " : "", kept->context ? kept->context : "");
+	return buf;
+}
+
 static void message_column(struct show *s, const struct msg *kept, const struct nbds_message *m)
 {
 	const struct op *op = nbds_shark_op(s->k, kept);
-	char text[1024], request[256], error[NBDS_TEXT_OF_MAX], bytes[32];
+	char text[1024], request[256], error[NBDS_TEXT_OF_MAX], bytes[32], extents[320];
 
 	if (!s->columns) {
 		s->shown++;
@@ -218,17 +235,20 @@ static void message_column(struct show *s, const struct msg *kept, const struct 
 		return;
 	}
 	if (kept->type == NBDS_MSG_CHUNK && !(kept->flags & NBDS_MSG_FINAL)) {
-		snprintf(text, sizeof(text), "%s … %s %s", request,
-			 short_name(kept->name, "NBD_REPLY_TYPE_"),
-			 kept->payload_len ? size_text(kept->payload_len, bytes) : "");
+		extents_text(kept, extents, sizeof(extents));
+		snprintf(text, sizeof(text), "%s … %s%s%s%s", request,
+			 short_name(kept->name, "NBD_REPLY_TYPE_"), extents,
+			 kept->payload_len && !extents[0] ? " " : "",
+			 kept->payload_len && !extents[0] ? size_text(kept->payload_len, bytes)
+							  : "");
 	} else if (op->failed) {
 		snprintf(text, sizeof(text), "%s → %s", request,
 			 short_name(nbds_text_of(&nbds_errors, op->error, error), "NBD_"));
 	} else {
-		snprintf(text, sizeof(text), "%s → OK%s%s", request, op->data_bytes ? " " : "",
-			 op->data_bytes ? size_text(op->data_bytes, bytes) : "");
+		snprintf(text, sizeof(text), "%s → OK%s%s%s", request, op->data_bytes ? " " : "",
+			 op->data_bytes ? size_text(op->data_bytes, bytes) : "",
+			 extents_text(kept, extents, sizeof(extents)));
 	}
-	g_strchomp(text);
 	column(s, text);
 }
 
@@ -357,16 +377,13 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 			  const struct nbds_message *m, uint64_t from, uint64_t to)
 {
 	uint64_t payload = kept->offset + kept->head_len;
-	unsigned size = kept->payload == NBDS_PAYLOAD_IDS ? 4 : 8;
+	unsigned size = kept->payload == NBDS_PAYLOAD_IDS ? 4 : extent_size(kept);
 	struct element_walk ew;
 	uint64_t skip;
 	size_t len;
 
 	if (kept->payload != NBDS_PAYLOAD_EXTENTS && kept->payload != NBDS_PAYLOAD_IDS)
 		return;
-	if (kept->payload == NBDS_PAYLOAD_EXTENTS &&
-	    kept->chunk_type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT)
-		size = 16;
 	if (kept->context && from == payload)
 		add_text(tree, SF_CONTEXT, s->tvb, kept->context);
 	skip = (size - (from - payload) % size) % size;
@@ -409,8 +426,11 @@ static void add_connection(struct show *s, proto_tree *tree, const struct msg *k
 						 0, 0, true));
 	if (kept->type < NBDS_MSG_REQUEST)
 		return;
-	if (s->k->export_name)
-		add_text(tree, SF_CONN_EXPORT, s->tvb, s->k->export_name);
+	if (s->k->export_name) {
+		item = add_text(tree, SF_CONN_EXPORT, s->tvb, s->k->export_name);
+		if (!*s->k->export_name)
+			proto_item_append_text(item, "(the default)");
+	}
 	if (c->negotiated.export_seen) {
 		char names[NBDS_FIELD_TEXT];
 
@@ -766,8 +786,12 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 		generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_FINDING_CONN], tvb, 0, 0,
 					      f->connection));
 	if (f->export_name) {
+		proto_item *named;
+
 		nbds_escape_text(f->export_name, f->export_name_len, name, sizeof(name));
-		add_text(tree, SF_FINDING_EXPORT, tvb, name);
+		named = add_text(tree, SF_FINDING_EXPORT, tvb, name);
+		if (!*name)
+			proto_item_append_text(named, "(the default)");
 	}
 	if (f->command)
 		add_text(tree, SF_FINDING_COMMAND, tvb, f->command);
