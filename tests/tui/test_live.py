@@ -114,7 +114,7 @@ class Live(peers.LiveTest):
         t = self.nbdtop(columns=200, rows=60)
         load = self.spawn(["fio", "--name=load", "--ioengine=nbd", "--uri=" + self.uri,
                            "--rw=randrw", "--bs=4k", "--iodepth=8", "--size=16M", "--numjobs=4",
-                           "--offset_increment=16M", "--fsync=16", "--rate_iops=500",
+                           "--offset_increment=16M", "--fsync=16", "--rate_iops=200",
                            "--time_based", "--runtime=5", "--thread"])
         t.wait(re.compile(r'(?m)^"" +yes +4/'), re.compile(r'(?m)^"" .* [0-9.]+[KM] +[0-9.]+[KM] '))
         for screen, seen in (("2", "open"), ("3", "flush"), ("4", "NBD_CMD_WRITE"),
