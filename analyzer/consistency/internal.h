@@ -474,8 +474,12 @@ struct verdict {
 	uint64_t lone_from; /* see struct miss; with a rule only */
 };
 void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *v);
-void judge_pass(struct nbds_world *w, bool all);
-void judge_read_done(struct nbds_op *read);
+
+/* --- verdict.c ----------------------------------------------------------- */
+/* The read is over: what it missed waits for its verdict. */
+void verdict_await(struct nbds_op *read);
+/* Passes those that have waited long enough, or all. */
+void verdicts_pass(struct nbds_world *w, bool all);
 
 /* --- withhold.c ---------------------------------------------------------- */
 /* Tells a finding about `read`, now or once nothing can be missing before it. */

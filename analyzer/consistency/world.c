@@ -776,7 +776,7 @@ static void op_over(struct nbds_op *op)
 					w->stats.unchecked[NBDS_UNCHECKED_LOST] +=
 						op->length - rd->seen_bytes;
 			}
-			judge_read_done(op);
+			verdict_await(op);
 		} else {
 			if (op->type == NBD_CMD_READ)
 				w->stats.unchecked[NBDS_UNCHECKED_ERROR] += rd->seen_bytes;
@@ -836,7 +836,7 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 	if (now > w->now)
 		w->now = now;
 	if (w->pending || w->foreign)
-		judge_pass(w, false);
+		verdicts_pass(w, false);
 	if (w->withheld)
 		withheld_pass(w, false);
 	past_sweep(w);
@@ -854,7 +854,7 @@ void nbds_world_finish(struct nbds_world *w)
 		x->awaited = x->voider = false; /* no longer in the list */
 	}
 	w->flight_last = NULL;
-	judge_pass(w, true);
+	verdicts_pass(w, true);
 	withheld_pass(w, true);
 	hazard_finish(w);
 }
