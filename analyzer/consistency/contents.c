@@ -576,8 +576,19 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 	}
 }
 
-bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial,
-			  bool reports)
+/* Is what the range says of a sector over with `by`, which came later? */
+static bool range_over(const struct range *r, const struct nbds_op *by)
+{
+	if (r->op->serial > by->serial)
+		return false;
+	/* by a read that saw what was there: it is told of what came after it */
+	if (by->type == NBD_CMD_READ)
+		return true;
+	return r->kind == RANGE_HOLE ? op_before(r->op, by)
+				     : established(r->op, by, &by->hi, NULL) != 0;
+}
+
+bool contents_other_range(const struct nbds_world *w, uint64_t sector, const struct nbds_op *by)
 {
 	uint64_t first = sector * NBDS_SECTOR;
 
@@ -588,8 +599,9 @@ bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t 
 		for (const struct link *l = g ? g->links : NULL; l; l = l->next) {
 			const struct range *r = l->range;
 
-			if (r->op->serial > serial && r->start < first + NBDS_SECTOR &&
-			    r->end > first && (reports || r->kind != RANGE_SEEN_ZERO))
+			if (r->start < first + NBDS_SECTOR && r->end > first &&
+			    (by->type == NBD_CMD_READ || r->kind != RANGE_SEEN_ZERO) &&
+			    !range_over(r, by))
 				return true;
 		}
 	}

@@ -415,7 +415,8 @@ static inline size_t hash_number(uint64_t n)
 uint64_t coarse_value(uint64_t value);
 struct cell *quiet_find(const struct nbds_world *w, uint64_t block);
 uint64_t quiet_value(const struct cell *c, unsigned i);
-struct nbds_op *past_op(struct nbds_world *w, uint32_t index);
+/* Makes a command of a past. */
+void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op);
 bool quiet_settle(struct nbds_world *w, struct block *b);
 void quiet_wake(struct nbds_world *w, struct block *b);
 void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last);
@@ -446,10 +447,9 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg);
 
-/* Does a command without data, newer than `serial`, cover a part of the sector?
- * reports: zeroes that were only seen count too. */
-bool contents_newer_range(const struct nbds_world *w, uint64_t sector, uint64_t serial,
-			  bool reports);
+/* Does a command without data cover a part of the sector, and is newer than `by`, or
+ * not superseded by it? (If `by` is a read, zeroes that were only seen count too.) */
+bool contents_other_range(const struct nbds_world *w, uint64_t sector, const struct nbds_op *by);
 
 /* The read has no misses any more: it is no longer looked for; or they are dropped. */
 void reading_unlist(struct nbds_op *op);

@@ -246,8 +246,37 @@ static uint32_t past_get(struct nbds_op *op)
 	return op->past;
 }
 
+void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op)
+{
+	const struct past *p = &w->pasts[index];
+
+	*op = (struct nbds_op){
+		.world = w,
+		.party = p->party,
+		.serial = p->serial,
+		.offset = p->offset,
+		.length = p->length,
+		.type = p->type,
+		.flags = p->flags,
+		.state = OP_OK,
+		.write_class = p->type == NBD_CMD_WRITE,
+		.fua = p->fua,
+		.proves = true,
+		.epoch = p->epoch,
+		.lo = {p->lo_frame, p->lo_time, p->interface},
+		.hi = {p->lo_frame + p->hi_delta, p->hi_time, p->interface},
+		.request_frame = p->lo_frame + p->request_delta,
+		.reply_frame = p->lo_frame + p->reply_delta,
+		/* it is older than anything that those could still order */
+		.acked = NBDS_NO_ACK,
+		.status_acked = NBDS_NO_ACK,
+		.status_end = UINT64_MAX,
+		.payload_over = true,
+	};
+}
+
 /* A command made from its past; the caller owns a reference. */
-struct nbds_op *past_op(struct nbds_world *w, uint32_t index)
+static struct nbds_op *past_op(struct nbds_world *w, uint32_t index)
 {
 	struct past *p = &w->pasts[index];
 	struct nbds_op *op;
@@ -259,29 +288,9 @@ struct nbds_op *past_op(struct nbds_world *w, uint32_t index)
 	op = world_alloc(w, sizeof(*op));
 	if (!op)
 		return NULL;
-	op->world = w;
-	op->party = p->party;
+	past_fill(w, index, op);
 	op->party->ops++;
 	op->refs = 1;
-	op->serial = p->serial;
-	op->offset = p->offset;
-	op->length = p->length;
-	op->type = p->type;
-	op->flags = p->flags;
-	op->state = OP_OK;
-	op->write_class = p->type == NBD_CMD_WRITE;
-	op->fua = p->fua;
-	op->proves = true;
-	op->epoch = p->epoch;
-	op->lo = (struct nbds_point){p->lo_frame, p->lo_time, p->interface};
-	op->hi = (struct nbds_point){p->lo_frame + p->hi_delta, p->hi_time, p->interface};
-	op->request_frame = p->lo_frame + p->request_delta;
-	op->reply_frame = p->lo_frame + p->reply_delta;
-	/* it is older than anything that those could still order */
-	op->acked = op->status_acked = NBDS_NO_ACK;
-	op->header_end = 0;
-	op->status_end = UINT64_MAX;
-	op->payload_over = true;
 	op->past = index + 1;
 	p->op = op;
 	return op;

@@ -452,8 +452,8 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
-	uint64_t serial = 0;
-	bool seen = false;
+	struct nbds_op slept;
+	const struct nbds_op *by;
 
 	if (w->blind || w->poisoned)
 		return JUDGE_WRONG;
@@ -469,18 +469,20 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 			if (((old->valued | old->unknown) >> i & 1) &&
 			    old->op->type == NBD_CMD_WRITE)
 				return JUDGE_WRONG;
-		serial = e->op->serial;
+		by = e->op;
 	} else {
 		const struct cell *c = quiet_find(w, sector / BLOCK_SECTORS);
 
 		if (!c || quiet_value(c, i) != coarse_value(value))
 			return JUDGE_WRONG;
-		serial = w->pasts[c->past].serial;
-		seen = w->pasts[c->past].type == NBD_CMD_READ;
+		if (!w->classes)
+			return w->pasts[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
+		past_fill(w, c->past, &slept);
+		by = &slept;
 	}
-	if (w->classes && contents_newer_range(w, sector, serial, seen))
+	if (w->classes && contents_other_range(w, sector, by))
 		return JUDGE_WRONG;
-	return seen ? JUDGE_UNKNOWN : JUDGE_FINE;
+	return by->type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
 
 /* Did an earlier read of this connection show the same? */
