@@ -238,9 +238,14 @@ void hazard_written(struct nbds_op *op)
 {
 	struct nbds_world *w = op->world;
 
-	for (uint32_t i = 0; i < w->unanswered_count; i++)
-		if (reissue(w->unanswered[i], op))
+	uint64_t end = w->unanswered_count;
+
+	for (uint64_t i = end > UNANSWERED_MAX ? end - UNANSWERED_MAX : 0; i < end; i++) {
+		const struct unanswered *u = &w->unanswered[i % UNANSWERED_MAX];
+
+		if (u->offset == op->offset && reissue(u->op, op))
 			return;
+	}
 	/* still in flight, but for long */
 	for (struct nbds_party *p = w->parties; p; p = p->next) {
 		struct nbds_op *old = p->flight_first;
@@ -268,17 +273,16 @@ void hazard_reply(struct nbds_op *op)
 		p->failed_flush = op;
 	}
 	if (op->type == NBD_CMD_WRITE && op->state == OP_OPEN && op->write_class) {
-		if (w->unanswered_count == UNANSWERED_MAX) {
-			op_unref(w->unanswered[0]);
-			memmove(w->unanswered, w->unanswered + 1,
-				(UNANSWERED_MAX - 1) * sizeof(*w->unanswered));
-			w->unanswered_count--;
-		}
 		if (!w->unanswered)
 			w->unanswered = calloc(UNANSWERED_MAX, sizeof(*w->unanswered));
 		if (w->unanswered) {
+			struct unanswered *u =
+				&w->unanswered[w->unanswered_count++ % UNANSWERED_MAX];
+
+			if (u->op)
+				op_unref(u->op);
 			op_ref(op);
-			w->unanswered[w->unanswered_count++] = op;
+			*u = (struct unanswered){op->offset, op};
 		}
 	}
 	if (op->state != OP_OK || !op->write_class)
@@ -406,8 +410,8 @@ void hazard_finish(struct nbds_world *w)
 
 void hazard_free(struct nbds_world *w)
 {
-	for (uint32_t i = 0; i < w->unanswered_count; i++)
-		op_unref(w->unanswered[i]);
+	for (uint32_t i = 0; i < w->unanswered_count && i < UNANSWERED_MAX; i++)
+		op_unref(w->unanswered[i].op);
 	free(w->unanswered);
 	for (struct nbds_party *p = w->parties; p; p = p->next)
 		if (p->failed_flush)

@@ -255,6 +255,12 @@ struct lifetime {
 	struct nbds_point from, to;
 };
 
+/* A write whose answer will never be known; its offset is here for a quick search. */
+struct unanswered {
+	uint64_t offset;
+	struct nbds_op *op;
+};
+
 struct pending {
 	struct pending *next;
 	struct nbds_op *read;
@@ -321,8 +327,9 @@ struct nbds_world {
 	struct pending *foreign, **foreign_tail;    /* with data from nowhere: wait for longer,
 	                                          * it may be written yet (G4) */
 	uint32_t foreign_count;
-	struct nbds_op **unanswered; /* writes whose answer will never be known */
-	uint32_t unanswered_count;
+	struct unanswered *unanswered; /* writes whose answer will never be known: the newest,
+	                                * of `unanswered_count` ever, in a ring */
+	uint64_t unanswered_count;
 	struct pending *pending, **pending_tail;
 	uint64_t pending_count;
 	bool completes;     /* nbds_party_complete() is told */
