@@ -681,8 +681,9 @@ static const struct change changes[] = {
 };
 
 // The violations of `after` are among those of `before`, by command (for the
-// engine, which may forget: or among the reference's), or were suspects: without
-// the evidence that an unseen writer was at work, foreign data may be called stale.
+// engine, which may forget: or among the reference's), or were suspects, or foreign
+// data that is written later: without the evidence that an unseen writer was at work,
+// such data may be called stale.
 // A change of order may show V9 only where something was wrong before.
 static bool no_new_violation(const struct history *before, const struct history *after, bool engine,
 			     const struct drive_options *options, char *why, size_t size)
@@ -710,6 +711,8 @@ static bool no_new_violation(const struct history *before, const struct history 
 				was = j;
 		}
 		name_of(after, i, name, sizeof(name));
+		if (was >= 0 && ref[0].verdicts[was].order)
+			continue;
 		if (ref_worst(&ref[1], i) == NBDS_VIOLATION &&
 		    ref_worst(&ref[0], was) < NBDS_SUSPECT &&
 		    !(any && ref[1].verdicts[i].findings[REF_V9].found)) {
