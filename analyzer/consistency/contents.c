@@ -6,17 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include "hash.h"
 #include "internal.h"
 
 /* Where the four sampled bytes of a sector lie: one in each quarter. */
 static const uint16_t sample_at[4] = {37, 171, 299, 445};
 
+static bool has_avx2(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_cpu_supports("avx2");
+#else
+	return false;
+#endif
+}
+
 uint64_t sector_value(const uint8_t *bytes)
 {
-	uint64_t v = XXH3_64bits(bytes, NBDS_SECTOR) & 0xffffffffu;
+	uint64_t v = (has_avx2() ? sector_hash_avx2(bytes) : sector_hash(bytes)) & 0xffffffffu;
 
 	for (unsigned i = 0; i < 4; i++)
 		v |= (uint64_t)bytes[sample_at[i]] << (32 + 8 * i);
@@ -297,9 +304,12 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
 		return b->entries;
 	/* interleaved with another command's: it is among the newest */
 	unsigned looked = 0;
-	for (e = b->entries; e && looked < 8; e = e->next, looked++)
+	for (e = b->number < op->blocks_end ? b->entries : NULL; e && looked < 8;
+	     e = e->next, looked++)
 		if (e->op == op)
 			return e;
+	if (b->number >= op->blocks_end)
+		op->blocks_end = b->number + 1;
 	e = world_alloc(w, sizeof(*e));
 	if (!e)
 		return NULL;

@@ -53,6 +53,7 @@ enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
 struct nbds_op {
 	struct nbds_world *world;
 	struct nbds_party *party;
+	uint64_t blocks_end; /* its entries are all in blocks before this number */
 	uint64_t serial;
 	uint64_t offset, length;
 	uint16_t type, flags;
@@ -108,6 +109,7 @@ struct entry {
 	uint8_t unknown;    /* sectors touched, with contents unknown */
 	uint8_t full;       /* sectors covered wholly */
 	bool coarse;        /* its values slept: only 32 bits are known of each */
+	bool alone;         /* it superseded all older writes to the block */
 	uint8_t shadow;     /* sectors where older entries were dropped for this one */
 	uint64_t value[BLOCK_SECTORS];
 };

@@ -443,6 +443,20 @@ static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
 	       e->value[i] == (e->coarse ? coarse_value(value) : value);
 }
 
+/* Nothing older is possible where this write is in force; and where it is not, no
+ * verdict depends on what else is. */
+static bool stands_alone(struct entry *e)
+{
+	if (e->alone || e->op->state != OP_OK)
+		return e->alone;
+	for (const struct entry *old = e->next; old; old = old->next)
+		if (old->op->type == NBD_CMD_WRITE &&
+		    !established(old->op, e->op, &e->op->hi, NULL))
+			return false;
+	e->alone = true;
+	return true;
+}
+
 /*
  * The quick answer, for nearly all reads: the sector's newest source is a write
  * of this very value (FINE; no order needs to be looked at), or it was only ever
@@ -458,7 +472,7 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 	if (w->blind || w->poisoned)
 		return JUDGE_WRONG;
 	if (b) {
-		const struct entry *e = b->entries;
+		struct entry *e = b->entries;
 
 		while (e && !((e->valued | e->unknown) >> i & 1))
 			e = e->next;
@@ -467,8 +481,11 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 		/* several versions: which of them are possible has to be looked at */
 		for (const struct entry *old = e->next; old; old = old->next)
 			if (((old->valued | old->unknown) >> i & 1) &&
-			    old->op->type == NBD_CMD_WRITE)
-				return JUDGE_WRONG;
+			    old->op->type == NBD_CMD_WRITE) {
+				if (!(e->full >> i & 1) || !stands_alone(e))
+					return JUDGE_WRONG;
+				break;
+			}
 		by = e->op;
 	} else {
 		const struct cell *c = quiet_find(w, sector / BLOCK_SECTORS);

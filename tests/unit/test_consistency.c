@@ -16,6 +16,7 @@
 #include <nbdscope/protocol.h>
 
 #include "../../analyzer/consistency/consistency.h"
+#include "../../analyzer/consistency/hash.h"
 
 #define MC                                                                                        \
 	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN | \
@@ -431,13 +432,39 @@ static void test_flush_too_close(void **state)
 	assert_null(strstr(r.hazard, "flush covered"));
 }
 
+/* One hash, however it is computed. */
+static void test_hash(void **state)
+{
+	uint8_t sector[NBDS_SECTOR];
+
+	(void)state;
+	for (unsigned version = 0; version < 100; version++) {
+		fill(sector, sizeof(sector), version * UINT64_C(4096), (uint8_t)version);
+		if (version == 0)
+			memset(sector, 0, sizeof(sector));
+#if defined(__x86_64__) || defined(__i386__)
+		if (__builtin_cpu_supports("avx2"))
+			assert_int_equal(sector_hash(sector), sector_hash_avx2(sector));
+#endif
+		sector[version]++;
+		uint64_t other = sector_hash(sector);
+		sector[version]--;
+		assert_int_not_equal(sector_hash(sector), other);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sequential_memory), cmocka_unit_test(test_after_sleep),
-		cmocka_unit_test(test_memory_cap),        cmocka_unit_test(test_huge_ranges),
-		cmocka_unit_test(test_connections_pass),  cmocka_unit_test(test_gone_writers),
-		cmocka_unit_test(test_gone_witnesses),    cmocka_unit_test(test_flush_too_close),
+		cmocka_unit_test(test_sequential_memory),
+		cmocka_unit_test(test_after_sleep),
+		cmocka_unit_test(test_memory_cap),
+		cmocka_unit_test(test_huge_ranges),
+		cmocka_unit_test(test_connections_pass),
+		cmocka_unit_test(test_gone_writers),
+		cmocka_unit_test(test_gone_witnesses),
+		cmocka_unit_test(test_flush_too_close),
+		cmocka_unit_test(test_hash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
