@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "capture/live.h"
 #include "capture/privileges.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
@@ -559,6 +560,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	/* Root's own file may be one that only root can write. */
 	if (!borrowed && !save_packets(p, o))
 		goto failed;
+	nbds_live_hurry();
 	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0) {
 		complain("%s", err);
 		goto failed;

@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "../analyzer/capture/live.h"
 #include "../analyzer/capture/privileges.h"
 
 /* Packets between two looks at the clock. */
@@ -1319,6 +1320,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	if (!w->pipeline)
 		return false;
 	w->state = STATE_LIVE;
+	nbds_live_hurry(); /* for the thread that is to be started */
 	for (int turn = 0; turn < 2; turn++) {
 		/* Root's own file may be one that only root can write. */
 		if (c->save && turn == borrowed) {
@@ -1408,6 +1410,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 		snprintf(err, errsize, "cannot start a thread: %s", strerror(errno));
 		goto failed;
 	}
+	nbds_live_relax();
 	return w;
 
 failed:

@@ -207,7 +207,7 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
 	c->kind = LIVE;
 	c->info.format = "live";
 	c->info.interfaces = 1;
-	c->live = nbds_live_open(device, filter, 0, NBDS_LIVE_BUFFER, err, errsize);
+	c->live = nbds_live_open(device, filter, 0, nbds_live_buffer(), err, errsize);
 	if (!c->live) {
 		free(c);
 		return NULL;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { NS_PER_SECOND = 1000000000 };
@@ -106,6 +107,32 @@ static int configure(pcap_t *pcap, int snaplen, bool promiscuous, int buffer_siz
 	if (pcap_set_tstamp_precision(pcap, PCAP_TSTAMP_PRECISION_NANO) == PCAP_ERROR_ACTIVATED)
 		return -1;
 	return 0;
+}
+
+int nbds_live_buffer(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+	int64_t share = pages > 0 && size > 0 ? (int64_t)pages * size / 64 : 0;
+
+	if (share < 32 << 20)
+		return 32 << 20;
+	return share > 256 << 20 ? 256 << 20 : (int)share;
+}
+
+/* Before others, and still leaving them something. */
+#define HURRY (-10)
+
+void nbds_live_hurry(void)
+{
+	errno = 0;
+	if (getpriority(PRIO_PROCESS, 0) == 0 && !errno)
+		setpriority(PRIO_PROCESS, 0, HURRY);
+}
+
+void nbds_live_relax(void)
+{
+	if (getpriority(PRIO_PROCESS, 0) == HURRY)
+		setpriority(PRIO_PROCESS, 0, 0);
 }
 
 struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_t snaplen,

@@ -16,9 +16,20 @@
 
 struct nbds_live;
 
-/* Bytes of the kernel's ring, which hold what comes while we are busy. */
-#define NBDS_LIVE_BUFFER  (64 << 20)
 #define NBDS_LIVE_WAIT_MS 100
+
+/* Bytes of the kernel's ring, which hold what comes while we are busy: a 64th of the
+ * machine's memory, from 32 to 256 MiB. */
+int nbds_live_buffer(void);
+
+/*
+ * What is watched takes the processor too, and while it has it nothing is read: from
+ * now on the calling thread, and those that it starts, come before others. Needs the
+ * privilege (CAP_SYS_NICE); without it nothing changes, and neither if the user has set
+ * a priority (nice). nbds_live_relax() undoes it for the calling thread.
+ */
+void nbds_live_hurry(void);
+void nbds_live_relax(void);
 
 struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_t snaplen,
 				 int buffer_size, char *err, size_t errsize);

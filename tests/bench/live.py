@@ -28,7 +28,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tui"))
 
 PORT = 10977
-BUFFER = 64 << 10  # KiB: what nbdaudit and nbdtop ask for
+# KiB: what nbdaudit and nbdtop ask for, a 64th of the memory from 32 to 256 MiB.
+MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+BUFFER = min(max(MEMORY // 64, 32 << 20), 256 << 20) >> 10
 SEARCH_SECONDS, SECONDS = 4, 10
 SEARCHES = 5
 SETTLE = 2  # seconds for the last packets to come

@@ -59,7 +59,22 @@ class Privileges(unittest.TestCase):
             self.assertEqual(len(threads), 2)
             for thread in threads:
                 self.assertEqual(int(thread["CapBnd"], 16), 0)
+            self.assertEqual(self.priorities(t.pid()), self.hurried([0]))
             self.assertEqual(t.quit(), 0)
+
+    @staticmethod
+    def priorities(pid):
+        """The nice values of the threads."""
+        return sorted(os.getpriority(os.PRIO_PROCESS, int(task.name))
+                      for task in pathlib.Path("/proc/%d/task" % pid).iterdir())
+
+    @staticmethod
+    def hurried(others):
+        """What is watched must not starve the one thread that captures, where root may
+        say so."""
+        own = int(status(os.getpid())[0]["CapEff"], 16)
+        may = own >> 23 & 1 and os.getpriority(os.PRIO_PROCESS, 0) == 0
+        return sorted([-10 if may else os.getpriority(os.PRIO_PROCESS, 0), *others])
 
     def test_chosen_user(self):
         with Terminal(["-i", "lo", "-Z", "nobody"]) as t:
@@ -105,7 +120,14 @@ class Privileges(unittest.TestCase):
         raise AssertionError("nbdaudit kept its privileges: %s" % process.stderr.read(300))
 
     def test_nbdaudit(self):
-        self.check(self.audit(BIN / "nbdaudit", "-i", "lo").pid, self.usual_user())
+        pid = self.audit(BIN / "nbdaudit", "-i", "lo").pid
+        self.check(pid, self.usual_user())
+        self.assertEqual(self.priorities(pid), self.hurried([]))
+
+    def test_nice(self):
+        """A priority that the user chose is kept."""
+        process = self.audit("nice", "-n", "3", BIN / "nbdaudit", "-i", "lo")
+        self.assertEqual(self.priorities(process.pid), [3])
 
     def copies(self):
         """The programs where nobody can run them."""
