@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../analyzer/report/lanes.h"
+#include "../analyzer/report/report.h"
 #include "text.h"
 #include "ui.h"
 
@@ -190,14 +191,6 @@ static void page_item(struct page *p, const char *label, const char *text)
 		put(y, 0, LABEL, STYLE_DIM, label);
 }
 
-static const char *const role_words[NBDS_ROLE_MAX] = {
-	[NBDS_ROLE_STALE_WRITE] = "older write", [NBDS_ROLE_WRITE_REQUEST] = "write",
-	[NBDS_ROLE_WRITE] = "write reply",       [NBDS_ROLE_FLUSH_REQUEST] = "flush",
-	[NBDS_ROLE_FLUSH] = "flush reply",       [NBDS_ROLE_READ_REQUEST] = "read",
-	[NBDS_ROLE_READ] = "read reply",         [NBDS_ROLE_REQUEST] = "request",
-	[NBDS_ROLE_MESSAGE] = "message",
-};
-
 static void page_where(struct page *p, const struct found *found)
 {
 	const struct nbds_finding *f = found->finding;
@@ -225,8 +218,8 @@ static void page_where(struct page *p, const struct found *found)
 	nbds_buf_clear(&b);
 	for (int role = 0; role < NBDS_ROLE_MAX; role++)
 		if (f->frames[role])
-			nbds_buf_printf(&b, "%s%s %" PRIu64, b.len ? ", " : "", role_words[role],
-					f->frames[role]);
+			nbds_buf_printf(&b, "%s%s %" PRIu64, b.len ? ", " : "",
+					nbds_role_words[role], f->frames[role]);
 	if (b.len)
 		page_item(p, "frames", nbds_buf_text(&b));
 	nbds_buf_clear(&b);

@@ -66,6 +66,12 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 		snprintf(got, sizeof(got),
 			 "returned data at 0x%" PRIx64 " that nothing in the capture explains",
 			 g->low * NBDS_SECTOR);
+	else if (g->rule == rule_get(RULE_UNSTABLE_READ))
+		snprintf(got, sizeof(got),
+			 "returned at 0x%" PRIx64 " other data than conn %" PRIu32
+			 " had read there before (frame %" PRIu64
+			 "), with nothing written in between",
+			 g->low * NBDS_SECTOR, v->source->party->id, v->source->reply_frame);
 	else if (v->source->type == NBD_CMD_READ)
 		snprintf(got, sizeof(got),
 			 "returned at 0x%" PRIx64 " the data that conn %" PRIu32
@@ -142,7 +148,10 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	f.frames[NBDS_ROLE_READ_REQUEST] = r->request_frame;
 	f.frames[NBDS_ROLE_WRITE] = v->missed->reply_frame;
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = v->missed->request_frame;
-	if (v->source && v->source->type != NBD_CMD_READ) {
+	if (v->source && v->source->type == NBD_CMD_READ) {
+		f.frames[NBDS_ROLE_EARLIER_READ] = v->source->reply_frame;
+		witness_add(&f, NBDS_ROLE_EARLIER_READ, v->source);
+	} else if (v->source) {
 		f.frames[NBDS_ROLE_STALE_WRITE] = v->source->request_frame;
 		witness_add(&f, NBDS_ROLE_STALE_WRITE, v->source);
 	}

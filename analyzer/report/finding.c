@@ -9,12 +9,12 @@
 #include "internal.h"
 #include "lanes.h"
 
-static const char *const role_words[NBDS_ROLE_MAX] = {
-	[NBDS_ROLE_STALE_WRITE] = "older write", [NBDS_ROLE_WRITE_REQUEST] = "write",
-	[NBDS_ROLE_WRITE] = "write reply",       [NBDS_ROLE_FLUSH_REQUEST] = "flush",
-	[NBDS_ROLE_FLUSH] = "flush reply",       [NBDS_ROLE_READ_REQUEST] = "read",
-	[NBDS_ROLE_READ] = "read reply",         [NBDS_ROLE_REQUEST] = "request",
-	[NBDS_ROLE_MESSAGE] = "message",
+const char *const nbds_role_words[NBDS_ROLE_MAX] = {
+	[NBDS_ROLE_EARLIER_READ] = "older read", [NBDS_ROLE_STALE_WRITE] = "older write",
+	[NBDS_ROLE_WRITE_REQUEST] = "write",     [NBDS_ROLE_WRITE] = "write reply",
+	[NBDS_ROLE_FLUSH_REQUEST] = "flush",     [NBDS_ROLE_FLUSH] = "flush reply",
+	[NBDS_ROLE_READ_REQUEST] = "read",       [NBDS_ROLE_READ] = "read reply",
+	[NBDS_ROLE_REQUEST] = "request",         [NBDS_ROLE_MESSAGE] = "message",
 };
 
 /* `text`: what is wrong. */
@@ -149,12 +149,16 @@ static void put_where(struct nbds_report *r, const struct nbds_finding *f)
 /* The witness whose request (or reply) lies in this frame. */
 static const struct nbds_witness *witness_of(const struct nbds_finding *f, int role, bool *reply)
 {
-	*reply = role == NBDS_ROLE_WRITE || role == NBDS_ROLE_FLUSH || role == NBDS_ROLE_READ;
+	*reply = role == NBDS_ROLE_EARLIER_READ || role == NBDS_ROLE_WRITE ||
+		 role == NBDS_ROLE_FLUSH || role == NBDS_ROLE_READ;
 	for (unsigned i = 0; i < f->witness_count && i < NBDS_WITNESSES_MAX; i++) {
 		const struct nbds_witness *w = &f->witnesses[i];
 		bool fits;
 
 		switch (role) {
+		case NBDS_ROLE_EARLIER_READ:
+			fits = w->role == NBDS_ROLE_EARLIER_READ;
+			break;
 		case NBDS_ROLE_STALE_WRITE:
 			fits = w->role == NBDS_ROLE_STALE_WRITE;
 			break;
@@ -203,13 +207,13 @@ static void put_frame(struct nbds_report *r, const struct nbds_finding *f, int r
 	bool reply;
 
 	nbds_buf_clear(t);
-	nbds_buf_printf(t, "%*" PRIu64 "  %s", width, f->frames[role], role_words[role]);
+	nbds_buf_printf(t, "%*" PRIu64 "  %s", width, f->frames[role], nbds_role_words[role]);
 	w = witness_of(f, role, &reply);
 	if (w) {
 		int64_t time = reply ? w->reply_time : w->request_time;
 		const char *command = nbds_text_of(&nbds_commands, w->type, name);
 
-		nbds_buf_printf(t, "%*s", 11 - (int)strlen(role_words[role]), "");
+		nbds_buf_printf(t, "%*s", 11 - (int)strlen(nbds_role_words[role]), "");
 		nbds_buf_printf(t, "  %12.6f s  connection %" PRIu32 "  ",
 				(double)nbds_report_since(r, time) / 1e9, w->connection);
 		if (reply) {

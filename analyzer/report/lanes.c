@@ -89,7 +89,8 @@ static const char *short_name(uint16_t type, enum detail detail)
 static void make_label(struct bar *b, enum detail detail)
 {
 	const struct nbds_witness *w = b->w;
-	bool older = w->role == NBDS_ROLE_STALE_WRITE && detail <= DETAIL_FLAGS;
+	bool older = (w->role == NBDS_ROLE_STALE_WRITE || w->role == NBDS_ROLE_EARLIER_READ) &&
+		     detail <= DETAIL_FLAGS;
 	bool fua = (w->flags & NBD_CMD_FLAG_FUA) && detail <= DETAIL_FLAGS;
 	struct nbds_buf size = {0};
 

@@ -166,6 +166,7 @@ const size_t nbds_rules_count = sizeof(nbds_rules) / sizeof(nbds_rules[0]);
 _Static_assert(sizeof(nbds_rules) / sizeof(nbds_rules[0]) == RULE_COUNT, "a rule is missing");
 
 const char *const nbds_role_names[NBDS_ROLE_MAX] = {
+	[NBDS_ROLE_EARLIER_READ] = "earlier_read",
 	[NBDS_ROLE_STALE_WRITE] = "stale_write",
 	[NBDS_ROLE_WRITE_REQUEST] = "write_request",
 	[NBDS_ROLE_WRITE] = "write",

@@ -45,6 +45,8 @@ bool nbds_severity_parse(const char *text, enum nbds_severity *s);
 
 /* Roles of frames, in the order in which they are printed. */
 enum nbds_role {
+	NBDS_ROLE_EARLIER_READ,  /* "earlier_read": final reply of a read that showed the data
+	                          * that came instead; or of unstable-read: other data */
 	NBDS_ROLE_STALE_WRITE,   /* "stale_write": request of the write whose data came instead */
 	NBDS_ROLE_WRITE_REQUEST, /* "write_request" */
 	NBDS_ROLE_WRITE,         /* "write": final reply of the write that should have been seen */
@@ -60,7 +62,7 @@ extern const char *const nbds_role_names[NBDS_ROLE_MAX];
 
 /* A command that takes part in a proof, for pictures with one lane a connection. */
 struct nbds_witness {
-	enum nbds_role role; /* NBDS_ROLE_WRITE, _STALE_WRITE, _FLUSH or _READ */
+	enum nbds_role role; /* NBDS_ROLE_WRITE, _STALE_WRITE, _FLUSH, _READ, _EARLIER_READ */
 	uint32_t connection;
 	uint16_t type, flags; /* NBD_CMD_*, command flags */
 	uint64_t offset, length;

@@ -389,7 +389,7 @@ class Json(Case):
         """Form and order of all objects, of every sample."""
         order = ["message", "capture", "connection", "export", "finding", "summary"]
         frames = {"read", "read_request", "write", "write_request", "stale_write", "flush",
-                  "flush_request", "message", "request"}
+                  "flush_request", "message", "request", "earlier_read"}
         samples = sorted(SAMPLES.glob("*.pcap*"))
         self.assertGreater(len(samples), 10)
         for sample in samples:

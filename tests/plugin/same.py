@@ -44,8 +44,8 @@ FINDING = [("rule", "nbd.finding.rule"), ("ref", "nbd.finding.ref"),
            ("length", "nbd.finding.length"), ("count", "nbd.finding.count")]
 # The expert info that each level becomes: the value of _ws.expert.severity.
 EXPERT = {"violation": 0x800000, "suspect": 0x600000, "hazard": 0x400000, "note": 0x200000}
-ROLES = ["stale_write", "write_request", "write", "flush_request", "flush", "read_request",
-         "read", "request", "message"]
+ROLES = ["earlier_read", "stale_write", "write_request", "write", "flush_request", "flush",
+         "read_request", "read", "request", "message"]
 
 
 def audit(path):
