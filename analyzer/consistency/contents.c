@@ -319,7 +319,8 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
 	b->entries = e;
 	b->count++;
 	if (op->write_class)
-		for (looked = 0, e = e->next; e && looked < 4; e = e->next, looked++)
+		for (looked = 0, e = e->next; e && e->op->serial >= op->flight_from && looked < 4;
+		     e = e->next, looked++)
 			if (e->op->offset < op->offset + op->length &&
 			    op->offset < e->op->offset + e->op->length)
 				hazard_overlap(op, e->op);

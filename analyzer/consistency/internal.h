@@ -78,7 +78,10 @@ struct nbds_op {
 	/* WRITE in progress */
 	uint64_t next_at; /* bytes of payload seen or known lost */
 	bool payload_over;
-	uint64_t in_flight;      /* FLUSH: writes in flight when it was sent */
+	union {
+		uint64_t in_flight;   /* FLUSH: writes in flight when it was sent */
+		uint64_t flight_from; /* a write: serial of the oldest of those */
+	};
 	struct reading *reading; /* READ and BLOCK_STATUS in progress */
 };
 

@@ -242,6 +242,10 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		w->flight_last = op;
 	}
 	if (op->write_class) {
+		op->flight_from = op->serial;
+		for (const struct nbds_party *o = w->parties; o; o = o->next)
+			if (o->flight_first && o->flight_first->serial < op->flight_from)
+				op->flight_from = o->flight_first->serial;
 		op->prev_write = p->flight_last;
 		*(p->flight_last ? &p->flight_last->next_write : &p->flight_first) = op;
 		p->flight_last = op;
@@ -449,10 +453,14 @@ static bool stands_alone(struct entry *e)
 {
 	if (e->alone || e->op->state != OP_OK)
 		return e->alone;
-	for (const struct entry *old = e->next; old; old = old->next)
-		if (old->op->type == NBD_CMD_WRITE &&
-		    !established(old->op, e->op, &e->op->hi, NULL))
+	for (const struct entry *old = e->next; old; old = old->next) {
+		if (old->op->type != NBD_CMD_WRITE)
+			continue;
+		if (!established(old->op, e->op, &e->op->hi, NULL))
 			return false;
+		if (old->alone) /* what is older was in force for it, and so for this one */
+			break;
+	}
 	e->alone = true;
 	return true;
 }
@@ -479,7 +487,8 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 		if (!e || e->op->type != NBD_CMD_WRITE || !entry_shows(e, i, value))
 			return JUDGE_WRONG;
 		/* several versions: which of them are possible has to be looked at */
-		for (const struct entry *old = e->next; old; old = old->next)
+		for (const struct entry *old = e->alone && (e->full >> i & 1) ? NULL : e->next; old;
+		     old = old->next)
 			if (((old->valued | old->unknown) >> i & 1) &&
 			    old->op->type == NBD_CMD_WRITE) {
 				if (!(e->full >> i & 1) || !stands_alone(e))

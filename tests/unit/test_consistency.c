@@ -323,7 +323,7 @@ static void test_connections_pass(void **state)
 			if (memory(&r) > most[i >= 12000])
 				most[i >= 12000] = memory(&r);
 		}
-		if (most[1] > most[0] + (64 << 10))
+		if (most[1] > most[0] + (256 << 10))
 			fail_msg("way %u: %llu bytes, then %llu", way, (unsigned long long)most[0],
 				 (unsigned long long)most[1]);
 		assert_true(most[0] < 8 << 20);
