@@ -378,6 +378,16 @@ void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
 		written_later(op, sector, sector + 1, &value);
 }
 
+void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, bool initial)
+{
+	struct entry *e;
+
+	contents_sector(op, sector, value);
+	e = initial ? entry_get(op, sector) : NULL;
+	if (e)
+		e->initial |= (uint8_t)(1u << (sector % BLOCK_SECTORS));
+}
+
 void contents_partial(struct nbds_op *op, uint64_t sector)
 {
 	struct entry *e = entry_get(op, sector);
@@ -645,6 +655,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 					       .full = (e->full & bit) && !any,
 					       .seen = is_seen(e),
 					       .shadow = e->shadow & bit,
+					       .initial = e->initial & bit,
 					       .coarse = e->coarse,
 					       .why = NBDS_UNCHECKED_PARTIAL};
 	}

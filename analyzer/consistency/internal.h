@@ -114,6 +114,7 @@ struct entry {
 	bool coarse;        /* its values slept: only 32 bits are known of each */
 	bool alone;         /* it superseded all older writes to the block */
 	uint8_t shadow;     /* sectors where older entries were dropped for this one */
+	uint8_t initial;    /* READ: sectors that it found as they were before the capture */
 	uint64_t value[BLOCK_SECTORS];
 };
 
@@ -405,6 +406,8 @@ struct block *block_find(struct nbds_world *w, uint64_t number);
 struct block *block_get(struct nbds_world *w, uint64_t number); /* NULL without memory */
 /* A sector of a write, or seen by a read. */
 void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value);
+/* The latter; initial: no write was in force for it. */
+void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, bool initial);
 /* A sector that a write covers only partly. */
 void contents_partial(struct nbds_op *op, uint64_t sector);
 void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind);
@@ -444,13 +447,14 @@ void later_of(struct nbds_point *to, const struct nbds_point *point);
 struct candidate {
 	struct nbds_op *op;
 	uint64_t value;
-	bool any;    /* value unknown */
-	bool full;   /* covers the sector wholly */
-	bool seen;   /* a read that showed it, not a write */
-	bool hole;   /* a report of undefined contents, not a write */
-	bool coarse; /* 32 bits are known of the value */
-	bool shadow; /* it hides dropped ones */
-	uint8_t why; /* enum nbds_unchecked, if `any` */
+	bool any;     /* value unknown */
+	bool full;    /* covers the sector wholly */
+	bool seen;    /* a read that showed it, not a write */
+	bool hole;    /* a report of undefined contents, not a write */
+	bool coarse;  /* 32 bits are known of the value */
+	bool shadow;  /* it hides dropped ones */
+	bool initial; /* seen: what was there before the capture, as was known then */
+	uint8_t why;  /* enum nbds_unchecked, if `any` */
 };
 /* Candidates for a sector; false: too many, or something was forgotten. */
 bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list, unsigned *count,
@@ -483,6 +487,7 @@ struct verdict {
 	bool waits;             /* later frames may raise it */
 	unsigned values;        /* FINE: different admissible values */
 	bool all_established;
+	bool initial;       /* UNKNOWN: certainly what was there before the capture */
 	uint64_t lone_from; /* see struct miss; with a rule only */
 };
 void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *v);

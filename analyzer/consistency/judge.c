@@ -438,6 +438,15 @@ static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
 	return false;
 }
 
+/* No write to the sector was dropped. */
+static bool all_known(const struct view *v)
+{
+	for (unsigned i = 0; i < v->n; i++)
+		if (v->c[i].shadow)
+			return false;
+	return !v->base;
+}
+
 /* Was what the earlier reader saw the contents from before the capture? Had a
  * write, even of a part, been in force for it, that, or something unexplained, was
  * what it saw. */
@@ -445,6 +454,9 @@ static bool saw_initial(const struct view *v, unsigned s)
 {
 	const struct nbds_op *r = v->c[s].op;
 
+	/* one that is not known any more may have been in force for it */
+	if (!v->c[s].initial && !all_known(v))
+		return false;
 	for (unsigned i = 0; i < v->n; i++)
 		if (!v->c[i].seen && established(v->c[i].op, r, &r->hi, NULL))
 			return false;
@@ -631,6 +643,7 @@ static void judge_view(struct view *v, const struct miss *m, struct verdict *out
 	out->waits = o.in_flight;
 	out->values = o.values;
 	out->all_established = o.all_established;
+	out->initial = o.result == JUDGE_UNKNOWN && o.why == NBDS_UNCHECKED_UNKNOWN && all_known(v);
 	if (o.result == JUDGE_WRONG) {
 		convict(v, m, out);
 		if (m->written_later && out->rule == rule_get(RULE_UNEXPLAINED))

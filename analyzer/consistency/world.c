@@ -562,7 +562,7 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 		op->reading->checked += NBDS_SECTOR;
 	}
 	if (remember && (v.values > 1 || !known_already(w, sector, value, op)))
-		contents_sector(op, sector, value);
+		contents_seen(op, sector, value, v.initial);
 }
 
 static void read_part(struct cutter *c, uint64_t sector, uint32_t bytes)
