@@ -241,9 +241,10 @@ class Network(peers.LiveTest):
             for turn in range(10):
                 offset = turn * 65536
                 before = b.pread(4096, offset)
+                # Within 50 us the order of two connections is not trusted.
+                time.sleep(0.0005)
                 a.pwrite(client.pattern("turn %d" % turn, 4096), offset)
                 a.flush()
-                # Within 50 us the order of two connections is not trusted.
                 time.sleep(0.0005)
                 lies += b.pread(4096, offset) == before
             a.shutdown()
