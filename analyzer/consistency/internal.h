@@ -366,8 +366,8 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi);
 struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn);
 /* The first one, of any connection, that certainly began after w was answered. */
 const struct nbds_op *flush_after(const struct nbds_op *w);
-/* A flush that covers w and, as captured, was answered before c was sent, though
- * perhaps too close to prove it. */
+/* A flush that covers w and, as captured, was answered before c was sent, though too
+ * close to prove it. */
 struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c);
 /* A successful flush that certainly began after `since` and ended before c. */
 struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,

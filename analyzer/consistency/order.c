@@ -112,14 +112,17 @@ struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c)
 	const struct xport *x = w->party->xport;
 	uint32_t last, n;
 
-	if (!x || !party_mc(w->party) || !party_mc(c->party))
+	if (!x || w->world->no_t3 || !party_mc(w->party) || !party_mc(c->party))
 		return NULL;
 	last = log_after(x, c->lo.frame);
 	for (n = 0; last > 0 && n < FLUSH_SCAN; last--, n++) {
 		struct nbds_op *f = x->log[last - 1];
 
 		if (party_mc(f->party) && f->hi.interface == c->lo.interface &&
-		    f->hi.time <= c->lo.time && op_before(w, f))
+		    f->hi.time <= c->lo.time &&
+		    (uint64_t)c->lo.time - (uint64_t)f->hi.time <=
+			    (uint64_t)w->world->config.epsilon &&
+		    op_before(w, f))
 			return f;
 	}
 	return NULL;

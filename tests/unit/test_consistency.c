@@ -420,6 +420,20 @@ static void test_flush_too_close(void **state)
 	assert_non_null(strstr(r.hazard, "conn 1's flush covered it"));
 	assert_non_null(strstr(r.hazard, "was sent only 0 us after that flush was answered"));
 
+	/* and none that is far enough: it does not count because a later one failed */
+	start(&r, 2, MC, 0);
+	read_at(&r, 1, 0, 4096, 1);
+	write_at(&r, 0, 0, 4096, 2);
+	struct nbds_op *failing = request(&r, 0, NBD_CMD_FLUSH, 0, 0);
+	flush(&r, 0);
+	struct nbds_reply_order o = {.hi = now(&r), .acked = NBDS_NO_ACK};
+	nbds_op_reply(failing, NBD_EIO, &o);
+	read_at(&r, 1, 0, 4096, 1);
+	finish(&r);
+	assert_int_equal(r.findings, 0);
+	assert_non_null(strstr(r.hazard, "stale-read-unflushed: conn 1 wrote 4096 bytes at 0x0"));
+	assert_null(strstr(r.hazard, "too close"));
+
 	/* and none that had not been answered */
 	start(&r, 2, MC, 0);
 	read_at(&r, 1, 0, 4096, 1);
