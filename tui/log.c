@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../analyzer/report/report.h"
+
 #define SEGMENT_ENTRIES 1024u
 /* Bytes of heads in a segment; one head is no longer than NBDS_HEAD_MAX. */
 #define SEGMENT_BYTES 65536u
@@ -299,18 +301,7 @@ void entry_message(const struct entry *e, struct nbds_message *m)
 
 static void trouble_line(const struct entry *e, struct nbds_buf *b)
 {
-	static const char *const kinds[] = {
-		[NBDS_TROUBLE_LOST] = "lost",
-		[NBDS_TROUBLE_NONSENSE] = "nonsense",
-		[NBDS_TROUBLE_SKIPPED] = "skipped",
-		[NBDS_TROUBLE_SURE] = "sure from here",
-		[NBDS_TROUBLE_TLS] = "TLS",
-		[NBDS_TROUBLE_FORGOT] = "forgot",
-		[NBDS_TROUBLE_AFTER_END] = "after the end",
-		[NBDS_TROUBLE_TRAILING] = "unfinished",
-	};
-
-	nbds_buf_puts(b, kinds[e->trouble_kind]);
+	nbds_buf_puts(b, nbds_trouble_words[e->trouble_kind]);
 	if (e->payload_len) {
 		nbds_buf_puts(b, ", ");
 		nbds_buf_count(b, e->payload_len, "byte", NULL);
