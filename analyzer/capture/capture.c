@@ -10,10 +10,10 @@
  * so that plain and compressed files take the same way.
  */
 #include "capture.h"
-#include "../../dissector/decoder/bytes.h"
 #include "live.h"
 #include "pcapng.h"
 #include "source.h"
+#include <base/bytes.h>
 
 #include <errno.h>
 #include <inttypes.h>

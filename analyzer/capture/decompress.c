@@ -7,8 +7,8 @@
  * a member).  A decompressor only does one step: from s->in to the caller's
  * memory, and tells whether it is now inside a frame.
  */
-#include "../../dissector/decoder/bytes.h"
 #include "source.h"
+#include <base/bytes.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -17,7 +17,7 @@
  * The first copy of a unit stays.  RFC 791, RFC 8200 4.5, RFC 5722.
  */
 #include "ip.h"
-#include "../../dissector/decoder/bytes.h"
+#include <base/bytes.h>
 
 #include <stdlib.h>
 #include <string.h>

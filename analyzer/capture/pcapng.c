@@ -13,7 +13,7 @@
  * nothing.
  */
 #include "pcapng.h"
-#include "../../dissector/decoder/bytes.h"
+#include <base/bytes.h>
 
 #include <pcap/dlt.h>
 #include <stdarg.h>

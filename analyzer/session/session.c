@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../dissector/decoder/bytes.h"
 #include "internal.h"
 #include "latency.h"
+#include <base/bytes.h>
 
 static struct nbds_point point_of(const struct nbds_mark *m)
 {

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../dissector/decoder/bytes.h"
 #include "internal.h"
+#include <base/bytes.h>
 
 /* Spans of a stream caught in its middle that are looked at before it is
  * taken for something else. */

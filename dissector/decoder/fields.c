@@ -13,8 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bytes.h"
 #include "tables.h"
+#include <base/bytes.h>
 
 #define X_ID(NAME, VALUE, SUFFIX, LABEL, WHAT) F_##NAME,
 

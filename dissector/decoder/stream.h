@@ -27,7 +27,7 @@
 
 #include <nbdscope/decoder.h>
 
-#include "bytes.h"
+#include <base/bytes.h>
 
 /* Bytes that each stream can keep; for a longer head that straddles spans the
  * stream allocates NBDS_HEAD_MAX once.  Only heads with strings are longer, and

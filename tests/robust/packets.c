@@ -9,7 +9,7 @@
 
 #include "analyzer/capture/capture.h"
 #include "analyzer/capture/ip.h"
-#include "dissector/decoder/bytes.h"
+#include <base/bytes.h>
 
 static void no_memory(void)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bytes.h - big-endian numbers of the wire.
+ * base/bytes.h - big-endian numbers of the wire.
  *
  * Purpose.  The one place where bytes become integers.  NBD and IP alike send
  * the most significant byte first.  No alignment is asked for; the caller has
  * checked that the bytes are there.
  */
-#ifndef NBDS_BYTES_H
-#define NBDS_BYTES_H
+#ifndef NBDSCOPE_BASE_BYTES_H
+#define NBDSCOPE_BASE_BYTES_H
 
 #include <stdint.h>
 
