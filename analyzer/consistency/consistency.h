@@ -123,6 +123,9 @@ struct nbds_world_config {
 	int64_t settle;  /* ns; how long a verdict waits for late evidence */
 	bool exclusive;  /* the user vouches that no writer stays outside */
 	uint64_t memory; /* bytes for contents and operations; 0: 1 GiB */
+	/* Where all that the world keeps is counted, together with what others keep: it
+	 * is for all worlds of an engine, and outlives them. NULL: a count of its own. */
+	struct nbds_budget *budget;
 	char server[64]; /* "192.0.2.1:10809", for texts */
 };
 

@@ -27,6 +27,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 		e->config.port_count = NBDS_PORTS_MAX;
 	if (!e->config.memory)
 		e->config.memory = (uint64_t)1 << 30;
+	e->budget.limit = e->config.memory;
 	e->ops = *ops;
 	e->ctx = ctx;
 	e->connections_tail = &e->connections;
@@ -131,7 +132,8 @@ struct server *server_get(struct nbds_engine *e, const struct nbds_addr *addr)
 									  : EPSILON,
 					   .settle = SETTLE,
 					   .exclusive = e->config.exclusive,
-					   .memory = e->config.memory};
+					   .memory = e->config.memory,
+					   .budget = &e->budget};
 
 	if (s)
 		return s;

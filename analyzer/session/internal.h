@@ -10,6 +10,7 @@
 #ifndef NBDS_SESSION_INTERNAL_H
 #define NBDS_SESSION_INTERNAL_H
 
+#include <base/budget.h>
 #include <nbdscope/engine.h>
 
 #include "../consistency/consistency.h"
@@ -113,6 +114,7 @@ struct nbds_stream {
 
 struct nbds_engine {
 	struct nbds_engine_config config;
+	struct nbds_budget budget; /* all state of the engine and of its worlds */
 	struct nbds_engine_ops ops;
 	void *ctx;
 	struct server *servers[SERVER_BUCKETS];

@@ -28,12 +28,12 @@ static inline _Noreturn void nbds_assert_failed(const char *file, int line, cons
 	abort();
 }
 
-#define NBDS_ASSERT(condition)                                                                     \
+#define NBDS_ASSERT(condition) \
 	((condition) ? (void)0 : nbds_assert_failed(__FILE__, __LINE__, #condition))
 
 #else
 
-#define NBDS_ASSERTING 0
+#define NBDS_ASSERTING         0
 #define NBDS_ASSERT(condition) ((void)sizeof(!(condition)))
 
 #endif

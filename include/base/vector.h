@@ -27,29 +27,29 @@
 
 #include <base/budget.h>
 
-#define NBDS_VECTOR(tag, type)                                                                     \
-	struct tag {                                                                               \
-		type *at;                                                                          \
-		size_t count, room;                                                                \
+#define NBDS_VECTOR(tag, type)      \
+	struct tag {                \
+		type *at;           \
+		size_t count, room; \
 	}
 
 /* Room for `more` elements beyond the count. */
-#define nbds_vector_reserve(v, budget, more)                                                       \
-	nbds_vector_grow((void **)&(v)->at, (v)->count, &(v)->room, sizeof(*(v)->at), (more),      \
+#define nbds_vector_reserve(v, budget, more)                                                  \
+	nbds_vector_grow((void **)&(v)->at, (v)->count, &(v)->room, sizeof(*(v)->at), (more), \
 			 (budget))
-#define nbds_vector_push(v, budget, element)                                                       \
+#define nbds_vector_push(v, budget, element) \
 	(nbds_vector_reserve((v), (budget), 1) ? ((v)->at[(v)->count++] = (element), true) : false)
-#define nbds_vector_free(v, budget)                                                                \
-	(nbds_budget_free((budget), (v)->at, (v)->room * sizeof(*(v)->at)), (v)->at = NULL,        \
+#define nbds_vector_free(v, budget)                                                         \
+	(nbds_budget_free((budget), (v)->at, (v)->room * sizeof(*(v)->at)), (v)->at = NULL, \
 	 (v)->count = (v)->room = 0)
 
 /* Takes out element i; those behind it move up. */
-#define nbds_vector_remove(v, i)                                                                   \
-	do {                                                                                       \
-		size_t nbds_at_ = (i);                                                             \
-		NBDS_ASSERT(nbds_at_ < (v)->count);                                                \
-		memmove((v)->at + nbds_at_, (v)->at + nbds_at_ + 1,                                \
-			(--(v)->count - nbds_at_) * sizeof(*(v)->at));                             \
+#define nbds_vector_remove(v, i)                                       \
+	do {                                                           \
+		size_t nbds_at_ = (i);                                 \
+		NBDS_ASSERT(nbds_at_ < (v)->count);                    \
+		memmove((v)->at + nbds_at_, (v)->at + nbds_at_ + 1,    \
+			(--(v)->count - nbds_at_) * sizeof(*(v)->at)); \
 	} while (0)
 
 /* Used by the macros above. */
