@@ -18,15 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct nbds_packet {
-	uint64_t frame;     /* 1-based, as Wireshark numbers it */
-	int64_t time;       /* nanoseconds since 1970 */
-	uint32_t caplen;    /* bytes here */
-	uint32_t len;       /* bytes on the wire; > caplen if cut by the snapshot length */
-	uint32_t interface; /* 0-based */
-	int linktype;       /* LINKTYPE_* / DLT_* as pcap_datalink() gives it */
-	const uint8_t *data;
-};
+#include <nbdscope/packet.h>
 
 struct nbds_capture_info {
 	const char *format;         /* "pcap", "pcap (nanosecond)", "pcapng", "live" */

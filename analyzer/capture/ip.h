@@ -19,29 +19,9 @@
 #ifndef NBDSCOPE_ANALYZER_IP_H
 #define NBDSCOPE_ANALYZER_IP_H
 
-#include <nbdscope/address.h>
+#include <stdbool.h>
 
-#include "capture.h"
-
-enum {
-	NBDS_TCP_FIN = 1,
-	NBDS_TCP_SYN = 2,
-	NBDS_TCP_RST = 4,
-	NBDS_TCP_PSH = 8,
-	NBDS_TCP_ACK = 16,
-	NBDS_TCP_URG = 32
-};
-
-struct nbds_segment {
-	const struct nbds_packet *packet;
-	struct nbds_addr src, dst;
-	uint32_t seq, ack;
-	uint8_t flags; /* NBDS_TCP_* */
-	uint16_t window;
-	const uint8_t *payload;
-	uint32_t caplen; /* payload bytes here */
-	uint32_t len;    /* payload bytes on the wire (> caplen: cut by snaplen) */
-};
+#include <nbdscope/packet.h>
 
 struct nbds_ip_stats {
 	uint64_t segments, fragments, fragments_lost, not_tcp, malformed, unknown_link,

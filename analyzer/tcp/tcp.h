@@ -63,8 +63,8 @@
 #ifndef NBDSCOPE_ANALYZER_TCP_H
 #define NBDSCOPE_ANALYZER_TCP_H
 
-#include "../capture/ip.h"
 #include <nbdscope/decoder.h> /* struct nbds_mark */
+#include <nbdscope/packet.h>
 
 struct nbds_flow; /* one TCP connection */
 
