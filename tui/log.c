@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../analyzer/report/report.h"
+#include "../analyzer/report/words.h"
 
 #define SEGMENT_ENTRIES 1024u
 /* Bytes of heads in a segment; one head is no longer than NBDS_HEAD_MAX. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../analyzer/report/lanes.h"
-#include "../analyzer/report/report.h"
+#include "../analyzer/report/words.h"
 #include "text.h"
 #include "ui.h"
 

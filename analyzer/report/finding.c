@@ -9,14 +9,6 @@
 #include "internal.h"
 #include "lanes.h"
 
-const char *const nbds_role_words[NBDS_ROLE_MAX] = {
-	[NBDS_ROLE_EARLIER_READ] = "older read", [NBDS_ROLE_STALE_WRITE] = "older write",
-	[NBDS_ROLE_WRITE_REQUEST] = "write",     [NBDS_ROLE_WRITE] = "write reply",
-	[NBDS_ROLE_FLUSH_REQUEST] = "flush",     [NBDS_ROLE_FLUSH] = "flush reply",
-	[NBDS_ROLE_READ_REQUEST] = "read",       [NBDS_ROLE_READ] = "read reply",
-	[NBDS_ROLE_REQUEST] = "request",         [NBDS_ROLE_MESSAGE] = "message",
-};
-
 /* `text`: what is wrong. */
 static void put_headline(struct nbds_report *r, const struct nbds_finding *f, const char *text)
 {
@@ -26,10 +18,10 @@ static void put_headline(struct nbds_report *r, const struct nbds_finding *f, co
 
 	nbds_buf_clear(t);
 	nbds_buf_printf(t, ": %s [%s]: ", f->rule->name, f->rule->ref);
-	nbds_ink(r, nbds_ink_of(f->severity), severity);
-	nbds_ink(r, NBDS_INK_HEAD, nbds_buf_text(t));
+	nbds_ink(&r->paper, nbds_ink_of(f->severity), severity);
+	nbds_ink(&r->paper, NBDS_INK_HEAD, nbds_buf_text(t));
 	at = nbds_columns(severity) + nbds_columns(nbds_buf_text(t));
-	nbds_wrap(r, at, 4, text);
+	nbds_wrap(&r->paper, at, 4, text);
 }
 
 #define PICTURE_INDENT 4
@@ -53,7 +45,7 @@ static void put_picture_row(struct nbds_report *r, const struct nbds_finding *f,
 			;
 		nbds_buf_clear(&r->text);
 		nbds_lanes_text(lanes, row, x, n, &r->text);
-		nbds_ink(r, ink == NBDS_LANE_FAULTY ? nbds_ink_of(f->severity) : inks[ink],
+		nbds_ink(&r->paper, ink == NBDS_LANE_FAULTY ? nbds_ink_of(f->severity) : inks[ink],
 			 nbds_buf_text(&r->text));
 	}
 	fputc('\n', r->out);
@@ -66,10 +58,9 @@ static void put_story(struct nbds_report *r, const struct nbds_finding *f)
 	struct nbds_lanes lanes;
 
 	/* Notes are many and shall be short; one command alone has no order to show. */
-	if (f->severity == NBDS_NOTE || f->witness_count < 2 ||
-	    r->options.width <= PICTURE_INDENT ||
+	if (f->severity == NBDS_NOTE || f->witness_count < 2 || r->paper.width <= PICTURE_INDENT ||
 	    !nbds_lanes_draw(&lanes, f->witnesses, f->witness_count,
-			     r->options.width - PICTURE_INDENT, r->options.ascii)) {
+			     r->paper.width - PICTURE_INDENT, r->paper.ascii)) {
 		put_headline(r, f, f->message);
 		return;
 	}
@@ -79,7 +70,7 @@ static void put_story(struct nbds_report *r, const struct nbds_finding *f)
 		put_picture_row(r, f, &lanes, row);
 	nbds_lanes_free(&lanes);
 	fprintf(r->out, "\n%*s", PICTURE_INDENT, "");
-	nbds_wrap(r, PICTURE_INDENT, PICTURE_INDENT, f->message);
+	nbds_wrap(&r->paper, PICTURE_INDENT, PICTURE_INDENT, f->message);
 }
 
 static void put_blame(struct nbds_report *r, const struct nbds_finding *f)
@@ -98,15 +89,15 @@ static void put_blame(struct nbds_report *r, const struct nbds_finding *f)
 		nbds_buf_puts(t, f->rule->basis == NBDS_BASIS_EXPLICIT
 					 ? "; the protocol forbids it in so many words"
 					 : "; it follows from what the protocol promises");
-		nbds_item(r, "at fault", nbds_buf_text(t));
+		nbds_item(&r->paper, "at fault", nbds_buf_text(t));
 		break;
 	case NBDS_SUSPECT:
 		nbds_buf_puts(t, ", unless something outside the capture explains it");
-		nbds_item(r, "at fault", nbds_buf_text(t));
+		nbds_item(&r->paper, "at fault", nbds_buf_text(t));
 		break;
 	case NBDS_HAZARD:
 		nbds_buf_puts(t, "; legal, and dangerous");
-		nbds_item(r, "up to", nbds_buf_text(t));
+		nbds_item(&r->paper, "up to", nbds_buf_text(t));
 		break;
 	case NBDS_NOTE:
 		break;
@@ -143,7 +134,7 @@ static void put_where(struct nbds_report *r, const struct nbds_finding *f)
 		nbds_buf_printf(t, " at 0x%" PRIx64, f->offset);
 	}
 	if (t->len)
-		nbds_item(r, "where", nbds_buf_text(t));
+		nbds_item(&r->paper, "where", nbds_buf_text(t));
 }
 
 /* The witness whose request (or reply) lies in this frame. */
@@ -248,7 +239,7 @@ static void put_frames(struct nbds_report *r, const struct nbds_finding *f)
 		if (!f->frames[role])
 			continue;
 		fputs("  ", r->out);
-		nbds_ink(r, NBDS_INK_DIM, label);
+		nbds_ink(&r->paper, NBDS_INK_DIM, label);
 		fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
 		label = "";
 		put_frame(r, f, role, width);
@@ -284,7 +275,7 @@ static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
 			nbds_buf_printf(t, "%s%" PRIu64, i ? ", " : "frame.number in {", sorted[i]);
 		nbds_buf_puts(t, "}");
 	}
-	nbds_item(r, "Wireshark", nbds_buf_text(t));
+	nbds_item(&r->paper, "Wireshark", nbds_buf_text(t));
 }
 
 /* What is assumed is mostly the same from finding to finding: said once. */
@@ -298,7 +289,7 @@ static bool assumed_before(struct nbds_report *r, const struct nbds_finding *f)
 		nbds_buf_printf(t, "%s\n", f->assumptions[i]);
 	same = t->len == 0 || !strcmp(nbds_buf_text(t), nbds_buf_text(&r->assumed));
 	if (t->len && same)
-		nbds_item(r, "assuming", "the same as above");
+		nbds_item(&r->paper, "assuming", "the same as above");
 	if (!same) {
 		nbds_buf_clear(&r->assumed);
 		nbds_buf_add(&r->assumed, nbds_buf_text(t), t->len);
@@ -313,7 +304,7 @@ static void put_assumptions(struct nbds_report *r, const struct nbds_finding *f)
 	if (assumed_before(r, f))
 		return;
 	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++) {
-		nbds_item(r, label, f->assumptions[i]);
+		nbds_item(&r->paper, label, f->assumptions[i]);
 		label = "and";
 	}
 }
@@ -327,7 +318,7 @@ static void put_repeats(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_buf_clear(t);
 	nbds_buf_printf(t, "%" PRIu64 " in all that are counted here and not shown one by one",
 			f->count);
-	nbds_item(r, "repeats", nbds_buf_text(t));
+	nbds_item(&r->paper, "repeats", nbds_buf_text(t));
 }
 
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)

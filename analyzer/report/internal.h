@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * internal.h - what the files of the report share.
+ *
+ * Who calls whom, from left to right and never back:
+ *
+ *	report.c -> text.c -> finding.c -> lanes.c   -> buf.c
+ *	            messages.c             paper.c
+ *	            json.c                 words.c
+ *	                                   common.c
  */
 #ifndef NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 #define NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 
 #include "buf.h"
+#include "paper.h"
 #include "report.h"
+#include "words.h"
 
 struct nbds_kept {
 	struct nbds_finding *finding;
@@ -17,6 +26,7 @@ struct nbds_json_fields; /* json.c */
 
 struct nbds_report {
 	FILE *out;
+	struct nbds_paper paper; /* text: `out`, and how to write on it */
 	struct nbds_report_options options;
 	const char *name;
 	struct nbds_pipeline *pipeline;
@@ -73,28 +83,5 @@ void nbds_text_message(struct nbds_report *r, const struct nbds_connection *c,
 		       const struct nbds_message *m);
 void nbds_text_trouble(struct nbds_report *r, const struct nbds_connection *c,
 		       const struct nbds_trouble *t);
-
-/* paper.c: the text form's means */
-enum nbds_ink {
-	NBDS_INK_PLAIN,
-	NBDS_INK_HEAD,
-	NBDS_INK_DIM,
-	NBDS_INK_GOOD,
-	NBDS_INK_NOTE,
-	NBDS_INK_HAZARD,
-	NBDS_INK_SUSPECT,
-	NBDS_INK_VIOLATION,
-};
-enum nbds_ink nbds_ink_of(enum nbds_severity severity);
-/* `text` in a colour, if there are colours. */
-void nbds_ink(struct nbds_report *r, enum nbds_ink ink, const char *text);
-/* Columns that `text` takes. */
-unsigned nbds_columns(const char *text);
-/* Prints `text` from column `at` on, wrapped at spaces, further lines indented
- * by `indent`, and ends the line. Control characters become '?'. */
-void nbds_wrap(struct nbds_report *r, unsigned at, unsigned indent, const char *text);
-/* A labelled paragraph: "  flags       NBD_FLAG_HAS_FLAGS, ...". */
-#define NBDS_LABEL_COLUMNS 14
-void nbds_item(struct nbds_report *r, const char *label, const char *text);
 
 #endif

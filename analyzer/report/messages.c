@@ -49,17 +49,6 @@ void nbds_text_message(struct nbds_report *r, const struct nbds_connection *c,
 	nbds_report_write(r);
 }
 
-const char *const nbds_trouble_words[] = {
-	[NBDS_TROUBLE_LOST] = "lost",
-	[NBDS_TROUBLE_NONSENSE] = "nonsense",
-	[NBDS_TROUBLE_SKIPPED] = "skipped",
-	[NBDS_TROUBLE_SURE] = "sure from here",
-	[NBDS_TROUBLE_TLS] = "TLS",
-	[NBDS_TROUBLE_FORGOT] = "forgot",
-	[NBDS_TROUBLE_AFTER_END] = "after the end",
-	[NBDS_TROUBLE_TRAILING] = "unfinished",
-};
-
 void nbds_text_trouble(struct nbds_report *r, const struct nbds_connection *c,
 		       const struct nbds_trouble *t)
 {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * paper.c - columns, wrapping and colours of the text form.
+ * paper.c - columns, wrapping and colours of the text form. See paper.h.
  */
-#include <inttypes.h>
-#include <string.h>
+#include "paper.h"
 
-#include "internal.h"
+#include <string.h>
 
 enum nbds_ink nbds_ink_of(enum nbds_severity severity)
 {
@@ -19,7 +18,7 @@ enum nbds_ink nbds_ink_of(enum nbds_severity severity)
 	return inks[severity];
 }
 
-void nbds_ink(struct nbds_report *r, enum nbds_ink ink, const char *text)
+void nbds_ink(struct nbds_paper *p, enum nbds_ink ink, const char *text)
 {
 	static const char *const codes[] = {
 		[NBDS_INK_PLAIN] = "0",      [NBDS_INK_HEAD] = "1",
@@ -28,10 +27,10 @@ void nbds_ink(struct nbds_report *r, enum nbds_ink ink, const char *text)
 		[NBDS_INK_SUSPECT] = "1;35", [NBDS_INK_VIOLATION] = "1;31",
 	};
 
-	if (r->options.colour && ink != NBDS_INK_PLAIN)
-		fprintf(r->out, "\033[%sm%s\033[0m", codes[ink], text);
+	if (p->colour && ink != NBDS_INK_PLAIN)
+		fprintf(p->out, "\033[%sm%s\033[0m", codes[ink], text);
 	else
-		fputs(text, r->out);
+		fputs(text, p->out);
 }
 
 static unsigned columns(const char *text, size_t len)
@@ -51,7 +50,7 @@ unsigned nbds_columns(const char *text)
 
 /* Texts of the engine have escaped what the wire brought; this is the second
  * fence before the terminal. */
-static void put_word(struct nbds_report *r, const char *word, size_t len)
+static void put_word(struct nbds_paper *p, const char *word, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)word[i];
@@ -59,7 +58,7 @@ static void put_word(struct nbds_report *r, const char *word, size_t len)
 		if (c < 0x20 || c == 0x7f ||
 		    (c == 0xc2 && i + 1 < len && ((unsigned char)word[i + 1] & 0xe0) == 0x80))
 			c = '?';
-		fputc(c, r->out);
+		fputc(c, p->out);
 		if (c == '?' && (unsigned char)word[i] == 0xc2)
 			i++;
 	}
@@ -85,7 +84,7 @@ static size_t word_length(const char *text)
 	return len;
 }
 
-void nbds_wrap(struct nbds_report *r, unsigned at, unsigned indent, const char *text)
+void nbds_wrap(struct nbds_paper *p, unsigned at, unsigned indent, const char *text)
 {
 	bool first = true;
 
@@ -94,33 +93,33 @@ void nbds_wrap(struct nbds_report *r, unsigned at, unsigned indent, const char *
 		unsigned wide = columns(text, len);
 
 		if (len) {
-			if (!first && at + 1 + wide > r->options.width) {
-				fprintf(r->out, "\n%*s", (int)indent, "");
+			if (!first && at + 1 + wide > p->width) {
+				fprintf(p->out, "\n%*s", (int)indent, "");
 				at = indent;
 			} else if (!first) {
-				fputc(' ', r->out);
+				fputc(' ', p->out);
 				at++;
 			}
-			put_word(r, text, len);
+			put_word(p, text, len);
 			at += wide;
 			first = false;
 		}
 		text += len;
 		if (*text == '\n') {
-			fprintf(r->out, "\n%*s", (int)indent, "");
+			fprintf(p->out, "\n%*s", (int)indent, "");
 			at = indent;
 			first = true;
 		}
 		if (*text)
 			text++;
 	}
-	fputc('\n', r->out);
+	fputc('\n', p->out);
 }
 
-void nbds_item(struct nbds_report *r, const char *label, const char *text)
+void nbds_item(struct nbds_paper *p, const char *label, const char *text)
 {
-	fputs("  ", r->out);
-	nbds_ink(r, NBDS_INK_DIM, label);
-	fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
-	nbds_wrap(r, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, text);
+	fputs("  ", p->out);
+	nbds_ink(p, NBDS_INK_DIM, label);
+	fprintf(p->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
+	nbds_wrap(p, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, text);
 }

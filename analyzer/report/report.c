@@ -16,8 +16,12 @@ struct nbds_report *nbds_report_new(FILE *out, const struct nbds_report_options 
 		return NULL;
 	r->out = out;
 	r->options = *options;
-	if (!r->options.width)
-		r->options.width = 100;
+	r->paper = (struct nbds_paper){
+		.out = out,
+		.width = options->width ? options->width : 100,
+		.colour = options->colour,
+		.ascii = options->ascii,
+	};
 	r->worst = -1;
 	return r;
 }
@@ -40,37 +44,6 @@ void nbds_report_free(struct nbds_report *r)
 	nbds_buf_free(&r->assumed);
 	nbds_json_fields_free(r->fields);
 	free(r);
-}
-
-void nbds_report_write(struct nbds_report *r)
-{
-	fwrite(nbds_buf_text(&r->line), 1, r->line.len, r->out);
-	nbds_buf_clear(&r->line);
-}
-
-const struct nbds_connection *nbds_report_connection(const struct nbds_report *r, uint32_t id)
-{
-	const struct nbds_connection *c =
-		nbds_engine_connections(nbds_pipeline_engine(r->pipeline));
-
-	while (c && c->id != id)
-		c = c->next;
-	return c;
-}
-
-int64_t nbds_report_since(const struct nbds_report *r, int64_t time)
-{
-	/* Times of a file may be any numbers: mind the overflow. */
-	return (int64_t)((uint64_t)time - (uint64_t)nbds_pipeline_start(r->pipeline));
-}
-
-const char *nbds_verdict(const struct nbds_engine_totals *totals)
-{
-	if (totals->findings[NBDS_VIOLATION])
-		return "violations";
-	if (totals->findings[NBDS_SUSPECT])
-		return "suspect";
-	return totals->findings[NBDS_HAZARD] ? "hazards" : "clean";
 }
 
 /* --- callbacks of the engine --- */

@@ -69,11 +69,4 @@ bool nbds_report_reached(const struct nbds_report *r, enum nbds_severity severit
 /* Findings of any capture so far that were lost for want of memory. */
 uint64_t nbds_report_lost(const struct nbds_report *r);
 
-/* What went wrong, in a word or two, by enum nbds_trouble_kind. */
-extern const char *const nbds_trouble_words[];
-/* What a frame of a finding holds, in a word or two, by its role. */
-extern const char *const nbds_role_words[NBDS_ROLE_MAX];
-/* What a reason of nbds_engine_totals.unchecked means, in words. */
-const char *nbds_unchecked_words(const char *reason);
-
 #endif

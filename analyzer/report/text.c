@@ -21,31 +21,6 @@ static const uint64_t findings_shown[] = {
 	[NBDS_VIOLATION] = 10,
 };
 
-const char *nbds_unchecked_words(const char *reason)
-{
-	static const struct {
-		const char *reason, *words;
-	} table[] = {
-		{"contents-unknown", "nothing in the capture had written there before"},
-		{"trimmed", "trimmed before, so that any contents are legal"},
-		{"failed-write", "a write there had failed or was never answered"},
-		{"partial-sector", "less than a whole 512-byte sector was written or read"},
-		{"payload-not-captured", "the data is missing from the capture"},
-		{"gap-may-hide-write", "a gap in the capture may hide a write"},
-		{"concurrent-writes", "writes at the same time may have been mixed"},
-		{"flush-failed", "a flush had failed or was never answered"},
-		{"forgotten", "forgotten to stay within the memory limit"},
-		{"read-failed", "the read failed or was never answered"},
-		{"illegal-request", "the request itself was not legal"},
-		{"order-not-trustworthy", "the order of capture cannot be trusted there"},
-	};
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (!strcmp(table[i].reason, reason))
-			return table[i].words;
-	return reason;
-}
-
 /* --- the capture --- */
 
 static void put_moment(struct nbds_buf *b, int64_t time)
@@ -72,7 +47,7 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
 
 	nbds_buf_clear(t);
 	nbds_buf_escape(t, r->name, strlen(r->name));
-	nbds_ink(r, NBDS_INK_HEAD, nbds_buf_text(t));
+	nbds_ink(&r->paper, NBDS_INK_HEAD, nbds_buf_text(t));
 	fputc('\n', r->out);
 	if (!o->opened)
 		return;
@@ -89,14 +64,14 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_buf_printf(t, ", %" PRIu32 " interfaces", c->interfaces);
 	if (!*o->error)
 		nbds_buf_puts(t, r->options.live ? "" : ", complete");
-	nbds_item(r, "capture", nbds_buf_text(t));
+	nbds_item(&r->paper, "capture", nbds_buf_text(t));
 
 	if (c->frames) {
 		nbds_buf_clear(t);
 		put_moment(t, c->start);
 		nbds_buf_puts(t, ", for ");
 		nbds_buf_duration(t, (uint64_t)c->end - (uint64_t)c->start);
-		nbds_item(r, "time", nbds_buf_text(t));
+		nbds_item(&r->paper, "time", nbds_buf_text(t));
 	}
 }
 
@@ -110,7 +85,7 @@ static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome 
 
 	if (*o->error) {
 		fputs("  ", r->out);
-		nbds_ink(r, NBDS_INK_VIOLATION, o->opened ? "incomplete" : "unreadable");
+		nbds_ink(&r->paper, NBDS_INK_VIOLATION, o->opened ? "incomplete" : "unreadable");
 		nbds_buf_clear(t);
 		nbds_buf_puts(t, o->error);
 		if (o->opened) {
@@ -119,7 +94,7 @@ static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome 
 				nbds_buf_printf(t, ", up to frame %" PRIu64, c->frames);
 		}
 		fprintf(r->out, "  ");
-		nbds_wrap(r, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, nbds_buf_text(t));
+		nbds_wrap(&r->paper, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, nbds_buf_text(t));
 	}
 	nbds_buf_clear(t);
 	if (c->dropped) {
@@ -151,7 +126,7 @@ static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome 
 		nbds_buf_puts(t, " with broken headers");
 	}
 	if (t->len)
-		nbds_item(r, "missing", nbds_buf_text(t));
+		nbds_item(&r->paper, "missing", nbds_buf_text(t));
 }
 
 /* --- connections --- */
@@ -207,7 +182,7 @@ static void put_life(struct nbds_report *r, const struct nbds_connection *c)
 	nbds_buf_puts(t, " to ");
 	put_seconds(t, nbds_report_since(r, c->last_time));
 	nbds_buf_printf(t, "; %s", end_words(c->end));
-	nbds_item(r, "frames", nbds_buf_text(t));
+	nbds_item(&r->paper, "frames", nbds_buf_text(t));
 	if (c->from_start)
 		return;
 	nbds_buf_clear(t);
@@ -218,7 +193,7 @@ static void put_life(struct nbds_report *r, const struct nbds_connection *c)
 		nbds_buf_puts(t, "decoded");
 	else
 		nbds_buf_puts(t, "no message boundary was found for certain");
-	nbds_item(r, "beginning", nbds_buf_text(t));
+	nbds_item(&r->paper, "beginning", nbds_buf_text(t));
 }
 
 static void put_handshake(struct nbds_report *r, const struct nbds_connection *c)
@@ -239,7 +214,7 @@ static void put_handshake(struct nbds_report *r, const struct nbds_connection *c
 		nbds_buf_puts(t, "; client: ");
 		nbds_buf_flags(t, &nbds_client_flags, n->client_flags);
 	}
-	nbds_item(r, "handshake", nbds_buf_text(t));
+	nbds_item(&r->paper, "handshake", nbds_buf_text(t));
 }
 
 /* One option: its name alone if it was simply accepted. */
@@ -287,7 +262,7 @@ static void put_options(struct nbds_report *r, const struct nbds_connection *c)
 		if (same > 1)
 			nbds_buf_printf(t, " %u times", same);
 	}
-	nbds_item(r, "options", nbds_buf_text(t));
+	nbds_item(&r->paper, "options", nbds_buf_text(t));
 }
 
 static void put_export_facts(struct nbds_report *r, const struct nbds_connection *c)
@@ -313,11 +288,11 @@ static void put_export_facts(struct nbds_report *r, const struct nbds_connection
 						: "simple",
 				n->inferred ? " (as the traffic shows)" : "");
 	if (t->len)
-		nbds_item(r, "export", nbds_buf_text(t));
+		nbds_item(&r->paper, "export", nbds_buf_text(t));
 	if (n->export_seen) {
 		nbds_buf_clear(t);
 		nbds_buf_flags(t, &nbds_transmission_flags, n->transmission_flags);
-		nbds_item(r, "flags", nbds_buf_text(t));
+		nbds_item(&r->paper, "flags", nbds_buf_text(t));
 	}
 	if (c->block_size_seen) {
 		nbds_buf_clear(t);
@@ -325,7 +300,7 @@ static void put_export_facts(struct nbds_report *r, const struct nbds_connection
 				"minimum %" PRIu32 ", preferred %" PRIu32 ", at most %" PRIu32
 				" bytes of payload",
 				c->block_minimum, c->block_preferred, c->payload_maximum);
-		nbds_item(r, "block sizes", nbds_buf_text(t));
+		nbds_item(&r->paper, "block sizes", nbds_buf_text(t));
 	}
 	if (c->context_count) {
 		nbds_buf_clear(t);
@@ -334,7 +309,7 @@ static void put_export_facts(struct nbds_report *r, const struct nbds_connection
 			nbds_buf_escape(t, c->contexts[i].name, c->contexts[i].name_len);
 			nbds_buf_printf(t, " (id %" PRIu32 ")", c->contexts[i].id);
 		}
-		nbds_item(r, "contexts", nbds_buf_text(t));
+		nbds_item(&r->paper, "contexts", nbds_buf_text(t));
 	}
 }
 
@@ -397,7 +372,7 @@ static void put_commands(struct nbds_report *r, const struct nbds_connection *c)
 			snprintf(head, sizeof(head), "    %-22s  %9s  %9s  %10s  %8s  %8s  %8s  %s",
 				 "command", "count", "answered", "bytes", "p50", "p99", "max",
 				 "errors");
-			nbds_ink(r, NBDS_INK_DIM, head);
+			nbds_ink(&r->paper, NBDS_INK_DIM, head);
 			fputc('\n', r->out);
 			any = true;
 		}
@@ -432,7 +407,7 @@ static void put_open_ends(struct nbds_report *r, const struct nbds_connection *c
 		put_seconds(t, nbds_report_since(r, c->unflushed_since));
 	}
 	if (t->len)
-		nbds_item(r, "left open", nbds_buf_text(t));
+		nbds_item(&r->paper, "left open", nbds_buf_text(t));
 }
 
 /* Adds "; 12 bytes WHY" for bytes that were not decoded. */
@@ -477,7 +452,7 @@ static void put_bytes(struct nbds_report *r, const struct nbds_connection *c)
 		nbds_buf_count(t, c->conflicts, "retransmission", NULL);
 		nbds_buf_puts(t, " with other bytes than the first copy");
 	}
-	nbds_item(r, "bytes", nbds_buf_text(t));
+	nbds_item(&r->paper, "bytes", nbds_buf_text(t));
 }
 
 static bool same_contexts(const struct nbds_connection *a, const struct nbds_connection *b)
@@ -531,18 +506,19 @@ static const struct nbds_connection *put_connection(struct nbds_report *r,
 
 	snprintf(id, sizeof(id), "Connection %" PRIu32, c->id);
 	fputc('\n', r->out);
-	nbds_ink(r, NBDS_INK_HEAD, id);
+	nbds_ink(&r->paper, NBDS_INK_HEAD, id);
 	fprintf(r->out, "  %s -> %s\n", nbds_addr_text(&c->client, client),
 		nbds_addr_text(&c->server, server));
 	put_life(r, c);
 	if (like && same_negotiation(c, like)) {
 		snprintf(id, sizeof(id), "like connection %" PRIu32, like->id);
-		nbds_item(r, "negotiated", id);
+		nbds_item(&r->paper, "negotiated", id);
 	} else {
 		put_handshake(r, c);
 		put_options(r, c);
 		if (c->negotiated.tls)
-			nbds_item(r, "TLS", "all that follows NBD_OPT_STARTTLS is encrypted");
+			nbds_item(&r->paper, "TLS",
+				  "all that follows NBD_OPT_STARTTLS is encrypted");
 		put_export_facts(r, c);
 		like = c;
 	}
@@ -647,10 +623,10 @@ static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
 	if (count - first < total)
 		nbds_buf_printf(t, ", the last %zu of them", count - first);
 	nbds_buf_puts(t, ", and the answered writes that they covered");
-	nbds_item(r, "flush order", nbds_buf_text(t));
+	nbds_item(&r->paper, "flush order", nbds_buf_text(t));
 	snprintf(head, sizeof(head), "    %12s    %4s  %9s  %9s  %10s  %10s  %10s  %9s", "time",
 		 "conn", "request", "reply", "own", "of others", "bytes", "in flight");
-	nbds_ink(r, NBDS_INK_DIM, head);
+	nbds_ink(&r->paper, NBDS_INK_DIM, head);
 	fputc('\n', r->out);
 	for (size_t i = first; i < count; i++)
 		put_flush(r, &rows[i]);
@@ -669,7 +645,7 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	struct nbds_buf *t = &r->text;
 
 	fputc('\n', r->out);
-	nbds_ink(r, NBDS_INK_HEAD, "Export");
+	nbds_ink(&r->paper, NBDS_INK_HEAD, "Export");
 	nbds_buf_clear(t);
 	nbds_buf_puts(t, "  ");
 	nbds_buf_quote(t, e->name, e->name_len);
@@ -684,7 +660,8 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	nbds_buf_clear(t);
 	put_ids(t, e);
 	nbds_buf_printf(t, "; %s", multi_conn[e->multi_conn]);
-	nbds_item(r, e->connection_count == 1 ? "connection" : "connections", nbds_buf_text(t));
+	nbds_item(&r->paper, e->connection_count == 1 ? "connection" : "connections",
+		  nbds_buf_text(t));
 
 	if (e->writes) {
 		nbds_buf_clear(t);
@@ -692,7 +669,7 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 		nbds_buf_puts(t, " to write, zero or trim");
 		if (e->fua_writes)
 			nbds_buf_printf(t, " (%" PRIu64 " with NBD_CMD_FLAG_FUA)", e->fua_writes);
-		nbds_item(r, "writes", nbds_buf_text(t));
+		nbds_item(&r->paper, "writes", nbds_buf_text(t));
 	}
 	put_flushes(r, e);
 }
@@ -726,7 +703,7 @@ static void put_findings(struct nbds_report *r)
 		nbds_buf_clear(t);
 		nbds_buf_printf(t, "%" PRIu64 " of %s [%s] (--format=json shows them all)",
 				left[rule], nbds_rules[rule].name, nbds_rules[rule].ref);
-		nbds_item(r, "and more", nbds_buf_text(t));
+		nbds_item(&r->paper, "and more", nbds_buf_text(t));
 	}
 	if (any)
 		fputc('\n', r->out);
@@ -752,14 +729,14 @@ static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_buf_size(t, totals->checked_bytes);
 		nbds_buf_puts(t, " of data, held against what had been written");
 	}
-	nbds_item(r, "judged", nbds_buf_text(t));
+	nbds_item(&r->paper, "judged", nbds_buf_text(t));
 	for (size_t i = 0; i < reasons && totals->unchecked[i].reason; i++) {
 		if (!totals->unchecked[i].bytes)
 			continue;
 		nbds_buf_clear(t);
 		nbds_buf_size(t, totals->unchecked[i].bytes);
 		nbds_buf_printf(t, ": %s", nbds_unchecked_words(totals->unchecked[i].reason));
-		nbds_item(r, label, nbds_buf_text(t));
+		nbds_item(&r->paper, label, nbds_buf_text(t));
 		label = "";
 	}
 }
@@ -808,9 +785,9 @@ static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 		if (totals->findings[s])
 			ink = nbds_ink_of((enum nbds_severity)s);
 	fputs("  ", r->out);
-	nbds_ink(r, NBDS_INK_DIM, "verdict");
+	nbds_ink(&r->paper, NBDS_INK_DIM, "verdict");
 	fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen("verdict"), "");
-	nbds_ink(r, ink, verdict);
+	nbds_ink(&r->paper, ink, verdict);
 
 	nbds_buf_clear(t);
 	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--) {
@@ -829,7 +806,7 @@ static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 	if (r->hidden)
 		nbds_buf_printf(t, " (not shown, as below --severity: %" PRIu64 ")", r->hidden);
 	put_reservations(t, o);
-	nbds_wrap(r, NBDS_LABEL_COLUMNS + nbds_columns(verdict), NBDS_LABEL_COLUMNS,
+	nbds_wrap(&r->paper, NBDS_LABEL_COLUMNS + nbds_columns(verdict), NBDS_LABEL_COLUMNS,
 		  nbds_buf_text(t));
 }
 

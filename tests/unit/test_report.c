@@ -199,13 +199,13 @@ static void test_wrap(void **state)
 
 	(void)state;
 	page_open(&p, NBDS_REPORT_TEXT, 20);
-	nbds_wrap(p.report, 0, 4, "one two three four five six");
-	nbds_wrap(p.report, 16, 4, "one two");
-	nbds_wrap(p.report, 0, 2, "a-word-that-is-wider-than-the-page and more");
-	nbds_wrap(p.report, 0, 2,
+	nbds_wrap(&p.report->paper, 0, 4, "one two three four five six");
+	nbds_wrap(&p.report->paper, 16, 4, "one two");
+	nbds_wrap(&p.report->paper, 0, 2, "a-word-that-is-wider-than-the-page and more");
+	nbds_wrap(&p.report->paper, 0, 2,
 		  "\xc3\xa4\xc3\xb6\xc3\xbc\xc3\xa4\xc3\xb6\xc3\xbc 789012345678 x");
-	nbds_wrap(p.report, 0, 2, "esc\x1b[31m bell\x07 del\x7f c1\xc2\x9b.");
-	nbds_wrap(p.report, 0, 2, "");
+	nbds_wrap(&p.report->paper, 0, 2, "esc\x1b[31m bell\x07 del\x7f c1\xc2\x9b.");
+	nbds_wrap(&p.report->paper, 0, 2, "");
 	assert_string_equal(page_text(&p),
 			    "one two three four\n"
 			    "    five six\n"

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * words.c - what the engine's numbers and codes are called. See words.h.
+ */
+#include "words.h"
+
+#include <string.h>
+
+#include <nbdscope/decoder.h>
+
+const char *const nbds_trouble_words[] = {
+	[NBDS_TROUBLE_LOST] = "lost",
+	[NBDS_TROUBLE_NONSENSE] = "nonsense",
+	[NBDS_TROUBLE_SKIPPED] = "skipped",
+	[NBDS_TROUBLE_SURE] = "sure from here",
+	[NBDS_TROUBLE_TLS] = "TLS",
+	[NBDS_TROUBLE_FORGOT] = "forgot",
+	[NBDS_TROUBLE_AFTER_END] = "after the end",
+	[NBDS_TROUBLE_TRAILING] = "unfinished",
+};
+
+const char *const nbds_role_words[NBDS_ROLE_MAX] = {
+	[NBDS_ROLE_EARLIER_READ] = "older read", [NBDS_ROLE_STALE_WRITE] = "older write",
+	[NBDS_ROLE_WRITE_REQUEST] = "write",     [NBDS_ROLE_WRITE] = "write reply",
+	[NBDS_ROLE_FLUSH_REQUEST] = "flush",     [NBDS_ROLE_FLUSH] = "flush reply",
+	[NBDS_ROLE_READ_REQUEST] = "read",       [NBDS_ROLE_READ] = "read reply",
+	[NBDS_ROLE_REQUEST] = "request",         [NBDS_ROLE_MESSAGE] = "message",
+};
+
+const char *nbds_unchecked_words(const char *reason)
+{
+	static const struct {
+		const char *reason, *words;
+	} table[] = {
+		{"contents-unknown", "nothing in the capture had written there before"},
+		{"trimmed", "trimmed before, so that any contents are legal"},
+		{"failed-write", "a write there had failed or was never answered"},
+		{"partial-sector", "less than a whole 512-byte sector was written or read"},
+		{"payload-not-captured", "the data is missing from the capture"},
+		{"gap-may-hide-write", "a gap in the capture may hide a write"},
+		{"concurrent-writes", "writes at the same time may have been mixed"},
+		{"flush-failed", "a flush had failed or was never answered"},
+		{"forgotten", "forgotten to stay within the memory limit"},
+		{"read-failed", "the read failed or was never answered"},
+		{"illegal-request", "the request itself was not legal"},
+		{"order-not-trustworthy", "the order of capture cannot be trusted there"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (!strcmp(table[i].reason, reason))
+			return table[i].words;
+	return reason;
+}
