@@ -588,12 +588,6 @@ static struct nbds_command_stats *stats_of(struct session *s, uint16_t type)
 	return c;
 }
 
-static bool write_class(const struct nbds_request *r)
-{
-	return r->type == NBD_CMD_WRITE || r->type == NBD_CMD_WRITE_ZEROES ||
-	       r->type == NBD_CMD_TRIM;
-}
-
 /* Does the request break a rule that makes its outcome undefined? */
 static void legality(const struct session *s, const struct nbds_request *r,
 		     struct nbds_request_order *o)
@@ -644,7 +638,7 @@ static void request(struct session *s, const struct nbds_message *m)
 			s->c.max_in_flight = s->c.in_flight;
 	}
 	if (s->c.export) {
-		if (write_class(r)) {
+		if (nbds_command_writes(r->type)) {
 			s->c.export->writes++;
 			if (r->flags & NBD_CMD_FLAG_FUA)
 				s->c.export->fua_writes++;
@@ -652,7 +646,7 @@ static void request(struct session *s, const struct nbds_message *m)
 		if (r->type == NBD_CMD_FLUSH)
 			s->c.export->flushes++;
 	}
-	if (write_class(r))
+	if (nbds_command_writes(r->type))
 		s->writes++;
 	if (r->type != NBD_CMD_DISC)
 		multiplexed(s, m);

@@ -26,6 +26,7 @@
 #ifndef NBDSCOPE_PROTOCOL_H
 #define NBDSCOPE_PROTOCOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -326,6 +327,12 @@ extern const struct nbds_name_table nbds_errors;
 extern const struct nbds_name_table nbds_status_flags; /* base:allocation */
 extern const struct nbds_name_table nbds_dirty_flags;  /* qemu:dirty-bitmap:* */
 extern const struct nbds_name_table nbds_peek_flags;
+
+/* Commands that change the export's contents, if their range is not empty. */
+static inline bool nbds_command_writes(uint16_t type)
+{
+	return type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES || type == NBD_CMD_TRIM;
+}
 
 /* The name of `value` (of a flag: of its mask), or NULL. */
 const char *nbds_name_of(const struct nbds_name_table *table, uint64_t value);
