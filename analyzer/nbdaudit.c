@@ -14,7 +14,6 @@
 #include <limits.h>
 #include <locale.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +28,7 @@
 #include "pipeline/pipeline.h"
 #include "report/report.h"
 
-enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_TROUBLE = 2 };
+enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
 
 /* Packets between two looks at the clock, the stop flag and the output. */
 #define BATCH 512
@@ -47,24 +46,6 @@ struct options {
 
 /* The pipeline that a signal stops; NULL: none. */
 static struct nbds_pipeline *_Atomic running;
-
-static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void complain(const char *format, ...)
-{
-	va_list args;
-
-	fputs("nbdaudit: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
-static int usage_error(void)
-{
-	fputs("Try 'nbdaudit --help'.\n", stderr);
-	return STATUS_TROUBLE;
-}
 
 static void print_help(void)
 {
@@ -119,15 +100,6 @@ static void print_help(void)
 
 /* --- rules --- */
 
-static int finish_stdout(int status)
-{
-	if (fflush(stdout) || ferror(stdout)) {
-		complain("cannot write to standard output: %s", strerror(errno));
-		return STATUS_TROUBLE;
-	}
-	return status;
-}
-
 static int list_rules(void)
 {
 	for (size_t i = 0; i < nbds_rules_count; i++) {
@@ -136,7 +108,7 @@ static int list_rules(void)
 		printf("%-32s %-9s %-9s  %s\n", rule->name, rule->ref,
 		       nbds_severity_name(rule->severity), rule->summary);
 	}
-	return finish_stdout(STATUS_OK);
+	return nbds_finish_stdout(STATUS_OK);
 }
 
 static void explain_rule(const struct nbds_rule *rule)
@@ -228,7 +200,8 @@ static int unknown_rule(const char *name)
 			break;
 		}
 	}
-	complain("there is no rule '%s'%s", name, best[0] ? "; do you mean one of these?" : "");
+	nbds_complain("there is no rule '%s'%s", name,
+		      best[0] ? "; do you mean one of these?" : "");
 	for (int k = 0; k < 3 && best[k]; k++)
 		fprintf(stderr, "  %s\n", best[k]->name);
 	fputs("'nbdaudit --list-rules' lists them all.\n", stderr);
@@ -243,7 +216,7 @@ static int explain(const char *name)
 
 	if (rule) {
 		explain_rule(rule);
-		return finish_stdout(STATUS_OK);
+		return nbds_finish_stdout(STATUS_OK);
 	}
 	for (size_t i = 0; i < nbds_rules_count; i++) {
 		if (strcasecmp(nbds_rules[i].ref, name))
@@ -253,7 +226,7 @@ static int explain(const char *name)
 		explain_rule(&nbds_rules[i]);
 		any = true;
 	}
-	return any ? finish_stdout(STATUS_OK) : unknown_rule(name);
+	return any ? nbds_finish_stdout(STATUS_OK) : unknown_rule(name);
 }
 
 /* --- options --- */
@@ -265,10 +238,10 @@ static bool parse_format(const char *text, enum nbds_report_format *format)
 	} else if (!strcmp(text, "json")) {
 		*format = NBDS_REPORT_JSON;
 	} else if (!strcmp(text, "html")) {
-		complain("the html form does not exist yet: use text or json");
+		nbds_complain("the html form does not exist yet: use text or json");
 		return false;
 	} else {
-		complain("'%s' is not a format: text or json", text);
+		nbds_complain("'%s' is not a format: text or json", text);
 		return false;
 	}
 	return true;
@@ -305,7 +278,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		switch (c) {
 		case 'f':
 			if (!parse_format(optarg, &o->report.format))
-				return usage_error();
+				return nbds_usage_error();
 			break;
 		case 'o':
 			o->output = optarg;
@@ -349,26 +322,26 @@ static int parse_options(int argc, char **argv, struct options *o)
 			return explain(optarg);
 		case 'h':
 			print_help();
-			return finish_stdout(STATUS_OK);
+			return nbds_finish_stdout(STATUS_OK);
 		case 'V':
 			printf("nbdaudit (nbdscope) %s\n", NBDSCOPE_VERSION);
-			return finish_stdout(STATUS_OK);
+			return nbds_finish_stdout(STATUS_OK);
 		default:
-			return usage_error();
+			return nbds_usage_error();
 		}
 	}
 	if (o->save && !o->interface) {
-		complain("--write saves live packets: it needs --interface");
-		return usage_error();
+		nbds_complain("--write saves live packets: it needs --interface");
+		return nbds_usage_error();
 	}
 	if (!o->interface && optind == argc) {
-		complain("no capture file is named, nor an interface with -i");
-		return usage_error();
+		nbds_complain("no capture file is named, nor an interface with -i");
+		return nbds_usage_error();
 	}
 	return -1;
 bad:
-	complain("%s", err);
-	return usage_error();
+	nbds_complain("%s", err);
+	return nbds_usage_error();
 }
 
 /* --- output --- */
@@ -507,7 +480,7 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 	if (ferror(out))
 		return STATUS_TROUBLE;
 	if (step == NBDS_STEP_ERROR)
-		complain("%s: %s", name, nbds_pipeline_error(p));
+		nbds_complain("%s: %s", name, nbds_pipeline_error(p));
 	nbds_report_end(report, step == NBDS_STEP_ERROR ? nbds_pipeline_error(p) : "");
 	return step == NBDS_STEP_ERROR ? STATUS_TROUBLE : STATUS_OK;
 }
@@ -520,7 +493,7 @@ static int audit_file(const char *file, struct nbds_pipeline_config *config,
 	int status;
 
 	if (!p) {
-		complain("%s: %s", file, err);
+		nbds_complain("%s: %s", file, err);
 		nbds_report_unreadable(report, file, err);
 		return STATUS_TROUBLE;
 	}
@@ -533,7 +506,7 @@ static bool save_packets(struct nbds_pipeline *p, const struct options *o)
 {
 	if (!o->save || nbds_pipeline_save(p, o->save) == 0)
 		return true;
-	complain("%s: %s", o->save, nbds_pipeline_error(p));
+	nbds_complain("%s: %s", o->save, nbds_pipeline_error(p));
 	return false;
 }
 
@@ -547,14 +520,14 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	int status;
 
 	if (!filter) {
-		complain("out of memory");
+		nbds_complain("out of memory");
 		return STATUS_TROUBLE;
 	}
 	p = nbds_pipeline_open_live(o->interface, *filter ? filter : NULL, config, err,
 				    sizeof(err));
 	free(filter);
 	if (!p) {
-		complain("%s: %s", o->interface, err);
+		nbds_complain("%s: %s", o->interface, err);
 		return STATUS_TROUBLE;
 	}
 	/* Root's own file may be one that only root can write. */
@@ -562,7 +535,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		goto failed;
 	nbds_live_hurry();
 	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0) {
-		complain("%s", err);
+		nbds_complain("%s", err);
 		goto failed;
 	}
 	if (borrowed && !save_packets(p, o))
@@ -576,7 +549,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	status = run(p, report, o->interface, o, out);
 	running = NULL;
 	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
-		complain("%s: %s", o->save ? o->save : o->interface, err);
+		nbds_complain("%s: %s", o->save ? o->save : o->interface, err);
 		status = STATUS_TROUBLE;
 	}
 	return status;
@@ -594,6 +567,7 @@ int main(int argc, char **argv)
 	int status;
 
 	o.report.severity = NBDS_NOTE;
+	nbds_program(argv, "nbdaudit");
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
@@ -602,11 +576,11 @@ int main(int argc, char **argv)
 		char err[256];
 
 		if (o.interface) {
-			complain("--output with --interface: not with the set-user-ID bit");
+			nbds_complain("--output with --interface: not with the set-user-ID bit");
 			return STATUS_TROUBLE;
 		}
 		if (nbds_privileges_drop(NULL, err, sizeof(err)) < 0) {
-			complain("%s", err);
+			nbds_complain("%s", err);
 			return STATUS_TROUBLE;
 		}
 	}
@@ -614,12 +588,12 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (o.output && strcmp(o.output, "-")) {
 		if (!o.interface && is_input(o.output, argv + optind, argc - optind)) {
-			complain("%s: the report would overwrite the capture", o.output);
+			nbds_complain("%s: the report would overwrite the capture", o.output);
 			return STATUS_TROUBLE;
 		}
 		out = fopen(o.output, "w");
 		if (!out) {
-			complain("%s: %s", o.output, strerror(errno));
+			nbds_complain("%s: %s", o.output, strerror(errno));
 			return STATUS_TROUBLE;
 		}
 	}
@@ -628,7 +602,7 @@ int main(int argc, char **argv)
 	o.report.live = o.interface != NULL;
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
-		complain("out of memory");
+		nbds_complain("out of memory");
 		return STATUS_TROUBLE;
 	}
 	config.engine = o.engine;
@@ -647,8 +621,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (nbds_report_lost(report)) {
-		complain("%" PRIu64 " findings are missing from the report: out of memory",
-			 nbds_report_lost(report));
+		nbds_complain("%" PRIu64 " findings are missing from the report: out of memory",
+			      nbds_report_lost(report));
 		status = STATUS_TROUBLE;
 	}
 	if (status == STATUS_OK && !o.never_fail && nbds_report_reached(report, o.fail_on))
@@ -657,8 +631,8 @@ int main(int argc, char **argv)
 
 	errno = 0;
 	if (ferror(out) | fflush(out) | (out != stdout && fclose(out))) {
-		complain("cannot write the report%s%s: %s", o.output ? " to " : "",
-			 o.output ? o.output : "", errno ? strerror(errno) : "output error");
+		nbds_complain("cannot write the report%s%s: %s", o.output ? " to " : "",
+			      o.output ? o.output : "", errno ? strerror(errno) : "output error");
 		status = STATUS_TROUBLE;
 	}
 	return status;

@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <locale.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,31 +19,13 @@
 #include "../analyzer/options/options.h"
 #include "ui.h"
 
-enum { STATUS_OK = 0, STATUS_TROUBLE = 2 };
+enum { STATUS_OK = 0, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
 
 struct options {
 	struct worker_config worker;
 	struct screen_options screen;
 	const char *colour; /* auto, always, never */
 };
-
-static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void complain(const char *format, ...)
-{
-	va_list args;
-
-	fputs("nbdtop: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-}
-
-static int usage_error(void)
-{
-	fputs("Try 'nbdtop --help'.\n", stderr);
-	return STATUS_TROUBLE;
-}
 
 static void print_help(void)
 {
@@ -91,15 +72,6 @@ static void print_help(void)
 	      stdout);
 }
 
-static int finish_stdout(void)
-{
-	if (fflush(stdout) || ferror(stdout)) {
-		complain("cannot write to standard output: %s", strerror(errno));
-		return STATUS_TROUBLE;
-	}
-	return STATUS_OK;
-}
-
 /* The point is a point in every locale, as the locale of numbers stays "C". */
 static bool parse_speed(const char *text, double *speed)
 {
@@ -109,7 +81,7 @@ static bool parse_speed(const char *text, double *speed)
 	if (isdigit((unsigned char)*text) && *end == 'x')
 		end++;
 	if (!isdigit((unsigned char)*text) || *end || !(*speed >= 0.001) || *speed > 1e6) {
-		complain("'%s' is not a speed: a number from 0.001 to 1000000", text);
+		nbds_complain("'%s' is not a speed: a number from 0.001 to 1000000", text);
 		return false;
 	}
 	return true;
@@ -123,7 +95,7 @@ static bool parse_history(const char *text, uint64_t *history)
 	*history = strtoull(text, &end, 10);
 	if (!isdigit((unsigned char)*text) || *end || errno || *history < 1000 ||
 	    *history > 100000000) {
-		complain("'%s' is not a number of messages from 1000 to 100000000", text);
+		nbds_complain("'%s' is not a number of messages from 1000 to 100000000", text);
 		return false;
 	}
 	return true;
@@ -164,22 +136,22 @@ static int check(int argc, struct options *o, char **argv)
 {
 	if (o->worker.interface) {
 		if (o->worker.replay > 0) {
-			complain("--replay is for files");
-			return usage_error();
+			nbds_complain("--replay is for files");
+			return nbds_usage_error();
 		}
 		return -1;
 	}
 	if (o->worker.save) {
-		complain("--write saves live packets: it needs --interface");
-		return usage_error();
+		nbds_complain("--write saves live packets: it needs --interface");
+		return nbds_usage_error();
 	}
 	if (optind == argc) {
-		complain("no capture file is named, nor an interface with -i");
-		return usage_error();
+		nbds_complain("no capture file is named, nor an interface with -i");
+		return nbds_usage_error();
 	}
 	if (argc - optind > 1) {
-		complain("one file at a time: '%s' is the second", argv[optind + 1]);
-		return usage_error();
+		nbds_complain("one file at a time: '%s' is the second", argv[optind + 1]);
+		return nbds_usage_error();
 	}
 	o->worker.file = argv[optind];
 	return -1;
@@ -219,17 +191,18 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case OPT_REPLAY:
 			if (!parse_speed(optarg, &o->worker.replay))
-				return usage_error();
+				return nbds_usage_error();
 			break;
 		case OPT_HISTORY:
 			if (!parse_history(optarg, &o->worker.history))
-				return usage_error();
+				return nbds_usage_error();
 			break;
 		case OPT_COLOUR:
 			if (strcmp(optarg, "auto") && strcmp(optarg, "always") &&
 			    strcmp(optarg, "never")) {
-				complain("--color: '%s' is not one of auto, always, never", optarg);
-				return usage_error();
+				nbds_complain("--color: '%s' is not one of auto, always, never",
+					      optarg);
+				return nbds_usage_error();
 			}
 			o->colour = optarg;
 			break;
@@ -241,18 +214,18 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'h':
 			print_help();
-			return finish_stdout();
+			return nbds_finish_stdout(STATUS_OK);
 		case 'V':
 			printf("nbdtop (nbdscope) %s\n", NBDSCOPE_VERSION);
-			return finish_stdout();
+			return nbds_finish_stdout(STATUS_OK);
 		default:
-			return usage_error();
+			return nbds_usage_error();
 		}
 	}
 	return check(argc, o, argv);
 bad:
-	complain("%s", err);
-	return usage_error();
+	nbds_complain("%s", err);
+	return nbds_usage_error();
 }
 
 static bool has_terminal(const struct options *o)
@@ -265,11 +238,11 @@ static bool has_terminal(const struct options *o)
 	if (!which)
 		return true;
 	if (o->worker.interface)
-		complain("standard %s is no terminal; without one, use: nbdaudit -i %s", which,
-			 o->worker.interface);
+		nbds_complain("standard %s is no terminal; without one, use: nbdaudit -i %s", which,
+			      o->worker.interface);
 	else
-		complain("standard %s is no terminal; without one, use: nbdaudit %s", which,
-			 o->worker.file);
+		nbds_complain("standard %s is no terminal; without one, use: nbdaudit %s", which,
+			      o->worker.file);
 	return false;
 }
 
@@ -302,6 +275,7 @@ int main(int argc, char **argv)
 	char err[512], source[200], *filter;
 	int status;
 
+	nbds_program(argv, "nbdtop");
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
@@ -311,13 +285,13 @@ int main(int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	filter = nbds_option_filter(argv + optind, o.worker.interface ? argc - optind : 0);
 	if (!filter) {
-		complain("out of memory");
+		nbds_complain("out of memory");
 		return STATUS_TROUBLE;
 	}
 	o.worker.filter = *filter ? filter : NULL;
 	ui.worker = worker_start(&o.worker, err, sizeof(err));
 	if (!ui.worker) {
-		complain("%s: %s", o.worker.file ? o.worker.file : o.worker.interface, err);
+		nbds_complain("%s: %s", o.worker.file ? o.worker.file : o.worker.interface, err);
 		free(filter);
 		return STATUS_TROUBLE;
 	}
@@ -332,13 +306,13 @@ int main(int argc, char **argv)
 		ui_run(&ui);
 		screen_close();
 		last_words(ui.s);
-		status = finish_stdout();
+		status = nbds_finish_stdout(STATUS_OK);
 	} else {
-		complain("%s", err);
+		nbds_complain("%s", err);
 		status = STATUS_TROUBLE;
 	}
 	if (worker_stop(ui.worker, err, sizeof(err)) < 0) {
-		complain("%s", err);
+		nbds_complain("%s", err);
 		status = STATUS_TROUBLE;
 	}
 	free(filter);

@@ -1,17 +1,54 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * options.c - arguments that nbdaudit and nbdtop have in common. See options.h.
+ * options.c - arguments and complaints that nbdaudit and nbdtop have in common. See
+ * options.h.
  */
 #include "options.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Less than this leaves no room to follow anything. */
 #define MEMORY_LEAST ((uint64_t)1 << 20)
+
+static const char *program = "nbdscope";
+
+void nbds_program(char **argv, const char *name)
+{
+	program = name;
+	/* argv[0] is a variable string, and nobody writes to it. */
+	argv[0] = (char *)name;
+}
+
+void nbds_complain(const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s: ", program);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+int nbds_usage_error(void)
+{
+	fprintf(stderr, "Try '%s --help'.\n", program);
+	return NBDS_STATUS_TROUBLE;
+}
+
+int nbds_finish_stdout(int status)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		nbds_complain("cannot write to standard output: %s", strerror(errno));
+		return NBDS_STATUS_TROUBLE;
+	}
+	return status;
+}
 
 bool nbds_option_ports(const char *text, struct nbds_engine_config *config,
 		       char err[NBDS_OPTION_ERROR])

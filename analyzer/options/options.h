@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * analyzer/options/options.h - arguments that nbdaudit and nbdtop have in common.
+ * analyzer/options/options.h - arguments and complaints that nbdaudit and nbdtop have
+ * in common.
+ *
+ * A program has one name for all that it says on standard error, its own: that is
+ * the one thing kept here.
  *
  * Failure.  False, or NULL, with one line for the user in `err`
  * (NBDS_OPTION_ERROR bytes).
@@ -15,6 +19,18 @@
 #include <nbdscope/engine.h>
 
 #define NBDS_OPTION_ERROR 256
+
+/* Exit status: bad usage, or what was asked for could not be done. */
+#define NBDS_STATUS_TROUBLE 2
+
+/* First of all. getopt() complains with the name too, not with the path. */
+void nbds_program(char **argv, const char *name);
+/* One line on standard error, after the program's name. */
+void nbds_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Points to --help; the exit status. */
+int nbds_usage_error(void);
+/* All of standard output is written: `status`, or the status of the complaint. */
+int nbds_finish_stdout(int status);
 
 /* "10810,10811": adds them to those of `config`. */
 bool nbds_option_ports(const char *text, struct nbds_engine_config *config,
