@@ -526,7 +526,7 @@ static bool compare_text(const char *text, size_t len, enum filter_op op, const 
 }
 
 /* The error of a reply; false: it has none to tell. */
-static bool error_of(const struct entry *e, uint64_t *error)
+static bool error_of(const struct log_entry *e, uint64_t *error)
 {
 	if (e->trouble)
 		return false;
@@ -542,8 +542,8 @@ static bool error_of(const struct entry *e, uint64_t *error)
 	return false;
 }
 
-static bool match_field(const struct filter *f, const struct filter_node *n, const struct entry *e,
-			int64_t start)
+static bool match_field(const struct filter *f, const struct filter_node *n,
+			const struct log_entry *e, int64_t start)
 {
 	uint64_t have = 0;
 
@@ -595,7 +595,7 @@ static bool match_field(const struct filter *f, const struct filter_node *n, con
 	return compare(have, n->op, n->value);
 }
 
-static bool match_word(enum word word, const struct entry *e)
+static bool match_word(enum word word, const struct log_entry *e)
 {
 	static const uint16_t types[] = {
 		[WORD_READ] = NBD_CMD_READ,           [WORD_WRITE] = NBD_CMD_WRITE,
@@ -663,7 +663,7 @@ static void match_nbd(void *arg, const struct nbds_field *field)
 		w->found = field->value;
 }
 
-static bool match(const struct filter *f, uint8_t at, const struct entry *e, int64_t start,
+static bool match(const struct filter *f, uint8_t at, const struct log_entry *e, int64_t start,
 		  struct nbds_buf *line)
 {
 	const struct filter_node *n = &f->nodes[at];
@@ -695,7 +695,7 @@ static bool match(const struct filter *f, uint8_t at, const struct entry *e, int
 	return false;
 }
 
-bool filter_match(const struct filter *f, const struct entry *e, int64_t start,
+bool filter_match(const struct filter *f, const struct log_entry *e, int64_t start,
 		  struct nbds_buf *line)
 {
 	return !f->any || match(f, f->root, e, start, line);

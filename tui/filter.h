@@ -51,7 +51,7 @@ struct filter {
 bool filter_parse(struct filter *f, const char *text, char *why, size_t why_size, unsigned *where);
 
 /* `start`: time of the capture's first packet. `line`: for its memory. */
-bool filter_match(const struct filter *f, const struct entry *e, int64_t start,
+bool filter_match(const struct filter *f, const struct log_entry *e, int64_t start,
 		  struct nbds_buf *line);
 
 /* For the help: names and what they are, NULL at the end. */

@@ -21,7 +21,7 @@ struct segment {
 	uint64_t first;
 	_Atomic uint32_t count; /* entries that can be seen */
 	uint32_t used;          /* bytes */
-	struct entry entries[SEGMENT_ENTRIES];
+	struct log_entry entries[SEGMENT_ENTRIES];
 	uint8_t bytes[SEGMENT_BYTES];
 };
 
@@ -100,11 +100,11 @@ static struct segment *segment_add(struct log *log)
 }
 
 /* A place for an entry with `bytes` bytes; NULL: lost. */
-static struct entry *entry_begin(struct log *log, uint32_t bytes, struct segment **segment)
+static struct log_entry *entry_begin(struct log *log, uint32_t bytes, struct segment **segment)
 {
 	/* Only this thread changes the list. */
 	struct segment *s = log->count ? log->segments[log->count - 1] : NULL;
-	struct entry *e;
+	struct log_entry *e;
 
 	if (!s || s->count == SEGMENT_ENTRIES || bytes > SEGMENT_BYTES - s->used)
 		s = segment_add(log);
@@ -143,7 +143,7 @@ void log_message(struct log *log, const struct nbds_connection *c, const struct 
 	uint32_t head_len = m->head ? m->head_len : 0;
 	struct segment *s;
 	struct nbds_mark seen;
-	struct entry *e = entry_begin(log, head_len + (uint32_t)name_len, &s);
+	struct log_entry *e = entry_begin(log, head_len + (uint32_t)name_len, &s);
 
 	if (!e)
 		return;
@@ -181,7 +181,7 @@ void log_trouble(struct log *log, const struct nbds_connection *c, const struct 
 	const char *text = t->text ? t->text : "";
 	size_t len = strnlen(text, 1000);
 	struct segment *s;
-	struct entry *e = entry_begin(log, (uint32_t)len + 1, &s);
+	struct log_entry *e = entry_begin(log, (uint32_t)len + 1, &s);
 
 	if (!e)
 		return;
@@ -259,7 +259,7 @@ void log_view_close(struct log *log, struct log_view *view)
 	view->first = 1;
 }
 
-const struct entry *log_view_get(const struct log_view *view, uint64_t number)
+const struct log_entry *log_view_get(const struct log_view *view, uint64_t number)
 {
 	unsigned low = 0, high = view->count;
 
@@ -279,7 +279,7 @@ const struct entry *log_view_get(const struct log_view *view, uint64_t number)
 
 /* --- an entry --- */
 
-void entry_message(const struct entry *e, struct nbds_message *m)
+void entry_message(const struct log_entry *e, struct nbds_message *m)
 {
 	memset(m, 0, sizeof(*m));
 	m->type = (enum nbds_message_type)e->type;
@@ -299,7 +299,7 @@ void entry_message(const struct entry *e, struct nbds_message *m)
 	m->request = e->has_request ? (struct nbds_request *)&e->request : NULL;
 }
 
-static void trouble_line(const struct entry *e, struct nbds_buf *b)
+static void trouble_line(const struct log_entry *e, struct nbds_buf *b)
 {
 	nbds_buf_puts(b, nbds_trouble_words[e->trouble_kind]);
 	if (e->payload_len) {
@@ -310,7 +310,7 @@ static void trouble_line(const struct entry *e, struct nbds_buf *b)
 		nbds_buf_printf(b, ": %s", e->name);
 }
 
-void entry_line(const struct entry *e, struct nbds_buf *b)
+void entry_line(const struct log_entry *e, struct nbds_buf *b)
 {
 	struct nbds_message m;
 	char text[1024];

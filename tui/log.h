@@ -31,7 +31,7 @@
 
 typedef __typeof__(((struct nbds_message *)NULL)->u) nbds_message_detail;
 
-struct entry {
+struct log_entry {
 	uint64_t number; /* from 1, without holes */
 	uint64_t frame, last_frame;
 	int64_t time; /* of the first byte, ns */
@@ -76,11 +76,11 @@ struct log_view {
 void log_view_update(struct log *log, struct log_view *view);
 void log_view_close(struct log *log, struct log_view *view);
 /* NULL: not in the view. Valid until the next update. */
-const struct entry *log_view_get(const struct log_view *view, uint64_t number);
+const struct log_entry *log_view_get(const struct log_view *view, uint64_t number);
 
 /* The message of an entry as the decoder told it; `m` borrows from `e`. */
-void entry_message(const struct entry *e, struct nbds_message *m);
+void entry_message(const struct log_entry *e, struct nbds_message *m);
 /* Adds one line without the place: "NBD_CMD_WRITE 4096 bytes at 0x1000, ..." */
-void entry_line(const struct entry *e, struct nbds_buf *b);
+void entry_line(const struct log_entry *e, struct nbds_buf *b);
 
 #endif

@@ -29,6 +29,7 @@
 
 #include "../analyzer/pipeline/pipeline.h"
 #include "../analyzer/report/buf.h"
+#include "histogram.h"
 #include "log.h"
 #include "order.h"
 
@@ -82,19 +83,10 @@ struct export_row {
 	uint64_t findings[4];
 };
 
-struct flush_row {
+struct flush_shown {
 	uint32_t connection;
 	struct nbds_flush_seen flush;
 };
-
-/* Counts by time taken; two bins to each doubling of nanoseconds. */
-#define HISTOGRAM_BINS 128
-struct histogram {
-	uint64_t count, sum, p50, p90, p99, p999, max;
-	uint64_t bins[HISTOGRAM_BINS];
-};
-/* The shortest time, ns, that falls into a bin. */
-uint64_t histogram_from(unsigned bin);
 
 /* A finding, shared by snapshots. */
 struct found {
@@ -140,7 +132,6 @@ struct snapshot {
 	struct nbds_pipeline_info info;
 	struct nbds_engine_totals totals;
 	bool saving;
-	uint64_t saved_frames;
 	uint64_t messages; /* added to the log so far */
 	double packet_rate, byte_rate;
 
@@ -156,7 +147,7 @@ struct snapshot {
 
 	struct wanted wanted; /* what follows is of these */
 	struct order order;
-	struct flush_row flushes[FLUSHES_SHOWN]; /* the last ones, oldest first */
+	struct flush_shown flushes[FLUSHES_SHOWN]; /* the last ones, oldest first */
 	unsigned flush_count;
 	struct nbds_outstanding outstanding[OUTSTANDING_SHOWN];
 	unsigned outstanding_count;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ui.c - the frame around the screens: title, tabs, bar, prompts, and the loop.
- * See ui.h.
+ * ui.c - keys, snapshots, and the loop. See ui.h.
  */
 #include "ui.h"
 
@@ -32,10 +31,7 @@
 /* Two clicks on one place within so much time open it. */
 #define TWICE_NS INT64_C(400000000)
 
-void lists_init(struct ui *ui);
-void findings_init(struct ui *ui);
-
-static const struct view *const views[SCREEN_COUNT] = {
+const struct screen_view *const views[SCREEN_COUNT] = {
 	[SCREEN_EXPORTS] = &view_exports,   [SCREEN_CONNECTIONS] = &view_connections,
 	[SCREEN_ORDER] = &view_order,       [SCREEN_MESSAGES] = &view_messages,
 	[SCREEN_FINDINGS] = &view_findings, [SCREEN_LATENCY] = &view_latency,
@@ -48,6 +44,25 @@ static void on_signal(int number)
 {
 	(void)number;
 	ended = 1;
+}
+
+const struct screen_view *ui_view(const struct ui *ui)
+{
+	return views[ui->screen];
+}
+
+struct table *ui_table(struct ui *ui)
+{
+	switch (ui->screen) {
+	case SCREEN_EXPORTS:
+		return &ui->exports;
+	case SCREEN_CONNECTIONS:
+		return &ui->connections;
+	case SCREEN_FINDINGS:
+		return &ui->findings;
+	default:
+		return NULL;
+	}
 }
 
 int64_t ui_clock(void)
@@ -219,292 +234,6 @@ int ui_wrap(int y, int x, int width, int rows, int *skip, enum style style, cons
 	return used;
 }
 
-/* --- the frame --- */
-
-static const char *state_words(const struct ui *ui, char buf[64], enum style *style)
-{
-	const struct snapshot *s = ui->s;
-	uint64_t behind;
-	char n[SHORT_TEXT];
-
-	*style = STYLE_GOOD;
-	if (!s)
-		return "starting";
-	if (ui->paused) {
-		*style = STYLE_HAZARD;
-		if (s->state == STATE_REPLAY)
-			return "PAUSED";
-		behind = log_total(worker_log(ui->worker)) - s->messages;
-		snprintf(buf, 64, "PAUSED, %s behind", short_count(n, (double)behind));
-		return buf;
-	}
-	switch (s->state) {
-	case STATE_LIVE:
-		return s->saving ? "LIVE, saving" : "LIVE";
-	case STATE_REPLAY:
-		snprintf(buf, 64, "REPLAY x%g", s->replay_speed);
-		return buf;
-	case STATE_LOADING:
-		*style = STYLE_HAZARD;
-		if (s->info.capture.size)
-			snprintf(buf, 64, "LOADING %d %%, Esc stops",
-				 (int)((double)s->info.capture.position * 100 /
-				       (double)s->info.capture.size));
-		else
-			snprintf(buf, 64, "LOADING, Esc stops");
-		return buf;
-	case STATE_DONE:
-		if (s->cancelled) {
-			*style = STYLE_HAZARD;
-			return "STOPPED before its end";
-		}
-		return "file";
-	case STATE_FAILED:
-		*style = STYLE_VIOLATION;
-		return "FAILED";
-	}
-	return "";
-}
-
-/* What must always be seen: whether packets were dropped. */
-static void drop_words(const struct snapshot *s, char *text, size_t size, enum style *style)
-{
-	const struct nbds_capture_info *c = &s->info.capture;
-	char k[SHORT_TEXT], i[SHORT_TEXT];
-
-	*style = c->dropped ? STYLE_VIOLATION : STYLE_DIM;
-	if (s->state == STATE_LIVE || s->state == STATE_FAILED)
-		snprintf(text, size, "drops: kernel %s, interface %s",
-			 short_count(k, (double)(c->dropped - c->dropped_interface)),
-			 short_count(i, (double)c->dropped_interface));
-	else if (c->dropped)
-		snprintf(text, size, "%s dropped", short_count(k, (double)c->dropped));
-	else
-		text[0] = '\0';
-}
-
-static void draw_title(const struct ui *ui)
-{
-	char words[64], drops[96] = "", n[SHORT_TEXT], r[SHORT_TEXT], b[SHORT_TEXT];
-	const struct snapshot *s = ui->s;
-	enum style style, drop_style = STYLE_DIM;
-	struct nbds_buf middle = {0};
-	int x, right;
-
-	put_row(0, STYLE_PLAIN);
-	x = put_on(0, 0, 8, STYLE_TITLE, "nbdtop ");
-	if (s)
-		drop_words(s, drops, sizeof(drops), &drop_style);
-	right = screen_columns - columns_of(drops);
-	put_on(0, right, screen_columns - right, drop_style, drops);
-	right -= *drops ? 2 : 0;
-	x += put_on(0, x, right - x - 26 > 8 ? right - x - 26 : 8, STYLE_BOLD, ui->source) + 1;
-	x += put_on(0, x, right - x, STYLE_PLAIN, " ");
-	x += put_on(0, x, right - x, state_words(ui, words, &style) ? style : STYLE_PLAIN,
-		    state_words(ui, words, &style));
-	if (!s)
-		return;
-	nbds_buf_printf(&middle, "  %s packets", short_count(n, (double)s->info.capture.frames));
-	if (s->state == STATE_LIVE || s->state == STATE_REPLAY)
-		nbds_buf_printf(&middle, ", %s/s, %sB/s", short_count(r, s->packet_rate),
-				short_bytes(b, s->byte_rate));
-	if (columns_of(nbds_buf_text(&middle)) <= right - x)
-		put_on(0, x, right - x, STYLE_DIM, nbds_buf_text(&middle));
-	nbds_buf_free(&middle);
-}
-
-static void draw_totals(const struct ui *ui)
-{
-	static const char *const many[] = {"notes", "hazards", "suspects", "violations"};
-	static const char *const one[] = {"note", "hazard", "suspect", "violation"};
-	const struct snapshot *s = ui->s;
-	uint64_t in_flight = 0, open = 0;
-	struct nbds_buf b = {0};
-	bool any = false;
-	char n[SHORT_TEXT];
-	int x;
-
-	if (!s)
-		return;
-	for (size_t i = 0; i < s->connection_count; i++) {
-		in_flight += s->connections[i].in_flight;
-		open += !s->connections[i].ended;
-	}
-	nbds_buf_printf(&b, "%" PRIu32 " connection%s (%" PRIu64 " open) to %zu export%s, ",
-			s->totals.connections, s->totals.connections == 1 ? "" : "s", open,
-			s->export_count, s->export_count == 1 ? "" : "s");
-	nbds_buf_printf(&b, "%s in flight; ", short_count(n, (double)in_flight));
-	x = put_on(1, 0, screen_columns, STYLE_PLAIN, nbds_buf_text(&b));
-	nbds_buf_free(&b);
-	for (int i = NBDS_VIOLATION; i >= NBDS_NOTE; i--) {
-		char text[48];
-
-		if (!s->totals.findings[i])
-			continue;
-		snprintf(text, sizeof(text), "%s%s %s", any ? ", " : "",
-			 short_count(n, (double)s->totals.findings[i]),
-			 s->totals.findings[i] == 1 ? one[i] : many[i]);
-		x += put_on(1, x, screen_columns - x, severity_style((enum nbds_severity)i), text);
-		any = true;
-	}
-	if (!any)
-		put_on(1, x, screen_columns - x, STYLE_GOOD, "nothing found");
-}
-
-static void draw_tabs(const struct ui *ui)
-{
-	int x = 0;
-
-	put_row(2, STYLE_PLAIN);
-	for (int i = 0; i < SCREEN_COUNT; i++) {
-		enum style style = i == (int)ui->screen ? STYLE_TAB_ON : STYLE_TAB;
-		char text[40];
-		int n;
-
-		snprintf(text, sizeof(text), screen_columns >= 84 ? " %d %s " : "%d %s ", i + 1,
-			 views[i]->title);
-		n = put_on(2, x, screen_columns - x, style, text);
-		hit_add(2, x, n, 1, HIT_TAB, i);
-		x += n;
-		if (screen_columns >= 100)
-			x += put_on(2, x, screen_columns - x, STYLE_DIM, glyph(GLYPH_BAR));
-	}
-}
-
-/* Quit is always there; of the others those that there is room for. */
-static void draw_bar(const struct ui *ui)
-{
-	int y = screen_rows - 1, x = 0, room = screen_columns - 7;
-
-	put_row(y, STYLE_PLAIN);
-	for (unsigned i = 0; i < key_count; i++) {
-		const struct key *k = &keys[i];
-		int from = x;
-
-		if (!k->bar || !(k->screens & 1u << ui->screen) ||
-		    x + columns_of(k->bar_key) + columns_of(k->bar) + 1 > room)
-			continue;
-		x += put_on(y, x, room, STYLE_KEY, k->bar_key);
-		x += put_on(y, x, room, STYLE_LABEL, k->bar);
-		hit_add(y, from, x - from, 1, HIT_KEY, (int)k->action);
-		x++;
-	}
-	hit_add(y, x, 7, 1, HIT_KEY, ACTION_QUIT);
-	x += put_on(y, x, 3, STYLE_KEY, "F10");
-	put_on(y, x, 4, STYLE_LABEL, "Quit");
-}
-
-/* --- prompts --- */
-
-static void filter_verdict(const struct ui *ui, const char *text, char *words, size_t size,
-			   bool *valid)
-{
-	char why[120] = "";
-	struct filter f;
-	unsigned where = 0;
-
-	*valid = true;
-	words[0] = '\0';
-	if (ui->screen != SCREEN_MESSAGES || !*text)
-		return;
-	*valid = filter_parse(&f, text, why, sizeof(why), &where);
-	snprintf(words, size, *valid ? "  %s valid" : "  %s %s",
-		 glyph(*valid ? GLYPH_CHECK : GLYPH_CROSS), why);
-}
-
-static void draw_prompt(struct ui *ui, int y)
-{
-	static const char *const labels[] = {
-		[PROMPT_SEARCH] = "Search: ",
-		[PROMPT_FILTER] = "Filter: ",
-		[PROMPT_SAVE] = "Save to: ",
-	};
-	const struct prompt *p = &ui->prompt;
-	char words[200], before[PROMPT_TEXT];
-	bool valid = true;
-	int x, cursor;
-
-	put_row(y, STYLE_PLAIN);
-	x = put_on(y, 0, screen_columns, STYLE_BOLD, labels[p->kind]);
-	snprintf(before, sizeof(before), "%.*s", (int)p->at, p->text);
-	cursor = x + columns_of(before);
-	x += put_on(y, x, screen_columns - x, STYLE_PLAIN, p->text);
-	if (p->kind == PROMPT_FILTER) {
-		filter_verdict(ui, p->text, words, sizeof(words), &valid);
-		put_on(y, x, screen_columns - x, valid ? STYLE_GOOD : STYLE_VIOLATION, words);
-	}
-	put_cursor(y, cursor);
-}
-
-static void draw_status(struct ui *ui)
-{
-	int y = screen_rows - 2;
-	const struct snapshot *s = ui->s;
-	const struct table *t = ui->screen == SCREEN_EXPORTS       ? &ui->exports
-				: ui->screen == SCREEN_CONNECTIONS ? &ui->connections
-				: ui->screen == SCREEN_FINDINGS    ? &ui->findings
-								   : NULL;
-
-	if (ui->prompt.kind) {
-		draw_prompt(ui, y);
-		return;
-	}
-	put_row(y, STYLE_PLAIN);
-	if (ui->notice_until > ui_clock()) {
-		put(y, 0, screen_columns, STYLE_BOLD, ui->notice);
-		return;
-	}
-	if (s && s->state == STATE_FAILED) {
-		putf(y, 0, screen_columns, STYLE_VIOLATION, "%s", s->error);
-		return;
-	}
-	if (ui->alarm) {
-		for (size_t i = s->finding_count; i-- > 0;) {
-			const struct nbds_finding *f = s->findings[i]->finding;
-
-			if (s->findings[i]->number != ui->alarm)
-				continue;
-			putf(y, 0, screen_columns, STYLE_ALARM, " VIOLATION %s (5 shows it): %s",
-			     f->rule->name, f->message);
-			return;
-		}
-	}
-	if (t && t->filter[0]) {
-		putf(y, 0, screen_columns, STYLE_BOLD, "Filter: %s   (%zu match; Esc ends it)",
-		     t->filter, t->count);
-		return;
-	}
-	if (t && t->frozen)
-		put(y, 0, screen_columns, STYLE_DIM, "The order is frozen (o thaws it).");
-}
-
-static void draw(struct ui *ui)
-{
-	int rows;
-
-	screen_begin();
-	ui->dirty = false;
-	if (screen_rows < LEAST_ROWS || screen_columns < LEAST_COLUMNS) {
-		char text[80];
-		int n = snprintf(text, sizeof(text), "%dx%d is too small: nbdtop needs %dx%d",
-				 screen_columns, screen_rows, LEAST_COLUMNS, LEAST_ROWS);
-
-		put(screen_rows / 2, n < screen_columns ? (screen_columns - n) / 2 : 0, n,
-		    STYLE_BOLD, text);
-		screen_end();
-		return;
-	}
-	rows = screen_rows - 5;
-	draw_title(ui);
-	draw_totals(ui);
-	draw_tabs(ui);
-	if (ui->s || ui->screen == SCREEN_HELP)
-		views[ui->screen]->draw(ui, 3, rows);
-	draw_status(ui);
-	draw_bar(ui);
-	screen_end();
-}
-
 /* --- snapshots --- */
 
 /* The newest violation of what is going on; of a file, the first one. */
@@ -553,199 +282,6 @@ static void take(struct ui *ui)
 	ui->dirty = true;
 }
 
-/* --- prompts: keys --- */
-
-static void prompt_open(struct ui *ui, enum prompt_kind kind, const char *text)
-{
-	ui->prompt.kind = kind;
-	snprintf(ui->prompt.text, sizeof(ui->prompt.text), "%s", text);
-	ui->prompt.at = (unsigned)strlen(ui->prompt.text);
-}
-
-static struct table *table_of(struct ui *ui)
-{
-	switch (ui->screen) {
-	case SCREEN_EXPORTS:
-		return &ui->exports;
-	case SCREEN_CONNECTIONS:
-		return &ui->connections;
-	case SCREEN_FINDINGS:
-		return &ui->findings;
-	default:
-		return NULL;
-	}
-}
-
-static void save_to(struct ui *ui, const char *path)
-{
-	size_t len = strlen(path);
-	struct nbds_buf b = {0};
-	FILE *file;
-
-	if (!len)
-		return;
-	if (len > 7 && !strcmp(path + len - 7, ".pcapng")) {
-		if (ui->s && ui->s->state == STATE_LIVE)
-			worker_save(ui->worker, path);
-		else
-			ui_notice(ui, "Packets can be saved of live traffic only.");
-		return;
-	}
-	if (!views[ui->screen]->text || !ui->s) {
-		ui_notice(ui, "There is nothing to save here.");
-		return;
-	}
-	views[ui->screen]->text(ui, &b);
-	/* Nothing is overwritten. */
-	file = fopen(path, "wx");
-	if (!file) {
-		ui_notice(ui, "%s: %s", path, strerror(errno));
-	} else {
-		bool bad = fwrite(nbds_buf_text(&b), 1, b.len, file) != b.len;
-
-		bad |= fclose(file) != 0;
-		if (bad)
-			ui_notice(ui, "%s: %s", path, strerror(errno));
-		else
-			ui_notice(ui, "Saved to %s.", path);
-	}
-	nbds_buf_free(&b);
-}
-
-static void prompt_live(struct ui *ui)
-{
-	struct table *t = table_of(ui);
-
-	/* A list follows what is typed. */
-	if (ui->prompt.kind == PROMPT_FILTER && t) {
-		snprintf(t->filter, sizeof(t->filter), "%.*s", (int)sizeof(t->filter) - 1,
-			 ui->prompt.text);
-		table_update(t);
-	}
-}
-
-static void prompt_done(struct ui *ui)
-{
-	enum prompt_kind kind = ui->prompt.kind;
-	char text[PROMPT_TEXT], why[120];
-	unsigned where;
-
-	snprintf(text, sizeof(text), "%s", ui->prompt.text);
-	if (kind == PROMPT_FILTER && ui->screen == SCREEN_MESSAGES &&
-	    !messages_filter(ui, text, why, sizeof(why), &where)) {
-		ui->prompt.at = where;
-		return; /* it says why */
-	}
-	ui->prompt.kind = PROMPT_NONE;
-	switch (kind) {
-	case PROMPT_SEARCH:
-		snprintf(ui->search, sizeof(ui->search), "%s", text);
-		if (*text && ui->s && !views[ui->screen]->search(ui, text, 1, true))
-			ui_notice(ui, "\"%s\" is nowhere here.", text);
-		break;
-	case PROMPT_SAVE:
-		save_to(ui, text);
-		break;
-	default:
-		break;
-	}
-}
-
-static void prompt_cancel(struct ui *ui)
-{
-	struct table *t = table_of(ui);
-
-	if (ui->prompt.kind == PROMPT_FILTER && t) {
-		t->filter[0] = '\0';
-		table_update(t);
-	}
-	ui->prompt.kind = PROMPT_NONE;
-}
-
-static void prompt_erase(struct prompt *p, unsigned from, unsigned to)
-{
-	memmove(p->text + from, p->text + to, strlen(p->text + to) + 1);
-	p->at = from;
-}
-
-/* Bytes of the character before, or at, the cursor. */
-static unsigned step_left(const struct prompt *p)
-{
-	unsigned at = p->at;
-
-	while (at && ((unsigned char)p->text[--at] & 0xc0) == 0x80)
-		;
-	return at;
-}
-
-static unsigned step_right(const struct prompt *p)
-{
-	unsigned at = p->at;
-
-	if (p->text[at])
-		at++;
-	while (((unsigned char)p->text[at] & 0xc0) == 0x80)
-		at++;
-	return at;
-}
-
-static void prompt_insert(struct prompt *p, wint_t c)
-{
-	char bytes[MB_LEN_MAX + 1];
-	size_t len = strlen(p->text);
-	int n = wctomb(bytes, (wchar_t)c);
-
-	if (n <= 0 || len + (size_t)n + 1 > sizeof(p->text))
-		return;
-	memmove(p->text + p->at + n, p->text + p->at, len - p->at + 1);
-	memcpy(p->text + p->at, bytes, (size_t)n);
-	p->at += (unsigned)n;
-}
-
-static void prompt_key(struct ui *ui, wint_t c, bool special)
-{
-	struct prompt *p = &ui->prompt;
-	unsigned from;
-
-	if (!special && (c == '\n' || c == '\r')) {
-		prompt_done(ui);
-		return;
-	}
-	if (!special && c == 27) {
-		prompt_cancel(ui);
-		return;
-	}
-	if (special ? c == KEY_ENTER : false) {
-		prompt_done(ui);
-		return;
-	}
-	if (special ? c == KEY_BACKSPACE : c == 127 || c == 8)
-		prompt_erase(p, step_left(p), p->at);
-	else if (special && c == KEY_DC)
-		prompt_erase(p, p->at, step_right(p));
-	else if (special && c == KEY_LEFT)
-		p->at = step_left(p);
-	else if (special && c == KEY_RIGHT)
-		p->at = step_right(p);
-	else if (special ? c == KEY_HOME : c == 1)
-		p->at = 0;
-	else if (special ? c == KEY_END : c == 5)
-		p->at = (unsigned)strlen(p->text);
-	else if (!special && c == 21)
-		prompt_erase(p, 0, p->at);
-	else if (!special && c == 23) {
-		from = p->at;
-		while (from && p->text[from - 1] == ' ')
-			from--;
-		while (from && p->text[from - 1] != ' ')
-			from--;
-		prompt_erase(p, from, p->at);
-	} else if (!special && c >= 32) {
-		prompt_insert(p, c);
-	}
-	prompt_live(ui);
-}
-
 /* --- keys --- */
 
 static void toggle_pause(struct ui *ui)
@@ -767,7 +303,7 @@ static void search_again(struct ui *ui, int direction)
 {
 	if (!ui->search[0])
 		prompt_open(ui, PROMPT_SEARCH, "");
-	else if (ui->s && !views[ui->screen]->search(ui, ui->search, direction, false))
+	else if (ui->s && !ui_view(ui)->search(ui, ui->search, direction, false))
 		ui_notice(ui, "\"%s\" is nowhere here.", ui->search);
 }
 
@@ -788,7 +324,7 @@ static void change_speed(struct ui *ui, double factor)
 
 static void back(struct ui *ui)
 {
-	struct table *t = table_of(ui);
+	struct table *t = ui_table(ui);
 
 	if (t && t->filter[0]) {
 		t->filter[0] = '\0';
@@ -802,8 +338,8 @@ static void back(struct ui *ui)
 
 static void act(struct ui *ui, enum action action)
 {
-	const struct view *v = views[ui->screen];
-	struct table *t = table_of(ui);
+	const struct screen_view *v = ui_view(ui);
+	struct table *t = ui_table(ui);
 
 	ui->dirty = true;
 	if (action >= ACTION_SCREEN && action <= ACTION_SCREEN_LAST) {
@@ -907,9 +443,9 @@ static void mouse(struct ui *ui)
 	case HIT_NONE:
 		break;
 	default:
-		if (views[ui->screen]->click && ui->s)
-			views[ui->screen]->click(ui, kind, value,
-						 twice || (event.bstate & BUTTON1_DOUBLE_CLICKED));
+		if (ui_view(ui)->click && ui->s)
+			ui_view(ui)->click(ui, kind, value,
+					   twice || (event.bstate & BUTTON1_DOUBLE_CLICKED));
 	}
 }
 
@@ -1020,7 +556,7 @@ void ui_run(struct ui *ui)
 			ui->dirty = true;
 		}
 		if (ui->dirty) {
-			draw(ui);
+			ui_draw(ui);
 			drawn = ui_clock();
 		}
 	}

@@ -3,10 +3,12 @@
  * tui/ui.h - the screens of nbdtop.
  *
  * Purpose.  Takes snapshots from a worker and keys from the terminal, and draws.
- * Each screen is a struct view; what they share is in struct ui.
+ * Each screen is a struct screen_view; what they share is in struct ui.
  */
 #ifndef NBDSCOPE_TUI_UI_H
 #define NBDSCOPE_TUI_UI_H
+
+#include <wchar.h>
 
 #include "filter.h"
 #include "keys.h"
@@ -86,7 +88,7 @@ struct ui {
 	struct messages messages;
 };
 
-struct view {
+struct screen_view {
 	const char *title;
 	void (*draw)(struct ui *ui, int y, int rows);
 	bool (*action)(struct ui *ui, enum action action);
@@ -96,14 +98,27 @@ struct view {
 	void (*click)(struct ui *ui, enum hit kind, int value, bool twice);
 };
 
-extern const struct view view_exports, view_connections, view_order, view_messages, view_findings,
-	view_latency, view_help;
+extern const struct screen_view view_exports, view_connections, view_order, view_messages,
+	view_findings, view_latency, view_help;
+extern const struct screen_view *const views[SCREEN_COUNT];
 
 void views_init(struct ui *ui);
+void lists_init(struct ui *ui);
+void findings_init(struct ui *ui);
 void views_free(struct ui *ui);
 
 /* Runs until the user quits. */
 void ui_run(struct ui *ui);
+/* Draws all: what is around the screen, and the screen (frame.c). */
+void ui_draw(struct ui *ui);
+const struct screen_view *ui_view(const struct ui *ui);
+/* The table of the screen, or NULL. */
+struct table *ui_table(struct ui *ui);
+
+/* The line in which something is typed (prompt.c). */
+void prompt_open(struct ui *ui, enum prompt_kind kind, const char *text);
+void prompt_draw(struct ui *ui, int y);
+void prompt_key(struct ui *ui, wint_t c, bool special);
 
 /* Tells something in the line above the bar, for some seconds. */
 void ui_notice(struct ui *ui, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -411,7 +411,7 @@ static void findings_click(struct ui *ui, enum hit kind, int value, bool twice)
 		ui->finding_detail = 2;
 }
 
-const struct view view_findings = {
+const struct screen_view view_findings = {
 	.title = "Findings",
 	.draw = findings_draw,
 	.action = findings_action,
@@ -421,7 +421,6 @@ const struct view view_findings = {
 	.click = findings_click,
 };
 
-void findings_init(struct ui *ui);
 void findings_init(struct ui *ui)
 {
 	table_init(&ui->findings, &finding_source, ui, F_LEVEL);

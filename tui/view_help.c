@@ -151,7 +151,7 @@ static bool help_search(struct ui *ui, const char *text, int direction, bool her
 	return found;
 }
 
-const struct view view_help = {
+const struct screen_view view_help = {
 	.title = "Help",
 	.draw = help_draw,
 	.action = help_action,

@@ -238,7 +238,7 @@ static void latency_click(struct ui *ui, enum hit kind, int value, bool twice)
 		ui->latency_command = (unsigned)value;
 }
 
-const struct view view_latency = {
+const struct screen_view view_latency = {
 	.title = "Latency",
 	.draw = latency_draw,
 	.action = latency_action,

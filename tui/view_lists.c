@@ -386,7 +386,7 @@ static void exports_click(struct ui *ui, enum hit kind, int value, bool twice)
 		exports_action(ui, ACTION_ENTER);
 }
 
-const struct view view_exports = {
+const struct screen_view view_exports = {
 	.title = "Exports",
 	.draw = exports_draw,
 	.action = exports_action,
@@ -888,7 +888,7 @@ static void connections_click(struct ui *ui, enum hit kind, int value, bool twic
 		connections_action(ui, ACTION_ENTER);
 }
 
-const struct view view_connections = {
+const struct screen_view view_connections = {
 	.title = "Connections",
 	.draw = connections_draw,
 	.action = connections_action,
@@ -898,7 +898,6 @@ const struct view view_connections = {
 	.click = connections_click,
 };
 
-void lists_init(struct ui *ui);
 void lists_init(struct ui *ui)
 {
 	table_init(&ui->exports, &export_source, ui, X_NAME);

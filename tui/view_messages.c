@@ -99,7 +99,7 @@ static bool look(struct ui *ui)
 		m->match_count--;
 	}
 	while (m->looked < m->view.last) {
-		const struct entry *e = log_view_get(&m->view, m->looked + 1);
+		const struct log_entry *e = log_view_get(&m->view, m->looked + 1);
 
 		if (e && filter_match(&m->filter, e, ui->s->start, &m->line) &&
 		    !add_match(m, e->number))
@@ -228,7 +228,7 @@ static void detail_hex(struct detail *d, const uint8_t *bytes, uint32_t len)
 	}
 }
 
-static void detail_place(struct detail *d, const struct entry *e)
+static void detail_place(struct detail *d, const struct log_entry *e)
 {
 	struct nbds_buf b = {0};
 	char s[SHORT_TEXT];
@@ -249,7 +249,7 @@ static void detail_place(struct detail *d, const struct entry *e)
 static void draw_detail(struct ui *ui, int y, int rows)
 {
 	struct messages *m = &ui->messages;
-	const struct entry *e = log_view_get(&m->view, m->cursor);
+	const struct log_entry *e = log_view_get(&m->view, m->cursor);
 	struct detail d = {ui,       y + 1,
 			   rows - 1, m->detail_scroll,
 			   0,        ui->field_names != (screen_columns >= 110)};
@@ -280,7 +280,7 @@ static void draw_detail(struct ui *ui, int y, int rows)
 
 /* --- the list --- */
 
-static enum style style_of(const struct entry *e)
+static enum style style_of(const struct log_entry *e)
 {
 	if (e->trouble)
 		return STYLE_HAZARD;
@@ -307,7 +307,7 @@ static enum style style_of(const struct entry *e)
 /* "  frame       seconds  conn   took" */
 #define PLACE_COLUMNS 39
 
-static void place_text(const struct ui *ui, const struct entry *e, char *text, size_t size)
+static void place_text(const struct ui *ui, const struct log_entry *e, char *text, size_t size)
 {
 	char took[SHORT_TEXT] = "";
 
@@ -343,7 +343,7 @@ static void shorten(struct nbds_buf *b)
 		b->s[to] = '\0';
 }
 
-static void draw_entry(struct ui *ui, int y, const struct entry *e, bool selected)
+static void draw_entry(struct ui *ui, int y, const struct log_entry *e, bool selected)
 {
 	struct messages *m = &ui->messages;
 	char place[80];
@@ -417,7 +417,7 @@ static void draw_list(struct ui *ui, int y, int rows)
 		top = count - m->page;
 	m->top = row_number(m, top);
 	for (unsigned i = 0; i < m->page && top + i < count; i++) {
-		const struct entry *e = log_view_get(&m->view, row_number(m, top + i));
+		const struct log_entry *e = log_view_get(&m->view, row_number(m, top + i));
 
 		if (e)
 			draw_entry(ui, y + 1 + (int)i, e, top + i == cursor);
@@ -460,7 +460,7 @@ static void go_row(struct messages *m, uint64_t row)
 static void partner(struct ui *ui)
 {
 	struct messages *m = &ui->messages;
-	const struct entry *e = log_view_get(&m->view, m->cursor), *o;
+	const struct log_entry *e = log_view_get(&m->view, m->cursor), *o;
 	bool back;
 
 	if (!e || !e->has_request) {
@@ -565,7 +565,7 @@ static bool messages_search(struct ui *ui, const char *text, int direction, bool
 
 	for (uint64_t i = here ? 0 : 1; i <= count && count; i++) {
 		uint64_t at = (row + (direction > 0 ? i : count - i % count)) % count;
-		const struct entry *e = log_view_get(&m->view, row_number(m, at));
+		const struct log_entry *e = log_view_get(&m->view, row_number(m, at));
 
 		if (!e)
 			continue;
@@ -593,7 +593,7 @@ static void messages_text(struct ui *ui, struct nbds_buf *b)
 	struct messages *m = &ui->messages;
 
 	for (uint64_t row = 0; row < row_count(m); row++) {
-		const struct entry *e = log_view_get(&m->view, row_number(m, row));
+		const struct log_entry *e = log_view_get(&m->view, row_number(m, row));
 		char place[80];
 
 		if (!e)
@@ -617,7 +617,7 @@ static void messages_click(struct ui *ui, enum hit kind, int value, bool twice)
 		m->detail = 1;
 }
 
-const struct view view_messages = {
+const struct screen_view view_messages = {
 	.title = "Messages",
 	.draw = messages_draw,
 	.action = messages_action,

@@ -237,7 +237,7 @@ static void draw_frames(const struct strip *p, int y)
 	}
 }
 
-static const struct flush_row *flush_of(const struct snapshot *s, uint64_t frame)
+static const struct flush_shown *flush_of(const struct snapshot *s, uint64_t frame)
 {
 	for (unsigned i = 0; i < s->flush_count; i++)
 		if (s->flushes[i].flush.request_frame == frame)
@@ -245,7 +245,7 @@ static const struct flush_row *flush_of(const struct snapshot *s, uint64_t frame
 	return frame || !s->flush_count ? NULL : &s->flushes[s->flush_count - 1];
 }
 
-static uint64_t step_of(const struct order *o, const struct flush_row *f)
+static uint64_t step_of(const struct order *o, const struct flush_shown *f)
 {
 	if (!f)
 		return 0;
@@ -257,7 +257,7 @@ static uint64_t step_of(const struct order *o, const struct flush_row *f)
 }
 
 /* What the chosen flush did, in words. */
-static void flush_words(const struct strip *p, const struct flush_row *f, struct nbds_buf *b)
+static void flush_words(const struct strip *p, const struct flush_shown *f, struct nbds_buf *b)
 {
 	const struct nbds_flush_seen *s = &f->flush;
 	const struct order_step *step = order_step(p->o, p->sent);
@@ -326,7 +326,7 @@ static void draw_heading(const struct ui *ui, int y, const struct export_row *x)
 	nbds_buf_free(&b);
 }
 
-static void draw_flush_row(const struct ui *ui, int y, const struct flush_row *f, bool selected)
+static void draw_flush_row(const struct ui *ui, int y, const struct flush_shown *f, bool selected)
 {
 	const struct nbds_flush_seen *s = &f->flush;
 	enum style style = selected ? STYLE_SELECTED : STYLE_PLAIN;
@@ -353,7 +353,7 @@ static void draw_flush_row(const struct ui *ui, int y, const struct flush_row *f
 	     took, own, other, bytes, left);
 }
 
-static void draw_flushes(struct ui *ui, int y, int rows, const struct flush_row *chosen_row)
+static void draw_flushes(struct ui *ui, int y, int rows, const struct flush_shown *chosen_row)
 {
 	const struct snapshot *s = ui->s;
 	unsigned at = chosen_row ? (unsigned)(chosen_row - s->flushes) : 0, top = 0;
@@ -382,7 +382,7 @@ static void order_draw(struct ui *ui, int y, int rows)
 	const struct snapshot *s = ui->s;
 	const struct export_row *x = ui_order_export(ui);
 	struct strip p = {.o = &s->order, .bytes = screen_columns >= 110};
-	const struct flush_row *f;
+	const struct flush_shown *f;
 	struct nbds_buf words = {0};
 	int lanes, skip = 0;
 
@@ -453,7 +453,7 @@ static void order_draw(struct ui *ui, int y, int rows)
 static void choose_flush(struct ui *ui, int by)
 {
 	const struct snapshot *s = ui->s;
-	const struct flush_row *f = flush_of(s, ui->order_flush);
+	const struct flush_shown *f = flush_of(s, ui->order_flush);
 	int at = f ? (int)(f - s->flushes) + by : (int)s->flush_count - 1;
 
 	if (!s->flush_count)
@@ -540,7 +540,7 @@ static bool order_action(struct ui *ui, enum action action)
 		return true;
 	case ACTION_ENTER: {
 		/* The messages around the flush. */
-		const struct flush_row *f = flush_of(ui->s, ui->order_flush);
+		const struct flush_shown *f = flush_of(ui->s, ui->order_flush);
 		struct nbds_buf b = {0};
 		char why[8];
 		unsigned where;
@@ -590,7 +590,7 @@ static void order_click(struct ui *ui, enum hit kind, int value, bool twice)
 	ui->order_flush = ui->s->flushes[value].flush.request_frame;
 }
 
-const struct view view_order = {
+const struct screen_view view_order = {
 	.title = "Flush order",
 	.draw = order_draw,
 	.action = order_action,

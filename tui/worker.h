@@ -8,33 +8,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "model.h"
-
-struct counters {
-	uint64_t replies, read, written;
-};
-
-struct track {
-	struct nbds_connection *c;
-	struct export_track *x;
-	bool dirty, forget;
-	struct counters before; /* at the last second */
-	struct connection_row row;
-};
-
-struct export_track {
-	const struct nbds_export *e; /* NULL: all its connections are forgotten */
-	char *name;
-	size_t name_len;
-	unsigned tracks; /* that point here */
-	struct order *order;
-	struct {
-		unsigned connections;
-		uint64_t requests, errors, read, written;
-		uint64_t writes, flushes, fua; /* before the engine began to count anew */
-	} past;                                /* of connections that are forgotten */
-	struct export_row row;
-};
+#include "snapshot.h"
+#include "told.h"
 
 /* What the screen has ordered; under the lock. */
 struct orders {
@@ -61,24 +36,14 @@ struct worker {
 	/* The rest is the worker's own. */
 	struct snapshot snapshots[3], *back;
 	struct nbds_pipeline *pipeline;
-	struct log *log;
+	struct told told;
 	enum worker_state state;
 	char error[512], notice[256];
-	uint64_t notices, changes, serials, published_sum;
+	uint64_t notices, serials, published_sum;
 	bool cancelled, saving, save_failed, settled, hold;
 	struct wanted want;
 
-	struct track **tracks; /* by id */
-	size_t track_count, track_room;
-	struct export_track **exports;
-	size_t export_count, export_room, exports_gone;
-	uint32_t export_ids;
-	uint64_t connections_forgotten;
-	struct found **findings;
-	size_t finding_count, finding_max, finished_max;
-	size_t finished; /* connections among the tracks */
-	uint64_t finding_numbers, findings_forgotten;
-	struct nbds_latency past[NBDS_COMMAND_KINDS], merged;
+	struct nbds_latency merged; /* for its memory */
 	struct histogram histograms[NBDS_COMMAND_KINDS];
 	bool latency_stale;
 

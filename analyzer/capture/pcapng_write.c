@@ -26,7 +26,7 @@ struct nbds_pcapng_writer {
 };
 
 /* Options of one block; what does not fit is left out. */
-struct options {
+struct block_options {
 	uint8_t bytes[OPTIONS_MAX];
 	uint32_t length;
 };
@@ -36,7 +36,7 @@ static uint32_t padding(uint32_t length)
 	return -length & 3;
 }
 
-static void add_option(struct options *o, uint16_t code, const void *value, size_t length)
+static void add_option(struct block_options *o, uint16_t code, const void *value, size_t length)
 {
 	uint16_t head[2] = {code, (uint16_t)length};
 
@@ -49,7 +49,7 @@ static void add_option(struct options *o, uint16_t code, const void *value, size
 	o->length += 4 + (uint32_t)length + padding((uint32_t)length);
 }
 
-static void end_options(struct options *o)
+static void end_options(struct block_options *o)
 {
 	memset(o->bytes + o->length, 0, 4);
 	o->length += 4;
@@ -71,7 +71,7 @@ static int result(const struct nbds_pcapng_writer *w)
 /* type, length, fixed part, data with padding, options, length again */
 static int put_block(struct nbds_pcapng_writer *w, uint32_t type, const void *fixed,
 		     uint32_t fixed_length, const void *data, uint32_t data_length,
-		     const struct options *o)
+		     const struct block_options *o)
 {
 	static const uint8_t zeroes[4];
 	uint32_t length =
@@ -96,7 +96,7 @@ struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_
 		uint16_t major, minor;
 		int64_t length;
 	} section = {0x1a2b3c4d, 1, 0, -1};
-	struct options o = {.length = 0};
+	struct block_options o = {.length = 0};
 	int fd = -1;
 
 	if (!w || !(w->buffer = malloc(STREAM_BUFFER))) {
@@ -130,7 +130,7 @@ int nbds_pcapng_write_interface(struct nbds_pcapng_writer *w, int linktype, uint
 		uint16_t linktype, reserved;
 		uint32_t snaplen;
 	} fixed = {(uint16_t)linktype, 0, snaplen};
-	struct options o = {.length = 0};
+	struct block_options o = {.length = 0};
 	uint8_t nanoseconds = 9;
 
 	/* Raw IP is the one kind whose number in files is not the library's. */
@@ -162,7 +162,7 @@ int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, in
 			    uint64_t ifdrop, uint64_t osdrop)
 {
 	uint32_t fixed[3] = {interface, (uint32_t)((uint64_t)time >> 32), (uint32_t)time};
-	struct options o = {.length = 0};
+	struct block_options o = {.length = 0};
 
 	add_option(&o, 5, &ifdrop, 8); /* isb_ifdrop */
 	add_option(&o, 7, &osdrop, 8); /* isb_osdrop */

@@ -446,7 +446,7 @@ static void *write_log(void *arg)
 	return NULL;
 }
 
-static void check_entry(const struct entry *e, uint64_t number)
+static void check_entry(const struct log_entry *e, uint64_t number)
 {
 	assert_non_null(e);
 	assert_int_equal(e->number, number);
@@ -514,7 +514,7 @@ static void test_log_heads(void **state)
 					 .head = long_head,
 					 .head_len = i * 37 % (NBDS_HEAD_MAX + 1),
 					 .first = {.frame = i}};
-		const struct entry *e;
+		const struct log_entry *e;
 
 		snprintf(name, sizeof(name), "unknown option %u", i);
 		memset(long_head, (int)i, sizeof(long_head));

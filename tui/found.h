@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tui/found.h - the findings that are kept.
+ *
+ * Purpose.  A number of findings at most: of too many the oldest of the lowest
+ * level goes.  Snapshots share them.
+ *
+ * Ownership.  A finding lives as long as the list or a snapshot has it; all that
+ * belongs to the thread that captures.  Failure.  Without memory a finding is not
+ * kept, and counted as forgotten.
+ */
+#ifndef NBDSCOPE_TUI_FOUND_H
+#define NBDSCOPE_TUI_FOUND_H
+
+#include "model.h"
+
+struct findings {
+	struct found **list;
+	size_t count, max;
+	uint64_t numbers, forgotten;
+};
+
+bool findings_open(struct findings *f, size_t max);
+void findings_close(struct findings *f);
+
+/* Takes a copy. `export`: id of its row, or 0. */
+void findings_add(struct findings *f, const struct nbds_finding *finding, uint32_t export);
+void findings_clear(struct findings *f);
+
+void found_ref(struct found *found);
+void found_unref(struct found *found);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * told.c - what the engine tells. See told.h.
+ */
+#include "told.h"
+
+static void on_connection(void *ctx, struct nbds_connection *c)
+{
+	struct told *told = ctx;
+
+	if (rows_add(&told->rows, c))
+		told->changes++;
+}
+
+static bool failed(const struct nbds_message *m)
+{
+	return m->request->error || (m->type == NBDS_MSG_SIMPLE_REPLY && m->u.simple.error) ||
+	       (m->type == NBDS_MSG_CHUNK && (m->u.chunk.type & NBD_REPLY_TYPE_FLAG_ERROR));
+}
+
+static void follow_order(struct told *told, struct track *t, const struct nbds_message *m)
+{
+	const struct nbds_request *r = m->request;
+	struct export_track *x;
+	struct order *o;
+
+	if (!r || (!nbds_command_writes(r->type) && r->type != NBD_CMD_FLUSH))
+		return;
+	if (m->from == NBDS_SERVER && !(m->flags & NBDS_MSG_FINAL))
+		return;
+	x = track_export(&told->rows, t);
+	o = x ? export_order(&told->rows, x) : NULL;
+	if (!o)
+		return;
+	if (m->type == NBDS_MSG_REQUEST) {
+		/* The first of several: what was lost without a reply is over. */
+		if (t->c->in_flight <= 1)
+			order_idle(o, t->c->id);
+		if (r->type == NBD_CMD_FLUSH)
+			order_flush_sent(o, t->c->id, r->serial, m->first.frame, m->first.time);
+		else
+			order_write_sent(o, t->c->id);
+	} else if (r->type == NBD_CMD_FLUSH) {
+		bool ok = !failed(m);
+
+		order_flush_done(o, t->c->id, r->serial, m->last.frame, m->last.time, ok);
+		if (ok) {
+			x->row.flushed = true;
+			x->row.last_flush = m->last.time;
+		}
+	} else {
+		order_write_done(o, t->c->id, r->length, r->flags & NBD_CMD_FLAG_FUA, !failed(m));
+	}
+}
+
+static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
+{
+	struct told *told = ctx;
+	struct track *t = c->user;
+
+	log_message(told->log, c, m);
+	if (!t)
+		return;
+	t->dirty = true;
+	follow_order(told, t, m);
+}
+
+static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *trouble)
+{
+	struct told *told = ctx;
+	struct track *t = c->user;
+
+	log_trouble(told->log, c, trouble);
+	if (t)
+		t->dirty = true;
+}
+
+static void on_end(void *ctx, struct nbds_connection *c)
+{
+	struct told *told = ctx;
+	struct track *t = c->user;
+	struct export_track *x;
+
+	told->changes++;
+	if (!t)
+		return;
+	t->dirty = true;
+	t->row.ended = true;
+	told->rows.finished++;
+	x = track_export(&told->rows, t);
+	/* What ends because the file does has not ended. */
+	if (x && x->order && c->end != NBDS_END_OPEN)
+		order_closed(x->order, c->id, c->last_frame, c->last_time);
+}
+
+static void on_finding(void *ctx, const struct nbds_finding *finding)
+{
+	struct told *told = ctx;
+	struct track *t = rows_track(&told->rows, finding->connection);
+	struct export_track *x = t ? track_export(&told->rows, t) : NULL;
+
+	told->changes++;
+	if (t) {
+		t->dirty = true;
+		t->row.findings[finding->severity] += finding->count;
+	}
+	if (x)
+		x->row.findings[finding->severity] += finding->count;
+	if (finding->severity < told->severity)
+		return;
+	findings_add(&told->findings, finding, x ? x->row.id : 0);
+}
+
+const struct nbds_engine_ops told_ops = {
+	.connection = on_connection,
+	.message = on_message,
+	.trouble = on_trouble,
+	.finding = on_finding,
+	.end = on_end,
+};
