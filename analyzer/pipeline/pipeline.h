@@ -36,7 +36,7 @@
 
 #include "../capture/capture.h"
 #include "../capture/ip.h"
-#include "../tcp/tcp.h"
+#include "../feed/feed.h"
 
 struct nbds_pipeline;
 

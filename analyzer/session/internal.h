@@ -110,6 +110,7 @@ struct nbds_stream {
 	unsigned prefix_len;
 	struct nbds_mark prefix_mark;
 	struct session *session;
+	void *user; /* the front's own */
 };
 
 struct nbds_engine {

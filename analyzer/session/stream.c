@@ -79,6 +79,7 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 		s->useless = true;
 		return;
 	}
+	s->session->c.user = s->user;
 	s->session->c.last_frame = s->last_frame;
 	s->session->c.last_time = s->last_time;
 	if (announce)
@@ -246,6 +247,11 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 	if (s->session)
 		session_gap(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, len,
 			    snaplen, where);
+}
+
+void nbds_stream_set_user(struct nbds_stream *s, void *user)
+{
+	s->user = user;
 }
 
 void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where)

@@ -10,7 +10,7 @@
  *	stats.c     statistics that listen to the tap
  *
  *	                  first visit of a frame                    every visit
- *	IP ──► watch ──► nbds_tcp ──► engine ──► messages, findings ──► show
+ *	IP ──► watch ──► feed: TCP ──► engine ──► messages, findings ─► show
  *	         │                                                        ▲
  *	         └────► Wireshark's TCP ──► dissector ────────────────────┘
  *
@@ -35,7 +35,7 @@
 #include <nbdscope/engine.h>
 #include <nbdscope/fields.h>
 
-#include "../../analyzer/tcp/tcp.h"
+#include "../../analyzer/feed/feed.h"
 
 /* A message, as far as it is kept. */
 struct msg {
@@ -114,16 +114,11 @@ struct conn {
 
 /* A TCP connection, or a stream inside another protocol. */
 struct flow {
-	struct nbds_flow *tcp; /* NULL: fed by the dissector above, or over */
-	struct nbds_stream *stream;
-	struct conn *conn; /* NULL: not (yet) NBD */
+	struct nbds_feed_flow *feed; /* NULL: over */
+	struct conn *conn;           /* NULL: not (yet) NBD */
 	struct nbds_addr a, b;
-	struct flow *prev, *next; /* undecided ones */
-	bool listed;
-	struct flow *held_prev, *held_next;
-	bool held;
-	uint64_t fed[2]; /* in-order bytes by direction */
-	uint32_t first_frame;
+	bool inside;          /* fed by the dissector above */
+	uint64_t fed[2];      /* in-order bytes by direction */
 	uint32_t greeting[2]; /* by side: bytes that are from outside */
 };
 

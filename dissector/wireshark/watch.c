@@ -3,14 +3,12 @@
  * watch.c - from segments to what is kept of messages, operations and findings.
  *
  * The handle that IP has for TCP is replaced by one that looks at the segment
- * and then calls TCP.  On a frame's first visit the segment goes to nbds_tcp,
- * its in-order bytes to the engine, and what the engine says is kept.
+ * and then calls TCP.  On a frame's first visit the segment goes through the feed to
+ * the engine, and what the engine says is kept.
  */
 #include "shark.h"
 
 #include <string.h>
-
-#define TICK_NS INT64_C(1000000)
 
 #define HEAD_CHUNK 65536u
 
@@ -19,23 +17,17 @@
 static struct {
 	bool on; /* a file is open */
 	bool finished;
-	struct nbds_tcp *tcp;
-	struct nbds_engine *engine;
+	struct nbds_feed *feed;
 	struct rec **recs; /* by frame number */
 	uint32_t rec_room;
 	wmem_map_t *notes; /* frame number to struct note */
 	GPtrArray *conns, *findings, *inside;
-	GArray *told;           /* for each finding: bool *, it was shown in some frame */
-	unsigned untold;        /* all before this one were */
-	struct flow *undecided; /* not yet known to speak NBD */
-	struct flow *held;      /* TCP may hold back something of them */
-	struct flow *feeding;   /* bytes of it are given to the engine */
-	struct nbds_mark mark;  /* of these bytes */
-	bool started;
-	int64_t last_time;
-	int64_t newest, ticked; /* ns: greatest time of a frame, last tick */
-	uint32_t interfaces;    /* told to the engine */
-	uint8_t *heads;         /* room for heads */
+	GArray *told;          /* for each finding: bool *, it was shown in some frame */
+	unsigned untold;       /* all before this one were */
+	struct nbds_mark mark; /* of the bytes that the engine is given */
+	int64_t last_time;     /* ns: of the last frame */
+	uint32_t interfaces;   /* told to the engine */
+	uint8_t *heads;        /* room for heads */
 	size_t heads_left;
 	GHashTable *names;
 	/* the segment in work */
@@ -331,44 +323,14 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 
 /* --- connections --- */
 
-static void unlist(struct flow *f)
-{
-	if (!f->listed)
-		return;
-	f->listed = false;
-	*(f->prev ? &f->prev->next : &w.undecided) = f->next;
-	if (f->next)
-		f->next->prev = f->prev;
-}
-
-static bool joins(const struct flow *f, const struct nbds_connection *c)
-{
-	return (nbds_addr_equal(&f->a, &c->client) && nbds_addr_equal(&f->b, &c->server)) ||
-	       (nbds_addr_equal(&f->b, &c->client) && nbds_addr_equal(&f->a, &c->server));
-}
-
-/* The engine can recognise older connections to a server with the first one
- * that greets. */
-static struct flow *flow_of(const struct nbds_connection *c)
-{
-	if (w.feeding && joins(w.feeding, c))
-		return w.feeding;
-	for (struct flow *f = w.undecided; f; f = f->next)
-		if (f->first_frame == c->first_frame && joins(f, c))
-			return f;
-	return NULL;
-}
-
 static void on_connection(void *ctx, struct nbds_connection *c)
 {
-	struct flow *f = flow_of(c);
+	struct flow *f = c->user;
 	struct conn *k;
 
 	(void)ctx;
-	if (!f)
-		return;
-	unlist(f);
-	if (f->tcp && !nbds_shark_any_port() && !nbds_shark_port(c->server.port))
+	c->user = NULL;
+	if (!f->inside && !nbds_shark_any_port() && !nbds_shark_port(c->server.port))
 		return;
 	k = g_new0(struct conn, 1);
 	g_ptr_array_add(w.conns, k);
@@ -376,9 +338,9 @@ static void on_connection(void *ctx, struct nbds_connection *c)
 	k->flow = f;
 	k->id = c->id;
 	k->server_dir = nbds_addr_equal(&f->b, &c->server);
-	k->inside = !f->tcp;
+	k->inside = f->inside;
 	for (int i = 0; i < 2; i++) {
-		k->skip[i] = nbds_stream_skipped(f->stream, i);
+		k->skip[i] = nbds_feed_skipped(f->feed, i);
 		k->side[i].open = NO_INDEX;
 		k->side[i].ignored = f->greeting[i];
 	}
@@ -449,95 +411,18 @@ const struct nbds_finding *nbds_watch_news(void)
 	return NULL;
 }
 
-/* --- TCP to engine --- */
+/* --- flows, as the feed tells of them --- */
 
-static void held_add(struct flow *f)
-{
-	if (f->held)
-		return;
-	f->held = true;
-	f->held_prev = NULL;
-	f->held_next = w.held;
-	if (w.held)
-		w.held->held_prev = f;
-	w.held = f;
-}
-
-static void held_remove(struct flow *f)
-{
-	if (!f->held)
-		return;
-	f->held = false;
-	*(f->held_prev ? &f->held_prev->held_next : &w.held) = f->held_next;
-	if (f->held_next)
-		f->held_next->held_prev = f->held_prev;
-}
-
-/* Since when TCP holds back something of the flow. */
-static bool held_since(const struct flow *f, int64_t *since)
-{
-	struct nbds_mark mark;
-	bool any = false;
-
-	if (!f->tcp || !f->stream)
-		return false;
-	for (int dir = 0; dir < 2; dir++) {
-		if (!nbds_tcp_held_since(f->tcp, dir, &mark))
-			continue;
-		if (!any || mark.time < *since)
-			*since = mark.time;
-		any = true;
-	}
-	return any;
-}
-
-static bool engine_held(void *ctx, int64_t upto)
-{
-	struct flow *next;
-	int64_t since;
-
-	(void)ctx;
-	if (w.touched && held_since(w.touched, &since) && since <= upto)
-		return true;
-	for (struct flow *f = w.held; f; f = next) {
-		next = f->held_next;
-		if (!held_since(f, &since))
-			held_remove(f);
-		else if (since <= upto)
-			return true;
-	}
-	return false;
-}
-
-static struct flow *flow_new(struct nbds_flow *tcp, const struct nbds_addr *a,
-			     const struct nbds_addr *b, bool from_start,
-			     const struct nbds_mark *where)
+static void *flow_open(void *ctx, struct nbds_feed_flow *feed, const struct nbds_addr *a,
+		       const struct nbds_addr *b, const struct nbds_mark *where)
 {
 	struct flow *f = wmem_new0(wmem_file_scope(), struct flow);
 
-	f->tcp = tcp;
+	(void)ctx;
+	(void)where;
+	f->feed = feed;
 	f->a = *a;
 	f->b = *b;
-	f->first_frame = (uint32_t)where->frame;
-	f->stream = nbds_engine_stream(w.engine, a, b, from_start, where);
-	if (!f->stream)
-		return f;
-	f->listed = true;
-	f->next = w.undecided;
-	if (f->next)
-		f->next->prev = f;
-	w.undecided = f;
-	return f;
-}
-
-static void *flow_open(void *ctx, struct nbds_flow *tcp, const struct nbds_addr *a,
-		       const struct nbds_addr *b, bool syn, const struct nbds_mark *where)
-{
-	struct flow *f = flow_new(tcp, a, b, syn, where);
-
-	(void)ctx;
-	if (!f->stream)
-		nbds_tcp_ignore(tcp);
 	return f;
 }
 
@@ -546,122 +431,45 @@ static void flow_frame(void *ctx, void *user, int dir, const struct nbds_mark *w
 	struct flow *f = user;
 
 	(void)ctx;
-	if (!f->stream)
+	if (!w.segment || w.segment->packet->frame != where->frame)
 		return;
-	if (w.segment && w.segment->packet->frame == where->frame) {
-		w.touched = f;
-		w.touched_dir = dir;
-		w.segment_known = nbds_tcp_offset(f->tcp, dir, w.segment->seq, &w.segment_offset);
-	}
-	nbds_stream_frame(f->stream, dir, where);
+	w.touched = f;
+	w.touched_dir = dir;
+	w.segment_known = nbds_feed_offset(f->feed, dir, w.segment->seq, &w.segment_offset);
 }
 
-/* Stops following a flow that the engine has no use for. */
-static void flow_check(struct flow *f)
+static void flow_before(void *ctx, void *user, const struct nbds_mark *where)
 {
-	if (!f->stream || !nbds_stream_useless(f->stream))
-		return;
-	unlist(f);
-	if (f->tcp)
-		nbds_tcp_ignore(f->tcp);
-}
-
-static void feed(struct flow *f, int dir, const uint8_t *data, uint64_t len, bool snaplen,
-		 const struct nbds_mark *where)
-{
-	struct flow *outer = w.feeding;
-	struct nbds_mark mark = w.mark;
-
-	if (!f->stream || !len)
-		return;
-	w.feeding = f;
+	(void)ctx;
+	(void)user;
 	w.mark = *where;
-	if (data)
-		nbds_stream_data(f->stream, dir, data, len, where);
-	else
-		nbds_stream_gap(f->stream, dir, len, snaplen, where);
-	f->fed[dir] += len;
-	if (f->conn)
-		f->conn->skip[dir] = nbds_stream_skipped(f->stream, dir);
-	progressed(f, dir, where);
-	w.feeding = outer;
-	w.mark = mark;
-	flow_check(f);
 }
 
-static void flow_data(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
-		      size_t len, const struct nbds_mark *where)
-{
-	(void)ctx;
-	(void)offset;
-	feed(user, dir, data, len, false, where);
-}
-
-static void flow_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-		     enum nbds_gap_reason why, const struct nbds_mark *where)
-{
-	(void)ctx;
-	(void)offset;
-	feed(user, dir, NULL, len, why == NBDS_GAP_SNAPLEN, where);
-}
-
-static void flow_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-			  const struct nbds_mark *where)
+static void flow_fed(void *ctx, void *user, int dir, uint64_t len, const struct nbds_mark *where)
 {
 	struct flow *f = user;
 
 	(void)ctx;
-	(void)offset;
-	(void)len;
-	if (f->stream)
-		nbds_stream_conflict(f->stream, dir, where);
+	f->fed[dir] += len;
+	if (f->conn)
+		f->conn->skip[dir] = nbds_feed_skipped(f->feed, dir);
+	progressed(f, dir, where);
 }
 
-/* What the engine tells of a flow outside of feed() belongs to the flow, too. */
-static struct flow *enter(struct flow *f, const struct nbds_mark *where)
+static void flow_close(void *ctx, void *user)
 {
-	struct flow *outer = w.feeding;
-
-	w.feeding = f;
-	w.mark = *where;
-	return outer;
-}
-
-static void flow_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
-{
-	struct flow *f = user, *outer = enter(f, where);
+	struct flow *f = user;
 
 	(void)ctx;
-	if (f->stream)
-		nbds_stream_half_close(f->stream, dir, where);
-	w.feeding = outer;
+	f->feed = NULL;
 }
 
-static void flow_close(void *ctx, void *user, enum nbds_flow_end how, int by,
-		       const struct nbds_mark *where)
-{
-	struct flow *f = user, *outer = enter(f, where);
-
-	(void)ctx;
-	(void)by;
-	held_remove(f);
-	unlist(f);
-	if (f->stream)
-		nbds_stream_close(f->stream, how == NBDS_FLOW_RST,
-				  how != NBDS_FLOW_RST && how != NBDS_FLOW_FIN, where);
-	f->stream = NULL;
-	f->tcp = NULL;
-	w.feeding = outer;
-}
-
-static const struct nbds_tcp_ops tcp_ops = {
+static const struct nbds_feed_hooks hooks = {
 	.open = flow_open,
-	.data = flow_data,
-	.gap = flow_gap,
-	.conflict = flow_conflict,
-	.half_close = flow_half_close,
-	.close = flow_close,
 	.frame = flow_frame,
+	.before = flow_before,
+	.fed = flow_fed,
+	.close = flow_close,
 };
 
 /* --- segments --- */
@@ -766,16 +574,7 @@ static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
 static void tick(int64_t now)
 {
 	w.last_time = now;
-	if (!w.started)
-		w.newest = w.ticked = now;
-	w.started = true;
-	if (now > w.newest)
-		w.newest = now;
-	if ((uint64_t)w.newest - (uint64_t)w.ticked < TICK_NS)
-		return;
-	w.ticked = w.newest;
-	nbds_tcp_tick(w.tcp, w.newest);
-	nbds_engine_tick(w.engine, w.newest);
+	nbds_feed_time(w.feed, now);
 }
 
 /* Interfaces have clocks of their own.  How many there are is not told, but each
@@ -790,7 +589,7 @@ static void count_interfaces(const packet_info *pinfo, const struct nbds_packet 
 		while (count < INTERFACES_MAX && nbds_ws_interface_known(pinfo, count))
 			count++;
 	w.interfaces = count;
-	nbds_engine_interfaces(w.engine, count);
+	nbds_engine_interfaces(nbds_feed_engine(w.feed), count);
 }
 
 /* After each frame, whatever it is: time goes on. */
@@ -806,7 +605,7 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 	struct nbds_packet packet = packet_of(pinfo);
 	struct nbds_segment s;
 	struct rec *r = NULL;
-	int64_t offset, since;
+	int64_t offset;
 
 	if (!segment_of(tvb, pinfo, &s))
 		return NULL;
@@ -815,20 +614,15 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 	w.touched = NULL;
 	w.segment = &s;
 	w.segment_known = false;
-	nbds_tcp_segment(w.tcp, &s);
+	nbds_feed_segment(w.feed, &s);
 	w.segment = NULL;
 	if (w.touched) {
 		struct flow *f = w.touched;
 
-		/* A violation waits until each connection shows that nothing is missing:
-		 * Wireshark does not tell dissectors what a capture dropped. */
-		if (held_since(f, &since))
-			held_add(f);
-		else if (f->tcp && f->stream && nbds_tcp_complete(f->tcp))
-			nbds_stream_complete(f->stream, pinfo->num);
 		offset = w.segment_offset;
-		if (s.len && (w.segment_known ||
-			      (f->tcp && nbds_tcp_offset(f->tcp, w.touched_dir, s.seq, &offset)))) {
+		if (s.len &&
+		    (w.segment_known ||
+		     (f->feed && nbds_feed_offset(f->feed, w.touched_dir, s.seq, &offset)))) {
 			r = rec_add(pinfo->num, pinfo->curr_layer_num, false);
 			r->flow = f;
 			r->offset = offset;
@@ -925,7 +719,8 @@ static void greet_again(struct flow *f, const struct conn *outside)
 					 .ack = NBDS_NO_ACK};
 
 		if (m->type == types[side])
-			feed(f, side == NBDS_SERVER, m->head, m->head_len, false, &mark);
+			nbds_feed_bytes(f->feed, side == NBDS_SERVER, m->head, m->head_len, false,
+					&mark);
 	}
 }
 
@@ -934,6 +729,19 @@ static bool greeted(const struct conn *k)
 	return k->side[NBDS_SERVER].count && k->side[NBDS_CLIENT].count &&
 	       k->side[NBDS_SERVER].items[0].type == NBDS_MSG_GREETING &&
 	       k->side[NBDS_CLIENT].items[0].type == NBDS_MSG_CLIENT_FLAGS;
+}
+
+/* NULL without memory. */
+static struct flow *flow_inside(const struct nbds_addr *a, const struct nbds_addr *b,
+				bool from_start, const struct nbds_mark *where)
+{
+	struct nbds_feed_flow *feed = nbds_feed_open(w.feed, a, b, from_start, where);
+
+	struct flow *f = feed ? nbds_feed_user(feed) : NULL;
+
+	if (f)
+		f->inside = true;
+	return f;
 }
 
 static struct flow *inside_flow(packet_info *pinfo, const struct nbds_addr *src,
@@ -946,11 +754,14 @@ static struct flow *inside_flow(packet_info *pinfo, const struct nbds_addr *src,
 	if (f || PINFO_FD_VISITED(pinfo) || w.finished)
 		return f;
 	if (outside && outside->tls && greeted(outside)) {
-		f = flow_new(NULL, &outside->c->client, &outside->c->server, true, mark);
-		greet_again(f, outside);
+		f = flow_inside(&outside->c->client, &outside->c->server, true, mark);
+		if (f)
+			greet_again(f, outside);
 	} else {
-		f = flow_new(NULL, src, dst, false, mark);
+		f = flow_inside(src, dst, false, mark);
 	}
+	if (!f)
+		return NULL;
 	g_ptr_array_add(w.inside, f);
 	conversation_add_proto_data(talk, nbds_shark_proto_tcp, f);
 	return f;
@@ -999,9 +810,10 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 	r->offset = (int64_t)f->fed[r->dir];
 	r->len = wire;
 	if (here)
-		feed(f, r->dir, tvb_get_ptr(tvb, 0, (int)here), here, false, &mark);
+		nbds_feed_bytes(f->feed, r->dir, tvb_get_ptr(tvb, 0, (int)here), here, false,
+				&mark);
 	if (wire > here)
-		feed(f, r->dir, NULL, wire - here, true, &mark);
+		nbds_feed_bytes(f->feed, r->dir, NULL, wire - here, true, &mark);
 	return r;
 }
 
@@ -1010,26 +822,19 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 /* The engine's last word: no frame is still to come. */
 static void finish(void)
 {
-	struct nbds_mark end = {.frame = w.current_frame,
-				.lo_frame = w.current_frame,
-				.time = w.newest,
-				.lo_time = w.newest,
-				.ack = NBDS_NO_ACK};
+	struct nbds_mark end = {
+		.frame = w.current_frame, .lo_frame = w.current_frame, .ack = NBDS_NO_ACK};
 
 	if (!w.on || w.finished)
 		return;
+	end.time = end.lo_time = nbds_feed_newest(w.feed);
 	w.finished = true;
-	nbds_tcp_finish(w.tcp);
 	for (unsigned i = 0; i < w.inside->len; i++) {
-		struct flow *f = g_ptr_array_index(w.inside, i), *outer = enter(f, &end);
+		struct flow *f = g_ptr_array_index(w.inside, i);
 
-		unlist(f);
-		if (f->stream)
-			nbds_stream_close(f->stream, false, true, &end);
-		f->stream = NULL;
-		w.feeding = outer;
+		nbds_feed_close(f->feed, &end);
 	}
-	nbds_engine_finish(w.engine);
+	nbds_feed_finish(w.feed);
 }
 
 static void conn_free(void *data)
@@ -1056,8 +861,7 @@ static void cleanup(void)
 	if (!w.on)
 		return;
 	finish();
-	nbds_tcp_free(w.tcp);
-	nbds_engine_free(w.engine);
+	nbds_feed_free(w.feed);
 	g_ptr_array_free(w.conns, TRUE);
 	g_ptr_array_free(w.findings, TRUE);
 	g_array_free(w.told, TRUE);
@@ -1069,22 +873,21 @@ static void cleanup(void)
 
 static void init(void)
 {
-	static const struct nbds_engine_ops ops = {.connection = on_connection,
-						   .message = on_message,
-						   .trouble = on_trouble,
-						   .finding = on_finding};
-	struct nbds_engine_config config = {.exclusive = nbds_shark_prefs.exclusive};
+	struct nbds_feed_config config = {
+		.engine.exclusive = nbds_shark_prefs.exclusive,
+		.ops = {.connection = on_connection,
+			.message = on_message,
+			.trouble = on_trouble,
+			.finding = on_finding},
+		.hooks = hooks,
+		.drops_untold = true, /* Wireshark does not tell dissectors */
+	};
 
 	cleanup();
-	config.port_count = nbds_shark_ports(config.ports, NBDS_PORTS_MAX);
-	w.engine = nbds_engine_new(&config, &ops, NULL);
-	w.tcp = w.engine ? nbds_tcp_new(NULL, &tcp_ops, NULL) : NULL;
-	if (!w.tcp) {
-		nbds_engine_free(w.engine);
-		w.engine = NULL;
+	config.engine.port_count = nbds_shark_ports(config.engine.ports, NBDS_PORTS_MAX);
+	w.feed = nbds_feed_new(&config);
+	if (!w.feed)
 		return;
-	}
-	nbds_engine_set_held(w.engine, engine_held, NULL);
 	w.notes = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
 	w.conns = g_ptr_array_new_with_free_func(conn_free);
 	w.findings = g_ptr_array_new_with_free_func(finding_free);

@@ -162,7 +162,7 @@ struct nbds_connection {
 	unsigned flush_kept;
 	uint64_t flushes_total;
 
-	void *user;                   /* the front's own */
+	void *user;                   /* the front's own; at first its stream's */
 	struct nbds_connection *next; /* in the order of ids */
 };
 
@@ -216,6 +216,8 @@ struct nbds_stream;
 struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_addr *a,
 				       const struct nbds_addr *b, bool from_start,
 				       const struct nbds_mark *where);
+/* What its connection will have as `user` when ops.connection is called (else NULL). */
+void nbds_stream_set_user(struct nbds_stream *s, void *user);
 /* Any frame of it, before what it brings: keeps last_frame. */
 void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 /* Nothing that the stream's frames up to `frame` show to have been sent is missing,

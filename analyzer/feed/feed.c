@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* feed.c - see feed.h. */
+#include "feed.h"
+
+#include <stdlib.h>
+
+#include <base/assert.h>
+#include <base/vector.h>
+
+/* Capture time between two ticks. */
+#define TICK_NS 1000000
+
+/* What the configuration means by 0. */
+#define MEMORY_DEFAULT ((uint64_t)1 << 30)
+
+/* A flow here, in TCP and in the engine, as long as it is no NBD connection. */
+#define FLOW_BYTES  (NBDS_FLOW_BYTES + 384)
+#define FLOWS_LEAST 64
+#define FLOWS_MOST  ((uint64_t)1 << 20)
+
+#define NOT_HELD SIZE_MAX
+
+struct nbds_feed_flow {
+	struct nbds_feed *feed;
+	struct nbds_flow *tcp;      /* NULL: not TCP's */
+	struct nbds_stream *stream; /* NULL: not followed */
+	void *user;
+	int64_t since; /* in the heap: nothing is held that is older */
+	size_t place;  /* in the heap, or NOT_HELD */
+};
+
+struct nbds_feed {
+	struct nbds_feed_hooks hooks;
+	void *hooks_ctx;
+	struct nbds_tcp *tcp;
+	struct nbds_engine *engine;
+	bool drops_untold, started, finished;
+	int64_t newest, ticked;         /* greatest time told, time of the last tick */
+	struct nbds_feed_flow *touched; /* the flow that the segment in work belongs to */
+	bool unsure;                    /* a flow that holds something is not in the heap */
+	struct nbds_budget budget;      /* of the heap */
+	NBDS_VECTOR(, struct nbds_feed_flow *) held;
+};
+
+/* --- flows that hold something back ---
+ *
+ * A binary heap: at[i].since <= at[2i+1].since, at[2i+2].since. */
+
+static void held_put(struct nbds_feed *feed, size_t i, struct nbds_feed_flow *f)
+{
+	feed->held.at[i] = f;
+	f->place = i;
+}
+
+static void held_up(struct nbds_feed *feed, struct nbds_feed_flow *f)
+{
+	size_t i = f->place;
+
+	while (i && f->since < feed->held.at[(i - 1) / 2]->since) {
+		held_put(feed, i, feed->held.at[(i - 1) / 2]);
+		i = (i - 1) / 2;
+	}
+	held_put(feed, i, f);
+}
+
+static void held_down(struct nbds_feed *feed, struct nbds_feed_flow *f)
+{
+	size_t i = f->place, next;
+
+	while ((next = 2 * i + 1) < feed->held.count) {
+		if (next + 1 < feed->held.count &&
+		    feed->held.at[next + 1]->since < feed->held.at[next]->since)
+			next++;
+		if (f->since <= feed->held.at[next]->since)
+			break;
+		held_put(feed, i, feed->held.at[next]);
+		i = next;
+	}
+	held_put(feed, i, f);
+}
+
+static void held_remove(struct nbds_feed_flow *f)
+{
+	struct nbds_feed *feed = f->feed;
+	struct nbds_feed_flow *last;
+	size_t i = f->place;
+
+	if (i == NOT_HELD)
+		return;
+	NBDS_ASSERT(i < feed->held.count && feed->held.at[i] == f);
+	f->place = NOT_HELD;
+	last = feed->held.at[--feed->held.count];
+	if (last == f)
+		return;
+	held_put(feed, i, last);
+	held_up(feed, last);
+	held_down(feed, last);
+}
+
+static void held_set(struct nbds_feed_flow *f, int64_t since)
+{
+	struct nbds_feed *feed = f->feed;
+
+	f->since = since;
+	if (f->place == NOT_HELD) {
+		if (!nbds_vector_push(&feed->held, &feed->budget, f)) {
+			feed->unsure = true; /* verdicts wait for the end */
+			return;
+		}
+		f->place = feed->held.count - 1;
+	}
+	held_up(feed, f);
+	held_down(feed, f);
+}
+
+/* Since when the flow holds something back, in `*since`; false: nothing. */
+static bool held_since(const struct nbds_feed_flow *f, int64_t *since)
+{
+	struct nbds_mark mark;
+	bool any = false;
+
+	if (!f->stream || !f->tcp)
+		return false;
+	for (int dir = NBDS_DIR_A; dir <= NBDS_DIR_B; dir++) {
+		if (!nbds_tcp_held_since(f->tcp, dir, &mark))
+			continue;
+		if (!any || mark.time < *since)
+			*since = mark.time;
+		any = true;
+	}
+	return any;
+}
+
+static bool engine_held(void *ctx, int64_t upto)
+{
+	struct nbds_feed *feed = ctx;
+	int64_t since;
+
+	if (feed->unsure || (feed->touched && held_since(feed->touched, &since) && since <= upto))
+		return true;
+	while (feed->held.count && feed->held.at[0]->since <= upto) {
+		struct nbds_feed_flow *f = feed->held.at[0];
+
+		if (!held_since(f, &since)) {
+			held_remove(f);
+			continue;
+		}
+		if (since <= upto)
+			return true;
+		f->since = since;
+		held_down(feed, f);
+	}
+	return false;
+}
+
+/* --- TCP to engine --- */
+
+static struct nbds_feed_flow *flow_new(struct nbds_feed *feed, struct nbds_flow *tcp,
+				       const struct nbds_addr *a, const struct nbds_addr *b,
+				       bool from_start, const struct nbds_mark *where)
+{
+	struct nbds_feed_flow *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->feed = feed;
+	f->tcp = tcp;
+	f->place = NOT_HELD;
+	f->stream = nbds_engine_stream(feed->engine, a, b, from_start, where);
+	if (!f->stream) {
+		free(f);
+		return NULL;
+	}
+	if (feed->hooks.open) {
+		f->user = feed->hooks.open(feed->hooks_ctx, f, a, b, where);
+		nbds_stream_set_user(f->stream, f->user);
+	}
+	return f;
+}
+
+static void *flow_open(void *ctx, struct nbds_flow *tcp, const struct nbds_addr *a,
+		       const struct nbds_addr *b, bool syn, const struct nbds_mark *where)
+{
+	struct nbds_feed_flow *f = flow_new(ctx, tcp, a, b, syn, where);
+
+	if (!f)
+		nbds_tcp_ignore(tcp);
+	return f;
+}
+
+static void flow_before(struct nbds_feed_flow *f, const struct nbds_mark *where)
+{
+	if (f->feed->hooks.before)
+		f->feed->hooks.before(f->feed->hooks_ctx, f->user, where);
+}
+
+static void flow_frame(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	struct nbds_feed *feed = ctx;
+	struct nbds_feed_flow *f = user;
+
+	if (!f)
+		return;
+	feed->touched = f;
+	if (feed->hooks.frame)
+		feed->hooks.frame(feed->hooks_ctx, f->user, dir, where);
+	nbds_stream_frame(f->stream, dir, where);
+}
+
+void nbds_feed_bytes(struct nbds_feed_flow *f, int dir, const uint8_t *data, uint64_t len,
+		     bool snaplen, const struct nbds_mark *where)
+{
+	struct nbds_feed *feed = f->feed;
+
+	if (!len)
+		return;
+	flow_before(f, where);
+	if (data)
+		nbds_stream_data(f->stream, dir, data, len, where);
+	else
+		nbds_stream_gap(f->stream, dir, len, snaplen, where);
+	if (feed->hooks.fed)
+		feed->hooks.fed(feed->hooks_ctx, f->user, dir, len, where);
+	if (f->tcp && nbds_stream_useless(f->stream))
+		nbds_tcp_ignore(f->tcp);
+}
+
+static void flow_data(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
+		      size_t len, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)offset;
+	if (user)
+		nbds_feed_bytes(user, dir, data, len, false, where);
+}
+
+static void flow_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+		     enum nbds_gap_reason why, const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)offset;
+	if (user)
+		nbds_feed_bytes(user, dir, NULL, len, why == NBDS_GAP_SNAPLEN, where);
+}
+
+static void flow_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
+			  const struct nbds_mark *where)
+{
+	struct nbds_feed_flow *f = user;
+
+	(void)ctx;
+	(void)offset;
+	(void)len;
+	if (f)
+		nbds_stream_conflict(f->stream, dir, where);
+}
+
+static void flow_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	struct nbds_feed_flow *f = user;
+
+	(void)ctx;
+	if (!f)
+		return;
+	flow_before(f, where);
+	nbds_stream_half_close(f->stream, dir, where);
+}
+
+static void flow_end(struct nbds_feed_flow *f, bool rst, bool open, const struct nbds_mark *where)
+{
+	struct nbds_feed *feed = f->feed;
+
+	held_remove(f);
+	if (feed->touched == f)
+		feed->touched = NULL;
+	flow_before(f, where);
+	nbds_stream_close(f->stream, rst, open, where);
+	if (feed->hooks.close)
+		feed->hooks.close(feed->hooks_ctx, f->user);
+	free(f);
+}
+
+static void flow_close(void *ctx, void *user, enum nbds_flow_end how, int by,
+		       const struct nbds_mark *where)
+{
+	(void)ctx;
+	(void)by;
+	/* A connection whose ports were taken over, or that was forgotten, had an end
+	 * that was not seen. */
+	if (user)
+		flow_end(user, how == NBDS_FLOW_RST, how != NBDS_FLOW_RST && how != NBDS_FLOW_FIN,
+			 where);
+}
+
+static const struct nbds_tcp_ops tcp_ops = {
+	.open = flow_open,
+	.data = flow_data,
+	.gap = flow_gap,
+	.conflict = flow_conflict,
+	.half_close = flow_half_close,
+	.close = flow_close,
+	.frame = flow_frame,
+};
+
+/* --- the feed --- */
+
+static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
+{
+	if (value > most)
+		value = most;
+	return value < least ? least : value;
+}
+
+/* Divides the memory: TCP holds little as a rule, a quarter is its most; an eighth
+ * is for flows; and the engine has the rest. */
+static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
+{
+	uint64_t all = *memory ? *memory : MEMORY_DEFAULT, tcp;
+
+	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
+	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);
+	limits->flows = (uint32_t)within(all / 8 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
+	tcp = limits->held_total + (uint64_t)limits->flows * FLOW_BYTES;
+	*memory = all > tcp ? all - tcp : 1;
+}
+
+struct nbds_feed *nbds_feed_new(const struct nbds_feed_config *config)
+{
+	struct nbds_feed *feed = calloc(1, sizeof(*feed));
+	struct nbds_engine_config engine = config->engine;
+	struct nbds_tcp_limits limits = {0};
+
+	if (!feed)
+		return NULL;
+	divide(&engine.memory, &limits);
+	feed->hooks = config->hooks;
+	feed->hooks_ctx = config->hooks_ctx;
+	feed->drops_untold = config->drops_untold;
+	feed->engine = nbds_engine_new(&engine, &config->ops, config->ctx);
+	feed->tcp = nbds_tcp_new(&limits, &tcp_ops, feed);
+	if (!feed->engine || !feed->tcp) {
+		nbds_feed_free(feed);
+		return NULL;
+	}
+	nbds_engine_set_held(feed->engine, engine_held, feed);
+	return feed;
+}
+
+void nbds_feed_free(struct nbds_feed *feed)
+{
+	if (!feed)
+		return;
+	/* Open flows hold streams of the engine: close them first. */
+	if (feed->tcp && feed->engine)
+		nbds_feed_finish(feed);
+	nbds_tcp_free(feed->tcp);
+	nbds_engine_free(feed->engine);
+	nbds_vector_free(&feed->held, &feed->budget);
+	free(feed);
+}
+
+void nbds_feed_segment(struct nbds_feed *feed, const struct nbds_segment *segment)
+{
+	struct nbds_feed_flow *f;
+	int64_t since;
+
+	feed->touched = NULL;
+	nbds_tcp_segment(feed->tcp, segment);
+	f = feed->touched;
+	feed->touched = NULL;
+	if (!f)
+		return;
+	if (held_since(f, &since))
+		held_set(f, since);
+	else if (feed->drops_untold && nbds_tcp_complete(f->tcp))
+		nbds_stream_complete(f->stream, segment->packet->frame);
+}
+
+/* Times of a file may be any numbers: mind the overflow. */
+void nbds_feed_time(struct nbds_feed *feed, int64_t now)
+{
+	if (!feed->started)
+		feed->newest = feed->ticked = now;
+	feed->started = true;
+	if (now > feed->newest)
+		feed->newest = now;
+	if ((uint64_t)feed->newest - (uint64_t)feed->ticked < TICK_NS)
+		return;
+	feed->ticked = feed->newest;
+	nbds_tcp_tick(feed->tcp, feed->newest);
+	nbds_engine_tick(feed->engine, feed->newest);
+}
+
+void nbds_feed_finish(struct nbds_feed *feed)
+{
+	if (feed->finished)
+		return;
+	feed->finished = true;
+	nbds_tcp_finish(feed->tcp);
+	nbds_engine_finish(feed->engine);
+}
+
+struct nbds_engine *nbds_feed_engine(const struct nbds_feed *feed)
+{
+	return feed->engine;
+}
+
+const struct nbds_tcp_stats *nbds_feed_tcp_stats(const struct nbds_feed *feed)
+{
+	return nbds_tcp_stats(feed->tcp);
+}
+
+int64_t nbds_feed_newest(const struct nbds_feed *feed)
+{
+	return feed->newest;
+}
+
+bool nbds_feed_offset(const struct nbds_feed_flow *flow, int dir, uint32_t seq, int64_t *offset)
+{
+	return flow->tcp && nbds_tcp_offset(flow->tcp, dir, seq, offset);
+}
+
+uint64_t nbds_feed_skipped(const struct nbds_feed_flow *flow, int dir)
+{
+	return nbds_stream_skipped(flow->stream, dir);
+}
+
+struct nbds_feed_flow *nbds_feed_open(struct nbds_feed *feed, const struct nbds_addr *a,
+				      const struct nbds_addr *b, bool from_start,
+				      const struct nbds_mark *where)
+{
+	return flow_new(feed, NULL, a, b, from_start, where);
+}
+
+void *nbds_feed_user(const struct nbds_feed_flow *flow)
+{
+	return flow->user;
+}
+
+void nbds_feed_close(struct nbds_feed_flow *flow, const struct nbds_mark *where)
+{
+	flow_end(flow, false, true, where);
+}
