@@ -24,7 +24,9 @@ const struct nbds_rule nbds_rules[] = {
 		"data or writes it back: silent corruption.\n"
 		"\n"
 		"Until the server is repaired: one connection per client, or clear the flag\n"
-		"(for nbdkit: --filter=multi-conn multi-conn-mode=disable or =emulate).\n" },
+		"(for nbdkit: --filter=multi-conn multi-conn-mode=disable or =emulate).\n",
+		"server: let one cache serve all connections, or clear NBD_FLAG_CAN_MULTI_CONN; until then use one connection a client",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN" },
 	[RULE_STALE_AFTER_FUA] = {
 		"stale-read-after-fua", "V3", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_EXPLICIT,
 		"with CAN_MULTI_CONN, a read missed a completed write that carried FUA",
@@ -32,7 +34,9 @@ const struct nbds_rule nbds_rules[] = {
 		"all connections to the export when its reply is sent.\n"
 		"\n"
 		"Here such a write was answered without error, then a read was sent, and it returned\n"
-		"older data. As with stale-read-after-flush, the usual cause is a cache per connection.\n" },
+		"older data. As with stale-read-after-flush, the usual cause is a cache per connection.\n",
+		"server: let one cache serve all connections, or clear NBD_FLAG_CAN_MULTI_CONN; until then use one connection a client",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN" },
 	[RULE_ZEROES_NOT_READ_BACK] = {
 		"zeroes-not-read-back", "V4", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_EXPLICIT,
 		"a read returned old data where a completed WRITE_ZEROES must read as zeroes",
@@ -40,7 +44,9 @@ const struct nbds_rule nbds_rules[] = {
 		"matter whether the server deallocated it.\n"
 		"\n"
 		"Here a part of the range still read as the data from before. A known cause are servers\n"
-		"that zero only a first piece of a long range and report success for all of it.\n" },
+		"that zero only a first piece of a long range and report success for all of it.\n",
+		"server: zero the whole range before answering; until then clear NBD_FLAG_SEND_WRITE_ZEROES",
+		"Transmission phase: NBD_CMD_WRITE_ZEROES" },
 	[RULE_STALE_OWN_WRITE] = {
 		"stale-read-own-write", "V1", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_IMPLIED,
 		"a read missed an earlier completed write of its own connection",
@@ -50,7 +56,9 @@ const struct nbds_rule nbds_rules[] = {
 		"without it. Hence the basis `implied'.\n"
 		"\n"
 		"If other connections wrote without a flush in between, the level is `suspect': the\n"
-		"server may have written back a neighbour's stale block, which is legal in some cases.\n" },
+		"server may have written back a neighbour's stale block, which is legal in some cases.\n",
+		"server: answer a write only when reads on its connection will see it, and look for writes that go to a wrong place",
+		"Transmission phase: NBD_CMD_WRITE, and Ordering of messages and writes" },
 	[RULE_ZERO_STATUS] = {
 		"zero-status-contradicts-data", "V6", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_EXPLICIT,
 		"block status says zero where the contents provably are not",
@@ -58,98 +66,132 @@ const struct nbds_rule nbds_rules[] = {
 		"copies the image skips such extents.\n"
 		"\n"
 		"Here completed writes prove that there is other data. The same conditions as for reads\n"
-		"apply: the status reply counts as a read of zeroes.\n" },
+		"apply: the status reply counts as a read of zeroes.\n",
+		"server: report NBD_STATE_ZERO only of what reads as zeroes; until then copy without block status",
+		"Metadata querying: the base:allocation context" },
 	[RULE_REPLY_BEFORE_PAYLOAD] = {
 		"reply-before-payload", "V7", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_IMPLIED,
 		"a write succeeded before its payload had reached the server",
 		"The segment that carries the end of the success reply acknowledges, at TCP level, only a\n"
-		"part of the write's payload: the server cannot have written what it did not have.\n" },
+		"part of the write's payload: the server cannot have written what it did not have.\n",
+		"server: answer a write only after its payload was read and written",
+		"Transmission phase: NBD_CMD_WRITE" },
 	[RULE_READ_ONLY] = {
 		"write-succeeded-on-read-only", "V8", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_EXPLICIT,
 		"a write-class command succeeded on a read-only export",
 		"With NBD_FLAG_READ_ONLY the server must answer NBD_CMD_WRITE, NBD_CMD_WRITE_ZEROES and\n"
-		"NBD_CMD_TRIM with an error (NBD_EPERM). A TRIM may have been ignored, and is only noted.\n" },
+		"NBD_CMD_TRIM with an error (NBD_EPERM). A TRIM may have been ignored, and is only noted.\n",
+		"server: answer NBD_EPERM on a read-only export, or do not set NBD_FLAG_READ_ONLY",
+		"Transmission flags: NBD_FLAG_READ_ONLY" },
 	[RULE_UNSTABLE_READ] = {
 		"unstable-read", "V9", NBDS_VIOLATION, NBDS_FAULT_SERVER, NBDS_BASIS_IMPLIED,
 		"two reads with nothing between them disagree",
 		"Concurrent writes may be done in any order, even byte by byte; but once all are done and\n"
 		"in force, the outcome stands. Here two reads on one connection, one after the other,\n"
-		"returned different outcomes although no write came between.\n" },
+		"returned different outcomes although no write came between.\n",
+		"server: find out which of its copies each read came from: a cache, a replica, a tier",
+		"Ordering of messages and writes" },
 	[RULE_UNEXPLAINED] = {
 		"read-unexplained-data", "V1", NBDS_SUSPECT, NBDS_FAULT_EITHER, NBDS_BASIS_IMPLIED,
 		"a read returned data that nothing in the capture explains",
 		"The sectors were written, the write was in force, and the read returned neither that nor\n"
 		"anything else that the capture has seen there. Either a writer stays outside the capture\n"
 		"(another host, a local process, another protocol), or the server corrupts data. With\n"
-		"--exclusive you vouch that there is no such writer; then it is a violation.\n" },
+		"--exclusive you vouch that there is no such writer; then it is a violation.\n",
+		"find the writer that is not in the capture, or vouch with --exclusive that there is none; else check the server's storage",
+		"Ordering of messages and writes" },
 	[RULE_UNORDERED] = {
 		"stale-read-unordered-writes", "Q6", NBDS_SUSPECT, NBDS_FAULT_SERVER, NBDS_BASIS_IMPLIED,
 		"two completed writes of different connections, no flush between, came out in the other order",
 		"The second write was sent after the first was answered, on another connection, and later\n"
 		"flushed; a read still returned the first. One shared cache forbids that. Caches per\n"
 		"connection that are written back late, and are flushed together, permit it; the\n"
-		"specification does not decide, so it is not called a violation.\n" },
+		"specification does not decide, so it is not called a violation.\n",
+		"client: flush between writes of different connections whose order matters; server: let one cache serve all connections",
+		"Ordering of messages and writes" },
 	[RULE_LOST_AFTER_RECONNECT] = {
 		"lost-after-reconnect", "trace 31", NBDS_SUSPECT, NBDS_FAULT_SERVER, NBDS_BASIS_EXPLICIT,
 		"flushed or FUA data is missing after every connection ended and new ones came",
 		"Flushed data must survive. But between the flush and this read every connection to the\n"
 		"server had ended: whether the same server with the same storage answers now cannot be\n"
-		"seen from the wire.\n" },
+		"seen from the wire.\n",
+		"server: check that flush and FUA reach stable storage, and that the same storage came back",
+		"Ordering of messages and writes: flush and FUA" },
 	[RULE_STALE_UNFLUSHED] = {
 		"stale-read-unflushed", "Hz5", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_EXPLICIT,
 		"with CAN_MULTI_CONN, a read missed another connection's completed but unflushed write",
 		"The multi-conn promise begins with the flush (or FUA). Until then a server may show old\n"
-		"data on other connections. A client that relies on it must flush first.\n" },
+		"data on other connections. A client that relies on it must flush first.\n",
+		"client: flush, or write with FUA, before another connection reads what was written",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN" },
 	[RULE_STALE_NO_MULTI_CONN] = {
 		"stale-read-no-multi-conn", "Hz4", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_EXPLICIT,
 		"without CAN_MULTI_CONN, a read missed another connection's completed write",
 		"Without NBD_FLAG_CAN_MULTI_CONN connections may each have a cache, even a disk, of their\n"
-		"own, and no flush changes that. A client must not spread its work over several.\n" },
+		"own, and no flush changes that. A client must not spread its work over several.\n",
+		"client: use one connection to an export without NBD_FLAG_CAN_MULTI_CONN",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN" },
 	[RULE_MULTIPLEX] = {
 		"multiplex-without-multi-conn", "R-22", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_EXPLICIT,
 		"one client uses several connections at a time, writing, to an export without CAN_MULTI_CONN",
 		"A client should not open a second connection to an export for the same work unless the\n"
 		"server sets NBD_FLAG_CAN_MULTI_CONN: what one connection writes another need not see.\n"
-		"`One client' means one address here; several programs on it look the same.\n" },
+		"`One client' means one address here; several programs on it look the same.\n",
+		"client: use one connection unless the server sets NBD_FLAG_CAN_MULTI_CONN; server: set it if its cache is shared",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN" },
 	[RULE_FLUSH_MISSES] = {
 		"flush-misses-other-connection", "Hz2", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_EXPLICIT,
 		"without CAN_MULTI_CONN, a flush left another connection's completed writes uncovered",
 		"Without the flag a flush is a promise about its own connection only. Completed writes of\n"
-		"another connection were never flushed on that connection afterwards.\n" },
+		"another connection were never flushed on that connection afterwards.\n",
+		"client: without NBD_FLAG_CAN_MULTI_CONN send a flush on each connection that wrote",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN" },
 	[RULE_FLUSH_EARLY] = {
 		"flush-before-write-replies", "Hz3", NBDS_NOTE, NBDS_FAULT_CLIENT, NBDS_BASIS_EXPLICIT,
 		"a flush left while writes on other connections were unanswered: it does not cover them",
 		"A flush covers only what was answered before it began. A client that wants a write of\n"
 		"another connection covered has to wait for its reply. Often harmless: the flush may\n"
-		"have been for something else.\n" },
+		"have been for something else.\n",
+		"client: if that flush is to cover those writes, wait for their replies before sending it",
+		"Ordering of messages and writes: flush" },
 	[RULE_UNFLUSHED_END] = {
 		"unflushed-at-disconnect", "Hz7", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_EXPLICIT,
 		"a connection ended with completed writes that nothing flushed",
 		"Without a flush or FUA a server may lose answered writes when it, or its host, goes down.\n"
-		"Many servers flush when a connection ends; the specification does not make them.\n" },
+		"Many servers flush when a connection ends; the specification does not make them.\n",
+		"client: flush before disconnecting; server: offer NBD_FLAG_SEND_FLUSH",
+		"Terminating the transmission phase" },
 	[RULE_FLUSH_FAILED] = {
 		"flush-failed-ignored", "Hz12", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_IMPLIED,
 		"work went on after a failed flush",
 		"When a flush fails, what was written before may be gone, and a later flush that succeeds\n"
 		"need not bring it back: caches drop pages that could not be written. Whoever goes on as if\n"
-		"nothing had happened has lost data without knowing.\n" },
+		"nothing had happened has lost data without knowing.\n",
+		"client: after a failed flush write again all that it was to cover, or stop",
+		"Transmission phase: NBD_CMD_FLUSH" },
 	[RULE_REISSUED] = {
 		"write-reissued-elsewhere", "Hz13", NBDS_HAZARD, NBDS_FAULT_CLIENT, NBDS_BASIS_IMPLIED,
 		"an unanswered write was sent again on another connection",
 		"The first copy may still be executed, long after the second one was answered, and then\n"
 		"overwrite whatever came later. The Linux kernel does this after a timeout. If a later read\n"
 		"returns the first copy's data over a newer write, no rule of the protocol is broken, and\n"
-		"the data is lost all the same.\n" },
+		"the data is lost all the same.\n",
+		"client: end the old connection, and be sure that its server has given it up, before sending its writes again",
+		"Ordering of messages and writes" },
 	[RULE_OVERLAP] = {
 		"overlapping-writes-in-flight", "Hz8", NBDS_NOTE, NBDS_FAULT_CLIENT, NBDS_BASIS_IMPLIED,
 		"two writes to the same bytes were in flight at the same time",
 		"The server may do them in either order, or mix them. What is there afterwards is not\n"
-		"determined until both are answered and a third write, or a read, settles it.\n" },
+		"determined until both are answered and a third write, or a read, settles it.\n",
+		"client: wait for the reply before writing to the same bytes again",
+		"Ordering of messages and writes" },
 	[RULE_FLAGS_DIFFER] = {
 		"flags-differ-between-connections", "Hz16", NBDS_HAZARD, NBDS_FAULT_SERVER, NBDS_BASIS_IMPLIED,
 		"connections to one export were shown different flags or sizes at the same time",
 		"Two open connections to the same export disagree about its transmission flags or its\n"
-		"size. Either the export changed under them, or the server treats clients differently.\n" },
+		"size. Either the export changed under them, or the server treats clients differently.\n",
+		"server: show the same flags and size to all connections of an export",
+		"Transmission flags" },
 	[RULE_BIT_8] = {
 		"cache-flag-at-bit-8", "Q1 of 4.3", NBDS_HAZARD, NBDS_FAULT_SERVER, NBDS_BASIS_EXPLICIT,
 		"the server behaves like qemu 3.0, which set bit 8 (CAN_MULTI_CONN) and meant SEND_CACHE",
@@ -157,7 +199,9 @@ const struct nbds_rule nbds_rules[] = {
 		"take it for the promise of consistent connections, which that server does not keep. Bit 10,\n"
 		"where SEND_CACHE belongs, is clear there, and set in every later qemu that sets bit 8.\n"
 		"\n"
-		"Do not use more than one connection with it, and replace it.\n" },
+		"Do not use more than one connection with it, and replace it.\n",
+		"replace that server, or use one connection with it",
+		"Transmission flags: NBD_FLAG_CAN_MULTI_CONN and NBD_FLAG_SEND_CACHE" },
 };
 /* clang-format on */
 

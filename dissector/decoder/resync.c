@@ -44,6 +44,8 @@
  */
 #include "stream.h"
 
+#include <base/assert.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,6 +233,7 @@ static struct seen *append(struct nbds_decoder *d, struct nbds_stream *s, struct
 		kill_chain(d, s, c);
 		return NULL;
 	}
+	NBDS_ASSERT(len <= sizeof(h->bytes) && len <= w->n);
 	memset(h, 0, sizeof(*h));
 	h->offset = s->search_at;
 	h->after = after;
@@ -1049,48 +1052,68 @@ static enum verdict look(struct nbds_decoder *d, struct nbds_stream *s, const st
 }
 
 /*
- * First what is kept, together with as much of the span as any head needs; then
- * the span in place.  At the end what could not be decided is kept.
+ * The window that is looked at next, and its positions that are: all of which a
+ * whole head can be seen, or all there are.
+ *
+ *	kept, longer than a head	what is kept, but for the last head's length
+ *	kept				together with as much of the span as any head needs
+ *	nothing kept			the span in place
+ *
+ * The first is what a direction waited for in another phase, and then was none of.
  */
+static size_t open_window(const struct nbds_stream *s, const struct nbds_span *sp, struct window *w,
+			  uint8_t joined[2 * NBDS_SEEN_MAX])
+{
+	size_t more = sp->len < NBDS_SEEN_MAX ? sp->len : NBDS_SEEN_MAX;
+
+	w->base = s->pos;
+	if (!s->have) {
+		w->p = sp->data;
+		w->n = sp->len;
+		return w->n;
+	}
+	if (s->have > NBDS_SEEN_MAX) {
+		w->p = s->kept;
+		w->n = s->have;
+		return s->have - NBDS_SEEN_MAX;
+	}
+	NBDS_ASSERT(s->have + more <= 2 * NBDS_SEEN_MAX);
+	memcpy(joined, s->kept, s->have);
+	if (more)
+		memcpy(joined + s->have, sp->data, more);
+	w->p = joined;
+	w->n = s->have + more;
+	return s->have;
+}
+
+/* What could not be decided is kept. */
 bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
 {
-	struct window w = {.base = s->pos, .last = sp->mark};
-	uint8_t joined[NBDS_SMALL];
-	struct nbds_mark first;
+	uint8_t joined[2 * NBDS_SEEN_MAX];
+	struct nbds_mark first, last;
 	enum verdict verdict;
-	size_t limit, more;
+	struct window w;
+	size_t limit;
 
 	if (!sp->len && !s->have)
 		return false;
 
-	if (s->have) {
-		first = s->first;
-		more = sizeof(joined) - s->have < sp->len ? sizeof(joined) - s->have : sp->len;
-		memcpy(joined, s->kept, s->have);
-		if (more)
-			memcpy(joined + s->have, sp->data, more);
-		w.p = joined;
-		w.n = s->have + more;
-		limit = s->have;
-	} else {
-		first = *sp->mark;
-		w.p = sp->data;
-		w.n = sp->len;
-		limit = sp->len;
-	}
+	limit = open_window(s, sp, &w, joined);
+	first = s->have ? s->first : *sp->mark;
+	last = s->have > NBDS_SEEN_MAX ? s->last : *sp->mark;
 	w.first = &first;
+	w.last = &last;
 
 	d->scanning = s;
 	verdict = look(d, s, &w, limit);
 	d->scanning = NULL;
-	if (verdict == FOUND) {
-		nbds_consume(s, sp, (size_t)(s->search_at - s->pos));
-		return true;
-	}
 	nbds_consume(s, sp, (size_t)(s->search_at - s->pos));
+	if (verdict == FOUND)
+		return true;
 	if (verdict == NEXT)
-		return sp->len != 0;
+		return s->have || sp->len;
 	/* MORE: all that is left is less than a head. */
+	NBDS_ASSERT(s->have + sp->len < NBDS_SEEN_MAX);
 	nbds_peek(s, sp, s->have + sp->len + 1);
 	return false;
 }

@@ -4,6 +4,8 @@
  */
 #include "stream.h"
 
+#include <base/assert.h>
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +25,36 @@ size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t wan
 	return s->big ? n : NBDS_SMALL;
 }
 
+/*
+ * Moves the next `n` bytes of the span to those that are kept.  This is the only
+ * place that fills `small` and `big`: how much fits is decided by nbds_room(),
+ * and checked here.
+ */
+static void keep(struct nbds_stream *s, struct nbds_span *sp, size_t n)
+{
+	if (s->have + n > NBDS_SMALL && s->kept == s->small) {
+		NBDS_ASSERT(s->big);
+		memcpy(s->big, s->small, s->have);
+		s->kept = s->big;
+	}
+	NBDS_ASSERT(n <= sp->len);
+	NBDS_ASSERT(s->have + n <= (s->kept == s->small ? NBDS_SMALL : NBDS_HEAD_MAX));
+	memcpy(s->kept + s->have, sp->data, n);
+	s->have += (uint32_t)n;
+	if (s->have == n || memcmp(&s->last, sp->mark, sizeof(s->last))) {
+		s->last = *sp->mark;
+		s->with_last = 0;
+	}
+	s->with_last += (uint32_t)n;
+	sp->data += n;
+	sp->len -= n;
+}
+
 const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 {
 	size_t take;
+
+	NBDS_ASSERT(n && n <= (s->big || sp->len >= n ? NBDS_HEAD_MAX : NBDS_SMALL));
 
 	if (!s->have) {
 		if (sp->len >= n)
@@ -39,19 +68,7 @@ const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 	take = n - s->have < sp->len ? n - s->have : sp->len;
 	if (!take)
 		return NULL;
-	if (s->have + take > NBDS_SMALL && s->kept == s->small) {
-		memcpy(s->big, s->small, s->have);
-		s->kept = s->big;
-	}
-	memcpy(s->kept + s->have, sp->data, take);
-	s->have += (uint32_t)take;
-	if (s->have == take || memcmp(&s->last, sp->mark, sizeof(s->last))) {
-		s->last = *sp->mark;
-		s->with_last = 0;
-	}
-	s->with_last += (uint32_t)take;
-	sp->data += take;
-	sp->len -= take;
+	keep(s, sp, take);
 	return s->have >= n ? s->kept : NULL;
 }
 
@@ -68,6 +85,7 @@ void nbds_consume(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 {
 	size_t kept = n < s->have ? n : s->have;
 
+	NBDS_ASSERT(n - kept <= sp->len);
 	s->pos += n;
 	if (kept) {
 		s->have -= (uint32_t)kept;
@@ -122,6 +140,7 @@ void nbds_tell(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_
 {
 	struct nbds_message *m = &s->m;
 
+	NBDS_ASSERT(!s->in_message && len && len <= NBDS_HEAD_MAX);
 	m->from = s->side;
 	m->flags |= place->flags;
 	if (s->resynced)
@@ -175,6 +194,7 @@ void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
 {
 	uint64_t at = s->at;
 
+	NBDS_ASSERT(s->in_message && len && len <= s->m.payload_len - at);
 	s->at += len;
 	s->holed = true;
 	if (d->ops.payload_gap)

@@ -30,8 +30,7 @@
 #include <base/bytes.h>
 
 /* Bytes that each stream can keep; for a longer head that straddles spans the
- * stream allocates NBDS_HEAD_MAX once.  Only heads with strings are longer, and
- * looking for the feet needs 2 * NBDS_SEEN_MAX. */
+ * stream allocates NBDS_HEAD_MAX once.  Only heads with strings are longer. */
 #define NBDS_SMALL 128u
 
 /* Options without a final reply; of more the oldest are forgotten. */
@@ -71,7 +70,9 @@ struct nbds_stream {
 	bool told_sink;  /* the one trouble of NBDS_PHASE_TLS or _OVER was told */
 
 	uint64_t pos;  /* stream offset of the first byte not consumed */
-	uint32_t have; /* bytes kept from there on */
+	uint32_t have; /* bytes kept from there on: as many as any head, in any phase, as what
+			* a direction waits for can turn out to be something else by what the
+			* other direction says */
 	uint8_t *kept; /* small or big */
 	uint8_t small[NBDS_SMALL];
 	uint8_t *big;

@@ -33,6 +33,8 @@ struct nbds_rule {
 	enum nbds_basis basis;
 	const char *summary; /* one line */
 	const char *explain; /* paragraphs for --explain */
+	const char *advice;  /* one line: what to do about it, and on which side */
+	const char *place;   /* where the specification says so: a section's title */
 };
 
 extern const struct nbds_rule nbds_rules[];

@@ -770,6 +770,43 @@ static void test_export_name_refused(void **state)
 	assert_int_equal(whole.last.size, NBD_REP_MAGIC);
 }
 
+/* Much of an option reply has come when the client's option says that it is none:
+ * what is no message after all is longer than any head that is searched for. */
+static void test_export_name_long(void **state)
+{
+	struct out o = {.n = 0};
+
+	(void)state;
+	begin(NBDS_START_GREETING);
+	greet(3);
+	client_flags(3);
+	put(&o, NBD_REP_MAGIC, 8);
+	put(&o, 0x00010000, 4);
+	put(&o, NBD_REP_ERR_UNKNOWN, 4);
+	put(&o, 8000, 4);
+	put_fill(&o, 0x41, 4000);
+	say(S, o.b, o.n);
+	option(NBD_OPT_EXPORT_NAME, "disk", 4);
+	say(S, o.b + 100, 1000);
+	request(NBD_CMD_FLUSH, 1, 0, 0);
+	request(NBD_CMD_FLUSH, 2, 0, 0);
+	simple(0, 1, 0);
+	simple(0, 2, 0);
+	request(NBD_CMD_FLUSH, 3, 0, 0);
+	simple(0, 3, 0);
+	expect(export_name_log, "S 18 NBD_EXPORT_NAME_REPLY 10+0 final\n"
+				"S 28 NONSENSE\n"
+				"S 30 NONSENSE\n"
+				"C 24 NBD_CMD_FLUSH 28+0 #1\n"
+				"C 52 NBD_CMD_FLUSH 28+0 #2\n"
+				"C 80 NBD_CMD_FLUSH 28+0 #3\n"
+				"S 34 SKIPPED 5004\n"
+				"S 5038 SURE\n"
+				"S 5038 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
+				"S 5054 NBD_SIMPLE_REPLY 16+0 #2 final replayed\n"
+				"S 5070 NBD_SIMPLE_REPLY 16+0 #3 final replayed\n");
+}
+
 static void test_options(void **state)
 {
 	static const uint8_t meta[] = {0, 0, 0, 1, 'x', 0, 0, 0, 1, 0, 0, 0, 4, 'b', 'a', 's', 'e'};
@@ -2395,6 +2432,7 @@ int main(void)
 		cmocka_unit_test(test_export_name),
 		cmocka_unit_test(test_export_name_zeroes),
 		cmocka_unit_test(test_export_name_refused),
+		cmocka_unit_test(test_export_name_long),
 		cmocka_unit_test(test_options),
 		cmocka_unit_test(test_info_is_not_go),
 		cmocka_unit_test(test_options_out_of_step),
