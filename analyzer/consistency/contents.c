@@ -7,7 +7,14 @@
 #include <string.h>
 
 #include "hash.h"
-#include "internal.h"
+#include "world.h"
+
+#define ENTRIES_SOFT  6u  /* entries of a block before it is pruned */
+#define ENTRIES_HARD  48u /* and before its oldest are forgotten */
+#define VERSIONS_KEPT 4u  /* of each sector, whatever supersedes them */
+#define GRANULE_SOFT  8u
+#define GRANULE_HARD  48u
+#define PINNED_HARD   192u /* entries, ranges: more are not kept even for pending verdicts */
 
 /* Where the four sampled bytes of a sector lie: one in each quarter. */
 static const uint16_t sample_at[4] = {37, 171, 299, 445};
@@ -30,65 +37,25 @@ uint64_t sector_value(const uint8_t *bytes)
 	return v;
 }
 
-void *world_alloc(struct nbds_world *w, size_t size)
-{
-	void *p = calloc(1, size);
-
-	if (p) {
-		w->memory += size;
-		if (w->memory > w->stats.memory_max)
-			w->stats.memory_max = w->memory;
-	}
-	return p;
-}
-
-void world_dealloc(struct nbds_world *w, void *p, size_t size)
-{
-	if (p) {
-		w->memory -= size;
-		free(p);
-	}
-}
-
-void op_ref(struct nbds_op *op)
-{
-	op->refs++;
-}
-
-void op_unref(struct nbds_op *op)
-{
-	if (--op->refs)
-		return;
-	op->party->ops--;
-	if (op->past)
-		op->world->pasts[op->past - 1].op = NULL;
-	if (op->reading) {
-		reading_unlist(op);
-		free(op->reading->misses);
-	}
-	world_dealloc(op->world, op->reading, sizeof(*op->reading));
-	world_dealloc(op->world, op, sizeof(*op));
-}
-
 void contents_init(struct nbds_world *w)
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
 
-	w->zero_value = sector_value(zeroes);
-	w->lru.lru_next = w->lru.lru_prev = &w->lru;
+	w->contents.zero_value = sector_value(zeroes);
+	w->contents.lru.lru_next = w->contents.lru.lru_prev = &w->contents.lru;
 }
 
 /* --- blocks -------------------------------------------------------------- */
 
 static void blocks_grow(struct nbds_world *w)
 {
-	size_t n = w->bucket_count ? w->bucket_count * 2 : 256;
+	size_t n = w->contents.bucket_count ? w->contents.bucket_count * 2 : 256;
 	struct block **buckets = world_alloc(w, n * sizeof(*buckets));
 
 	if (!buckets)
 		return;
-	for (size_t i = 0; i < w->bucket_count; i++) {
-		struct block *b = w->buckets[i], *next;
+	for (size_t i = 0; i < w->contents.bucket_count; i++) {
+		struct block *b = w->contents.buckets[i], *next;
 
 		for (; b; b = next) {
 			next = b->chain;
@@ -97,27 +64,31 @@ static void blocks_grow(struct nbds_world *w)
 			buckets[at] = b;
 		}
 	}
-	world_dealloc(w, w->buckets, w->bucket_count * sizeof(*w->buckets));
-	w->buckets = buckets;
-	w->bucket_count = n;
+	world_dealloc(w, w->contents.buckets,
+		      w->contents.bucket_count * sizeof(*w->contents.buckets));
+	w->contents.buckets = buckets;
+	w->contents.bucket_count = n;
 }
 
 struct block *block_find(struct nbds_world *w, uint64_t number)
 {
-	struct block *b = w->found;
+	struct block *b = w->contents.found;
 
 	/* sectors come in order */
 	if (b && b->number == number)
 		return b;
-	if (!w->bucket_count)
+	if (!w->contents.bucket_count)
 		return NULL;
-	for (b = w->buckets[hash_number(number) & (w->bucket_count - 1)]; b; b = b->chain)
+	for (b = w->contents.buckets[hash_number(number) & (w->contents.bucket_count - 1)]; b;
+	     b = b->chain)
 		if (b->number == number)
 			break;
 	/* and blocks, too: the next ones are on their way from memory meanwhile */
-	__builtin_prefetch(w->buckets[hash_number(number + 1) & (w->bucket_count - 1)]);
-	__builtin_prefetch(&w->buckets[hash_number(number + 2) & (w->bucket_count - 1)]);
-	return b ? (w->found = b) : NULL;
+	__builtin_prefetch(
+		w->contents.buckets[hash_number(number + 1) & (w->contents.bucket_count - 1)]);
+	__builtin_prefetch(
+		&w->contents.buckets[hash_number(number + 2) & (w->contents.bucket_count - 1)]);
+	return b ? (w->contents.found = b) : NULL;
 }
 
 void lru_remove(struct block *b)
@@ -128,10 +99,10 @@ void lru_remove(struct block *b)
 
 void lru_append(struct nbds_world *w, struct block *b)
 {
-	b->lru_next = &w->lru;
-	b->lru_prev = w->lru.lru_prev;
-	w->lru.lru_prev->lru_next = b;
-	w->lru.lru_prev = b;
+	b->lru_next = &w->contents.lru;
+	b->lru_prev = w->contents.lru.lru_prev;
+	w->contents.lru.lru_prev->lru_next = b;
+	w->contents.lru.lru_prev = b;
 }
 
 struct block *block_get(struct nbds_world *w, uint64_t number)
@@ -143,24 +114,24 @@ struct block *block_get(struct nbds_world *w, uint64_t number)
 		lru_append(w, b);
 		return b;
 	}
-	if (w->block_count >= w->bucket_count)
+	if (w->contents.block_count >= w->contents.bucket_count)
 		blocks_grow(w);
-	if (!w->bucket_count)
+	if (!w->contents.bucket_count)
 		return NULL;
 	b = world_alloc(w, sizeof(*b));
 	if (!b)
 		return NULL;
 	b->number = number;
-	if (w->forgot) {
+	if (w->contents.forgot) {
 		b->based = true;
-		b->base = w->forgot_at;
+		b->base = w->contents.forgot_at;
 	}
-	size_t at = hash_number(number) & (w->bucket_count - 1);
-	b->chain = w->buckets[at];
-	w->buckets[at] = b;
+	size_t at = hash_number(number) & (w->contents.bucket_count - 1);
+	b->chain = w->contents.buckets[at];
+	w->contents.buckets[at] = b;
 	lru_append(w, b);
-	w->block_count++;
-	if (w->region_count)
+	w->contents.block_count++;
+	if (w->quiet.count)
 		quiet_wake(w, b);
 	quiet_sweep(w);
 	return b;
@@ -178,47 +149,24 @@ static void entry_free(struct nbds_world *w, struct block *b, struct entry **at)
 
 void block_free(struct nbds_world *w, struct block *b)
 {
-	struct block **at = &w->buckets[hash_number(b->number) & (w->bucket_count - 1)];
+	struct block **at =
+		&w->contents.buckets[hash_number(b->number) & (w->contents.bucket_count - 1)];
 
 	while (*at != b)
 		at = &(*at)->chain;
 	*at = b->chain;
-	if (w->found == b)
-		w->found = NULL;
+	if (w->contents.found == b)
+		w->contents.found = NULL;
 	while (b->entries)
 		entry_free(w, b, &b->entries);
 	lru_remove(b);
-	w->block_count--;
+	w->contents.block_count--;
 	world_dealloc(w, b, sizeof(*b));
 }
 
 static bool is_seen(const struct entry *e)
 {
 	return e->op->type == NBD_CMD_READ;
-}
-
-/* Every reader that will ever come finds N in force, or can prove nothing
- * against a server about this place anyway. */
-bool in_force_for_all(const struct nbds_op *n)
-{
-	struct nbds_op later = {.world = n->world,
-				.party = n->party,
-				.acked = NBDS_NO_ACK,
-				.lo = {UINT64_MAX, INT64_MAX, n->hi.interface},
-				.request_frame = UINT64_MAX};
-
-	if (!party_mc(n->party))
-		return true;
-	return n->fua || flush_between(n, &later, true);
-}
-
-/* Is there a voider in flight that may yet drop n? */
-bool may_be_voided(const struct nbds_op *n)
-{
-	for (const struct nbds_op *x = n->world->flight_first; x; x = x->next_flight)
-		if (x != n && x->voider && !flush_between(n, x, party_mc(n->party)))
-			return true;
-	return false;
 }
 
 /*
@@ -291,8 +239,16 @@ static void block_limit(struct nbds_world *w, struct block *b)
 	b->prune_at = (uint16_t)(b->count + ENTRIES_SOFT);
 }
 
+/* `other` is a write of another command, of the same export, that is in flight. */
+static void overlapped(struct nbds_op **out, const struct nbds_op *op, struct nbds_op *other)
+{
+	if (out && !*out && other != op && other->state == OP_FLIGHT && other->write_class &&
+	    other->party->xport == op->party->xport)
+		*out = other;
+}
+
 /* The entry of `op` in the block of `sector`; NULL without memory. */
-static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
+static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_op **overlaps)
 {
 	struct nbds_world *w = op->world;
 	struct block *b = block_get(w, sector / BLOCK_SECTORS);
@@ -323,59 +279,25 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector)
 		     e = e->next, looked++)
 			if (e->op->offset < op->offset + op->length &&
 			    op->offset < e->op->offset + e->op->length)
-				hazard_overlap(op, e->op);
+				overlapped(overlaps, op, e->op);
 	block_limit(w, b);
 	return b->entries;
 }
 
-/* Is a sampled byte the same? (A part of the sector may have come from there.) */
-static bool shares_sample(uint64_t a, uint64_t b)
+struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
 {
-	for (unsigned k = 32; k < 64; k += 8)
-		if ((uint8_t)(a >> k) == (uint8_t)(b >> k))
-			return true;
-	return false;
-}
-
-static uint32_t *missed_at(struct nbds_world *w, uint64_t sector)
-{
-	return &w->missed[hash_number(sector / BLOCK_SECTORS) % MISSED_BUCKETS];
-}
-
-/* Data from nowhere turns up in a write: the capture has them in the wrong order,
- * or it is chance; no verdict either way. value NULL: not known which data. */
-static void written_later(struct nbds_op *op, uint64_t start, uint64_t end, const uint64_t *value)
-{
-	if (end - start == 1 && !*missed_at(op->world, start))
-		return;
-	for (struct nbds_op *r = op->world->reads_missed; r; r = r->reading->next) {
-		struct reading *rd = r->reading;
-
-		for (uint32_t i = 0; i < rd->miss_count; i++) {
-			struct miss *m = &rd->misses[i];
-
-			if (m->sector >= start && m->sector < end &&
-			    (!value || shares_sample(m->value, *value)) &&
-			    point_before(op->world, &m->hi, &op->lo))
-				m->written_later = true;
-		}
-	}
-}
-
-void contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
-{
-	struct entry *e = entry_get(op, sector);
+	struct nbds_op *overlaps = NULL;
+	struct entry *e = entry_get(op, sector, &overlaps);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
 
 	if (!e) {
 		op->world->blind = true;
-		return;
+		return overlaps;
 	}
 	e->valued |= (uint8_t)(1u << i);
 	e->full |= (uint8_t)(1u << i);
 	e->value[i] = value;
-	if (op->world->reads_missed && op->write_class)
-		written_later(op, sector, sector + 1, &value);
+	return overlaps;
 }
 
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, bool initial)
@@ -383,32 +305,21 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, bool ini
 	struct entry *e;
 
 	contents_sector(op, sector, value);
-	e = initial ? entry_get(op, sector) : NULL;
+	e = initial ? entry_get(op, sector, NULL) : NULL;
 	if (e)
 		e->initial |= (uint8_t)(1u << (sector % BLOCK_SECTORS));
 }
 
-void contents_partial(struct nbds_op *op, uint64_t sector)
+struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector)
 {
-	struct entry *e = entry_get(op, sector);
+	struct nbds_op *overlaps = NULL;
+	struct entry *e = entry_get(op, sector, &overlaps);
 
-	if (!e) {
+	if (!e)
 		op->world->blind = true;
-		return;
-	}
-	e->unknown |= (uint8_t)(1u << (sector % BLOCK_SECTORS));
-	if (op->world->reads_missed && op->write_class)
-		written_later(op, sector, sector + 1, NULL);
-}
-
-void contents_pin(struct nbds_world *w, uint64_t sector, int delta)
-{
-	struct block *b = block_find(w, sector / BLOCK_SECTORS);
-	uint32_t *missed = missed_at(w, sector);
-
-	*missed = delta > 0 ? *missed + 1 : *missed - 1;
-	if (b && (delta > 0 ? b->pins < UINT16_MAX : b->pins > 0))
-		b->pins = (uint16_t)(b->pins + delta);
+	else
+		e->unknown |= (uint8_t)(1u << (sector % BLOCK_SECTORS));
+	return overlaps;
 }
 
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
@@ -418,9 +329,9 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 
 	if (end <= start)
 		return;
-	w->iterating = true;
+	w->contents.iterating = true;
 	quiet_wake_data(w, first, last);
-	if (last - first < w->block_count) {
+	if (last - first < w->contents.block_count) {
 		for (uint64_t n = first; n <= last; n++) {
 			struct block *b = block_find(w, n);
 
@@ -430,9 +341,10 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 	} else {
 		/* what `each` looks at moves to the end of the list: not further than
 		 * what is the last one now */
-		struct block *last_one = w->lru.lru_prev;
+		struct block *last_one = w->contents.lru.lru_prev;
 
-		for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
+		for (struct block *b = w->contents.lru.lru_next, *next; b != &w->contents.lru;
+		     b = next) {
 			bool stop = b == last_one;
 
 			next = b->lru_next;
@@ -442,22 +354,23 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 				break;
 		}
 	}
-	w->iterating = false;
+	w->contents.iterating = false;
 }
 
 /* --- ranges -------------------------------------------------------------- */
 
 static size_t granule_hash(const struct nbds_world *w, unsigned size_class, uint64_t number)
 {
-	return hash_number(number * 67 + size_class) & (w->granule_buckets - 1);
+	return hash_number(number * 67 + size_class) & (w->contents.granule_buckets - 1);
 }
 
 static struct granule *granule_find(const struct nbds_world *w, unsigned size_class,
 				    uint64_t number)
 {
-	if (!w->granule_buckets)
+	if (!w->contents.granule_buckets)
 		return NULL;
-	for (struct granule *g = w->granules[granule_hash(w, size_class, number)]; g; g = g->chain)
+	for (struct granule *g = w->contents.granules[granule_hash(w, size_class, number)]; g;
+	     g = g->chain)
 		if (g->number == number && g->size_class == size_class)
 			return g;
 	return NULL;
@@ -465,13 +378,14 @@ static struct granule *granule_find(const struct nbds_world *w, unsigned size_cl
 
 static void granules_grow(struct nbds_world *w)
 {
-	size_t old = w->granule_buckets, n = old ? old * 2 : 64;
-	struct granule **before = w->granules, **buckets = world_alloc(w, n * sizeof(*buckets));
+	size_t old = w->contents.granule_buckets, n = old ? old * 2 : 64;
+	struct granule **before = w->contents.granules,
+		       **buckets = world_alloc(w, n * sizeof(*buckets));
 
 	if (!buckets)
 		return;
-	w->granules = buckets;
-	w->granule_buckets = n;
+	w->contents.granules = buckets;
+	w->contents.granule_buckets = n;
 	for (size_t i = 0; i < old; i++) {
 		struct granule *g = before[i], *next;
 
@@ -501,7 +415,7 @@ static void range_unlink(struct nbds_world *w, struct granule *g, struct link **
 
 static void granule_limit(struct nbds_world *w, struct granule *g)
 {
-	if (g->count <= GRANULE_SOFT || (w->reads_missed && g->count < PINNED_HARD))
+	if (g->count <= GRANULE_SOFT || (w->reads.missed && g->count < PINNED_HARD))
 		return;
 	for (struct link **at = &g->links; *at;) {
 		struct range *r = (*at)->range;
@@ -534,27 +448,25 @@ static void granule_limit(struct nbds_world *w, struct granule *g)
 	}
 }
 
-void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind)
+struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
+			       enum range_kind kind)
 {
+	struct nbds_op *overlaps = NULL;
 	struct nbds_world *w = op->world;
 	unsigned size_class = 12;
 
 	if (end <= start)
-		return;
+		return NULL;
 	while (size_class < 63 && ((uint64_t)1 << size_class) < end - start)
 		size_class++;
-	if (w->granule_count >= w->granule_buckets)
+	if (w->contents.granule_count >= w->contents.granule_buckets)
 		granules_grow(w);
-	if (w->reads_missed && kind == RANGE_ZERO)
-		written_later(op, (start + NBDS_SECTOR - 1) / NBDS_SECTOR, end / NBDS_SECTOR,
-			      &w->zero_value);
-
 	struct range *r = world_alloc(w, sizeof(*r));
 
-	if (!r || !w->granule_buckets) {
+	if (!r || !w->contents.granule_buckets) {
 		world_dealloc(w, r, sizeof(*r));
 		w->blind = true;
-		return;
+		return NULL;
 	}
 	*r = (struct range){.op = op, .start = start, .end = end, .kind = (uint8_t)kind};
 	op_ref(op);
@@ -570,9 +482,9 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 
 				g->number = n;
 				g->size_class = (uint8_t)size_class;
-				g->chain = w->granules[at];
-				w->granules[at] = g;
-				w->granule_count++;
+				g->chain = w->contents.granules[at];
+				w->contents.granules[at] = g;
+				w->contents.granule_count++;
 			}
 		}
 		if (!g || !l) {
@@ -583,18 +495,19 @@ void contents_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range
 		l->range = r;
 		if (g->links && op->write_class && g->links->range->start < end &&
 		    start < g->links->range->end)
-			hazard_overlap(op, g->links->range->op);
+			overlapped(&overlaps, op, g->links->range->op);
 		l->next = g->links;
 		g->links = l;
 		g->count++;
 		r->links++;
 		granule_limit(w, g);
 	}
-	w->classes |= (uint64_t)1 << size_class;
+	w->contents.classes |= (uint64_t)1 << size_class;
 	if (--r->links == 0) {
 		op_unref(op);
 		world_dealloc(w, r, sizeof(*r));
 	}
+	return overlaps;
 }
 
 /* Is what the range says of a sector over with `by`, which came later? */
@@ -613,7 +526,7 @@ bool contents_other_range(const struct nbds_world *w, uint64_t sector, const str
 {
 	uint64_t first = sector * NBDS_SECTOR;
 
-	for (uint64_t classes = w->classes; classes; classes &= classes - 1) {
+	for (uint64_t classes = w->contents.classes; classes; classes &= classes - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(classes);
 		const struct granule *g = granule_find(w, c, first >> c);
 
@@ -663,7 +576,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 		whole = false;
 	uint64_t first = sector * NBDS_SECTOR, last = first + NBDS_SECTOR;
 
-	for (uint64_t classes = w->classes; classes; classes &= classes - 1) {
+	for (uint64_t classes = w->contents.classes; classes; classes &= classes - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(classes);
 		struct granule *g = granule_find(w, c, first >> c);
 
@@ -678,7 +591,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 			if (n == CANDIDATES_MAX)
 				return false;
 			k.full = r->start <= first && r->end >= last;
-			k.value = w->zero_value;
+			k.value = w->contents.zero_value;
 			switch ((enum range_kind)r->kind) {
 			case RANGE_ZERO:
 				k.any = !k.full;
@@ -720,24 +633,13 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *li
 
 /* --- memory -------------------------------------------------------------- */
 
-void later_of(struct nbds_point *to, const struct nbds_point *point)
-{
-	/* of several interfaces: an order with none of them */
-	if (to->interface != point->interface)
-		to->interface = UINT32_MAX;
-	if (point->frame > to->frame)
-		to->frame = point->frame;
-	if (point->time > to->time)
-		to->time = point->time;
-}
-
 /* A command that was answered at `hi` is forgotten. */
 void forget_point(struct nbds_world *w, const struct nbds_point *hi)
 {
-	if (!w->forgot)
-		w->forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
-	w->forgot = true;
-	later_of(&w->forgot_at, hi);
+	if (!w->contents.forgot)
+		w->contents.forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
+	w->contents.forgot = true;
+	later_of(&w->contents.forgot_at, hi);
 }
 
 /* Forgets the block if all that it knows is settled: only then is what was
@@ -757,48 +659,43 @@ static bool block_forget(struct nbds_world *w, struct block *b)
 	return true;
 }
 
-static void shrink(struct nbds_world *w, uint64_t goal)
+void contents_shrink(struct nbds_world *w, uint64_t goal)
 {
-	for (struct block *b = w->lru.lru_next, *next; b != &w->lru; b = next) {
+	for (struct block *b = w->contents.lru.lru_next, *next; b != &w->contents.lru; b = next) {
 		next = b->lru_next;
 		quiet_settle(w, b);
 	}
 	while (w->memory > goal && quiet_forget(w))
 		;
-	for (struct block *b = w->lru.lru_next, *next; b != &w->lru && w->memory > goal; b = next) {
+	for (struct block *b = w->contents.lru.lru_next, *next;
+	     b != &w->contents.lru && w->memory > goal; b = next) {
 		next = b->lru_next;
 		block_forget(w, b);
 	}
 }
 
-void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
-{
-	if (w->memory > goal && !w->iterating)
-		shrink(w, goal);
-	past_sweep(w);
-}
-
 void contents_trim_memory(struct nbds_world *w)
 {
-	if (w->memory <= w->memory_cap || w->iterating)
+	if (w->memory <= w->memory_cap || w->contents.iterating)
 		return;
-	shrink(w, w->memory_cap - w->memory_cap / 8);
-	if (w->memory > w->memory_cap && !w->pending && !w->foreign) {
+	contents_shrink(w, w->memory_cap - w->memory_cap / 8);
+	if (w->memory > w->memory_cap && !w->reads.waiting) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;
-		while (w->lru.lru_next != &w->lru)
-			block_free(w, w->lru.lru_next);
+		while (w->contents.lru.lru_next != &w->contents.lru)
+			block_free(w, w->contents.lru.lru_next);
 	}
 }
 
 void contents_free(struct nbds_world *w)
 {
-	while (w->lru.lru_next != &w->lru)
-		block_free(w, w->lru.lru_next);
-	world_dealloc(w, w->buckets, w->bucket_count * sizeof(*w->buckets));
+	while (w->contents.lru.lru_next != &w->contents.lru)
+		block_free(w, w->contents.lru.lru_next);
+	world_dealloc(w, w->contents.buckets,
+		      w->contents.bucket_count * sizeof(*w->contents.buckets));
 	quiet_free(w);
-	for (size_t i = 0; i < w->granule_buckets; i++) {
-		struct granule *g = w->granules[i], *next;
+	for (size_t i = 0; i < w->contents.granule_buckets; i++) {
+		struct granule *g = w->contents.granules[i], *next;
 
 		for (; g; g = next) {
 			next = g->chain;
@@ -807,5 +704,6 @@ void contents_free(struct nbds_world *w)
 			world_dealloc(w, g, sizeof(*g));
 		}
 	}
-	world_dealloc(w, w->granules, w->granule_buckets * sizeof(*w->granules));
+	world_dealloc(w, w->contents.granules,
+		      w->contents.granule_buckets * sizeof(*w->contents.granules));
 }

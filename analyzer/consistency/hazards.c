@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "../rules/rules.h"
-#include "internal.h"
+#include "world.h"
 
 /* Writes that were never answered, kept to recognise their being sent again. */
 #define UNANSWERED_MAX 256u
@@ -76,7 +76,7 @@ void hazard_export(struct nbds_party *p)
 
 	if (!p->known || p->xport->flags_differ)
 		return;
-	for (const struct nbds_party *o = w->parties; o; o = o->next) {
+	for (const struct nbds_party *o = w->parties.open; o; o = o->next) {
 		struct nbds_finding f = {.time = w->now == INT64_MIN ? 0 : w->now};
 		char text[300];
 
@@ -104,7 +104,7 @@ static void flush_sent(struct nbds_op *op)
 	uint64_t others = 0;
 	char text[300];
 
-	for (const struct nbds_party *p = w->parties; p; p = p->next) {
+	for (const struct nbds_party *p = w->parties.open; p; p = p->next) {
 		if (p->ended || p->xport != op->party->xport)
 			continue;
 		op->in_flight += p->writes_in_flight;
@@ -238,16 +238,16 @@ void hazard_written(struct nbds_op *op)
 {
 	struct nbds_world *w = op->world;
 
-	uint64_t end = w->unanswered_count;
+	uint64_t end = w->hazards.unanswered_count;
 
 	for (uint64_t i = end > UNANSWERED_MAX ? end - UNANSWERED_MAX : 0; i < end; i++) {
-		const struct unanswered *u = &w->unanswered[i % UNANSWERED_MAX];
+		const struct unanswered *u = &w->hazards.unanswered[i % UNANSWERED_MAX];
 
 		if (u->offset == op->offset && reissue(u->op, op))
 			return;
 	}
 	/* still in flight, but for long */
-	for (struct nbds_party *p = w->parties; p; p = p->next) {
+	for (struct nbds_party *p = w->parties.open; p; p = p->next) {
 		struct nbds_op *old = p->flight_first;
 
 		for (unsigned n = 0; old && n < 64; old = old->next_write, n++) {
@@ -273,11 +273,13 @@ void hazard_reply(struct nbds_op *op)
 		p->failed_flush = op;
 	}
 	if (op->type == NBD_CMD_WRITE && op->state == OP_OPEN && op->write_class) {
-		if (!w->unanswered)
-			w->unanswered = calloc(UNANSWERED_MAX, sizeof(*w->unanswered));
-		if (w->unanswered) {
+		if (!w->hazards.unanswered)
+			w->hazards.unanswered =
+				calloc(UNANSWERED_MAX, sizeof(*w->hazards.unanswered));
+		if (w->hazards.unanswered) {
 			struct unanswered *u =
-				&w->unanswered[w->unanswered_count++ % UNANSWERED_MAX];
+				&w->hazards.unanswered[w->hazards.unanswered_count++ %
+						       UNANSWERED_MAX];
 
 			if (u->op)
 				op_unref(u->op);
@@ -389,10 +391,10 @@ void hazard_party_end(struct nbds_party *p)
 		unflushed_end(p);
 		return;
 	}
-	for (struct nbds_party *o = p->world->parties; o; o = o->next)
+	for (struct nbds_party *o = p->world->parties.open; o; o = o->next)
 		if (!o->ended && o->xport == p->xport)
 			return;
-	for (struct nbds_party *o = p->world->parties, *next; o; o = next) {
+	for (struct nbds_party *o = p->world->parties.open, *next; o; o = next) {
 		next = o->next;
 		if (o->xport == p->xport && !o->end_told)
 			unflushed_end(o);
@@ -401,7 +403,7 @@ void hazard_party_end(struct nbds_party *p)
 
 void hazard_finish(struct nbds_world *w)
 {
-	for (struct nbds_party *p = w->parties, *next; p; p = next) {
+	for (struct nbds_party *p = w->parties.open, *next; p; p = next) {
 		next = p->next;
 		if (p->ended && p->xport && !p->end_told)
 			unflushed_end(p);
@@ -410,10 +412,10 @@ void hazard_finish(struct nbds_world *w)
 
 void hazard_free(struct nbds_world *w)
 {
-	for (uint32_t i = 0; i < w->unanswered_count && i < UNANSWERED_MAX; i++)
-		op_unref(w->unanswered[i].op);
-	free(w->unanswered);
-	for (struct nbds_party *p = w->parties; p; p = p->next)
+	for (uint32_t i = 0; i < w->hazards.unanswered_count && i < UNANSWERED_MAX; i++)
+		op_unref(w->hazards.unanswered[i].op);
+	free(w->hazards.unanswered);
+	for (struct nbds_party *p = w->parties.open; p; p = p->next)
 		if (p->failed_flush)
 			op_unref(p->failed_flush);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "../rules/rules.h"
-#include "internal.h"
+#include "world.h"
 
 const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 	[NBDS_UNCHECKED_UNKNOWN] = "contents-unknown",
@@ -30,6 +30,7 @@ static const char another_wrote[] =
 /* Everything known about one sector, for one reader. */
 struct view {
 	const struct nbds_op *reader;
+	bool final; /* commands in flight are not hoped to succeed any more */
 	struct candidate c[CANDIDATES_MAX];
 	unsigned n;
 	unsigned est[CANDIDATES_MAX]; /* paths on which it is in force */
@@ -210,8 +211,8 @@ static void weigh(const struct view *v, uint64_t value, const struct trust *t, s
 		}
 		/* as long as a command is in flight it is hoped to succeed, but for
 		 * the final word */
-		if (k->op->state != OP_OK &&
-		    (k->op->state != OP_FLIGHT || v->reader->world->final) && !settled(v, i, t)) {
+		if (k->op->state != OP_OK && (k->op->state != OP_FLIGHT || v->final) &&
+		    !settled(v, i, t)) {
 			o->why = NBDS_UNCHECKED_FAILED_WRITE;
 			o->in_flight = k->op->state == OP_FLIGHT;
 			return;
@@ -413,7 +414,7 @@ static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
 {
 	const struct nbds_op *r = v->reader;
 
-	if (value == r->world->zero_value || r->type != NBD_CMD_READ)
+	if (value == r->world->contents.zero_value || r->type != NBD_CMD_READ)
 		return false;
 	for (unsigned s = 0; s < v->n; s++) {
 		struct nbds_op *o = v->c[s].op;
@@ -514,7 +515,7 @@ static void name_witnesses(const struct view *v, uint64_t value, const struct tr
 static bool zeroes_missed(const struct view *v, uint64_t value, const struct trust *t,
 			  const struct weighing *o, struct verdict *out)
 {
-	if (value == v->reader->world->zero_value)
+	if (value == v->reader->world->contents.zero_value)
 		return false;
 	for (unsigned j = 0; j < v->n; j++) {
 		if (in_force(v, j, t) && o->admissible[j] &&
@@ -553,15 +554,15 @@ static bool same_server(const struct nbds_op *w, const struct nbds_op *r)
 		if (point_before(world, &to->first_heard, &reach))
 			return true;
 		further = false;
-		for (const struct nbds_party *p = world->parties; p; p = p->next)
+		for (const struct nbds_party *p = world->parties.open; p; p = p->next)
 			further |= p->heard && p->alive &&
 				   reaches(world, &p->first_heard, &p->last_alive, &reach);
-		for (const struct nbds_party *p = world->ended; p; p = p->next)
+		for (const struct nbds_party *p = world->parties.ended; p; p = p->next)
 			further |= p->heard && p->alive &&
 				   reaches(world, &p->first_heard, &p->last_alive, &reach);
-		for (unsigned i = 0; i < world->life_count; i++)
-			further |=
-				reaches(world, &world->lives[i].from, &world->lives[i].to, &reach);
+		for (unsigned i = 0; i < world->parties.life_count; i++)
+			further |= reaches(world, &world->parties.lives[i].from,
+					   &world->parties.lives[i].to, &reach);
 	}
 	return false;
 }
@@ -609,7 +610,8 @@ static void convict(const struct view *v, const struct miss *m, struct verdict *
 	if (rule == RULE_STALE_OWN_WRITE && zeroes_missed(v, m->value, &steps[i].trust, &o, out))
 		rule = RULE_ZEROES_NOT_READ_BACK;
 	out->severity = NBDS_VIOLATION;
-	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->hears && !same_server(out->missed, r)) {
+	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->parties.hears &&
+	    !same_server(out->missed, r)) {
 		out->waits = true;
 		out->severity = NBDS_SUSPECT;
 		out->lowered = "no connection shows that the server was not restarted in between";
@@ -663,7 +665,7 @@ static void judge_view(struct view *v, const struct miss *m, struct verdict *out
 		missed_unflushed(v, read, m->value, out);
 }
 
-void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *out)
+void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *out)
 {
 	struct nbds_world *w = read->world;
 	struct view v;
@@ -682,14 +684,16 @@ void judge_sector(struct nbds_op *read, const struct miss *m, struct verdict *ou
 		out->why = NBDS_UNCHECKED_ILLEGAL;
 		return;
 	}
+	v.final = final;
 	v.n = 0;
 	if (!contents_gather(w, m->sector, v.c, &v.n, &block)) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;
 	}
-	v.base = block ? (block->based ? &block->base : NULL) : (w->forgot ? &w->forgot_at : NULL);
+	v.base = block ? (block->based ? &block->base : NULL)
+		       : (w->contents.forgot ? &w->contents.forgot_at : NULL);
 	view_fill(&v, read, &m->hi);
 	judge_view(&v, m, out);
-	if (out->rule && !w->final)
+	if (out->rule && !final)
 		out->lone_from = lone_from(&v);
 }

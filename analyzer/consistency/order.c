@@ -5,12 +5,16 @@
  */
 #include <stdlib.h>
 
-#include "internal.h"
+#include "world.h"
+
+#define VOIDERS_MAX   256u /* failed flushes kept for one export */
+#define FLUSH_LOG_MAX 8192u
+#define FLUSH_SCAN    64u
 
 bool point_before(const struct nbds_world *w, const struct nbds_point *a,
 		  const struct nbds_point *b)
 {
-	if (w->no_t3 || a->interface != b->interface || a->frame >= b->frame)
+	if (w->order.no_t3 || a->interface != b->interface || a->frame >= b->frame)
 		return false;
 	/* the times are any 64-bit values: no overflow allowed */
 	return b->time > a->time &&
@@ -30,11 +34,6 @@ bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 			return true;
 	}
 	return point_before(a->world, &a->hi, &b->lo);
-}
-
-bool party_mc(const struct nbds_party *p)
-{
-	return p->known && (p->flags & NBD_FLAG_CAN_MULTI_CONN);
 }
 
 /* log[] is in order of completion in the capture. The first index whose flush
@@ -112,7 +111,7 @@ struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c)
 	const struct xport *x = w->party->xport;
 	uint32_t last, n;
 
-	if (!x || w->world->no_t3 || !party_mc(w->party) || !party_mc(c->party))
+	if (!x || w->world->order.no_t3 || !party_mc(w->party) || !party_mc(c->party))
 		return NULL;
 	last = log_after(x, c->lo.frame);
 	for (n = 0; last > 0 && n < FLUSH_SCAN; last--, n++) {
@@ -150,7 +149,7 @@ bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
 	     const struct nbds_op *w)
 {
 	/* of a lone writer, all that came before is superseded for itself */
-	if (!w->world->many_writers && w->party == reader)
+	if (!w->world->parties.many_writers && w->party == reader)
 		return point_before(w->world, base, &w->lo);
 	return flush_since(reader, base, w);
 }
@@ -159,7 +158,7 @@ void flush_log_add(struct nbds_op *f)
 {
 	struct xport *x = f->party->xport;
 
-	f->world->order_version++;
+	f->world->order.version++;
 
 	if (x->log_count == FLUSH_LOG_MAX) {
 		/* the older half: newer flushes cover what those covered */
@@ -210,38 +209,37 @@ void void_add(struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
 
-	w->order_version++;
-	if (w->void_all)
+	w->order.version++;
+	if (w->order.void_all)
 		return;
-	if (w->void_count == w->void_room) {
-		uint32_t room = w->void_room ? w->void_room * 2 : 8;
-		struct nbds_op **v = room <= VOIDERS_MAX ? realloc(w->void_by, room * sizeof(*v))
-							 : NULL;
+	if (w->order.void_count == w->order.void_room) {
+		uint32_t room = w->order.void_room ? w->order.void_room * 2 : 8;
+		struct nbds_op **v =
+			room <= VOIDERS_MAX ? realloc(w->order.void_by, room * sizeof(*v)) : NULL;
 
 		if (!v) {
-			w->void_all = true;
+			w->order.void_all = true;
 			return;
 		}
-		w->void_by = v;
-		w->void_room = room;
+		w->order.void_by = v;
+		w->order.void_room = room;
 	}
 	op_ref(x);
-	w->void_by[w->void_count++] = x;
+	w->order.void_by[w->order.void_count++] = x;
 	/* what it voids is in force for nobody any more */
-	for (struct nbds_party *p = w->parties; p; p = p->next)
+	for (struct nbds_party *p = w->parties.open; p; p = p->next)
 		p->voided |= (p->last_plain && voided(p->last_plain, NULL)) ||
 			     (p->last_fua && voided(p->last_fua, NULL));
-	past_voided(x);
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 {
 	const struct nbds_world *world = w->world;
 
-	if (!w->party->xport || world->void_all)
+	if (!w->party->xport || world->order.void_all)
 		return true;
-	for (uint32_t i = 0; i < world->void_count; i++) {
-		const struct nbds_op *x = world->void_by[i];
+	for (uint32_t i = 0; i < world->order.void_count; i++) {
+		const struct nbds_op *x = world->order.void_by[i];
 
 		if (x == w || (hi && point_before(world, hi, &x->lo)) || op_before(x, w))
 			continue;
@@ -284,13 +282,13 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 
 	if (w->state != OP_OK || !w->proves || w == c)
 		return 0;
-	o = &world->ordered[(w->serial * 31 + c->serial) % ORDERED_SLOTS];
-	if (o->w != w->serial || o->c != c->serial || o->version != world->order_version ||
+	o = &world->order.known[(w->serial * 31 + c->serial) % ORDERED_SLOTS];
+	if (o->w != w->serial || o->c != c->serial || o->version != world->order.version ||
 	    o->hi_frame != (hi ? hi->frame : UINT64_MAX)) {
 		*o = (struct ordered){.w = w->serial,
 				      .c = c->serial,
 				      .hi_frame = hi ? hi->frame : UINT64_MAX,
-				      .version = world->order_version};
+				      .version = world->order.version};
 		o->paths = find_paths(w, c, hi, &o->flush);
 	}
 	if (flush && o->flush)
@@ -307,15 +305,67 @@ static bool left_nothing(const struct nbds_party *p, const struct nbds_op *w)
 	return !p->last_fua || (established(p->last_fua, w, NULL, NULL) & (EST_E2 | EST_E3));
 }
 
+/* All that folded connections wrote was in force before w began. */
+static bool folded_in_force(const struct nbds_op *w)
+{
+	const struct nbds_world *world = w->world;
+
+	if (world->parties.loose)
+		return false;
+	for (const struct xport *e = world->parties.xports; e; e = e->next)
+		if (e->past_written &&
+		    (world->order.void_all || e != w->party->xport || !party_mc(w->party) ||
+		     !point_before(world, &e->past_settled, &w->lo)))
+			return false;
+	return true;
+}
+
 bool lone_writer(const struct nbds_op *w)
 {
-	if (!past_in_force(w))
+	if (!folded_in_force(w))
 		return false;
-	for (const struct nbds_party *p = w->world->parties; p; p = p->next)
+	for (const struct nbds_party *p = w->world->parties.open; p; p = p->next)
 		if (p != w->party && !left_nothing(p, w))
 			return false;
-	for (const struct nbds_party *p = w->world->ended; p; p = p->next)
+	for (const struct nbds_party *p = w->world->parties.ended; p; p = p->next)
 		if (p != w->party && !left_nothing(p, w))
 			return false;
 	return true;
+}
+
+/* Every reader that will ever come finds N in force, or can prove nothing
+ * against a server about this place anyway. */
+bool in_force_for_all(const struct nbds_op *n)
+{
+	struct nbds_op later = {.world = n->world,
+				.party = n->party,
+				.acked = NBDS_NO_ACK,
+				.lo = {UINT64_MAX, INT64_MAX, n->hi.interface},
+				.request_frame = UINT64_MAX};
+
+	if (!party_mc(n->party))
+		return true;
+	return n->fua || flush_between(n, &later, true);
+}
+
+/* Is there a voider in flight that may yet drop n? */
+bool may_be_voided(const struct nbds_op *n)
+{
+	for (const struct nbds_op *x = n->world->order.flight_first; x; x = x->next_flight)
+		if (x != n && x->voider && !flush_between(n, x, party_mc(n->party)))
+			return true;
+	return false;
+}
+
+void order_free(struct nbds_world *w)
+{
+	for (uint32_t i = 0; i < w->order.void_count; i++)
+		op_unref(w->order.void_by[i]);
+	free(w->order.void_by);
+	for (struct xport *x = w->parties.xports; x; x = x->next) {
+		for (uint32_t i = 0; i < x->log_count; i++)
+			op_unref(x->log[i]);
+		free(x->log);
+		free(x->latest);
+	}
 }

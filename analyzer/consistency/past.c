@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "world.h"
 
 /* How long a write must have been settled, ns. */
 #ifndef SETTLED_AGE /* tests fold at once */
@@ -36,51 +36,36 @@
  * than come. */
 #define SWEEP 4u
 
-static void unflushed_count_only(struct nbds_party *p, uint32_t n)
-{
-	if (n > p->unflushed_count)
-		n = p->unflushed_count;
-	for (uint32_t i = 0; i < n; i++) {
-		p->unflushed_over++;
-		p->unflushed_over_bytes += p->unflushed[i]->length;
-		op_unref(p->unflushed[i]);
-	}
-	p->unflushed_count -= n;
-	if (n)
-		memmove(p->unflushed, p->unflushed + n,
-			p->unflushed_count * sizeof(struct nbds_op *));
-}
-
-void past_end(struct nbds_party *p)
+struct nbds_party *past_end(struct nbds_party *p)
 {
 	if (p->failed_flush)
 		op_unref(p->failed_flush);
 	p->failed_flush = NULL;
 	if (p->unflushed_count > LINGER_WRITES)
 		unflushed_count_only(p, p->unflushed_count - LINGER_WRITES);
-	p->world->lingering++;
-	if (p->world->lingering > LINGER_MAX) {
+	p->world->parties.lingering++;
+	if (p->world->parties.lingering > LINGER_MAX) {
 		struct nbds_party *oldest = NULL;
 
-		for (struct nbds_party *o = p->world->parties; o; o = o->next)
+		for (struct nbds_party *o = p->world->parties.open; o; o = o->next)
 			if (o->ended && o != p)
 				oldest = o;
-		if (oldest)
-			unflushed_end(oldest);
+		return oldest;
 	}
+	return NULL;
 }
 
 void past_settle(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
-	struct nbds_party **at = &w->parties;
+	struct nbds_party **at = &w->parties.open;
 
 	while (*at && *at != p)
 		at = &(*at)->next;
 	if (!*at || !p->ended)
 		return;
 	*at = p->next;
-	w->lingering--;
+	w->parties.lingering--;
 	if (p->unflushed_count) {
 		p->unflushed_frame = p->unflushed[0]->request_frame;
 		p->unflushed_since = p->unflushed[0]->hi.time;
@@ -90,9 +75,9 @@ void past_settle(struct nbds_party *p)
 	p->unflushed = NULL;
 	p->unflushed_room = 0;
 	p->next = NULL;
-	*w->ended_tail = p;
-	w->ended_tail = &p->next;
-	w->ended_count++;
+	*w->parties.ended_tail = p;
+	w->parties.ended_tail = &p->next;
+	w->parties.ended_count++;
 }
 
 /* --- folding ------------------------------------------------------------- */
@@ -120,13 +105,13 @@ static bool fold_writes(struct nbds_party *p, bool now)
 	bool fua_only[2] = {false, false};
 
 	if (p->writes_unresolved || p->voided || ((last[0] || last[1]) && !party_mc(p)))
-		w->past_loose = true;
-	if (w->past_loose || (!last[0] && !last[1]))
+		w->parties.loose = true;
+	if (w->parties.loose || (!last[0] && !last[1]))
 		return true;
 	for (unsigned i = 0; i < 2; i++) {
 		if (!last[i] || settled(last[i], &from[i], &fua_only[i]))
 			continue;
-		w->past_loose = now;
+		w->parties.loose = now;
 		return now;
 	}
 	for (unsigned i = 0; i < 2; i++) {
@@ -154,8 +139,8 @@ static void fold_life(struct nbds_party *p)
 
 	if (!p->heard || !p->alive)
 		return;
-	for (unsigned i = 0; i < w->life_count;) {
-		struct lifetime *l = &w->lives[i];
+	for (unsigned i = 0; i < w->parties.life_count;) {
+		struct lifetime *l = &w->parties.lives[i];
 
 		if (joined(w, l, &life))
 			life.from = l->from;
@@ -165,13 +150,14 @@ static void fold_life(struct nbds_party *p)
 		}
 		if (point_before(w, &life.to, &l->to))
 			life.to = l->to;
-		memmove(l, l + 1, (w->life_count - i - 1) * sizeof(*l));
-		w->life_count--;
+		memmove(l, l + 1, (w->parties.life_count - i - 1) * sizeof(*l));
+		w->parties.life_count--;
 		i = 0; /* it is longer now */
 	}
-	if (w->life_count == LIVES_MAX)
-		memmove(w->lives, w->lives + 1, --w->life_count * sizeof(life));
-	w->lives[w->life_count++] = life;
+	if (w->parties.life_count == LIVES_MAX)
+		memmove(w->parties.lives, w->parties.lives + 1,
+			--w->parties.life_count * sizeof(life));
+	w->parties.lives[w->parties.life_count++] = life;
 }
 
 static bool fold(struct nbds_party *p, bool now)
@@ -181,8 +167,8 @@ static bool fold(struct nbds_party *p, bool now)
 	if (!fold_writes(p, now))
 		return false;
 	fold_life(p);
-	if (w->writer == p)
-		w->writer = NULL;
+	if (w->parties.writer == p)
+		w->parties.writer = NULL;
 	if (p->last_plain)
 		op_unref(p->last_plain);
 	if (p->last_fua)
@@ -210,23 +196,23 @@ static void append(struct nbds_party ***tail, struct nbds_party *p)
 
 void past_sweep(struct nbds_world *w)
 {
-	for (unsigned n = 0; n < SWEEP && w->ended; n++) {
-		struct nbds_party *p = take_first(&w->ended, &w->ended_tail);
+	for (unsigned n = 0; n < SWEEP && w->parties.ended; n++) {
+		struct nbds_party *p = take_first(&w->parties.ended, &w->parties.ended_tail);
 
-		if (fold(p, w->ended_count > ENDED_MAX)) {
-			append(&w->folded_tail, p);
-			w->ended_count--;
+		if (fold(p, w->parties.ended_count > ENDED_MAX)) {
+			append(&w->parties.folded_tail, p);
+			w->parties.ended_count--;
 		} else {
-			append(&w->ended_tail, p);
+			append(&w->parties.ended_tail, p);
 		}
 	}
-	for (unsigned n = 0; n < SWEEP && w->folded; n++) {
-		struct nbds_party *p = take_first(&w->folded, &w->folded_tail);
+	for (unsigned n = 0; n < SWEEP && w->parties.folded; n++) {
+		struct nbds_party *p = take_first(&w->parties.folded, &w->parties.folded_tail);
 
 		if (p->left && !p->ops)
 			world_dealloc(w, p, sizeof(*p));
 		else
-			append(&w->folded_tail, p);
+			append(&w->parties.folded_tail, p);
 	}
 }
 
@@ -236,29 +222,15 @@ void past_voided(const struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
 
-	for (const struct xport *e = w->xports; e; e = e->next)
+	for (const struct xport *e = w->parties.xports; e; e = e->next)
 		if (e->past_written && (e->past_fua || !point_before(w, &e->past_settled, &x->lo)))
-			w->past_loose = true;
-}
-
-bool past_in_force(const struct nbds_op *w)
-{
-	const struct nbds_world *world = w->world;
-
-	if (world->past_loose)
-		return false;
-	for (const struct xport *e = world->xports; e; e = e->next)
-		if (e->past_written &&
-		    (world->void_all || e != w->party->xport || !party_mc(w->party) ||
-		     !point_before(world, &e->past_settled, &w->lo)))
-			return false;
-	return true;
+			w->parties.loose = true;
 }
 
 void past_free(struct nbds_world *w)
 {
-	while (w->ended) {
-		struct nbds_party *p = take_first(&w->ended, &w->ended_tail);
+	while (w->parties.ended) {
+		struct nbds_party *p = take_first(&w->parties.ended, &w->parties.ended_tail);
 
 		if (p->last_plain)
 			op_unref(p->last_plain);
@@ -266,8 +238,8 @@ void past_free(struct nbds_world *w)
 			op_unref(p->last_fua);
 		world_dealloc(w, p, sizeof(*p));
 	}
-	while (w->folded) {
-		struct nbds_party *p = take_first(&w->folded, &w->folded_tail);
+	while (w->parties.folded) {
+		struct nbds_party *p = take_first(&w->parties.folded, &w->parties.folded_tail);
 
 		world_dealloc(w, p, sizeof(*p));
 	}

@@ -17,10 +17,9 @@
  * taken for equal, wrongly once in 2^32, which can only silence a finding or
  * name the source of wrong data.
  */
-#include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "world.h"
 
 /* Blocks that stay awake whatever they are, and how old a quiet one must be. */
 #ifndef AWAKE_MIN /* tests make all of them sleep, and at once */
@@ -52,12 +51,12 @@ uint64_t quiet_value(const struct cell *c, unsigned i)
 
 static struct region **region_slot(const struct nbds_world *w, uint64_t number)
 {
-	return &w->regions[hash_number(number) & (w->region_buckets - 1)];
+	return &w->quiet.regions[hash_number(number) & (w->quiet.buckets - 1)];
 }
 
 static struct region *region_find(const struct nbds_world *w, uint64_t number)
 {
-	struct region *r = w->region_buckets ? *region_slot(w, number) : NULL;
+	struct region *r = w->quiet.buckets ? *region_slot(w, number) : NULL;
 
 	while (r && r->number != number)
 		r = r->chain;
@@ -66,14 +65,14 @@ static struct region *region_find(const struct nbds_world *w, uint64_t number)
 
 static bool regions_grow(struct nbds_world *w)
 {
-	size_t old = w->region_buckets, n = old ? old * 2 : 64;
-	struct region **before = w->regions,
+	size_t old = w->quiet.buckets, n = old ? old * 2 : 64;
+	struct region **before = w->quiet.regions,
 		      **buckets = world_alloc(w, n * sizeof(struct region *));
 
 	if (!buckets)
 		return old != 0;
-	w->regions = buckets;
-	w->region_buckets = n;
+	w->quiet.regions = buckets;
+	w->quiet.buckets = n;
 	for (size_t i = 0; i < old; i++) {
 		for (struct region *r = before[i], *next; r; r = next) {
 			next = r->chain;
@@ -92,7 +91,7 @@ static struct region *region_get(struct nbds_world *w, uint64_t number)
 
 	if (r)
 		return r;
-	if (w->region_count >= w->region_buckets && !regions_grow(w))
+	if (w->quiet.count >= w->quiet.buckets && !regions_grow(w))
 		return NULL;
 	r = world_alloc(w, sizeof(*r));
 	if (!r)
@@ -102,16 +101,16 @@ static struct region *region_get(struct nbds_world *w, uint64_t number)
 	r->chain = *at;
 	*at = r;
 	r->newer = NULL;
-	r->older = w->region_newest;
-	*(w->region_newest ? &w->region_newest->newer : &w->region_oldest) = r;
-	w->region_newest = r;
-	w->region_count++;
+	r->older = w->quiet.newest;
+	*(w->quiet.newest ? &w->quiet.newest->newer : &w->quiet.oldest) = r;
+	w->quiet.newest = r;
+	w->quiet.count++;
 	return r;
 }
 
 static void past_unref(struct nbds_world *w, uint32_t index)
 {
-	struct past *p = &w->pasts[index];
+	struct past *p = &w->quiet.pasts[index];
 
 	if (--p->refs)
 		return;
@@ -120,8 +119,8 @@ static void past_unref(struct nbds_world *w, uint32_t index)
 		p->op = NULL;
 	}
 	p->party->ops--;
-	p->next_free = w->past_free;
-	w->past_free = index + 1;
+	p->next_free = w->quiet.past_free;
+	w->quiet.past_free = index + 1;
 }
 
 static void region_free(struct nbds_world *w, struct region *r)
@@ -131,13 +130,13 @@ static void region_free(struct nbds_world *w, struct region *r)
 	while (*at != r)
 		at = &(*at)->chain;
 	*at = r->chain;
-	*(r->older ? &r->older->newer : &w->region_oldest) = r->newer;
-	*(r->newer ? &r->newer->older : &w->region_newest) = r->older;
+	*(r->older ? &r->older->newer : &w->quiet.oldest) = r->newer;
+	*(r->newer ? &r->newer->older : &w->quiet.newest) = r->older;
 	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++)
 		past_unref(w, r->cells[i].past);
 	world_dealloc(w, r->cells, r->room * sizeof(*r->cells));
 	world_dealloc(w, r, sizeof(*r));
-	w->region_count--;
+	w->quiet.count--;
 }
 
 static unsigned cell_at(const struct region *r, unsigned i)
@@ -147,7 +146,7 @@ static unsigned cell_at(const struct region *r, unsigned i)
 
 struct cell *quiet_find(const struct nbds_world *w, uint64_t block)
 {
-	struct region *r = w->region_count ? region_find(w, block / REGION_BLOCKS) : NULL;
+	struct region *r = w->quiet.count ? region_find(w, block / REGION_BLOCKS) : NULL;
 	unsigned i = (unsigned)(block % REGION_BLOCKS);
 
 	if (!r || !(r->present >> i & 1))
@@ -204,26 +203,26 @@ static uint32_t past_get(struct nbds_op *op)
 
 	if (op->past)
 		return op->past;
-	if (!w->past_free) {
-		uint32_t room = w->past_room ? w->past_room * 2 : 64;
+	if (!w->quiet.past_free) {
+		uint32_t room = w->quiet.past_room ? w->quiet.past_room * 2 : 64;
 		struct past *pasts;
 
 		if (room > UINT32_MAX / 4)
 			return 0;
-		pasts = realloc(w->pasts, room * sizeof(*pasts));
+		pasts = world_realloc(w, w->quiet.pasts, w->quiet.past_room * sizeof(*pasts),
+				      room * sizeof(*pasts));
 		if (!pasts)
 			return 0;
-		w->memory += (room - w->past_room) * sizeof(*pasts);
-		w->pasts = pasts;
-		for (uint32_t i = room; i > w->past_room; i--) {
-			pasts[i - 1] = (struct past){.next_free = w->past_free};
-			w->past_free = i;
+		w->quiet.pasts = pasts;
+		for (uint32_t i = room; i > w->quiet.past_room; i--) {
+			pasts[i - 1] = (struct past){.next_free = w->quiet.past_free};
+			w->quiet.past_free = i;
 		}
-		w->past_room = room;
+		w->quiet.past_room = room;
 	}
-	op->past = w->past_free;
-	p = &w->pasts[op->past - 1];
-	w->past_free = p->next_free;
+	op->past = w->quiet.past_free;
+	p = &w->quiet.pasts[op->past - 1];
+	w->quiet.past_free = p->next_free;
 	op->party->ops++;
 	*p = (struct past){
 		.party = op->party,
@@ -248,7 +247,7 @@ static uint32_t past_get(struct nbds_op *op)
 
 void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op)
 {
-	const struct past *p = &w->pasts[index];
+	const struct past *p = &w->quiet.pasts[index];
 
 	*op = (struct nbds_op){
 		.world = w,
@@ -278,7 +277,7 @@ void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op)
 /* A command made from its past; the caller owns a reference. */
 static struct nbds_op *past_op(struct nbds_world *w, uint32_t index)
 {
-	struct past *p = &w->pasts[index];
+	struct past *p = &w->quiet.pasts[index];
 	struct nbds_op *op;
 
 	if (p->op) {
@@ -316,7 +315,7 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	struct cell *c;
 	uint32_t past;
 
-	if (!e || e->next || b->pins || b->cut || w->no_t3)
+	if (!e || e->next || b->pins || b->cut || w->order.no_t3)
 		return false;
 	op = e->op;
 	if (e->valued != 0xff || e->full != 0xff || e->unknown || e->shadow || op->state != OP_OK ||
@@ -330,13 +329,13 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	past = past_get(op);
 	c = past ? cell_new(w, b->number) : NULL;
 	if (!c) {
-		if (past && !w->pasts[past - 1].refs) {
-			w->pasts[past - 1].refs = 1;
+		if (past && !w->quiet.pasts[past - 1].refs) {
+			w->quiet.pasts[past - 1].refs = 1;
 			past_unref(w, past - 1);
 		}
 		return false;
 	}
-	w->pasts[past - 1].refs++;
+	w->quiet.pasts[past - 1].refs++;
 	c->past = past - 1;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
 		c->value[i] = pack(e->value[i]);
@@ -376,8 +375,9 @@ void quiet_wake(struct nbds_world *w, struct block *b)
 /* Looks at the blocks that were not used for longest. */
 void quiet_sweep(struct nbds_world *w)
 {
-	for (unsigned n = 0; n < 2 && w->block_count > AWAKE_MIN && !w->iterating; n++) {
-		struct block *b = w->lru.lru_next;
+	for (unsigned n = 0; n < 2 && w->contents.block_count > AWAKE_MIN && !w->contents.iterating;
+	     n++) {
+		struct block *b = w->contents.lru.lru_next;
 
 		if (quiet_settle(w, b))
 			continue;
@@ -391,12 +391,12 @@ void quiet_sweep(struct nbds_world *w)
 void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 {
 	uint64_t from = first / REGION_BLOCKS, to = last / REGION_BLOCKS;
-	uint32_t zero = pack(coarse_value(w->zero_value));
-	struct region *r = w->region_oldest, *next;
+	uint32_t zero = pack(coarse_value(w->contents.zero_value));
+	struct region *r = w->quiet.oldest, *next;
 	uint64_t n = from;
-	bool all = to - from >= w->region_count;
+	bool all = to - from >= w->quiet.count;
 
-	if (!w->region_count)
+	if (!w->quiet.count)
 		return;
 	for (; all ? r != NULL : n <= to; n++) {
 		if (!all)
@@ -412,7 +412,7 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 			c = &r->cells[cell_at(r, i)];
 			for (unsigned s = 0; s < BLOCK_SECTORS; s++)
 				other |= c->value[s] != zero;
-			if (!other || w->pasts[c->past].type == NBD_CMD_READ)
+			if (!other || w->quiet.pasts[c->past].type == NBD_CMD_READ)
 				continue;
 			bool last_one = (r->present & (r->present - 1)) == 0;
 
@@ -428,12 +428,12 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 /* Forgets the oldest region. False: there is none. */
 bool quiet_forget(struct nbds_world *w)
 {
-	struct region *r = w->region_oldest;
+	struct region *r = w->quiet.oldest;
 
 	if (!r)
 		return false;
 	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++) {
-		const struct past *p = &w->pasts[r->cells[i].past];
+		const struct past *p = &w->quiet.pasts[r->cells[i].past];
 		uint64_t hi = p->lo_frame + p->hi_delta;
 
 		if (p->type != NBD_CMD_READ)
@@ -446,8 +446,8 @@ bool quiet_forget(struct nbds_world *w)
 
 void quiet_free(struct nbds_world *w)
 {
-	while (w->region_oldest)
-		region_free(w, w->region_oldest);
-	world_dealloc(w, w->regions, w->region_buckets * sizeof(*w->regions));
-	free(w->pasts);
+	while (w->quiet.oldest)
+		region_free(w, w->quiet.oldest);
+	world_dealloc(w, w->quiet.regions, w->quiet.buckets * sizeof(*w->quiet.regions));
+	world_dealloc(w, w->quiet.pasts, w->quiet.past_room * sizeof(*w->quiet.pasts));
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "../rules/rules.h"
-#include "internal.h"
+#include "world.h"
 
 static const char *verb(const struct nbds_op *op)
 {
@@ -40,6 +40,104 @@ struct group {
 #define EVIDENCE_WAIT UINT64_C(30000000000)
 #define FOREIGN_WAIT  UINT64_C(30000000000)
 #define FOREIGN_MAX   512u
+
+/* --- misses -------------------------------------------------------------- */
+
+/* Is a sampled byte the same? (A part of the sector may have come from there.) */
+static bool shares_sample(uint64_t a, uint64_t b)
+{
+	for (unsigned k = 32; k < 64; k += 8)
+		if ((uint8_t)(a >> k) == (uint8_t)(b >> k))
+			return true;
+	return false;
+}
+
+static uint32_t *missed_at(struct nbds_world *w, uint64_t sector)
+{
+	return &w->verdicts.missed[hash_number(sector / BLOCK_SECTORS) % MISSED_BUCKETS];
+}
+
+static void pin(struct nbds_world *w, uint64_t sector, int delta)
+{
+	struct block *b = block_find(w, sector / BLOCK_SECTORS);
+	uint32_t *missed = missed_at(w, sector);
+
+	*missed = delta > 0 ? *missed + 1 : *missed - 1;
+	if (b && (delta > 0 ? b->pins < UINT16_MAX : b->pins > 0))
+		b->pins = (uint16_t)(b->pins + delta);
+}
+
+void written_meanwhile(const struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+
+	for (struct nbds_op *r = w->reads.missed; r; r = r->reading->next)
+		for (uint32_t i = 0; r->party != op->party && i < r->reading->miss_count; i++)
+			if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
+				r->reading->misses[i].lone_from = UINT64_MAX;
+}
+
+void reading_drop(struct nbds_op *op)
+{
+	struct reading *rd = op->reading;
+
+	while (rd->miss_count)
+		pin(op->world, rd->misses[--rd->miss_count].sector, -1);
+	reading_unlist(op);
+}
+
+void miss_add(struct nbds_op *op, const struct miss *m)
+{
+	struct reading *rd = op->reading;
+	struct nbds_world *w = op->world;
+
+	if (rd->miss_count == rd->miss_room) {
+		uint32_t room = rd->miss_room ? rd->miss_room * 2 : 4;
+		struct miss *misses;
+
+		if (room > MISSES_MAX)
+			return;
+		misses = world_realloc(w, rd->misses, rd->miss_room * sizeof(*misses),
+				       room * sizeof(*misses));
+		if (!misses)
+			return;
+		rd->misses = misses;
+		rd->miss_room = room;
+	}
+	rd->misses[rd->miss_count++] = *m;
+	pin(w, m->sector, 1);
+	if (!w->reads.missed)
+		w->verdicts.missed_hi = m->hi;
+	later_of(&w->verdicts.missed_hi, &m->hi);
+	if (!rd->listed) {
+		rd->listed = true;
+		rd->prev = NULL;
+		rd->next = w->reads.missed;
+		if (rd->next)
+			rd->next->reading->prev = op;
+		w->reads.missed = op;
+	}
+}
+
+void written_later(struct nbds_op *op, uint64_t start, uint64_t end, const uint64_t *value)
+{
+	if (end - start == 1 && !*missed_at(op->world, start))
+		return;
+	for (struct nbds_op *r = op->world->reads.missed; r; r = r->reading->next) {
+		struct reading *rd = r->reading;
+
+		for (uint32_t i = 0; i < rd->miss_count; i++) {
+			struct miss *m = &rd->misses[i];
+
+			if (m->sector >= start && m->sector < end &&
+			    (!value || shares_sample(m->value, *value)) &&
+			    point_before(op->world, &m->hi, &op->lo))
+				m->written_later = true;
+		}
+	}
+}
+
+/* --- telling ------------------------------------------------------------- */
 
 static void tell_text(char *text, size_t size, const struct nbds_op *r, const struct group *g)
 {
@@ -176,18 +274,17 @@ static void judge_final(struct nbds_op *r, bool last)
 	unsigned n = 0;
 	uint32_t kept = 0;
 
-	w->final = true;
 	for (uint32_t i = 0; i < rd->miss_count; i++) {
 		struct miss m = rd->misses[i];
 		struct verdict v;
 		unsigned k;
 
-		judge_sector(r, &m, &v);
+		judge_sector(r, &m, true, &v);
 		if ((v.rule == rule_get(RULE_UNEXPLAINED) || v.waits) && !last) {
 			rd->misses[kept++] = m;
 			continue;
 		}
-		contents_pin(w, m.sector, -1);
+		pin(w, m.sector, -1);
 		if (v.result == JUDGE_UNKNOWN)
 			w->stats.unchecked[v.why] += NBDS_SECTOR;
 		else
@@ -212,7 +309,6 @@ static void judge_final(struct nbds_op *r, bool last)
 			groups[k].high = m.sector;
 		groups[k].sectors++;
 	}
-	w->final = false;
 	rd->miss_count = kept;
 	if (!kept)
 		reading_unlist(r);
@@ -264,13 +360,15 @@ void verdict_await(struct nbds_op *r)
 	op_ref(r);
 	p->read = r;
 	p->serial = w->serial;
-	*w->pending_tail = p;
-	w->pending_tail = &p->next;
-	w->pending_count++;
+	*w->verdicts.pending_tail = p;
+	w->verdicts.pending_tail = &p->next;
+	w->verdicts.pending_count++;
+	w->reads.waiting++;
 }
 
 static void pending_free(struct nbds_world *w, struct pending *p)
 {
+	w->reads.waiting--;
 	op_unref(p->read);
 	world_dealloc(w, p, sizeof(*p));
 }
@@ -278,13 +376,13 @@ static void pending_free(struct nbds_world *w, struct pending *p)
 /* Tells the oldest read with data from nowhere. */
 static void judge_foreign(struct nbds_world *w)
 {
-	struct pending *p = w->foreign;
+	struct pending *p = w->verdicts.foreign;
 
 	judge_final(p->read, true);
-	w->foreign = p->next;
-	if (!w->foreign)
-		w->foreign_tail = &w->foreign;
-	w->foreign_count--;
+	w->verdicts.foreign = p->next;
+	if (!w->verdicts.foreign)
+		w->verdicts.foreign_tail = &w->verdicts.foreign;
+	w->verdicts.foreign_count--;
 	pending_free(w, p);
 }
 
@@ -295,8 +393,8 @@ static uint64_t age_of(const struct nbds_world *w, const struct pending *p)
 
 void verdicts_pass(struct nbds_world *w, bool all)
 {
-	while (w->pending) {
-		struct pending *p = w->pending;
+	while (w->verdicts.pending) {
+		struct pending *p = w->verdicts.pending;
 
 		if (!all) {
 			/* nor before what is concurrent with it can have come */
@@ -306,25 +404,42 @@ void verdicts_pass(struct nbds_world *w, bool all)
 			/* evidence still to come: flushes in flight that may fail, bytes
 			 * held back; but not for ever */
 			if (age_of(w, p) < EVIDENCE_WAIT &&
-			    ((w->flight_first && w->flight_first->serial <= p->serial) ||
+			    ((w->order.flight_first &&
+			      w->order.flight_first->serial <= p->serial) ||
 			     (w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi))))
 				break;
 		}
 		judge_final(p->read, false);
-		w->pending = p->next;
-		if (!w->pending)
-			w->pending_tail = &w->pending;
-		w->pending_count--;
+		w->verdicts.pending = p->next;
+		if (!w->verdicts.pending)
+			w->verdicts.pending_tail = &w->verdicts.pending;
+		w->verdicts.pending_count--;
 		if (!p->read->reading->miss_count) {
 			pending_free(w, p);
 			continue;
 		}
 		p->next = NULL;
-		*w->foreign_tail = p;
-		w->foreign_tail = &p->next;
-		if (++w->foreign_count > FOREIGN_MAX)
+		*w->verdicts.foreign_tail = p;
+		w->verdicts.foreign_tail = &p->next;
+		if (++w->verdicts.foreign_count > FOREIGN_MAX)
 			judge_foreign(w);
 	}
-	while (w->foreign && (all || age_of(w, w->foreign) > FOREIGN_WAIT))
+	while (w->verdicts.foreign && (all || age_of(w, w->verdicts.foreign) > FOREIGN_WAIT))
 		judge_foreign(w);
+}
+
+void verdicts_free(struct nbds_world *w)
+{
+	while (w->verdicts.pending) {
+		struct pending *p = w->verdicts.pending;
+
+		w->verdicts.pending = p->next;
+		pending_free(w, p);
+	}
+	while (w->verdicts.foreign) {
+		struct pending *p = w->verdicts.foreign;
+
+		w->verdicts.foreign = p->next;
+		pending_free(w, p);
+	}
 }

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "internal.h"
+#include "world.h"
 
 #define SILENCE_MAX  UINT64_C(30000000000) /* ns of capture time */
 #define WITHHELD_MAX 4096u
@@ -30,11 +30,11 @@ struct withheld {
 /* Was all that any other connection did up to `frame` told? */
 static bool all_told(const struct nbds_world *w, const struct nbds_party *reader, uint64_t frame)
 {
-	if (w->interfaces)
+	if (w->parties.interfaces)
 		return false;
-	if (!w->completes)
+	if (!w->parties.completes)
 		return true;
-	for (const struct nbds_party *p = w->parties; p; p = p->next)
+	for (const struct nbds_party *p = w->parties.open; p; p = p->next)
 		if (p != reader && !p->ended && !p->opaque && p->complete <= frame)
 			return false;
 	return true;
@@ -58,7 +58,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 	else if (w->open_world)
 		lowered = "another connection to this server cannot be seen from its beginning, "
 			  "or is encrypted";
-	else if (w->mixed)
+	else if (w->parties.mixed)
 		lowered = "commands to this server were captured on several interfaces, whose "
 			  "clocks need not agree";
 	if (lowered) {
@@ -69,7 +69,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 	}
 	for (; n < ASSUME_MAX && f.assumptions && f.assumptions[n]; n++)
 		assumptions[n] = f.assumptions[n];
-	if (!told && !w->interfaces)
+	if (!told && !w->parties.interfaces)
 		assumptions[n++] = "the capture lost nothing of connections that were silent since";
 	assumptions[n] = NULL;
 	f.assumptions = assumptions;
@@ -78,13 +78,13 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 
 static void deliver_first(struct nbds_world *w, bool told)
 {
-	struct withheld *h = w->withheld;
+	struct withheld *h = w->withheld.first;
 
 	deliver(w, h, told);
-	w->withheld = h->next;
-	if (!w->withheld)
-		w->withheld_tail = &w->withheld;
-	w->withheld_count--;
+	w->withheld.first = h->next;
+	if (!w->withheld.first)
+		w->withheld.tail = &w->withheld.first;
+	w->withheld.count--;
 	h->reader->ops--;
 	nbds_finding_free(h->finding);
 	world_dealloc(w, h, sizeof(*h));
@@ -112,20 +112,20 @@ void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbd
 	h->reader = read->party;
 	h->reader->ops++;
 	h->hi = read->hi;
-	*w->withheld_tail = h;
-	w->withheld_tail = &h->next;
-	if (++w->withheld_count > WITHHELD_MAX)
+	*w->withheld.tail = h;
+	w->withheld.tail = &h->next;
+	if (++w->withheld.count > WITHHELD_MAX)
 		deliver_first(w, false);
 }
 
 void withheld_pass(struct nbds_world *w, bool all)
 {
-	while (w->withheld) {
-		const struct withheld *h = w->withheld;
+	while (w->withheld.first) {
+		const struct withheld *h = w->withheld.first;
 		uint64_t age = w->now > h->hi.time ? (uint64_t)w->now - (uint64_t)h->hi.time : 0;
 		bool told = all_told(w, h->reader, h->hi.frame);
 
-		if (!told && !all && (age < SILENCE_MAX || w->interfaces))
+		if (!told && !all && (age < SILENCE_MAX || w->parties.interfaces))
 			return;
 		deliver_first(w, told);
 	}
@@ -133,10 +133,10 @@ void withheld_pass(struct nbds_world *w, bool all)
 
 void withheld_free(struct nbds_world *w)
 {
-	while (w->withheld) {
-		struct withheld *h = w->withheld;
+	while (w->withheld.first) {
+		struct withheld *h = w->withheld.first;
 
-		w->withheld = h->next;
+		w->withheld.first = h->next;
 		nbds_finding_free(h->finding);
 		world_dealloc(w, h, sizeof(*h));
 	}

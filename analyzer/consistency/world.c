@@ -6,28 +6,31 @@
 #include <string.h>
 
 #include "../rules/rules.h"
-#include "internal.h"
+#include "world.h"
 
-#define UNFLUSHED_MAX 4096u
 /* The least margin of T3 in a capture that had something in the wrong order, ns. */
 #define EPSILON_INVERTED INT64_C(5000000)
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 				  const struct nbds_world_ops *ops, void *ctx)
 {
-	struct nbds_world *w = calloc(1, sizeof(*w));
+	struct nbds_budget own = {0};
+	struct nbds_world *w =
+		nbds_budget_alloc(config->budget ? config->budget : &own, sizeof(*w));
 
 	if (!w)
 		return NULL;
+	w->own_budget = own;
+	w->budget = config->budget ? config->budget : &w->own_budget;
 	w->config = *config;
 	w->ops = *ops;
 	w->ctx = ctx;
 	w->memory_cap = config->memory ? config->memory : (uint64_t)1 << 30;
-	w->pending_tail = &w->pending;
-	w->foreign_tail = &w->foreign;
-	w->withheld_tail = &w->withheld;
-	w->ended_tail = &w->ended;
-	w->folded_tail = &w->folded;
+	w->verdicts.pending_tail = &w->verdicts.pending;
+	w->verdicts.foreign_tail = &w->verdicts.foreign;
+	w->withheld.tail = &w->withheld.first;
+	w->parties.ended_tail = &w->parties.ended;
+	w->parties.folded_tail = &w->parties.folded;
 	w->now = INT64_MIN;
 	contents_init(w);
 	return w;
@@ -37,13 +40,13 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 {
 	struct xport *x;
 
-	for (x = w->xports; x; x = x->next)
+	for (x = w->parties.xports; x; x = x->next)
 		if (x->name_len == len && memcmp(x->name, name, len) == 0)
 			return x;
 	x = world_alloc(w, sizeof(*x));
 	if (!x)
 		return NULL;
-	x->name = malloc(len + 1);
+	x->name = world_alloc(w, len + 1);
 	if (!x->name) {
 		world_dealloc(w, x, sizeof(*x));
 		return NULL;
@@ -51,8 +54,8 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	memcpy(x->name, name, len);
 	x->name[len] = '\0';
 	x->name_len = len;
-	x->next = w->xports;
-	w->xports = x;
+	x->next = w->parties.xports;
+	w->parties.xports = x;
 	return x;
 }
 
@@ -72,12 +75,12 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 	p->world = w;
 	p->id = id;
 	p->from_start = from_start;
-	p->next = w->parties;
-	w->parties = p;
-	if (!w->open_parties && w->had_party)
-		w->epoch++;
-	w->had_party = true;
-	w->open_parties++;
+	p->next = w->parties.open;
+	w->parties.open = p;
+	if (!w->parties.open_count && w->parties.had_party)
+		w->parties.epoch++;
+	w->parties.had_party = true;
+	w->parties.open_count++;
 	if (!from_start)
 		w->open_world = true;
 	return p;
@@ -91,7 +94,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 	p->flags = known ? flags : 0;
 	p->size = size;
 	p->size_known = known;
-	p->world->order_version++;
+	p->world->order.version++;
 	if (!p->xport)
 		p->world->blind = true;
 	else
@@ -100,7 +103,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 
 void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
 {
-	p->world->hears = true;
+	p->world->parties.hears = true;
 	if (!p->heard)
 		p->first_heard = *at;
 	p->heard = true;
@@ -115,7 +118,7 @@ void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
 
 void nbds_party_complete(struct nbds_party *p, uint64_t frame)
 {
-	p->world->completes = true;
+	p->world->parties.completes = true;
 	if (frame > p->complete)
 		p->complete = frame;
 }
@@ -131,7 +134,7 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 {
 	struct nbds_world *w = p->world;
 
-	w->mixed |= w->serial && since->interface != w->interface;
+	w->parties.mixed |= w->serial && since->interface != w->parties.interface;
 	if (!w->poisoned || since->frame < w->poison.frame)
 		w->poison = *since;
 	w->poisoned = true;
@@ -147,16 +150,19 @@ static void party_unref_last(struct nbds_op **op)
 void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 {
 	struct nbds_world *w = p->world;
+	struct nbds_party *waited;
 
 	if (p->ended)
 		return;
 	p->ended = true;
-	if (w->open_parties)
-		w->open_parties--;
+	if (w->parties.open_count)
+		w->parties.open_count--;
 	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
 	p->carry = NULL;
 	p->end = *at;
-	past_end(p);
+	waited = past_end(p);
+	if (waited)
+		unflushed_end(waited);
 	hazard_party_end(p);
 	if (!p->end_told && !p->unflushed_count)
 		past_settle(p);
@@ -167,23 +173,42 @@ void nbds_party_leave(struct nbds_party *p)
 	p->left = true;
 }
 
+/* Contents by a command, and what is told for it. */
+static void wrote(struct nbds_op *op, struct nbds_op *overlaps)
+{
+	if (overlaps && op->write_class)
+		hazard_overlap(op, overlaps);
+}
+
+static void put_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
+{
+	wrote(op, contents_sector(op, sector, value));
+	if (op->world->reads.missed)
+		written_later(op, sector, sector + 1, &value);
+}
+
+static void put_partial(struct nbds_op *op, uint64_t sector)
+{
+	wrote(op, contents_partial(op, sector));
+	if (op->world->reads.missed)
+		written_later(op, sector, sector + 1, NULL);
+}
+
+static void put_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind)
+{
+	struct nbds_world *w = op->world;
+
+	if (end > start && w->reads.missed && kind == RANGE_ZERO)
+		written_later(op, (start + NBDS_SECTOR - 1) / NBDS_SECTOR, end / NBDS_SECTOR,
+			      &w->contents.zero_value);
+	wrote(op, contents_range(op, start, end, kind));
+}
+
 /* --- requests ------------------------------------------------------------ */
 
 static bool range_fits(uint64_t offset, uint64_t length)
 {
 	return length <= UINT64_MAX - offset;
-}
-
-/* Where this write may have been there already when a sector was read, its reader's
- * connection was not the only one that wrote. */
-static void written_meanwhile(const struct nbds_op *op)
-{
-	struct nbds_world *w = op->world;
-
-	for (struct nbds_op *r = w->reads_missed; r; r = r->reading->next)
-		for (uint32_t i = 0; r->party != op->party && i < r->reading->miss_count; i++)
-			if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
-				r->reading->misses[i].lone_from = UINT64_MAX;
 }
 
 struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
@@ -210,8 +235,8 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	op->refs = 1; /* the caller's, until the reply */
 	op->serial = ++w->serial;
 	if (op->serial == 1)
-		w->interface = order->lo.interface;
-	w->mixed |= order->lo.interface != w->interface;
+		w->parties.interface = order->lo.interface;
+	w->parties.mixed |= order->lo.interface != w->parties.interface;
 	op->type = type;
 	op->flags = flags;
 	op->offset = offset;
@@ -221,7 +246,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	op->header_end = order->header_end;
 	op->acked = order->acked;
 	op->status_acked = NBDS_NO_ACK;
-	op->epoch = w->epoch;
+	op->epoch = w->parties.epoch;
 	op->write_class =
 		(type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES || type == NBD_CMD_TRIM) &&
 		length > 0;
@@ -237,35 +262,36 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	/* a report of a hole, too, may excuse a read that was before it */
 	op->awaited = op->voider || type == NBD_CMD_BLOCK_STATUS;
 	if (op->awaited) {
-		op->prev_flight = w->flight_last;
-		*(w->flight_last ? &w->flight_last->next_flight : &w->flight_first) = op;
-		w->flight_last = op;
+		op->prev_flight = w->order.flight_last;
+		*(w->order.flight_last ? &w->order.flight_last->next_flight
+				       : &w->order.flight_first) = op;
+		w->order.flight_last = op;
 	}
 	if (op->write_class) {
 		op->flight_from = op->serial;
-		for (const struct nbds_party *o = w->parties; o; o = o->next)
+		for (const struct nbds_party *o = w->parties.open; o; o = o->next)
 			if (o->flight_first && o->flight_first->serial < op->flight_from)
 				op->flight_from = o->flight_first->serial;
 		op->prev_write = p->flight_last;
 		*(p->flight_last ? &p->flight_last->next_write : &p->flight_first) = op;
 		p->flight_last = op;
 		p->writes_in_flight++;
-		if (!w->written)
-			w->writer = p;
-		w->written = true;
-		w->many_writers |= w->writer != p;
-		if (w->reads_missed && !point_before(w, &w->missed_hi, &op->lo))
+		if (!w->parties.written)
+			w->parties.writer = p;
+		w->parties.written = true;
+		w->parties.many_writers |= w->parties.writer != p;
+		if (w->reads.missed && !point_before(w, &w->verdicts.missed_hi, &op->lo))
 			written_meanwhile(op);
 	}
 	hazard_request(op);
 	if (op->write_class && range_fits(offset, length)) {
 		if (order->damage_length && range_fits(order->damage_offset, order->damage_length))
-			contents_range(op, order->damage_offset,
-				       order->damage_offset + order->damage_length, RANGE_DAMAGE);
+			put_range(op, order->damage_offset,
+				  order->damage_offset + order->damage_length, RANGE_DAMAGE);
 		if (type == NBD_CMD_WRITE_ZEROES)
-			contents_range(op, offset, offset + length, RANGE_ZERO);
+			put_range(op, offset, offset + length, RANGE_ZERO);
 		else if (type == NBD_CMD_TRIM)
-			contents_range(op, offset, offset + length, RANGE_TRIM);
+			put_range(op, offset, offset + length, RANGE_TRIM);
 	}
 	if (w->memory > w->memory_cap)
 		contents_trim_memory(w);
@@ -332,13 +358,13 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 
 static void write_whole(struct cutter *c, uint64_t sector, uint64_t value)
 {
-	contents_sector(c->op, sector, value);
+	put_sector(c->op, sector, value);
 }
 
 static void write_part(struct cutter *c, uint64_t sector, uint32_t bytes)
 {
 	(void)bytes;
-	contents_partial(c->op, sector);
+	put_partial(c->op, sector);
 }
 
 /* Bytes [from, to) of the payload will never be known. */
@@ -354,7 +380,7 @@ static void write_lost(struct nbds_op *op, uint64_t from, uint64_t to)
 	end += (NBDS_SECTOR - end % NBDS_SECTOR) % NBDS_SECTOR;
 	if (end > op->offset + op->length || end < op->offset)
 		end = op->offset + op->length;
-	contents_range(op, start, end, RANGE_UNKNOWN);
+	put_range(op, start, end, RANGE_UNKNOWN);
 }
 
 void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len)
@@ -387,59 +413,6 @@ void nbds_op_write_end(struct nbds_op *op)
 }
 
 /* --- reads --------------------------------------------------------------- */
-
-void reading_unlist(struct nbds_op *op)
-{
-	struct reading *rd = op->reading;
-
-	if (!rd->listed)
-		return;
-	rd->listed = false;
-	*(rd->prev ? &rd->prev->reading->next : &op->world->reads_missed) = rd->next;
-	if (rd->next)
-		rd->next->reading->prev = rd->prev;
-}
-
-void reading_drop(struct nbds_op *op)
-{
-	struct reading *rd = op->reading;
-
-	while (rd->miss_count)
-		contents_pin(op->world, rd->misses[--rd->miss_count].sector, -1);
-	reading_unlist(op);
-}
-
-static void miss_add(struct nbds_op *op, const struct miss *m)
-{
-	struct reading *rd = op->reading;
-	struct nbds_world *w = op->world;
-
-	if (rd->miss_count == rd->miss_room) {
-		uint32_t room = rd->miss_room ? rd->miss_room * 2 : 4;
-		struct miss *misses;
-
-		if (room > MISSES_MAX)
-			return;
-		misses = realloc(rd->misses, room * sizeof(*misses));
-		if (!misses)
-			return;
-		rd->misses = misses;
-		rd->miss_room = room;
-	}
-	rd->misses[rd->miss_count++] = *m;
-	contents_pin(w, m->sector, 1);
-	if (!w->reads_missed)
-		w->missed_hi = m->hi;
-	later_of(&w->missed_hi, &m->hi);
-	if (!rd->listed) {
-		rd->listed = true;
-		rd->prev = NULL;
-		rd->next = w->reads_missed;
-		if (rd->next)
-			rd->next->reading->prev = op;
-		w->reads_missed = op;
-	}
-}
 
 static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
 {
@@ -501,12 +474,13 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 
 		if (!c || quiet_value(c, i) != coarse_value(value))
 			return JUDGE_WRONG;
-		if (!w->classes)
-			return w->pasts[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
+		if (!w->contents.classes)
+			return w->quiet.pasts[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN
+									    : JUDGE_FINE;
 		past_fill(w, c->past, &slept);
 		by = &slept;
 	}
-	if (w->classes && contents_other_range(w, sector, by))
+	if (w->contents.classes && contents_other_range(w, sector, by))
 		return JUDGE_WRONG;
 	return by->type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
@@ -545,7 +519,7 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 			break;
 		}
 	}
-	judge_sector(op, &m, &v);
+	judge_sector(op, &m, false, &v);
 	/* what is read here is an old value for later, unless a write tells more;
 	 * or it is one of several possible outcomes, which then has to stay */
 	remember = op->type == NBD_CMD_READ && op->proves &&
@@ -606,7 +580,7 @@ static void hole_block(void *arg, struct block *b)
 
 		if ((bits >> i & 1) && sector * NBDS_SECTOR >= h->start &&
 		    sector * NBDS_SECTOR <= h->end - NBDS_SECTOR)
-			read_whole(h->c, sector, h->c->op->world->zero_value);
+			read_whole(h->c, sector, h->c->op->world->contents.zero_value);
 	}
 }
 
@@ -631,7 +605,7 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 	op->reading->seen_bytes += len;
 	zeroes_seen(op, offset, len, hi);
 	if (op->proves && !(op->party->flags & NBD_FLAG_READ_ONLY))
-		contents_range(op, offset, offset + len, RANGE_SEEN_ZERO);
+		put_range(op, offset, offset + len, RANGE_SEEN_ZERO);
 }
 
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
@@ -644,9 +618,9 @@ void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, ui
 	if (status & NBD_STATE_ZERO) {
 		zeroes_seen(op, offset, len, hi);
 		if (op->proves)
-			contents_range(op, offset, offset + len, RANGE_SEEN_ZERO);
+			put_range(op, offset, offset + len, RANGE_SEEN_ZERO);
 	} else if (status & NBD_STATE_HOLE) {
-		contents_range(op, offset, offset + len, RANGE_HOLE);
+		put_range(op, offset, offset + len, RANGE_HOLE);
 	}
 }
 
@@ -658,9 +632,9 @@ static void flight_remove(struct nbds_op *op)
 	struct nbds_party *p = op->party;
 
 	if (op->awaited) {
-		*(op->prev_flight ? &op->prev_flight->next_flight : &w->flight_first) =
+		*(op->prev_flight ? &op->prev_flight->next_flight : &w->order.flight_first) =
 			op->next_flight;
-		*(op->next_flight ? &op->next_flight->prev_flight : &w->flight_last) =
+		*(op->next_flight ? &op->next_flight->prev_flight : &w->order.flight_last) =
 			op->prev_flight;
 	}
 	if (op->write_class) {
@@ -679,43 +653,6 @@ static void keep_last(struct nbds_op **last, struct nbds_op *op)
 	*last = op;
 }
 
-static void unflushed_add(struct nbds_op *op)
-{
-	struct nbds_party *p = op->party;
-
-	if (op->type == NBD_CMD_TRIM || op->fua)
-		return;
-	p->unflushed_bytes += op->length;
-	if (p->unflushed_count == p->unflushed_room) {
-		uint32_t room = p->unflushed_room ? p->unflushed_room * 2 : 16;
-		struct nbds_op **list =
-			room <= UNFLUSHED_MAX ? realloc(p->unflushed, room * sizeof(*list)) : NULL;
-
-		if (!list) {
-			/* the oldest are only counted */
-			uint32_t half = p->unflushed_count / 2;
-
-			if (!half) {
-				p->unflushed_bytes -= op->length;
-				return;
-			}
-			for (uint32_t i = 0; i < half; i++) {
-				p->unflushed_over++;
-				p->unflushed_over_bytes += p->unflushed[i]->length;
-				op_unref(p->unflushed[i]);
-			}
-			p->unflushed_count -= half;
-			memmove(p->unflushed, p->unflushed + half,
-				p->unflushed_count * sizeof(*list));
-		} else {
-			p->unflushed = list;
-			p->unflushed_room = room;
-		}
-	}
-	op_ref(op);
-	p->unflushed[p->unflushed_count++] = op;
-}
-
 static void flush_done(struct nbds_op *f)
 {
 	struct nbds_world *w = f->world;
@@ -731,38 +668,27 @@ static void flush_done(struct nbds_op *f)
 	if (f->state == OP_OK && f->proves && f->party->xport && offered) {
 		if (f->party->known)
 			flush_log_add(f);
-		for (struct nbds_party *p = w->parties, *next; p; p = next) {
-			uint32_t kept = 0;
-			uint64_t n = 0;
-
+		for (struct nbds_party *p = w->parties.open, *next; p; p = next) {
 			next = p->next;
 			if (p != f->party &&
 			    (p->xport != f->party->xport || !party_mc(p) || !party_mc(f->party)))
 				continue;
-			for (uint32_t i = 0; i < p->unflushed_count; i++) {
-				struct nbds_op *op = p->unflushed[i];
-
-				if (!op_before(op, f)) {
-					p->unflushed[kept++] = op;
-					continue;
-				}
-				n++;
-				rep.covered_bytes += op->length;
-				p->unflushed_bytes -= op->length;
-				op_unref(op);
-			}
-			p->unflushed_count = kept;
-			n += p->unflushed_over;
-			rep.covered_bytes += p->unflushed_over_bytes;
-			p->unflushed_bytes -= p->unflushed_over_bytes;
-			p->unflushed_over = p->unflushed_over_bytes = 0;
-			*(p == f->party ? &rep.covered_own : &rep.covered_other) += n;
+			unflushed_cover(p, f, &rep);
 			if (p->ended && !p->unflushed_count)
 				past_settle(p);
 		}
 	}
 	if (w->ops.flushed)
 		w->ops.flushed(w->ctx, &rep);
+}
+
+/* X voids. */
+static void fails(struct nbds_op *x)
+{
+	if (x->world->order.void_all)
+		return;
+	void_add(x);
+	past_voided(x);
 }
 
 static void op_over(struct nbds_op *op)
@@ -780,7 +706,7 @@ static void op_over(struct nbds_op *op)
 		if (op->state == OP_OK && op->proves) {
 			keep_last(op->fua ? &op->party->last_fua : &op->party->last_plain, op);
 			unflushed_add(op);
-			op->party->voided |= w->void_count && voided(op, NULL);
+			op->party->voided |= w->order.void_count && voided(op, NULL);
 		} else if (op->state != OP_FAILED || op->proves) {
 			op->party->writes_unresolved++;
 		}
@@ -788,7 +714,7 @@ static void op_over(struct nbds_op *op)
 	if (op->state == OP_FAILED && op->error == NBD_ESHUTDOWN)
 		op->voider = true;
 	if (op->voider && op->state != OP_OK)
-		void_add(op);
+		fails(op);
 	if (op->type == NBD_CMD_FLUSH)
 		flush_done(op);
 	if (op->reading) {
@@ -842,16 +768,16 @@ void nbds_world_dropped(struct nbds_world *w)
 
 void nbds_world_interfaces(struct nbds_world *w)
 {
-	w->interfaces = true;
+	w->parties.interfaces = true;
 }
 
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
 	/* they were joined by the order that was trusted before */
-	w->life_count = 0;
-	w->order_version++;
+	w->parties.life_count = 0;
+	w->order.version++;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
-		w->no_t3 = true;
+		w->order.no_t3 = true;
 	else if (w->config.epsilon < 2 * inversion)
 		w->config.epsilon = 2 * inversion;
 	/* a reply that overtook all of its way and a bit more shows only the bit */
@@ -863,25 +789,32 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 {
 	if (now > w->now)
 		w->now = now;
-	if (w->pending || w->foreign)
+	if (w->verdicts.pending || w->verdicts.foreign)
 		verdicts_pass(w, false);
-	if (w->withheld)
+	if (w->withheld.first)
 		withheld_pass(w, false);
+	past_sweep(w);
+}
+
+void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
+{
+	if (w->memory > goal && !w->contents.iterating)
+		contents_shrink(w, goal);
 	past_sweep(w);
 }
 
 void nbds_world_finish(struct nbds_world *w)
 {
 	/* whatever is still in flight was never answered */
-	while (w->flight_first) {
-		struct nbds_op *x = w->flight_first;
+	while (w->order.flight_first) {
+		struct nbds_op *x = w->order.flight_first;
 
 		if (x->voider)
-			void_add(x);
-		w->flight_first = x->next_flight;
+			fails(x);
+		w->order.flight_first = x->next_flight;
 		x->awaited = x->voider = false; /* no longer in the list */
 	}
-	w->flight_last = NULL;
+	w->order.flight_last = NULL;
 	verdicts_pass(w, true);
 	withheld_pass(w, true);
 	hazard_finish(w);
@@ -910,47 +843,29 @@ void nbds_world_free(struct nbds_world *w)
 {
 	if (!w)
 		return;
-	while (w->pending) {
-		struct pending *p = w->pending;
-
-		w->pending = p->next;
-		op_unref(p->read);
-		world_dealloc(w, p, sizeof(*p));
-	}
-	while (w->foreign) {
-		struct pending *p = w->foreign;
-
-		w->foreign = p->next;
-		op_unref(p->read);
-		world_dealloc(w, p, sizeof(*p));
-	}
+	verdicts_free(w);
 	hazard_free(w);
 	withheld_free(w);
-	for (uint32_t i = 0; i < w->void_count; i++)
-		op_unref(w->void_by[i]);
-	free(w->void_by);
-	for (struct xport *x = w->xports, *next; x; x = next) {
+	order_free(w);
+	for (struct xport *x = w->parties.xports, *next; x; x = next) {
 		next = x->next;
-		for (uint32_t i = 0; i < x->log_count; i++)
-			op_unref(x->log[i]);
-		free(x->log);
-		free(x->latest);
-		free(x->name);
+		world_dealloc(w, x->name, x->name_len + 1);
 		world_dealloc(w, x, sizeof(*x));
 	}
 	contents_free(w);
-	for (struct nbds_party *p = w->parties; p; p = p->next) {
-		for (uint32_t i = 0; i < p->unflushed_count; i++)
-			op_unref(p->unflushed[i]);
-		free(p->unflushed);
+	for (struct nbds_party *p = w->parties.open; p; p = p->next) {
+		unflushed_free(p);
 		party_unref_last(&p->last_plain);
 		party_unref_last(&p->last_fua);
 	}
 	past_free(w);
-	for (struct nbds_party *p = w->parties, *next; p; p = next) {
+	for (struct nbds_party *p = w->parties.open, *next; p; p = next) {
 		next = p->next;
 		world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
 		world_dealloc(w, p, sizeof(*p));
 	}
-	free(w);
+	if (w->budget == &w->own_budget)
+		free(w);
+	else
+		nbds_budget_free(w->budget, w, sizeof(*w));
 }

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/order.h - what came certainly before what, and what is
+ * therefore in force.  The definitions are in consistency.h.
+ */
+#ifndef NBDS_CONSISTENCY_ORDER_H
+#define NBDS_CONSISTENCY_ORDER_H
+
+#include "party.h"
+
+#define ORDERED_SLOTS 256u
+
+/* What established() found lately: the sectors of a block ask the same. */
+struct ordered {
+	uint64_t w, c; /* serials */
+	uint64_t hi_frame;
+	uint64_t version;
+	struct nbds_op *flush;
+	unsigned paths;
+};
+
+struct order {
+	struct ordered known[ORDERED_SLOTS];
+	uint64_t version; /* another one: what was found may be different now */
+	bool no_t3;
+	struct nbds_op **void_by; /* flushes that failed, or were never answered, of any
+	                           * export: two names may be one device */
+	uint32_t void_count, void_room;
+	bool void_all; /* too many to keep: nothing is established any more */
+	struct nbds_op *flight_first, *flight_last; /* awaited, oldest first */
+};
+
+/* Points a and b: a is certainly earlier (T3). */
+bool point_before(const struct nbds_world *w, const struct nbds_point *a,
+		  const struct nbds_point *b);
+/* a << b: a's outcome was decided before b could begin. */
+bool op_before(const struct nbds_op *a, const struct nbds_op *b);
+
+enum { EST_E1 = 1, EST_E2 = 2, EST_E3 = 4 };
+/* The paths on which W is in force for c (0: none). *flush: E3's flush. `hi`:
+ * when c was certainly over (NULL: not yet). */
+unsigned established(const struct nbds_op *w, const struct nbds_op *c, const struct nbds_point *hi,
+		     struct nbds_op **flush);
+/* Some failed (or never answered) flush may have dropped W before c was over. */
+bool voided(const struct nbds_op *w, const struct nbds_point *hi);
+/* A successful flush F with w << F << c of the same export; any_mc: of any
+ * connection, else only of w's own. */
+struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn);
+/* The first one, of any connection, that certainly began after w was answered. */
+const struct nbds_op *flush_after(const struct nbds_op *w);
+/* A flush that covers w and, as captured, was answered before c was sent, though too
+ * close to prove it. */
+struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c);
+/* A successful flush that certainly began after `since` and ended before c. */
+struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point *since,
+			    const struct nbds_op *c);
+/* All that was answered before `base` is superseded, for this reader, by w. */
+bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
+	     const struct nbds_op *w);
+void flush_log_add(struct nbds_op *f);
+void void_add(struct nbds_op *x);
+/* No other connection wrote anything that was not in force before w began (G10). */
+bool lone_writer(const struct nbds_op *w);
+/* Every reader that will ever come finds N in force, or can prove nothing against a
+ * server about this place anyway. */
+bool in_force_for_all(const struct nbds_op *n);
+/* Is there a voider in flight that may yet drop n? */
+bool may_be_voided(const struct nbds_op *n);
+void order_free(struct nbds_world *w);
+
+#endif

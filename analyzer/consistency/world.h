@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/world.h - the parts of a world, floor by floor.
+ *
+ *   world      all calls from outside; the only one that calls all others
+ *   hazards, verdict, withhold                      what is told
+ *   past, unflushed                                 what ended; what no flush covered
+ *   judge      from what is known of a sector to a verdict
+ *   contents, quiet                                 who may have left which data where
+ *   order      what came certainly before what      points, flush log, failed flushes
+ *   op, party  operations, connections, memory
+ *
+ * Each floor calls those below it and none above: what is of interest above is
+ * returned.  Each has its own part of the state, which only it and those above look
+ * into.
+ */
+#ifndef NBDS_CONSISTENCY_WORLD_H
+#define NBDS_CONSISTENCY_WORLD_H
+
+#include <base/budget.h>
+
+#include "hazards.h"
+#include "past.h"
+#include "unflushed.h"
+#include "verdict.h"
+#include "withhold.h"
+
+struct nbds_world {
+	struct nbds_world_config config;
+	struct nbds_world_ops ops;
+	void *ctx;
+	struct nbds_budget *budget;    /* what all is counted in */
+	struct nbds_budget own_budget; /* which is this one if none is given */
+	uint64_t serial;
+	int64_t now;
+	/* what may be missing */
+	bool dropped;    /* the capture says that it lost packets */
+	bool open_world; /* a connection cannot be (or was not always) seen */
+	bool poisoned;
+	struct nbds_point poison;
+	bool blind; /* forgetting could not be told apart: no verdicts any more */
+	uint64_t memory, memory_cap;
+	struct nbds_world_stats stats;
+	struct reads reads;
+	struct parties parties;
+	struct order order;
+	struct contents contents;
+	struct quiet quiet;
+	struct verdicts verdicts;
+	struct withholding withheld;
+	struct hazards hazards;
+};
+
+#endif
