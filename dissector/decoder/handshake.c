@@ -42,13 +42,15 @@ static bool nonsense(struct nbds_decoder *d, struct nbds_stream *s, const struct
 	const struct nbds_place place = nbds_here(s, sp);
 
 	/* The server answers what the capture may have lost. */
-	if (s->side == NBDS_SERVER && d->requests_missing)
+	if (s->side == NBDS_SERVER && d->requests_missing) {
 		nbds_trouble(d, s, NBDS_TROUBLE_LOST, s->pos, 0, place.first, NULL,
 			     "what this answers was lost: 0x%08" PRIx32 " is no %s", nbds_be32(p),
 			     what);
-	else
+	} else {
+		nbds_show(d, s, sp);
 		nbds_trouble(d, s, NBDS_TROUBLE_NONSENSE, s->pos, 0, place.first, NULL,
 			     "0x%08" PRIx32 " is no %s", nbds_be32(p), what);
+	}
 	nbds_lose(d, s, s->side == NBDS_SERVER && d->requests_missing ? 0 : 4);
 	return true;
 }

@@ -117,15 +117,25 @@ void nbds_trouble(struct nbds_decoder *d, const struct nbds_stream *s, enum nbds
 				 .length = length,
 				 .where = *where,
 				 .text = text,
+				 .bytes = d->bytes,
+				 .bytes_len = d->bytes_len,
 				 .request = request};
 	va_list args;
 
+	d->bytes = NULL;
+	d->bytes_len = 0;
 	if (!d->ops.trouble)
 		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	d->ops.trouble(d->ctx, &t);
+}
+
+void nbds_show(struct nbds_decoder *d, const struct nbds_stream *s, const struct nbds_span *sp)
+{
+	d->bytes = s->have ? s->kept : sp->data;
+	d->bytes_len = s->have ? s->have : sp->len;
 }
 
 struct nbds_message *nbds_message_new(struct nbds_stream *s, enum nbds_message_type type)
@@ -254,7 +264,9 @@ static bool step_sink(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 
 	if (!n)
 		return false;
+	nbds_show(d, s, sp);
 	tell_sink(d, s, s->have ? &s->first : sp->mark);
+	d->bytes = NULL;
 	if (s->phase == NBDS_PHASE_TLS)
 		s->count.tls += n;
 	else
@@ -434,6 +446,8 @@ void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct 
 		nbds_search_end(d, s, where);
 	}
 	if (s->have) {
+		d->bytes = s->kept;
+		d->bytes_len = s->have;
 		s->count.trailing += s->have;
 		nbds_trouble(d, s, NBDS_TROUBLE_TRAILING, s->pos, s->have, where, NULL,
 			     "the end came inside the head of a message");

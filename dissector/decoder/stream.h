@@ -141,6 +141,8 @@ struct nbds_decoder {
 	struct nbds_decoder_ops ops;
 	void *ctx;
 	const struct nbds_mark *now; /* that of the call into the decoder */
+	const uint8_t *bytes;        /* what the next trouble shows, or NULL */
+	size_t bytes_len;
 	struct nbds_negotiated neg;
 	struct nbds_stream streams[2];
 	struct nbds_flights flights;
@@ -223,6 +225,9 @@ __attribute__((format(printf, 8, 9)))
 void nbds_trouble(struct nbds_decoder *d, const struct nbds_stream *s, enum nbds_trouble_kind kind,
 		  uint64_t offset, uint64_t length, const struct nbds_mark *where,
 		  struct nbds_request *request, const char *format, ...);
+
+/* The next trouble shows the bytes at the stream's position. */
+void nbds_show(struct nbds_decoder *d, const struct nbds_stream *s, const struct nbds_span *sp);
 
 /* Decodes what is kept and `sp`, until more is needed. */
 void nbds_run(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);

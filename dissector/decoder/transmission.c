@@ -220,6 +220,7 @@ bool nbds_step_request(struct nbds_decoder *d, struct nbds_stream *s, struct nbd
 	magic = nbds_be32(p);
 	if (!nbds_request_len(magic)) {
 		place = nbds_here(s, sp);
+		nbds_show(d, s, sp);
 		nbds_trouble(d, s, NBDS_TROUBLE_NONSENSE, s->pos, 0, place.first, NULL,
 			     magic == NBD_REQUEST_MAGIC_HISTORIC ? "request magic 0x%08" PRIx32
 								   ", not used since Linux 2.1.116"
@@ -416,11 +417,13 @@ static bool no_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 	const struct nbds_place place = nbds_here(s, sp);
 	uint32_t magic = nbds_be32(p);
 
+	nbds_show(d, s, sp);
 	if (s->padding && !p[0]) {
 		if (!s->padding_told)
 			nbds_trouble(d, s, NBDS_TROUBLE_NONSENSE, s->pos, 0, place.first, NULL,
 				     "zeroes after the answer to NBD_OPT_EXPORT_NAME");
 		s->padding_told = true;
+		d->bytes = NULL;
 		s->padding--;
 		s->count.nonsense++;
 		nbds_consume(s, sp, 1);
