@@ -245,7 +245,7 @@ static void page_blame(struct page *p, const struct nbds_finding *f)
 
 	switch (f->severity) {
 	case NBDS_VIOLATION:
-		snprintf(text, sizeof(text), "%s; %s", who[f->rule->side],
+		snprintf(text, sizeof(text), "%s; %s", who[nbds_finding_side(f)],
 			 f->rule->basis == NBDS_BASIS_EXPLICIT
 				 ? "the protocol forbids it in so many words"
 				 : "it follows from what the protocol promises");
@@ -253,11 +253,11 @@ static void page_blame(struct page *p, const struct nbds_finding *f)
 		break;
 	case NBDS_SUSPECT:
 		snprintf(text, sizeof(text), "%s, unless something outside the capture explains it",
-			 who[f->rule->side]);
+			 who[nbds_finding_side(f)]);
 		page_item(p, "at fault", text);
 		break;
 	case NBDS_HAZARD:
-		snprintf(text, sizeof(text), "%s; legal, and dangerous", who[f->rule->side]);
+		snprintf(text, sizeof(text), "%s; legal, and dangerous", who[nbds_finding_side(f)]);
 		page_item(p, "up to", text);
 		break;
 	case NBDS_NOTE:

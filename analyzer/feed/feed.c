@@ -283,8 +283,11 @@ static void flow_end(struct nbds_feed_flow *f, bool rst, bool open, const struct
 static void flow_close(void *ctx, void *user, enum nbds_flow_end how, int by,
 		       const struct nbds_mark *where)
 {
+	struct nbds_feed_flow *f = user;
+
 	(void)ctx;
-	(void)by;
+	if (f && how == NBDS_FLOW_RST && by >= 0)
+		nbds_stream_reset(f->stream, by, where);
 	/* A connection whose ports were taken over, or that was forgotten, had an end
 	 * that was not seen. */
 	if (user)

@@ -83,7 +83,7 @@ static void put_blame(struct nbds_report *r, const struct nbds_finding *f)
 	struct nbds_buf *t = &r->text;
 
 	nbds_buf_clear(t);
-	nbds_buf_puts(t, who[f->rule->side]);
+	nbds_buf_puts(t, who[nbds_finding_side(f)]);
 	switch (f->severity) {
 	case NBDS_VIOLATION:
 		nbds_buf_puts(t, f->rule->basis == NBDS_BASIS_EXPLICIT

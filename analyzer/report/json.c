@@ -436,7 +436,7 @@ void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_json_member_string(b, "rule", f->rule->name);
 	nbds_json_member_string(b, "ref", f->rule->ref);
 	nbds_json_member_string(b, "severity", nbds_severity_name(f->severity));
-	nbds_json_member_string(b, "side", side_name(f->rule->side));
+	nbds_json_member_string(b, "side", side_name(nbds_finding_side(f)));
 	member_bytes(b, "message", f->message, strlen(f->message));
 	nbds_json_member_string(b, "basis",
 				f->rule->basis == NBDS_BASIS_EXPLICIT ? "explicit" : "implied");

@@ -209,6 +209,14 @@ const size_t nbds_rules_count = sizeof(nbds_rules) / sizeof(nbds_rules[0]);
 
 _Static_assert(sizeof(nbds_rules) / sizeof(nbds_rules[0]) == RULE_COUNT, "a rule is missing");
 
+/* clang-format off */
+const struct nbds_unruled nbds_unruled[] = {
+	{"S-11", "write-succeeded-on-read-only", "it is the catalogue's V8"},
+};
+/* clang-format on */
+
+const size_t nbds_unruled_count = sizeof(nbds_unruled) / sizeof(nbds_unruled[0]);
+
 const char *const nbds_role_names[NBDS_ROLE_MAX] = {
 	[NBDS_ROLE_EARLIER_READ] = "earlier_read",
 	[NBDS_ROLE_STALE_WRITE] = "stale_write",

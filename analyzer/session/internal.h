@@ -147,6 +147,7 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,
 		 const struct nbds_mark *where);
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where);
+void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where);
 void session_refresh(struct session *s);
 void session_free(struct session *s);

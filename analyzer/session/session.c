@@ -221,11 +221,27 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 	s->engine->current = NULL;
 }
 
+static void closed(struct session *s, enum nbds_side side, bool rst, const struct nbds_mark *where)
+{
+	if (s->c.closed[side].frame)
+		return;
+	s->c.closed[side].frame = where->frame;
+	s->c.closed[side].time = where->time;
+	s->c.closed[side].rst = rst;
+}
+
+void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where)
+{
+	if (!s->ended)
+		closed(s, side, true, where);
+}
+
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
 {
 	if (s->ended)
 		return;
 	s->engine->current = s;
+	closed(s, side, false, where);
 	nbds_decoder_end(s->decoder, side, where);
 	/* a server that had died would have closed before it was asked to */
 	if (side == NBDS_SERVER && s->party && s->disc.frame && s->disc.frame < where->frame)

@@ -286,6 +286,12 @@ void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_ma
 				   where);
 }
 
+void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *where)
+{
+	if (s->session)
+		session_reset(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, where);
+}
+
 void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where)
 {
 	unlist(s);

@@ -775,7 +775,7 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 	add_text(tree, SF_FINDING_RULE, tvb, f->rule->name);
 	add_text(tree, SF_FINDING_REF, tvb, f->rule->ref);
 	add_text(tree, SF_FINDING_SEVERITY, tvb, severity);
-	add_text(tree, SF_FINDING_SIDE, tvb, sides[f->rule->side]);
+	add_text(tree, SF_FINDING_SIDE, tvb, sides[nbds_finding_side(f)]);
 	add_text(tree, SF_FINDING_MESSAGE, tvb, f->message);
 	add_text(tree, SF_FINDING_ROLE, tvb, roles);
 	for (int i = 0; i < NBDS_ROLE_MAX; i++)

@@ -271,8 +271,8 @@ struct nbds_trouble {
 	uint64_t offset; /* stream offset where it begins */
 	uint64_t length; /* bytes, 0 if not yet known */
 	struct nbds_mark where;
-	const char *text;             /* one clause for a person: "request magic 0x12345678" */
-	const uint8_t *bytes;         /* NONSENSE, TLS, AFTER_END, TRAILING inside a head: those at
+	const char *text;     /* one clause for a person: "request magic 0x12345678" */
+	const uint8_t *bytes; /* NONSENSE, TLS, AFTER_END, TRAILING inside a head: those at
 	                               * `offset`, as far as they are at hand; else NULL */
 	size_t bytes_len;
 	struct nbds_request *request; /* FORGOT: the request (its end) */

@@ -130,6 +130,11 @@ struct nbds_connection {
 	int64_t first_time, last_time;
 	struct nbds_negotiated negotiated;
 	enum nbds_connection_end end;
+	struct {
+		uint64_t frame; /* where the side ended its direction; 0: it was not seen to */
+		int64_t time;
+		bool rst; /* with RST, not FIN */
+	} closed[2];      /* by enum nbds_side */
 
 	struct nbds_option_seen *options;
 	unsigned option_count;
@@ -232,6 +237,8 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 		     const struct nbds_mark *where);
 void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where);
+/* `dir` sent a RST, which ends the stream: close() follows. */
+void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 /* Over. rst: ended by RST; open: not over, but nothing more will be seen. The
  * stream is freed. */
 void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where);

@@ -35,12 +35,28 @@ struct nbds_rule {
 	const char *explain; /* paragraphs for --explain */
 	const char *advice;  /* one line: what to do about it, and on which side */
 	const char *place;   /* where the specification says so: a section's title */
+	/* The rest of --explain; lines end with a newline and have 88 columns at most. */
+	const char *expected; /* what the protocol asks for */
+	const char *example;  /* an exchange that breaks it, a line a message */
+	const char *server;   /* what to do about it on this side */
+	const char *client;
+	bool collapse; /* a habit: told once for a connection, and at its end how often more */
 };
 
 extern const struct nbds_rule nbds_rules[];
 extern const size_t nbds_rules_count;
 /* The rule called `name`, or NULL. */
 const struct nbds_rule *nbds_rule_find(const char *name);
+
+/* The rows of the catalogue that no rule has as its ref: those that another rule
+ * tells, and those that cannot, or should not, be told of a capture. */
+struct nbds_unruled {
+	const char *ref;  /* "H-27" */
+	const char *rule; /* the name of the rule that tells it, or NULL */
+	const char *why;  /* one sentence */
+};
+extern const struct nbds_unruled nbds_unruled[];
+extern const size_t nbds_unruled_count;
 
 const char *nbds_severity_name(enum nbds_severity s); /* "violation", ... */
 bool nbds_severity_parse(const char *text, enum nbds_severity *s);
@@ -76,9 +92,11 @@ struct nbds_witness {
 struct nbds_finding {
 	const struct nbds_rule *rule;
 	enum nbds_severity severity; /* maybe lower than the rule's; the message says why */
-	const char *message;         /* one sentence or two */
-	uint32_t connection;         /* id; 0: none in particular */
-	const char *export_name;     /* NULL: none; export_name_len bytes, any bytes */
+	bool other_side;             /* `side` is at fault here, not the rule's */
+	enum nbds_at_fault side;
+	const char *message;     /* one sentence or two */
+	uint32_t connection;     /* id; 0: none in particular */
+	const char *export_name; /* NULL: none; export_name_len bytes, any bytes */
 	size_t export_name_len;
 	const char *command; /* "NBD_CMD_READ", or NULL */
 	bool has_range;
@@ -90,6 +108,12 @@ struct nbds_finding {
 	unsigned witness_count;
 	uint64_t count; /* 1, or how many this one stands for */
 };
+
+/* Who is at fault. */
+static inline enum nbds_at_fault nbds_finding_side(const struct nbds_finding *f)
+{
+	return f->other_side ? f->side : f->rule->side;
+}
 
 /* A deep copy to be freed with nbds_finding_free(); NULL without memory. */
 struct nbds_finding *nbds_finding_copy(const struct nbds_finding *f);
