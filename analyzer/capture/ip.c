@@ -84,13 +84,14 @@ struct slot {
 	bool used;
 	bool conflict; /* copies of a byte differed */
 	struct datagram_key key;
-	uint64_t order; /* of its first fragment: the smallest is the oldest */
-	int64_t time;   /* of its first fragment */
-	uint8_t next;   /* IPv6: header after the fragment header, at offset 0 */
-	uint32_t total; /* bytes, 0 until the last fragment came */
-	uint32_t end;   /* greatest end of a fragment so far */
-	uint32_t units; /* covered so far */
-	uint8_t *data;  /* DATAGRAM_MAX + 1 bytes, allocated at first use */
+	uint64_t order;   /* of its first fragment: the smallest is the oldest */
+	int64_t time;     /* of its first fragment */
+	uint8_t next;     /* IPv6: header after the fragment header, at offset 0 */
+	uint32_t total;   /* bytes, 0 until the last fragment came */
+	uint32_t end;     /* greatest end of a fragment so far */
+	uint32_t units;   /* covered so far */
+	uint8_t checksum; /* enum nbds_checksum: the worst of its headers */
+	uint8_t *data;    /* DATAGRAM_MAX + 1 bytes, allocated at first use */
 	uint64_t covered[UNITS / 64], captured[UNITS / 64];
 };
 
@@ -163,56 +164,16 @@ static bool not_tcp(struct nbds_ip *ip)
 	return false;
 }
 
-static uint32_t sum16(uint32_t sum, const uint8_t *p, size_t length)
-{
-	for (; length > 1; p += 2, length -= 2)
-		sum += nbds_be16(p);
-	return length ? sum + ((uint32_t)p[0] << 8) : sum;
-}
-
-/* The checksum over the pseudo header and a TCP segment that is all here. */
-static bool checksum_right(const struct nbds_segment *segment, const struct span *s)
-{
-	size_t size = segment->src.family == 6 ? 16 : 4;
-	uint32_t sum =
-		sum16(NEXT_TCP + (s->wire >> 16) + (s->wire & 0xffff), segment->src.ip, size);
-
-	sum = sum16(sum16(sum, segment->dst.ip, size), s->data, s->wire);
-	while (sum >> 16)
-		sum = (sum >> 16) + (sum & 0xffff);
-	return sum == 0xffff;
-}
-
-/* RFC 9293 3.1. Options may be cut off: then there is no payload here. */
 static bool tcp(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
 {
-	uint32_t header;
-
-	if (ip->suspicious && (s.have < s.wire || !checksum_right(segment, &s))) {
+	if (!whole(ip, &s, 20))
+		return false;
+	if (!nbds_segment_parse(segment, s.data, s.have, s.wire))
+		return malformed(ip);
+	if (ip->suspicious && segment->checksum != NBDS_SUM_RIGHT) {
 		ip->stats.fragments_lost++;
 		return false;
 	}
-	if (!whole(ip, &s, 20))
-		return false;
-	header = (s.data[12] >> 4) * 4u;
-	if (header < 20 || header > s.wire)
-		return malformed(ip);
-	segment->src.port = nbds_be16(s.data);
-	segment->dst.port = nbds_be16(s.data + 2);
-	segment->seq = nbds_be32(s.data + 4);
-	segment->ack = nbds_be32(s.data + 8);
-	segment->flags = s.data[13] & 0x3f;
-	segment->window = nbds_be16(s.data + 14);
-	if (s.have < header) {
-		s.data += s.have;
-		s.wire -= header;
-		s.have = 0;
-	} else {
-		advance(&s, header);
-	}
-	segment->payload = s.data;
-	segment->caplen = s.have;
-	segment->len = s.wire;
 	ip->stats.segments++;
 	return true;
 }
@@ -300,6 +261,7 @@ static struct slot *find_slot(struct nbds_ip *ip, const struct datagram_key *key
 	}
 	fresh->used = true;
 	fresh->conflict = false;
+	fresh->checksum = NBDS_SUM_UNKNOWN;
 	fresh->key = *key;
 	fresh->order = ip->order++;
 	fresh->time = time;
@@ -381,6 +343,8 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 		slot->end = end;
 	if (offset == 0)
 		slot->next = *next;
+	if (segment->ip_checksum > slot->checksum)
+		slot->checksum = segment->ip_checksum;
 	keep(slot, s, offset);
 	if (!slot->total || slot->units < (slot->total + UNIT - 1) / UNIT)
 		return false;
@@ -389,6 +353,7 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 	s->wire = slot->total;
 	s->have = captured_prefix(slot);
 	*next = slot->next;
+	segment->ip_checksum = slot->checksum;
 	slot->used = false; /* its bytes stay until the next fragment */
 	ip->suspicious = mixed(slot, segment->packet->time);
 	return true;
@@ -419,6 +384,8 @@ static bool ipv4(struct nbds_ip *ip, struct span s, struct nbds_segment *segment
 	memcpy(segment->src.ip, s.data + 12, 4);
 	memcpy(segment->dst.ip, s.data + 16, 4);
 	segment->src.family = segment->dst.family = 4;
+	if (s.have >= header)
+		segment->ip_checksum = (uint8_t)nbds_ipv4_checksum(s.data, header);
 	if (flags & 0x3fff) {
 		struct datagram_key key = {.id = nbds_be16(s.data + 4), .family = 4};
 

@@ -5,9 +5,9 @@
  * Purpose.  Takes off the link layer (Ethernet with any number of VLAN tags,
  * NULL, LOOP, RAW, IPV4, IPV6, LINUX_SLL, LINUX_SLL2, PPP-less) and IP (v4 with
  * fragments, v6 with extension and fragment headers) and finds the TCP
- * segment.  Checksums are not verified: with offload they are wrong as a rule.
- * (One exception: a datagram whose fragments came far apart in time, or differ
- * where they overlap, may be a mixture of two, and must have the right one.)
+ * segment.  Checksums are told and change nothing here: with offload they are wrong
+ * as a rule.  (One exception: a datagram whose fragments came far apart in time, or
+ * differ where they overlap, may be a mixture of two, and must have the right one.)
  * An IP total length of 0 (segmentation offload) means "to the end of the
  * frame"; link-layer padding is not payload.
  *

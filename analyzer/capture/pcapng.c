@@ -299,14 +299,21 @@ static uint64_t interface_drops(const struct interface *i)
 	return i->statistics_drops > i->packet_drops ? i->statistics_drops : i->packet_drops;
 }
 
+/* A count that a file may make as large as it likes stays at the largest. */
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 /* New counts of drops of an interface; both kinds are sums since its start. */
 static void set_drops(struct nbds_pcapng *ng, struct interface *i, uint64_t statistics,
 		      uint64_t packets)
 {
-	ng->dropped -= interface_drops(i);
+	if (ng->dropped < UINT64_MAX)
+		ng->dropped -= interface_drops(i);
 	i->statistics_drops = statistics;
 	i->packet_drops = packets;
-	ng->dropped += interface_drops(i);
+	ng->dropped = sum(ng->dropped, interface_drops(i));
 	ng->any_drops_known = true;
 }
 
@@ -330,7 +337,7 @@ static int read_statistics(struct nbds_pcapng *ng, const uint8_t *b, const uint8
 			continue;
 		if (get64(ng, o.value) == UINT64_MAX)
 			continue;
-		drops += get64(ng, o.value);
+		drops = sum(drops, get64(ng, o.value));
 		known = true;
 	}
 	if (known)
@@ -372,14 +379,14 @@ static int read_packet(struct nbds_pcapng *ng, const uint8_t *b, const uint8_t *
 		uint16_t drops = get16(ng, b + 10);
 
 		if (drops != UINT16_MAX)
-			set_drops(ng, i, i->statistics_drops, i->packet_drops + drops);
+			set_drops(ng, i, i->statistics_drops, sum(i->packet_drops, drops));
 	} else {
 		const uint8_t *at = p->data + p->caplen + (-(uintptr_t)p->caplen & 3);
 
 		while (next_option(ng, &at, end, &o))
 			if (o.code == EPB_DROPCOUNT && o.length == 8)
 				set_drops(ng, i, i->statistics_drops,
-					  i->packet_drops + get64(ng, o.value));
+					  sum(i->packet_drops, get64(ng, o.value)));
 	}
 	return 1;
 }

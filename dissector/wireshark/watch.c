@@ -522,26 +522,12 @@ static uint32_t header_length(tvbuff_t *tvb)
 
 static bool segment_of(tvbuff_t *tvb, const packet_info *pinfo, struct nbds_segment *s)
 {
-	uint32_t here = tvb_captured_length(tvb), wire = tvb_reported_length(tvb), header;
+	uint32_t here = tvb_captured_length(tvb), wire = tvb_reported_length(tvb);
 
 	memset(s, 0, sizeof(*s));
-	if (here < 20)
-		return false;
-	header = header_length(tvb);
-	if (header < 20 || header > wire ||
-	    !endpoint(&pinfo->src, tvb_get_ntohs(tvb, 0), &s->src) ||
-	    !endpoint(&pinfo->dst, tvb_get_ntohs(tvb, 2), &s->dst))
-		return false;
-	s->seq = tvb_get_ntohl(tvb, 4);
-	s->ack = tvb_get_ntohl(tvb, 8);
-	s->flags = *tvb_get_ptr(tvb, 13, 1) & 0x3f;
-	s->window = tvb_get_ntohs(tvb, 14);
-	s->len = wire - header;
-	if (here > header) {
-		s->caplen = here - header;
-		s->payload = tvb_get_ptr(tvb, (int)header, (int)s->caplen);
-	}
-	return true;
+	return here >= 20 && endpoint(&pinfo->src, tvb_get_ntohs(tvb, 0), &s->src) &&
+	       endpoint(&pinfo->dst, tvb_get_ntohs(tvb, 2), &s->dst) &&
+	       nbds_segment_parse(s, tvb_get_ptr(tvb, 0, (int)here), here, wire);
 }
 
 static struct rec *rec_find(uint32_t frame, uint32_t layer, bool inside)

@@ -790,6 +790,55 @@ static void test_pcapng(void **state)
 	}
 }
 
+/* The end, and as much as can be counted was dropped. */
+static void assert_end_dropped(struct nbds_capture *c)
+{
+	struct nbds_capture_info info;
+	struct nbds_packet p;
+
+	assert_int_equal(nbds_capture_next(c, &p), 0);
+	nbds_capture_info(c, &info);
+	assert_true(info.dropped_known);
+	assert_int_equal(info.dropped, UINT64_MAX);
+	assert_int_equal(nbds_capture_close(c), 0);
+}
+
+/* What a file says that was dropped may be any number: it never wraps to a small one. */
+static void test_pcapng_drops(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < 3; kind++) {
+		struct nbds_capture *c;
+		struct bytes b = {0};
+
+		put_section(&b, false);
+		put_interface(&b, 1, 9, 0, 0);
+		put_interface(&b, 1, 9, 0, 0);
+		for (uint32_t i = 0; i < 2; i++) {
+			size_t at = begin_block(&b, 6);
+
+			put32(&b, kind == 1 ? i : 0);
+			put32(&b, 0);
+			put32(&b, 1);
+			put32(&b, packet_size(0));
+			put32(&b, packet_size(0));
+			put(&b, packet_bytes(0), packet_size(0));
+			while (b.length % 4)
+				put(&b, "", 1);
+			if (kind < 2)
+				put_option64(&b, 4, UINT64_C(1) << 63);
+			end_block(&b, at);
+		}
+		if (kind == 2)
+			put_statistics(&b, 1, UINT64_C(1) << 63, UINT64_C(1) << 63);
+		c = open_bytes(&b);
+		assert_next(c, 1, 0, 1, 0, 1);
+		assert_next(c, 2, 0, 1, kind == 1, 1);
+		assert_end_dropped(c);
+		clear(&b);
+	}
+}
+
 /* Larger than the first buffer, and compressed. */
 static void test_pcapng_large(void **state)
 {
@@ -1389,6 +1438,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_classic),
 		cmocka_unit_test(test_pcapng),
 		cmocka_unit_test(test_pcapng_large),
+		cmocka_unit_test(test_pcapng_drops),
 		cmocka_unit_test(test_pcapng_times),
 		cmocka_unit_test(test_pcapng_cut),
 		cmocka_unit_test(test_pcapng_damaged),

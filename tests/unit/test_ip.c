@@ -857,6 +857,130 @@ static void test_addresses(void **state)
 			    "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535");
 }
 
+/* --- what a segment says -------------------------------------------------- */
+
+/* RFC 1071, byte by byte: of `n` bytes at `at`, added to `sum`. */
+static uint32_t add(uint32_t sum, uint32_t at, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		sum += i & 1 ? frame[at + i] : (uint32_t)frame[at + i] << 8;
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+static void set16(uint32_t at, uint32_t v)
+{
+	frame[at] = (uint8_t)(v >> 8);
+	frame[at + 1] = (uint8_t)v;
+}
+
+/* The checksum of the pseudo header (`length` as it is summed), of a frame whose IP
+ * header of `header` bytes is at 14. */
+static uint32_t pseudo(uint32_t header, uint32_t length_summed)
+{
+	uint32_t size = header == 20 ? 4 : 16, sum;
+
+	sum = add(TCP + length_summed, 14 + header - 2 * size, 2 * size);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+static void test_checksums(void **state)
+{
+	(void)state;
+	for (uint32_t payload = 0; payload < 70; payload++) {
+		for (uint32_t header = 20; header <= 40; header += 20) {
+			uint32_t tcp_at = 14 + header, sum;
+
+			ethernet(header == 20 ? 0x0800 : 0x86dd);
+			if (header == 20)
+				ipv4(20 + 20 + payload, 1, 0, TCP, 0);
+			else
+				ipv6(20 + payload, TCP);
+			tcp(20, payload);
+
+			/* left to the hardware, with the length or without it */
+			for (int with = 0; with < 2; with++) {
+				set16(tcp_at + 16, pseudo(header, with ? 20 + payload : 0));
+				assert_true(read_frame(ETHERNET));
+				assert_int_equal(segment.checksum, NBDS_SUM_UNDONE);
+			}
+			set16(tcp_at + 16, 0);
+			sum = add(pseudo(header, 20 + payload), tcp_at, 20 + payload);
+			sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+			set16(tcp_at + 16, sum);
+			assert_true(read_frame(ETHERNET));
+			assert_int_equal(segment.checksum, NBDS_SUM_RIGHT);
+			if (payload) {
+				assert_true(read_cut(ETHERNET, length - 1));
+				assert_int_equal(segment.checksum, NBDS_SUM_UNKNOWN);
+			}
+			set16(tcp_at + 16, sum ^ 0x0400);
+			assert_true(read_frame(ETHERNET));
+			assert_int_equal(segment.checksum, NBDS_SUM_WRONG);
+			set16(tcp_at + 16, sum);
+
+			/* each bit counts, those of the addresses too */
+			for (uint32_t at = tcp_at - (header == 20 ? 8 : 32); at < length; at++) {
+				if (at == tcp_at + 12)
+					continue; /* the header's length */
+				frame[at] ^= 0x10;
+				assert_true(read_frame(ETHERNET));
+				assert_int_equal(segment.checksum, NBDS_SUM_WRONG);
+				frame[at] ^= 0x10;
+			}
+			if (header == 40) {
+				assert_int_equal(segment.ip_checksum, NBDS_SUM_UNKNOWN);
+				continue;
+			}
+			assert_int_equal(segment.ip_checksum, NBDS_SUM_UNDONE);
+			sum = add(0, 14, 20);
+			sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+			set16(24, sum);
+			assert_true(read_frame(ETHERNET));
+			assert_int_equal(segment.ip_checksum, NBDS_SUM_RIGHT);
+			frame[22]--; /* TTL */
+			assert_true(read_frame(ETHERNET));
+			assert_int_equal(segment.ip_checksum, NBDS_SUM_WRONG);
+		}
+	}
+}
+
+static void test_options(void **state)
+{
+	static const uint8_t options[] = {2,    4,    5, 0xb4, 1, 3, 3, 7, 1,  1,    5,
+					  18,   0,    0, 0,    9, 0, 0, 0, 20, 0xff, 0xff,
+					  0xff, 0xf0, 0, 0,    0, 2, 0, 0, 0,  0};
+	const uint32_t header = 20 + sizeof(options), at = 14 + 20 + 20;
+
+	(void)state;
+	ethernet(0x0800);
+	ipv4(20 + header + 3, 1, 0, TCP, 0);
+	tcp(header, 3);
+	memcpy(frame + at, options, sizeof(options));
+	assert_true(read_frame(ETHERNET));
+	assert_int_equal(segment.scale, 7);
+	assert_int_equal(segment.sack_count, 2);
+	assert_int_equal(segment.sack[0].from, 9);
+	assert_int_equal(segment.sack[0].to, 20);
+	assert_int_equal(segment.sack[1].from, 0xfffffff0);
+	assert_int_equal(segment.sack[1].to, 2);
+
+	/* the rest of them is cut off, is nonsense, or comes after their end */
+	assert_true(read_cut(ETHERNET, at + 15));
+	assert_int_equal(segment.scale, 7);
+	assert_int_equal(segment.sack_count, 0);
+	assert_int_equal(segment.len, 3);
+	assert_int_equal(segment.caplen, 0);
+	frame[at + 11] = 40;
+	assert_true(read_frame(ETHERNET));
+	assert_int_equal(segment.sack_count, 0);
+	frame[at + 5] = 0;
+	assert_true(read_frame(ETHERNET));
+	assert_int_equal(segment.scale, -1);
+	frame[at] = 0;
+	assert_true(read_frame(ETHERNET));
+	assert_int_equal(segment.scale, -1);
+}
+
 #define ip_test(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -878,6 +1002,8 @@ int main(void)
 		ip_test(test_fragmented_extensions),
 		ip_test(test_fragment_limit),
 		ip_test(test_cut_fragments),
+		ip_test(test_checksums),
+		ip_test(test_options),
 		cmocka_unit_test(test_addresses),
 	};
 
