@@ -4,7 +4,8 @@
  *
  * Exit status: 0 nothing at or above --fail-on; 1 something was; 2 bad usage,
  * an input that could not be read to its end, or a report that could not be
- * written.  docs/nbdaudit.md is the manual.
+ * written; 3 nothing was audited, or less than --min-judged.  Where several
+ * hold: 2, then 1, then 3.  docs/nbdaudit.md is the manual.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -28,7 +29,12 @@
 #include "pipeline/pipeline.h"
 #include "report/report.h"
 
-enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
+enum {
+	STATUS_OK = 0,
+	STATUS_FOUND = 1,
+	STATUS_TROUBLE = NBDS_STATUS_TROUBLE,
+	STATUS_UNAUDITED = 3,
+};
 
 /* Packets between two looks at the clock, the stop flag and the output. */
 #define BATCH 512
@@ -39,9 +45,8 @@ struct options {
 	const char *output;    /* NULL: standard output */
 	const char *interface; /* NULL: files */
 	const char *save;
-	const char *user; /* whom root becomes; NULL: the usual one */
-	enum nbds_severity fail_on;
-	bool never_fail;
+	const char *user;  /* whom root becomes; NULL: the usual one */
+	double min_judged; /* percent */
 };
 
 /* The pipeline that a signal stops; NULL: none. */
@@ -59,10 +64,12 @@ static void print_help(void)
 	      "such as 'tcp port 10809'; live traffic is audited until interrupted.\n"
 	      "\n"
 	      "Report:\n"
-	      "  -f, --format=FORMAT     text (default), json (JSON Lines), or html (not yet)\n"
+	      "  -f, --format=FORMAT     text (default), json (JSON Lines), junit or sarif\n"
 	      "  -o, --output=FILE       write the report to FILE, not to standard output\n"
 	      "  -m, --messages          also every decoded message, in capture order\n"
 	      "      --severity=LEVEL    leave out findings below LEVEL (note)\n"
+	      "      --summary           only the verdict and the counts a rule\n"
+	      "  -q, --quiet             no report, only the exit status\n"
 	      "\n"
 	      "Judgement:\n"
 	      "  -p, --port=PORT[,PORT...]\n"
@@ -71,6 +78,10 @@ static void print_help(void)
 	      "      --exclusive         you vouch that no writer stays outside the capture\n"
 	      "      --fail-on=LEVEL     exit 1 on findings at or above LEVEL (violation), or\n"
 	      "                          'never'\n"
+	      "      --min-judged=PERCENT\n"
+	      "                          exit 3 if less was judged of the bytes that clients\n"
+	      "                          read\n"
+	      "      --allow-unaudited   exit 0, not 3, if there was nothing to audit\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
 	      "\n"
@@ -94,7 +105,8 @@ static void print_help(void)
 	      "and dangerous) or note.\n"
 	      "\n"
 	      "Exit status: 0 if nothing was at or above --fail-on, 1 if something was, 2 for bad\n"
-	      "usage or an input that could not be read to its end.\n",
+	      "usage or an input that could not be read to its end, 3 if nothing was audited or\n"
+	      "less than --min-judged. Where several hold: 2, then 1, then 3.\n",
 	      stdout);
 }
 
@@ -233,21 +245,54 @@ static int explain(const char *name)
 
 static bool parse_format(const char *text, enum nbds_report_format *format)
 {
-	if (!strcmp(text, "text")) {
-		*format = NBDS_REPORT_TEXT;
-	} else if (!strcmp(text, "json")) {
-		*format = NBDS_REPORT_JSON;
-	} else if (!strcmp(text, "html")) {
-		nbds_complain("the html form does not exist yet: use text or json");
-		return false;
-	} else {
-		nbds_complain("'%s' is not a format: text or json", text);
-		return false;
+	static const struct {
+		const char *name;
+		enum nbds_report_format format;
+	} formats[] = {
+		{"text", NBDS_REPORT_TEXT},
+		{"json", NBDS_REPORT_JSON},
+		{"junit", NBDS_REPORT_JUNIT},
+		{"sarif", NBDS_REPORT_SARIF},
+	};
+
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		if (!strcmp(text, formats[i].name)) {
+			*format = formats[i].format;
+			return true;
+		}
 	}
-	return true;
+	if (!strcmp(text, "html"))
+		nbds_complain("the html form does not exist yet: use text, json, junit or sarif");
+	else
+		nbds_complain("'%s' is not a format: text, json, junit or sarif", text);
+	return false;
 }
 
-enum { OPT_SEVERITY = 256, OPT_FAIL_ON, OPT_EXCLUSIVE, OPT_MEMORY, OPT_LIST_RULES, OPT_EXPLAIN };
+static bool parse_percent(const char *text, double *percent)
+{
+	char *end;
+
+	errno = 0;
+	*percent = strtod(text, &end);
+	if (*end == '%')
+		end++;
+	if (isdigit((unsigned char)*text) && !errno && !*end && *percent >= 0 && *percent <= 100)
+		return true;
+	nbds_complain("--min-judged: '%s' is not a percentage from 0 to 100", text);
+	return false;
+}
+
+enum {
+	OPT_SEVERITY = 256,
+	OPT_FAIL_ON,
+	OPT_EXCLUSIVE,
+	OPT_MEMORY,
+	OPT_LIST_RULES,
+	OPT_EXPLAIN,
+	OPT_SUMMARY,
+	OPT_MIN_JUDGED,
+	OPT_ALLOW_UNAUDITED,
+};
 
 static const struct option long_options[] = {
 	{"format", required_argument, NULL, 'f'},
@@ -259,6 +304,10 @@ static const struct option long_options[] = {
 	{"fail-on", required_argument, NULL, OPT_FAIL_ON},
 	{"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
 	{"memory", required_argument, NULL, OPT_MEMORY},
+	{"summary", no_argument, NULL, OPT_SUMMARY},
+	{"quiet", no_argument, NULL, 'q'},
+	{"min-judged", required_argument, NULL, OPT_MIN_JUDGED},
+	{"allow-unaudited", no_argument, NULL, OPT_ALLOW_UNAUDITED},
 	{"write", required_argument, NULL, 'w'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
@@ -274,7 +323,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	char err[NBDS_OPTION_ERROR];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "f:o:mp:i:w:Z:hV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "f:o:mqp:i:w:Z:hV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'f':
 			if (!parse_format(optarg, &o->report.format))
@@ -304,10 +353,24 @@ static int parse_options(int argc, char **argv, struct options *o)
 				goto bad;
 			break;
 		case OPT_FAIL_ON:
-			o->never_fail = !strcmp(optarg, "never");
-			if (!o->never_fail &&
-			    !nbds_option_level("--fail-on", optarg, ", never", &o->fail_on, err))
+			o->report.never_fail = !strcmp(optarg, "never");
+			if (!o->report.never_fail &&
+			    !nbds_option_level("--fail-on", optarg, ", never", &o->report.fail_on,
+					       err))
 				goto bad;
+			break;
+		case OPT_SUMMARY:
+			o->report.summary = true;
+			break;
+		case 'q':
+			o->report.quiet = true;
+			break;
+		case OPT_MIN_JUDGED:
+			if (!parse_percent(optarg, &o->min_judged))
+				return nbds_usage_error();
+			break;
+		case OPT_ALLOW_UNAUDITED:
+			o->report.allow_unaudited = true;
 			break;
 		case OPT_EXCLUSIVE:
 			o->engine.exclusive = true;
@@ -332,6 +395,17 @@ static int parse_options(int argc, char **argv, struct options *o)
 	}
 	if (o->save && !o->interface) {
 		nbds_complain("--write saves live packets: it needs --interface");
+		return nbds_usage_error();
+	}
+	if ((o->report.messages || o->report.summary) &&
+	    (o->report.format == NBDS_REPORT_JUNIT || o->report.format == NBDS_REPORT_SARIF)) {
+		nbds_complain("%s is for the text and json forms",
+			      o->report.messages ? "--messages" : "--summary");
+		return nbds_usage_error();
+	}
+	if (o->report.messages && (o->report.summary || o->report.quiet)) {
+		nbds_complain("--messages and %s exclude each other",
+			      o->report.summary ? "--summary" : "--quiet");
 		return nbds_usage_error();
 	}
 	if (!o->interface && optind == argc) {
@@ -558,9 +632,24 @@ failed:
 	return STATUS_TROUBLE;
 }
 
+/* The exit status of a report without trouble. */
+static int judge(const struct nbds_report *report, const struct options *o)
+{
+	if (!o->report.never_fail && nbds_report_reached(report, o->report.fail_on))
+		return STATUS_FOUND;
+	if (nbds_report_least_judged(report) < o->min_judged) {
+		nbds_complain("%.1f %% of what clients read was judged, less than --min-judged=%g",
+			      nbds_report_least_judged(report), o->min_judged);
+		return STATUS_UNAUDITED;
+	}
+	if (nbds_report_unaudited(report) && !o->report.allow_unaudited)
+		return STATUS_UNAUDITED;
+	return STATUS_OK;
+}
+
 int main(int argc, char **argv)
 {
-	struct options o = {.fail_on = NBDS_VIOLATION};
+	struct options o = {.report.fail_on = NBDS_VIOLATION};
 	struct nbds_pipeline_config config = {0};
 	struct nbds_report *report;
 	FILE *out = stdout;
@@ -600,6 +689,10 @@ int main(int argc, char **argv)
 	if (o.report.format == NBDS_REPORT_TEXT)
 		prepare_paper(out, &o.report);
 	o.report.live = o.interface != NULL;
+	o.report.several = !o.interface && argc - optind > 1;
+	/* What findings take while they wait is a share of the whole. */
+	o.report.memory = o.engine.memory / 8;
+	o.report.version = NBDSCOPE_VERSION;
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
 		nbds_complain("out of memory");
@@ -625,8 +718,16 @@ int main(int argc, char **argv)
 			      nbds_report_lost(report));
 		status = STATUS_TROUBLE;
 	}
-	if (status == STATUS_OK && !o.never_fail && nbds_report_reached(report, o.fail_on))
-		status = STATUS_FOUND;
+	if (nbds_report_error(report)) {
+		nbds_complain(
+			"messages are missing from the report: cannot keep them in a temporary "
+			"file: %s",
+			strerror(nbds_report_error(report)));
+		status = STATUS_TROUBLE;
+	}
+	nbds_report_finish(report);
+	if (status == STATUS_OK)
+		status = judge(report, &o);
 	nbds_report_free(report);
 
 	errno = 0;

@@ -2,6 +2,8 @@
 /*
  * common.c - what the forms of the report have in common. See internal.h.
  */
+#include <inttypes.h>
+
 #include "internal.h"
 
 void nbds_report_write(struct nbds_report *r)
@@ -26,11 +28,111 @@ int64_t nbds_report_since(const struct nbds_report *r, int64_t time)
 	return (int64_t)((uint64_t)time - (uint64_t)nbds_pipeline_start(r->pipeline));
 }
 
-const char *nbds_verdict(const struct nbds_engine_totals *totals)
+size_t nbds_rule_place(const struct nbds_rule *rule)
 {
-	if (totals->findings[NBDS_VIOLATION])
+	size_t place = (size_t)(rule - nbds_rules);
+
+	NBDS_ASSERT(place < nbds_rules_count);
+	return place;
+}
+
+uint64_t nbds_finding_frame(const struct nbds_finding *f)
+{
+	static const enum nbds_role best_first[] = {
+		NBDS_ROLE_MESSAGE,       NBDS_ROLE_READ,          NBDS_ROLE_READ_REQUEST,
+		NBDS_ROLE_FLUSH,         NBDS_ROLE_WRITE,         NBDS_ROLE_REQUEST,
+		NBDS_ROLE_WRITE_REQUEST, NBDS_ROLE_FLUSH_REQUEST, NBDS_ROLE_STALE_WRITE,
+		NBDS_ROLE_EARLIER_READ,
+	};
+
+	for (size_t i = 0; i < sizeof(best_first) / sizeof(best_first[0]); i++)
+		if (f->frames[best_first[i]])
+			return f->frames[best_first[i]];
+	return 0;
+}
+
+/* --- verdict --- */
+
+const char *nbds_verdict(const struct nbds_outcome *o)
+{
+	if (o->totals.findings[NBDS_VIOLATION])
 		return "violations";
-	if (totals->findings[NBDS_SUSPECT])
+	if (o->totals.findings[NBDS_SUSPECT])
 		return "suspect";
-	return totals->findings[NBDS_HAZARD] ? "hazards" : "clean";
+	if (o->totals.findings[NBDS_HAZARD])
+		return "hazards";
+	return o->unaudited ? "unaudited" : "clean";
+}
+
+static uint64_t decoded_bytes(const struct nbds_connection *c)
+{
+	return c->bytes[NBDS_CLIENT].decoded + c->bytes[NBDS_SERVER].decoded;
+}
+
+/* More of it was cut off by the snapshot length than seen. */
+static bool heads_only(const struct nbds_connection *c)
+{
+	return c->snaplen_bytes > decoded_bytes(c);
+}
+
+/* What comes before STARTTLS says nothing about what follows it. */
+static bool looked_into(const struct nbds_connection *c)
+{
+	return !c->negotiated.tls && decoded_bytes(c) > 0 && !heads_only(c);
+}
+
+void nbds_outcome_judge(struct nbds_outcome *o)
+{
+	const struct nbds_engine_totals *t = &o->totals;
+
+	o->read_bytes = 0;
+	o->unaudited = !t->findings[NBDS_VIOLATION] && !t->findings[NBDS_SUSPECT] &&
+		       !t->findings[NBDS_HAZARD] && !t->checked_bytes;
+	for (const struct nbds_connection *c = o->connections; c; c = c->next) {
+		if (looked_into(c))
+			o->unaudited = false;
+		for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++)
+			if (c->commands[i].type == NBD_CMD_READ)
+				o->read_bytes += c->commands[i].data_bytes;
+	}
+}
+
+void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
+{
+	const struct nbds_capture_info *c = &o->info.capture;
+	const struct nbds_ip_stats *ip = &o->info.ip;
+	uint64_t connections = 0, tls = 0, cut = 0;
+
+	for (const struct nbds_connection *n = o->connections; n; n = n->next) {
+		connections++;
+		if (n->negotiated.tls)
+			tls++;
+		else if (heads_only(n))
+			cut++;
+	}
+	if (!o->opened)
+		nbds_buf_puts(b, "the capture could not be read; name a file in pcap or pcapng");
+	else if (!c->frames)
+		nbds_buf_puts(b, "the capture holds no packets; capture while clients work, for "
+				 "example with tcpdump -s0 -w FILE 'port 10809'");
+	else if (tls && tls == connections)
+		nbds_buf_puts(b, "all of it is inside TLS; audit a connection without TLS");
+	else if (tls)
+		nbds_buf_puts(b, "what is not inside TLS could not be decoded; audit a "
+				 "connection without TLS, from its beginning");
+	else if (cut || (!connections && (c->truncated_frames || ip->truncated_headers)))
+		nbds_buf_puts(b, "only the heads of packets were captured; capture whole packets "
+				 "(tcpdump -s0)");
+	else if (connections)
+		nbds_buf_puts(b, "no message was found for certain; capture from before clients "
+				 "connect");
+	else if (ip->unknown_link)
+		nbds_buf_puts(b, "the frames are of a link type that is not understood; capture "
+				 "on an Ethernet or loopback interface, or on 'any'");
+	else if (!o->info.tcp.flows)
+		nbds_buf_puts(b, "no TCP connection is in this capture; capture where the "
+				 "clients' packets pass");
+	else
+		nbds_buf_puts(b, "no NBD was found in this capture; name the server's port with "
+				 "--port, or capture from before clients connect");
 }

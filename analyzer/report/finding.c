@@ -309,6 +309,61 @@ static void put_assumptions(struct nbds_report *r, const struct nbds_finding *f)
 	}
 }
 
+/* What should have been read, and what was, by the writes that each belongs to. */
+static void put_contents(struct nbds_report *r, const struct nbds_finding *f)
+{
+	const struct nbds_witness *expected = NULL, *came = NULL;
+	struct nbds_buf *t = &r->text;
+	bool read = false;
+
+	for (unsigned i = 0; i < f->witness_count && i < NBDS_WITNESSES_MAX; i++) {
+		const struct nbds_witness *w = &f->witnesses[i];
+
+		if (w->role == NBDS_ROLE_WRITE)
+			expected = w;
+		else if (w->role == NBDS_ROLE_STALE_WRITE || w->role == NBDS_ROLE_EARLIER_READ)
+			came = w;
+		else if (w->role == NBDS_ROLE_READ)
+			read = true;
+	}
+	if (!read || !expected || !f->has_range)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, "at 0x%" PRIx64 ": ", f->offset);
+	if (expected->type == NBD_CMD_WRITE_ZEROES)
+		nbds_buf_printf(t,
+				"zeroes, by connection %" PRIu32 "'s NBD_CMD_WRITE_ZEROES in "
+				"frame %" PRIu64,
+				expected->connection, expected->request_frame);
+	else
+		nbds_buf_printf(t, "what connection %" PRIu32 " wrote in frame %" PRIu64,
+				expected->connection, expected->request_frame);
+	nbds_item(&r->paper, "expected", nbds_buf_text(t));
+	if (!came)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, "at 0x%" PRIx64 ": ", f->offset);
+	if (came->role == NBDS_ROLE_EARLIER_READ)
+		nbds_buf_printf(t, "what connection %" PRIu32 " had read in frame %" PRIu64,
+				came->connection, came->reply_frame);
+	else if (came->type == NBD_CMD_WRITE_ZEROES)
+		nbds_buf_printf(t,
+				"zeroes, as connection %" PRIu32
+				" had sent NBD_CMD_WRITE_ZEROES in "
+				"frame %" PRIu64,
+				came->connection, came->request_frame);
+	else
+		nbds_buf_printf(t, "what connection %" PRIu32 " had written in frame %" PRIu64,
+				came->connection, came->request_frame);
+	nbds_item(&r->paper, "came", nbds_buf_text(t));
+}
+
+static void put_advice(struct nbds_report *r, const struct nbds_finding *f)
+{
+	if (f->rule->advice && *f->rule->advice)
+		nbds_item(&r->paper, "to do", f->rule->advice);
+}
+
 static void put_repeats(struct nbds_report *r, const struct nbds_finding *f)
 {
 	struct nbds_buf *t = &r->text;
@@ -326,9 +381,11 @@ void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
 	put_story(r, f);
 	put_blame(r, f);
 	put_where(r, f);
+	put_contents(r, f);
 	put_frames(r, f);
 	put_filter(r, f);
 	put_assumptions(r, f);
+	put_advice(r, f);
 	put_repeats(r, f);
 	fputc('\n', r->out);
 }

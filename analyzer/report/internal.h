@@ -4,23 +4,45 @@
  *
  * Who calls whom, from left to right and never back:
  *
- *	report.c -> text.c -> finding.c -> lanes.c   -> buf.c
- *	            messages.c             paper.c
- *	            json.c                 words.c
- *	                                   common.c
+ *	report.c -> text.c  -> finding.c -> lanes.c   -> buf.c
+ *	            messages.c              paper.c
+ *	            json.c                  words.c
+ *	            junit.c                 keep.c
+ *	            sarif.c                 common.c
  */
 #ifndef NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 #define NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 
 #include "buf.h"
+#include "keep.h"
 #include "paper.h"
 #include "report.h"
 #include "words.h"
 
-struct nbds_kept {
-	struct nbds_finding *finding;
-	size_t serial; /* order of arrival */
+/* How often a rule was broken in a capture, by level. */
+struct nbds_tally {
+	uint64_t count[NBDS_LEVELS];
+	int64_t first_time[NBDS_LEVELS];   /* of the earliest of them, */
+	uint64_t first_frame[NBDS_LEVELS]; /* and its frame; 0: none */
 };
+
+struct nbds_report;
+struct nbds_outcome;
+
+/* A form of the report. Where a function is NULL there is nothing to do. */
+struct nbds_form {
+	void (*begin)(struct nbds_report *r);  /* before the first capture */
+	void (*opened)(struct nbds_report *r); /* a capture begins */
+	void (*finding)(struct nbds_report *r, const struct nbds_finding *f); /* live */
+	void (*message)(struct nbds_report *r, const struct nbds_connection *c,
+			const struct nbds_message *m);
+	void (*trouble)(struct nbds_report *r, const struct nbds_connection *c,
+			const struct nbds_trouble *t);
+	void (*capture)(struct nbds_report *r, const struct nbds_outcome *o); /* it is over */
+	void (*finish)(struct nbds_report *r); /* after the last capture */
+	bool documents; /* one document for all captures, of findings that are kept */
+};
+extern const struct nbds_form nbds_text_form, nbds_json_form, nbds_junit_form, nbds_sarif_form;
 
 struct nbds_json_fields; /* json.c */
 
@@ -28,18 +50,26 @@ struct nbds_report {
 	FILE *out;
 	struct nbds_paper paper; /* text: `out`, and how to write on it */
 	struct nbds_report_options options;
+	const struct nbds_form *form;
 	const char *name;
 	struct nbds_pipeline *pipeline;
-	struct nbds_kept *kept; /* findings for the end */
-	size_t kept_count, kept_size;
-	uint64_t counted; /* findings of this capture, repeats included */
-	uint64_t hidden;  /* of them below options.severity */
-	uint64_t lost;    /* of all captures, for want of memory */
-	int worst;        /* greatest severity of all captures, -1: none */
-	bool told;        /* text: messages were printed before the report */
+	struct nbds_keep keep;    /* findings for the end */
+	struct nbds_tally *tally; /* of this capture, by place in nbds_rules */
+	uint64_t counted;         /* findings of this capture, repeats included */
+	uint64_t hidden;          /* of them below options.severity */
+	uint64_t lost;            /* of all captures, for want of memory */
+	int worst;                /* greatest severity of all captures, -1: none */
+	bool unaudited;           /* one of the captures was */
+	double least_judged;      /* percent */
+	bool told;                /* text: messages were printed before the report */
+	FILE *spool;              /* JSON: messages, which follow `capture`; NULL: none */
+	int spool_error;          /* errno of what became of it; 0: well */
 	unsigned captures;
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */
+	struct nbds_buf artifacts;  /* SARIF: the captures so far, */
+	struct nbds_buf notices;    /* and what has to be said of them */
+	bool first_result, sarif_failed;
 	struct nbds_json_fields *fields;
 };
 
@@ -51,6 +81,8 @@ struct nbds_outcome {
 	struct nbds_connection *connections;
 	struct nbds_export *exports;
 	bool opened;
+	uint64_t read_bytes; /* that clients read */
+	bool unaudited;      /* nothing could be looked into, and nothing was found */
 };
 
 /* The connection called `id`, or NULL. */
@@ -59,21 +91,24 @@ const struct nbds_connection *nbds_report_connection(const struct nbds_report *r
 /* ns since the first packet of the capture. */
 int64_t nbds_report_since(const struct nbds_report *r, int64_t time);
 
-/* "violations", "suspect", "hazards" or "clean" */
-const char *nbds_verdict(const struct nbds_engine_totals *totals);
+/* "violations", "suspect", "hazards", "clean" or "unaudited" */
+const char *nbds_verdict(const struct nbds_outcome *o);
+/* Fills in what follows from the rest: read_bytes, unaudited. */
+void nbds_outcome_judge(struct nbds_outcome *o);
+/* Why there was nothing to audit, and what to do about it. */
+void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b);
+
+/* The place of a rule in nbds_rules. */
+size_t nbds_rule_place(const struct nbds_rule *rule);
+/* The frame that shows a finding most directly: a message at fault, a read; 0: none. */
+uint64_t nbds_finding_frame(const struct nbds_finding *f);
 
 /* Writes the scratch line to the stream. */
 void nbds_report_write(struct nbds_report *r);
 
 /* json.c */
-void nbds_json_report(struct nbds_report *r, const struct nbds_outcome *o);
 void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f);
-void nbds_json_message(struct nbds_report *r, const struct nbds_connection *c,
-		       const struct nbds_message *m);
 void nbds_json_fields_free(struct nbds_json_fields *fields);
-
-/* text.c */
-void nbds_text_report(struct nbds_report *r, const struct nbds_outcome *o);
 
 /* finding.c */
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f);

@@ -2,9 +2,11 @@
 /*
  * json.c - the report as JSON Lines. docs/json.md describes each object.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <nbdscope/fields.h>
 
@@ -17,6 +19,8 @@ static struct nbds_buf *begin(struct nbds_report *r, const char *type)
 	nbds_buf_clear(b);
 	nbds_json_open(b, '{');
 	nbds_json_member_string(b, "type", type);
+	if (r->options.several)
+		nbds_json_member_u64(b, "capture", r->captures);
 	return b;
 }
 
@@ -54,18 +58,26 @@ static void member_open(struct nbds_buf *b, const char *key, char bracket)
 
 /* --- capture --- */
 
-static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
+/* Of this form of JSON: greater if something is changed that a reader relies on. */
+#define SCHEMA 1
+
+static struct nbds_buf *begin_capture(struct nbds_report *r)
+{
+	struct nbds_buf *b = begin(r, "capture");
+
+	nbds_json_member_u64(b, "schema", SCHEMA);
+	nbds_json_member_string(b, "version", r->options.version);
+	member_bytes(b, "file", r->name, strlen(r->name));
+	return b;
+}
+
+/* What is known when the capture is over. */
+static void put_read(struct nbds_report *r, struct nbds_buf *b, const struct nbds_outcome *o)
 {
 	const struct nbds_capture_info *c = &o->info.capture;
 	const struct nbds_ip_stats *ip = &o->info.ip;
 	const struct nbds_tcp_stats *tcp = &o->info.tcp;
-	struct nbds_buf *b = begin(r, "capture");
 
-	member_bytes(b, "file", r->name, strlen(r->name));
-	if (c->format)
-		nbds_json_member_string(b, "format", c->format);
-	if (c->compression)
-		nbds_json_member_string(b, "compression", c->compression);
 	nbds_json_member_u64(b, "frames", c->frames);
 	nbds_json_member_u64(b, "bytes", c->bytes);
 	if (c->frames) {
@@ -79,28 +91,47 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
 			      o->opened && !*o->error && (c->complete || r->options.live));
 	if (*o->error)
 		member_bytes(b, "error", o->error, strlen(o->error));
-	if (o->opened) {
-		nbds_json_member_u64(b, "interfaces", c->interfaces);
-		member_open(b, "ip", '{');
-		nbds_json_member_u64(b, "tcp_segments", ip->segments);
-		nbds_json_member_u64(b, "fragments", ip->fragments);
-		nbds_json_member_u64(b, "fragments_lost", ip->fragments_lost);
-		nbds_json_member_u64(b, "not_tcp", ip->not_tcp);
-		nbds_json_member_u64(b, "malformed", ip->malformed);
-		nbds_json_member_u64(b, "unknown_link", ip->unknown_link);
-		nbds_json_member_u64(b, "truncated_headers", ip->truncated_headers);
-		nbds_json_close(b, '}');
-		member_open(b, "tcp", '{');
-		nbds_json_member_u64(b, "flows", tcp->flows);
-		nbds_json_member_u64(b, "bytes", tcp->bytes);
-		nbds_json_member_u64(b, "retransmitted_bytes", tcp->retransmitted_bytes);
-		nbds_json_member_u64(b, "out_of_order", tcp->out_of_order);
-		nbds_json_member_u64(b, "conflicts", tcp->conflicts);
-		nbds_json_member_u64(b, "gaps", tcp->gaps);
-		nbds_json_member_u64(b, "gap_bytes", tcp->gap_bytes);
-		nbds_json_member_u64(b, "held_max", tcp->held_max);
-		nbds_json_close(b, '}');
-	}
+	if (!o->opened)
+		return;
+	nbds_json_member_u64(b, "interfaces", c->interfaces);
+	member_open(b, "ip", '{');
+	nbds_json_member_u64(b, "tcp_segments", ip->segments);
+	nbds_json_member_u64(b, "fragments", ip->fragments);
+	nbds_json_member_u64(b, "fragments_lost", ip->fragments_lost);
+	nbds_json_member_u64(b, "not_tcp", ip->not_tcp);
+	nbds_json_member_u64(b, "malformed", ip->malformed);
+	nbds_json_member_u64(b, "unknown_link", ip->unknown_link);
+	nbds_json_member_u64(b, "truncated_headers", ip->truncated_headers);
+	nbds_json_close(b, '}');
+	member_open(b, "tcp", '{');
+	nbds_json_member_u64(b, "flows", tcp->flows);
+	nbds_json_member_u64(b, "bytes", tcp->bytes);
+	nbds_json_member_u64(b, "retransmitted_bytes", tcp->retransmitted_bytes);
+	nbds_json_member_u64(b, "out_of_order", tcp->out_of_order);
+	nbds_json_member_u64(b, "conflicts", tcp->conflicts);
+	nbds_json_member_u64(b, "gaps", tcp->gaps);
+	nbds_json_member_u64(b, "gap_bytes", tcp->gap_bytes);
+	nbds_json_member_u64(b, "held_max", tcp->held_max);
+	nbds_json_close(b, '}');
+}
+
+static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_capture_info *c = &o->info.capture;
+	struct nbds_buf *b = begin_capture(r);
+
+	if (c->format)
+		nbds_json_member_string(b, "format", c->format);
+	if (c->compression)
+		nbds_json_member_string(b, "compression", c->compression);
+	put_read(r, b, o);
+	end(r);
+}
+
+/* On an interface `capture` cannot wait for what is known at the end. */
+static void put_end_of_capture(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	put_read(r, begin(r, "capture-end"), o);
 	end(r);
 }
 
@@ -473,6 +504,7 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	const struct nbds_engine_totals *t = &o->totals;
 	size_t reasons = sizeof(t->unchecked) / sizeof(t->unchecked[0]);
 	struct nbds_buf *b = begin(r, "summary");
+	uint64_t no_room = 0;
 
 	nbds_json_member_u64(b, "connections", t->connections);
 	nbds_json_member_u64(b, "exports", t->exports);
@@ -480,10 +512,30 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--)
 		nbds_json_member_u64(b, nbds_severity_name((enum nbds_severity)s), t->findings[s]);
 	nbds_json_close(b, '}');
-	nbds_json_member_string(b, "verdict", nbds_verdict(t));
+	member_open(b, "rules", '{');
+	for (size_t i = 0; i < nbds_rules_count; i++) {
+		uint64_t count = 0;
+
+		for (int s = NBDS_NOTE; s <= NBDS_VIOLATION; s++)
+			count += r->tally[i].count[s];
+		if (count)
+			nbds_json_member_u64(b, nbds_rules[i].name, count);
+	}
+	nbds_json_close(b, '}');
+	nbds_json_member_string(b, "verdict", nbds_verdict(o));
+	if (o->unaudited) {
+		nbds_buf_clear(&r->text);
+		nbds_unaudited_why(o, &r->text);
+		nbds_json_member_string(b, "why", nbds_buf_text(&r->text));
+	}
 	member_open(b, "checked", '{');
 	nbds_json_member_u64(b, "reads", t->checked_reads);
 	nbds_json_member_u64(b, "bytes", t->checked_bytes);
+	nbds_json_close(b, '}');
+	member_open(b, "judged", '{');
+	nbds_json_member_u64(b, "reads", t->checked_reads);
+	nbds_json_member_u64(b, "bytes", t->checked_bytes);
+	nbds_json_member_u64(b, "of_bytes", o->read_bytes);
 	nbds_json_close(b, '}');
 	member_open(b, "unchecked", '{');
 	for (size_t i = 0; i < reasons && t->unchecked[i].reason; i++)
@@ -492,18 +544,79 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_json_member_u64(b, "memory", t->memory);
 	if (r->hidden)
 		nbds_json_member_u64(b, "left_out", r->hidden);
+	for (int s = NBDS_NOTE; s <= NBDS_VIOLATION; s++)
+		no_room += r->keep.left_out[s];
+	if (no_room)
+		nbds_json_member_u64(b, "no_room", no_room);
 	end(r);
 }
 
-void nbds_json_report(struct nbds_report *r, const struct nbds_outcome *o)
+/* --- messages that wait --- */
+
+/* On a file messages are spooled, since `capture` comes before them. */
+static void spool_open(struct nbds_report *r)
 {
-	put_capture(r, o);
-	for (const struct nbds_connection *c = o->connections; c; c = c->next)
-		put_connection(r, c);
-	for (const struct nbds_export *e = o->exports; e; e = e->next)
-		put_export(r, e);
-	for (size_t i = 0; i < r->kept_count; i++)
-		nbds_json_finding(r, r->kept[i].finding);
+	const char *directory = getenv("TMPDIR");
+	struct nbds_buf *path = &r->text;
+	int fd;
+
+	nbds_buf_clear(path);
+	nbds_buf_printf(path, "%s/nbdaudit.XXXXXX", directory && *directory ? directory : "/tmp");
+	fd = path->failed ? -1 : mkstemp(path->s);
+	if (fd < 0)
+		return;
+	unlink(path->s);
+	r->spool = fdopen(fd, "w+");
+	if (!r->spool)
+		close(fd);
+}
+
+/* Its errors become those of the report. */
+static void spool_copy(struct nbds_report *r)
+{
+	char block[65536];
+	size_t n;
+
+	if (!r->spool)
+		return;
+	errno = 0;
+	if (fflush(r->spool) || fseek(r->spool, 0, SEEK_SET))
+		r->spool_error = errno ? errno : EIO;
+	while ((n = fread(block, 1, sizeof(block), r->spool)) > 0)
+		fwrite(block, 1, n, r->out);
+	if (ferror(r->spool) && !r->spool_error)
+		r->spool_error = errno ? errno : EIO;
+	fclose(r->spool);
+	r->spool = NULL;
+}
+
+/* --- the whole --- */
+
+static void json_opened(struct nbds_report *r)
+{
+	if (r->options.live) {
+		nbds_json_member_string(begin_capture(r), "format", "live");
+		end(r);
+	}
+}
+
+static void json_capture(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_finding *f;
+
+	if (r->options.live)
+		put_end_of_capture(r, o);
+	else
+		put_capture(r, o);
+	spool_copy(r);
+	if (!r->options.summary) {
+		for (const struct nbds_connection *c = o->connections; c; c = c->next)
+			put_connection(r, c);
+		for (const struct nbds_export *e = o->exports; e; e = e->next)
+			put_export(r, e);
+		while ((f = nbds_keep_next_in_time(&r->keep)))
+			nbds_json_finding(r, f);
+	}
 	put_summary(r, o);
 }
 
@@ -656,8 +769,8 @@ static void put_fields(struct nbds_buf *b, struct nbds_json_fields *c, const str
 	}
 }
 
-void nbds_json_message(struct nbds_report *r, const struct nbds_connection *c,
-		       const struct nbds_message *m)
+static void json_message(struct nbds_report *r, const struct nbds_connection *c,
+			 const struct nbds_message *m)
 {
 	static const struct {
 		uint32_t flag;
@@ -686,5 +799,26 @@ void nbds_json_message(struct nbds_report *r, const struct nbds_connection *c,
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
 		if (m->flags & marks[i].flag)
 			nbds_json_member_bool(b, marks[i].key, true);
-	end(r);
+	nbds_json_close(b, '}');
+	nbds_buf_puts(b, "\n");
+	if (r->options.live) {
+		nbds_report_write(r);
+		return;
+	}
+	if (!r->spool && !r->spool_error)
+		spool_open(r);
+	if (!r->spool) {
+		if (!r->spool_error)
+			r->spool_error = errno ? errno : EIO;
+	} else if (fwrite(nbds_buf_text(b), 1, b->len, r->spool) < b->len && !r->spool_error) {
+		r->spool_error = errno ? errno : EIO;
+	}
+	nbds_buf_clear(b);
 }
+
+const struct nbds_form nbds_json_form = {
+	.opened = json_opened,
+	.finding = nbds_json_finding,
+	.message = json_message,
+	.capture = json_capture,
+};

@@ -2,11 +2,31 @@
 /*
  * report.c - takes the engine's callbacks, keeps findings, calls the forms.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
+
+#define MEMORY_USUAL (UINT64_C(128) << 20)
+
+static const struct nbds_form quiet_form = {.documents = true};
+
+static const struct nbds_form *form_of(const struct nbds_report_options *options)
+{
+	if (options->quiet)
+		return &quiet_form;
+	switch (options->format) {
+	case NBDS_REPORT_JSON:
+		return &nbds_json_form;
+	case NBDS_REPORT_JUNIT:
+		return &nbds_junit_form;
+	case NBDS_REPORT_SARIF:
+		return &nbds_sarif_form;
+	case NBDS_REPORT_TEXT:
+		break;
+	}
+	return &nbds_text_form;
+}
 
 struct nbds_report *nbds_report_new(FILE *out, const struct nbds_report_options *options)
 {
@@ -16,92 +36,83 @@ struct nbds_report *nbds_report_new(FILE *out, const struct nbds_report_options 
 		return NULL;
 	r->out = out;
 	r->options = *options;
+	r->form = form_of(options);
+	if (!r->options.version)
+		r->options.version = "";
+	if (r->form->documents)
+		r->options.live = false;
 	r->paper = (struct nbds_paper){
 		.out = out,
 		.width = options->width ? options->width : 100,
 		.colour = options->colour,
 		.ascii = options->ascii,
 	};
+	r->keep.budget.limit = options->memory ? options->memory : MEMORY_USUAL;
 	r->worst = -1;
+	r->least_judged = 100;
+	r->tally = calloc(nbds_rules_count, sizeof(*r->tally));
+	if (!r->tally) {
+		free(r);
+		return NULL;
+	}
+	if (r->form->begin)
+		r->form->begin(r);
 	return r;
-}
-
-static void drop_kept(struct nbds_report *r)
-{
-	for (size_t i = 0; i < r->kept_count; i++)
-		nbds_finding_free(r->kept[i].finding);
-	r->kept_count = 0;
 }
 
 void nbds_report_free(struct nbds_report *r)
 {
 	if (!r)
 		return;
-	drop_kept(r);
-	free(r->kept);
+	nbds_keep_clear(&r->keep);
+	free(r->tally);
+	if (r->spool)
+		fclose(r->spool);
 	nbds_buf_free(&r->line);
 	nbds_buf_free(&r->text);
 	nbds_buf_free(&r->assumed);
+	nbds_buf_free(&r->artifacts);
+	nbds_buf_free(&r->notices);
 	nbds_json_fields_free(r->fields);
 	free(r);
 }
 
 /* --- callbacks of the engine --- */
 
-static void print_finding(struct nbds_report *r, const struct nbds_finding *f)
+static void count(struct nbds_report *r, const struct nbds_finding *f)
 {
-	if (r->options.format == NBDS_REPORT_JSON)
-		nbds_json_finding(r, f);
-	else
-		nbds_text_finding(r, f);
-}
+	struct nbds_tally *t = &r->tally[nbds_rule_place(f->rule)];
 
-static bool keep(struct nbds_report *r, const struct nbds_finding *f)
-{
-	struct nbds_kept *k;
-
-	if (r->kept_count == r->kept_size) {
-		size_t size = r->kept_size ? r->kept_size * 2 : 64;
-
-		k = reallocarray(r->kept, size, sizeof(*k));
-		if (!k)
-			return false;
-		r->kept = k;
-		r->kept_size = size;
+	r->counted += f->count;
+	if ((int)f->severity > r->worst)
+		r->worst = (int)f->severity;
+	if (!t->count[f->severity] || f->time < t->first_time[f->severity]) {
+		t->first_time[f->severity] = f->time;
+		t->first_frame[f->severity] = nbds_finding_frame(f);
 	}
-	k = &r->kept[r->kept_count];
-	k->serial = r->kept_count;
-	k->finding = nbds_finding_copy(f);
-	if (!k->finding)
-		return false;
-	r->kept_count++;
-	return true;
+	t->count[f->severity] += f->count;
 }
 
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
 	struct nbds_report *r = ctx;
 
-	r->counted += f->count;
-	if ((int)f->severity > r->worst)
-		r->worst = (int)f->severity;
-	if (f->severity < r->options.severity) {
+	count(r, f);
+	if (f->severity < r->options.severity)
 		r->hidden += f->count;
-	} else if (r->options.live) {
-		print_finding(r, f);
-	} else if (!keep(r, f)) {
+	else if (r->options.quiet || r->options.summary)
+		return;
+	else if (r->options.live)
+		r->form->finding(r, f);
+	else if (!nbds_keep_add(&r->keep, f))
 		r->lost++;
-	}
 }
 
 static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
 {
 	struct nbds_report *r = ctx;
 
-	if (r->options.format == NBDS_REPORT_JSON)
-		nbds_json_message(r, c, m);
-	else
-		nbds_text_message(r, c, m);
+	r->form->message(r, c, m);
 	r->told = true;
 }
 
@@ -109,7 +120,7 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 {
 	struct nbds_report *r = ctx;
 
-	nbds_text_trouble(r, c, t);
+	r->form->trouble(r, c, t);
 	r->told = true;
 }
 
@@ -117,45 +128,42 @@ void nbds_report_callbacks(const struct nbds_report *r, struct nbds_engine_ops *
 {
 	memset(ops, 0, sizeof(*ops));
 	ops->finding = on_finding;
-	if (r->options.messages) {
+	if (r->options.messages && r->form->message)
 		ops->message = on_message;
-		if (r->options.format == NBDS_REPORT_TEXT)
-			ops->trouble = on_trouble;
-	}
+	if (r->options.messages && r->form->trouble)
+		ops->trouble = on_trouble;
 }
 
 /* --- one capture --- */
 
 void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipeline *p)
 {
-	drop_kept(r);
+	nbds_keep_clear(&r->keep);
+	memset(r->tally, 0, nbds_rules_count * sizeof(*r->tally));
 	r->name = name;
 	r->pipeline = p;
 	r->counted = r->hidden = 0;
 	r->told = false;
 	nbds_buf_clear(&r->assumed);
-	if (r->captures++ && r->options.format == NBDS_REPORT_TEXT)
-		fputc('\n', r->out);
+	r->captures++;
+	if (r->form->opened)
+		r->form->opened(r);
 }
 
-static int by_time(const void *a, const void *b)
+static void finish(struct nbds_report *r, struct nbds_outcome *o)
 {
-	const struct nbds_kept *x = a, *y = b;
+	nbds_outcome_judge(o);
+	r->unaudited |= !strcmp(nbds_verdict(o), "unaudited");
+	if (o->read_bytes) {
+		double judged = (double)o->totals.checked_bytes * 100 / (double)o->read_bytes;
 
-	if (x->finding->time != y->finding->time)
-		return x->finding->time < y->finding->time ? -1 : 1;
-	return x->serial < y->serial ? -1 : x->serial > y->serial;
-}
-
-static void finish(struct nbds_report *r, const struct nbds_outcome *o)
-{
-	if (r->kept_count)
-		qsort(r->kept, r->kept_count, sizeof(*r->kept), by_time);
-	if (r->options.format == NBDS_REPORT_JSON)
-		nbds_json_report(r, o);
-	else
-		nbds_text_report(r, o);
-	drop_kept(r);
+		if (judged < r->least_judged)
+			r->least_judged = judged;
+	}
+	nbds_keep_sort(&r->keep);
+	if (r->form->capture)
+		r->form->capture(r, o);
+	nbds_keep_clear(&r->keep);
 	r->pipeline = NULL;
 }
 
@@ -179,6 +187,12 @@ void nbds_report_unreadable(struct nbds_report *r, const char *name, const char 
 	finish(r, &o);
 }
 
+void nbds_report_finish(struct nbds_report *r)
+{
+	if (r->form->finish)
+		r->form->finish(r);
+}
+
 uint64_t nbds_report_findings(const struct nbds_report *r)
 {
 	return r->counted;
@@ -192,4 +206,19 @@ bool nbds_report_reached(const struct nbds_report *r, enum nbds_severity severit
 uint64_t nbds_report_lost(const struct nbds_report *r)
 {
 	return r->lost;
+}
+
+int nbds_report_error(const struct nbds_report *r)
+{
+	return r->spool_error;
+}
+
+bool nbds_report_unaudited(const struct nbds_report *r)
+{
+	return r->unaudited;
+}
+
+double nbds_report_least_judged(const struct nbds_report *r)
+{
+	return r->least_judged;
 }

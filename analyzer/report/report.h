@@ -2,10 +2,12 @@
 /*
  * analyzer/report/report.h - what the engine found, for people and programs.
  *
- * Purpose.  Writes the report of one capture after the other to a stream, as
- * text or as JSON Lines (docs/json.md).  A report subscribes to an engine's
- * callbacks: messages, and in live mode findings, are written as they happen;
- * everything else when the capture is over.
+ * Purpose.  Writes the report of one capture after the other to a stream: as
+ * text, as JSON Lines (docs/json.md), or for systems that run tests, as JUnit or
+ * SARIF.  A report subscribes to an engine's callbacks.  On a file everything
+ * but the text form's messages is written when the capture is over, since the
+ * report begins with its sum; on an interface messages and findings are written
+ * as they happen.
  *
  * Ownership.  The stream belongs to the caller.  Failure.  nbds_report_new()
  * returns NULL without memory.  Errors in writing stay in the stream (ferror);
@@ -20,6 +22,7 @@
  *	while (nbds_pipeline_step(p, 512) <= NBDS_STEP_IDLE)
  *		;
  *	nbds_report_end(r, nbds_pipeline_error(p));
+ *	nbds_report_finish(r);
  */
 #ifndef NBDSCOPE_ANALYZER_REPORT_H
 #define NBDSCOPE_ANALYZER_REPORT_H
@@ -31,16 +34,29 @@
 
 #include "../pipeline/pipeline.h"
 
-enum nbds_report_format { NBDS_REPORT_TEXT, NBDS_REPORT_JSON };
+enum nbds_report_format {
+	NBDS_REPORT_TEXT,
+	NBDS_REPORT_JSON,
+	NBDS_REPORT_JUNIT,
+	NBDS_REPORT_SARIF,
+};
 
 struct nbds_report_options {
 	enum nbds_report_format format;
 	enum nbds_severity severity; /* findings below it are left out */
-	bool messages;               /* also every message */
-	bool live;                   /* findings are written as they happen */
+	bool messages;               /* text, JSON: also every message */
+	bool summary;                /* text, JSON: only the verdict and the counts */
+	bool quiet;                  /* write nothing, only judge */
+	bool live;                   /* text, JSON: findings are written as they happen */
+	bool several;                /* of several captures: JSON says with each object which */
 	bool colour;                 /* text: with ANSI colours */
 	bool ascii;                  /* text: no line drawing characters */
 	unsigned width;              /* text: columns; 0: 100 */
+	bool never_fail;             /* JUnit: no finding is a failure, */
+	enum nbds_severity fail_on;  /* or those at or above this level are */
+	bool allow_unaudited;        /* JUnit: nothing to audit is no error */
+	uint64_t memory;             /* bytes for findings that wait for the end; 0: 128 MiB */
+	const char *version;         /* of the program; NULL: "" */
 };
 
 struct nbds_report;
@@ -62,11 +78,22 @@ void nbds_report_end(struct nbds_report *r, const char *error);
 /* The report of a capture that could not be opened at all. */
 void nbds_report_unreadable(struct nbds_report *r, const char *name, const char *error);
 
+/* After the last capture: what the form ends with. */
+void nbds_report_finish(struct nbds_report *r);
+
 /* Findings of the capture so far, of all levels. */
 uint64_t nbds_report_findings(const struct nbds_report *r);
 /* One of any capture so far was at `severity` or above. */
 bool nbds_report_reached(const struct nbds_report *r, enum nbds_severity severity);
 /* Findings of any capture so far that were lost for want of memory. */
 uint64_t nbds_report_lost(const struct nbds_report *r);
+/* errno of why messages are missing that were to wait in a temporary file ($TMPDIR,
+ * or /tmp); 0: none are. */
+int nbds_report_error(const struct nbds_report *r);
+/* One of the captures so far had nothing that could be audited. */
+bool nbds_report_unaudited(const struct nbds_report *r);
+/* Of what clients read, the least share of any capture so far that was judged, in
+ * percent; 100 where nothing was read. */
+double nbds_report_least_judged(const struct nbds_report *r);
 
 #endif

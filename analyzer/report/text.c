@@ -40,15 +40,21 @@ static void put_moment(struct nbds_buf *b, int64_t time)
 	nbds_buf_printf(b, "%s.%06" PRId64 " UTC", text, rest / 1000);
 }
 
-static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
+static void put_name(struct nbds_report *r)
 {
-	const struct nbds_capture_info *c = &o->info.capture;
 	struct nbds_buf *t = &r->text;
 
 	nbds_buf_clear(t);
 	nbds_buf_escape(t, r->name, strlen(r->name));
 	nbds_ink(&r->paper, NBDS_INK_HEAD, nbds_buf_text(t));
 	fputc('\n', r->out);
+}
+
+static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_capture_info *c = &o->info.capture;
+	struct nbds_buf *t = &r->text;
+
 	if (!o->opened)
 		return;
 
@@ -676,60 +682,85 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 
 /* --- the end of the report --- */
 
-/* Each rule's first findings in full, the others as a number. */
+/* The worst first, and each rule's first in full, the others as a number. */
 static void put_findings(struct nbds_report *r)
 {
-	uint64_t *shown = calloc(nbds_rules_count, sizeof(*shown));
-	uint64_t *left = calloc(nbds_rules_count, sizeof(*left));
+	struct counter {
+		uint64_t shown, left;
+	}(*of)[NBDS_LEVELS] = calloc(nbds_rules_count, sizeof(*of));
+	const struct nbds_finding *f;
 	struct nbds_buf *t = &r->text;
+	uint64_t no_room = 0;
 	bool any = false;
 
-	for (size_t i = 0; i < r->kept_count; i++) {
-		const struct nbds_finding *f = r->kept[i].finding;
-		size_t rule = (size_t)(f->rule - nbds_rules);
+	while ((f = nbds_keep_next_worst(&r->keep))) {
+		struct counter *c = of ? &of[nbds_rule_place(f->rule)][f->severity] : NULL;
 
-		if (shown && left && shown[rule] >= findings_shown[f->severity]) {
-			left[rule] += f->count;
+		if (c && c->shown >= findings_shown[f->severity]) {
+			c->left += f->count;
 			any = true;
 			continue;
 		}
-		if (shown)
-			shown[rule]++;
+		if (c)
+			c->shown++;
 		nbds_text_finding(r, f);
 	}
-	for (size_t rule = 0; any && rule < nbds_rules_count; rule++) {
-		if (!left[rule])
-			continue;
+	for (int s = NBDS_LEVELS; any && s-- > 0;) {
+		for (size_t rule = 0; rule < nbds_rules_count; rule++) {
+			if (!of[rule][s].left)
+				continue;
+			nbds_buf_clear(t);
+			nbds_buf_printf(t, "%" PRIu64 " of %s [%s] (--format=json shows them all)",
+					of[rule][s].left, nbds_rules[rule].name,
+					nbds_rules[rule].ref);
+			nbds_item(&r->paper, "and more", nbds_buf_text(t));
+		}
+	}
+	free(of);
+	for (int s = 0; s < NBDS_LEVELS; s++)
+		no_room += r->keep.left_out[s];
+	if (no_room) {
 		nbds_buf_clear(t);
-		nbds_buf_printf(t, "%" PRIu64 " of %s [%s] (--format=json shows them all)",
-				left[rule], nbds_rules[rule].name, nbds_rules[rule].ref);
+		nbds_buf_printf(t,
+				"%" PRIu64 " that were only counted, for want of room (--memory)",
+				no_room);
 		nbds_item(&r->paper, "and more", nbds_buf_text(t));
 	}
-	if (any)
+	if (any || no_room)
 		fputc('\n', r->out);
-	free(shown);
-	free(left);
 }
 
+/* What was judged of what clients read. */
 static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
+{
+	const struct nbds_engine_totals *totals = &o->totals;
+	struct nbds_buf *t = &r->text;
+
+	if (!o->connections || o->unaudited)
+		return;
+	nbds_buf_clear(t);
+	if (!totals->checked_reads) {
+		nbds_buf_puts(t, "no read could be held against what had been written");
+		if (!o->read_bytes)
+			nbds_buf_puts(t, ": nothing was read");
+	} else {
+		nbds_buf_count(t, totals->checked_reads, "read", NULL);
+		nbds_buf_puts(t, ", ");
+		nbds_buf_size(t, totals->checked_bytes);
+		nbds_buf_puts(t, " of ");
+		nbds_buf_size(t, o->read_bytes);
+		nbds_buf_puts(t, " read, held against what had been written");
+	}
+	nbds_item(&r->paper, "judged", nbds_buf_text(t));
+}
+
+static void put_not_judged(struct nbds_report *r, const struct nbds_outcome *o)
 {
 	const struct nbds_engine_totals *totals = &o->totals;
 	size_t reasons = sizeof(totals->unchecked) / sizeof(totals->unchecked[0]);
 	struct nbds_buf *t = &r->text;
 	const char *label = "not judged";
 
-	nbds_buf_clear(t);
-	if (!o->connections) {
-		nbds_buf_puts(t, "no NBD was found in this capture");
-	} else if (!totals->checked_reads) {
-		nbds_buf_puts(t, "no read could be held against what had been written");
-	} else {
-		nbds_buf_count(t, totals->checked_reads, "read", NULL);
-		nbds_buf_puts(t, ", ");
-		nbds_buf_size(t, totals->checked_bytes);
-		nbds_buf_puts(t, " of data, held against what had been written");
-	}
-	nbds_item(&r->paper, "judged", nbds_buf_text(t));
 	for (size_t i = 0; i < reasons && totals->unchecked[i].reason; i++) {
 		if (!totals->unchecked[i].bytes)
 			continue;
@@ -738,6 +769,40 @@ static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_buf_printf(t, ": %s", nbds_unchecked_words(totals->unchecked[i].reason));
 		nbds_item(&r->paper, label, nbds_buf_text(t));
 		label = "";
+	}
+}
+
+/* --- the sum, which comes first and last --- */
+
+/* How often each rule was broken, the worst first. */
+static void put_table(struct nbds_report *r)
+{
+	struct nbds_buf *t = &r->text;
+	const char *label = "findings";
+
+	for (int s = NBDS_LEVELS; s-- > 0;) {
+		const char *level = nbds_severity_name((enum nbds_severity)s);
+
+		for (size_t rule = 0; rule < nbds_rules_count; rule++) {
+			const struct nbds_tally *n = &r->tally[rule];
+
+			if (!n->count[s])
+				continue;
+			fputs("  ", r->out);
+			nbds_ink(&r->paper, NBDS_INK_DIM, label);
+			fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
+			label = "";
+			nbds_ink(&r->paper, nbds_ink_of((enum nbds_severity)s), level);
+			nbds_buf_clear(t);
+			nbds_buf_printf(t, "%*s%7" PRIu64 "  %s [%s]", 9 - (int)strlen(level), "",
+					n->count[s], nbds_rules[rule].name, nbds_rules[rule].ref);
+			if (n->first_frame[s])
+				nbds_buf_printf(t, ", %s frame %" PRIu64,
+						n->count[s] > 1 ? "first in" : "in",
+						n->first_frame[s]);
+			nbds_buf_puts(t, "\n");
+			fputs(nbds_buf_text(t), r->out);
+		}
 	}
 }
 
@@ -776,7 +841,7 @@ static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 		[NBDS_VIOLATION] = "violations",
 	};
 	const struct nbds_engine_totals *totals = &o->totals;
-	const char *verdict = nbds_verdict(totals), *between = ": ";
+	const char *verdict = nbds_verdict(o), *between = ": ";
 	enum nbds_ink ink = NBDS_INK_GOOD;
 	struct nbds_buf *t = &r->text;
 	bool any = false;
@@ -784,6 +849,8 @@ static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 	for (int s = NBDS_HAZARD; s <= NBDS_VIOLATION; s++)
 		if (totals->findings[s])
 			ink = nbds_ink_of((enum nbds_severity)s);
+	if (o->unaudited)
+		ink = NBDS_INK_HAZARD;
 	fputs("  ", r->out);
 	nbds_ink(&r->paper, NBDS_INK_DIM, "verdict");
 	fprintf(r->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen("verdict"), "");
@@ -799,23 +866,41 @@ static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o)
 		between = ", ";
 		any = true;
 	}
-	nbds_buf_puts(t, any ? " in " : ": nothing found in ");
-	nbds_buf_count(t, totals->connections, "connection", NULL);
-	nbds_buf_puts(t, " to ");
-	nbds_buf_count(t, totals->exports, "export", NULL);
+	if (o->unaudited) {
+		nbds_buf_puts(t, any ? "; " : ": ");
+		nbds_unaudited_why(o, t);
+	} else {
+		nbds_buf_puts(t, any ? " in " : ": nothing found in ");
+		nbds_buf_count(t, totals->connections, "connection", NULL);
+		nbds_buf_puts(t, " to ");
+		nbds_buf_count(t, totals->exports, "export", NULL);
+	}
 	if (r->hidden)
 		nbds_buf_printf(t, " (not shown, as below --severity: %" PRIu64 ")", r->hidden);
-	put_reservations(t, o);
+	if (!o->unaudited)
+		put_reservations(t, o);
 	nbds_wrap(&r->paper, NBDS_LABEL_COLUMNS + nbds_columns(verdict), NBDS_LABEL_COLUMNS,
 		  nbds_buf_text(t));
 }
 
-void nbds_text_report(struct nbds_report *r, const struct nbds_outcome *o)
+static void text_opened(struct nbds_report *r)
+{
+	if (r->captures > 1)
+		fputc('\n', r->out);
+}
+
+static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 {
 	const struct nbds_connection *like = NULL;
 
 	if (r->told)
 		fputc('\n', r->out);
+	put_name(r);
+	put_verdict(r, o);
+	put_judged(r, o);
+	put_table(r);
+	if (r->options.summary)
+		return;
 	put_capture(r, o);
 	put_capture_faults(r, o);
 	if (!o->opened)
@@ -826,6 +911,16 @@ void nbds_text_report(struct nbds_report *r, const struct nbds_outcome *o)
 		put_export(r, e);
 	fputc('\n', r->out);
 	put_findings(r);
+	put_table(r);
 	put_judged(r, o);
+	put_not_judged(r, o);
 	put_verdict(r, o);
 }
+
+const struct nbds_form nbds_text_form = {
+	.opened = text_opened,
+	.finding = nbds_text_finding,
+	.message = nbds_text_message,
+	.trouble = nbds_text_trouble,
+	.capture = text_capture,
+};

@@ -21,6 +21,7 @@ NBDAUDIT = BIN / "nbdaudit"
 SAMPLES = ROOT / "samples"
 LIAR = SAMPLES / "multi-conn-unsafe.pcap"
 HONEST = SAMPLES / "multi-conn.pcap"
+TLS = SAMPLES / "starttls.pcap"
 RECORD = struct.Struct("<IIII")
 
 # The rules of the consistency engine that scripts may rely on.
@@ -100,6 +101,8 @@ class Options(Case):
             self.assertEqual((run.status, run.err), (0, ""))
             for word in ("--format", "-f", "--output", "-o", "--messages", "-m", "--port", "-p",
                          "--severity", "--fail-on", "--exclusive", "--memory", "--write", "-w",
+                         "--summary", "--quiet", "-q", "--min-judged", "--allow-unaudited",
+                         "junit", "sarif",
                          "--list-rules", "--explain", "--help", "--version", "-i", "never",
                          "violation", "suspect", "hazard", "note", "Exit status"):
                 self.assertIn(word, run.out)
@@ -215,6 +218,10 @@ class Inputs(Case):
         self.assertIs(objects[0]["complete"], False)
         self.assertTrue(objects[0]["error"])
         self.assertNotIn("start", objects[0])
+        self.assertEqual(objects[1]["verdict"], "unaudited")
+        # Bad input outweighs that nothing was audited, also where that is allowed.
+        self.assertEqual(Run("--allow-unaudited", path).status, 2)
+        self.assertIn("verdict     unaudited: ", Run(path).out)
 
     def test_missing_file(self):
         self.unreadable("/nonexistent/capture.pcap")
@@ -263,11 +270,13 @@ class Inputs(Case):
         path = self.work / "none.pcap"
         path.write_bytes(HONEST.read_bytes()[:24])
         run = Run("--format=json", path)
-        self.assertEqual(run.status, 0)
+        self.assertEqual(run.status, 3)
         objects = run.objects()
         self.assertEqual([o["type"] for o in objects], ["capture", "summary"])
         self.assertNotIn("start", objects[0])
-        self.assertIn("no NBD was found", Run(path).out)
+        self.assertEqual(objects[1]["verdict"], "unaudited")
+        self.assertIn("the capture holds no packets", Run(path).out)
+        self.assertEqual(Run("--allow-unaudited", path).status, 0)
 
     def test_standard_input(self):
         run = Run("--format=json", "-", input=LIAR.read_bytes())
@@ -280,7 +289,8 @@ class Inputs(Case):
     def test_several_files(self):
         """One report after the other; the worst status wins, 2 over 1 over 0."""
         for files, status in (([HONEST, HONEST], 0), ([HONEST, LIAR], 1), ([LIAR, HONEST], 1),
-                              ([LIAR, "/nonexistent", HONEST], 2)):
+                              ([LIAR, "/nonexistent", HONEST], 2), ([HONEST, TLS], 3),
+                              ([TLS, LIAR], 1)):
             run = Run("--format=json", *files)
             self.assertEqual(run.status, status, files)
             objects = run.objects()
@@ -293,7 +303,10 @@ class Inputs(Case):
                 if o["type"] == "capture":
                     reports.append([])
                 reports[-1].append(o)
-            for file, report in zip(files, reports):
+            for number, (file, report) in enumerate(zip(files, reports), 1):
+                for o in report:
+                    self.assertEqual(list(o)[:2], ["type", "capture"])
+                    self.assertEqual(o.pop("capture"), number)
                 alone = Run("--format=json", file).objects()
                 self.assertEqual(report, alone)
 
@@ -311,6 +324,40 @@ class Outputs(Case):
         run = Run("-o", "/nonexistent/report", HONEST)
         self.assertEqual(run.status, 2)
         self.assertIn("/nonexistent/report", run.err)
+
+    def test_summary(self):
+        """Head and table alone: the same as in the whole report."""
+        for path in (LIAR, HONEST, TLS):
+            brief, whole = Run("--summary", path), Run(path)
+            self.assertEqual(brief.status, whole.status)
+            self.assertTrue(whole.out.startswith(brief.out))
+            self.assertNotIn("Connection", brief.out)
+            self.assertIn("  verdict  ", brief.out)
+            objects = Run("--summary", "--format=json", path).objects()
+            complete = Run("--format=json", path).objects()
+            self.assertEqual(objects, [complete[0], complete[-1]])
+        self.assertRegex(Run("--summary", LIAR).out,
+                         r"findings +violation +\d+  stale-read-after-flush \[V2\]")
+
+    def test_quiet(self):
+        for options in ([], ["--format=json"], ["--format=junit"], ["--format=sarif"]):
+            run = Run("-q", *options, LIAR)
+            self.assertEqual((run.status, run.out, run.err), (1, "", ""), options)
+
+    def test_what_excludes_each_other(self):
+        for options in (["-m", "-q"], ["-m", "--summary"], ["-m", "-f", "sarif"],
+                        ["--summary", "-f", "junit"]):
+            run = Run(*options, LIAR)
+            self.assertEqual((run.status, run.out), (2, ""), options)
+
+    def test_messages_that_wait(self):
+        """They wait in a temporary file, and it is an error if they cannot."""
+        run = Run("-m", "--format=json", LIAR, env={"TMPDIR": str(self.work)})
+        self.assertEqual(run.status, 1)
+        self.assertEqual(list(self.work.iterdir()), [])
+        run = Run("-m", "--format=json", LIAR, env={"TMPDIR": "/nonexistent"})
+        self.assertEqual(run.status, 2)
+        self.assertIn("temporary file", run.err)
 
     def test_output_over_input(self):
         path = self.work / "capture.pcap"
@@ -372,6 +419,33 @@ class Statuses(Case):
         self.assertEqual(objects[-1]["verdict"], "hazards")
         self.assertIn("not shown", Run("--severity=violation", hazards).out)
 
+    def test_unaudited(self):
+        for options in ([], ["--format=json"], ["--format=sarif"], ["--format=junit"], ["-q"]):
+            self.assertEqual(Run(*options, TLS).status, 3, options)
+            self.assertEqual(Run(*options, "--allow-unaudited", TLS).status, 0, options)
+        self.assertEqual(Run("--fail-on=never", TLS).status, 3)
+        summary = Run("--format=json", TLS).objects()[-1]
+        self.assertEqual(summary["verdict"], "unaudited")
+        self.assertIn("TLS", summary["why"])
+        self.assertRegex(Run(TLS).out.splitlines()[-1], "^  verdict     unaudited: all .* TLS")
+
+    def test_min_judged(self):
+        judged = Run("--format=json", HONEST).objects()[-1]["judged"]
+        percent = judged["bytes"] * 100 / judged["of_bytes"]
+        self.assertTrue(0 < percent < 100, judged)
+        self.assertEqual(Run("--min-judged=%f" % (percent - 0.1), HONEST).status, 0)
+        run = Run("--min-judged=%f" % (percent + 0.1), HONEST)
+        self.assertEqual(run.status, 3)
+        self.assertIn("%.1f %%" % percent, run.err)
+        # A violation, and bad input, weigh more.
+        self.assertEqual(Run("--min-judged=100", LIAR).status, 1)
+        self.assertEqual(Run("--min-judged=100", LIAR, "/nonexistent").status, 2)
+        # Where nothing was read nothing is missing.
+        self.assertEqual(Run("--min-judged=100", SAMPLES / "list-exports.pcap").status, 0)
+        for bad in ("", "x", "-1", "101", "50x", "nan", "inf", "1e3"):
+            run = Run("--min-judged=" + bad, HONEST)
+            self.assertEqual((run.status, run.out), (2, ""), bad)
+
 
 class Json(Case):
     def check(self, o, required, optional=()):
@@ -382,12 +456,12 @@ class Json(Case):
 
     def report(self, path, *options):
         run = Run("--format=json", *options, path)
-        self.assertIn(run.status, (0, 1), run.err)
+        self.assertIn(run.status, (0, 1, 3), run.err)
         return run.objects()
 
     def test_every_sample(self):
         """Form and order of all objects, of every sample."""
-        order = ["message", "capture", "connection", "export", "finding", "summary"]
+        order = ["capture", "message", "connection", "export", "finding", "summary"]
         frames = {"read", "read_request", "write", "write_request", "stale_write", "flush",
                   "flush_request", "message", "request", "earlier_read"}
         samples = sorted(SAMPLES.glob("*.pcap*"))
@@ -402,7 +476,7 @@ class Json(Case):
                 self.assertEqual(len(by_type["summary"]), 1)
 
                 capture = by_type["capture"][0]
-                self.check(capture, {"file": str, "format": str, "frames": int, "bytes": int,
+                self.check(capture, {"schema": int, "version": str, "file": str, "format": str, "frames": int, "bytes": int,
                                      "start": str, "end": str, "truncated_frames": int,
                                      "complete": bool})
                 self.assertRegex(capture["start"], r"^\d{10}\.\d{9}$")
@@ -447,7 +521,18 @@ class Json(Case):
 
                 summary = by_type["summary"][0]
                 self.check(summary, {"connections": int, "exports": int, "findings": dict,
-                                     "verdict": str, "checked": dict, "unchecked": dict})
+                                     "verdict": str, "checked": dict, "judged": dict,
+                                     "rules": dict, "unchecked": dict})
+                judged = summary["judged"]
+                self.assertEqual(list(judged), ["reads", "bytes", "of_bytes"])
+                self.assertLessEqual(judged["bytes"], judged["of_bytes"])
+                self.assertEqual(judged["of_bytes"], sum(
+                    c["commands"].get("NBD_CMD_READ", {"data_bytes": 0})["data_bytes"]
+                    for c in by_type["connection"]))
+                rules = {}
+                for f in by_type["finding"]:
+                    rules[f["rule"]] = rules.get(f["rule"], 0) + f["count"]
+                self.assertEqual(summary["rules"], rules)
                 self.assertEqual(summary["connections"], len(by_type["connection"]))
                 self.assertEqual(summary["exports"], len(by_type["export"]))
                 self.assertEqual(list(summary["findings"]),

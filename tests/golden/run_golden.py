@@ -6,8 +6,8 @@
 
 For samples/NAME.pcap (or .pcap.zst, ...) the stored texts are NAME.txt, what the
 plain command says, NAME.jsonl, what it says with --format=json, and NAME.messages,
-with --messages; each ends with the exit status. --update writes them, to be read
-in the diff before they are committed. SAMPLE restricts it to these.
+with --messages; each ends with the exit status. --update (scripts/golden) writes
+them, to be read in the diff before they are committed. SAMPLE restricts it to these.
 """
 
 import argparse
@@ -40,6 +40,7 @@ def audit(sample, arguments):
     text = run.stdout.decode(errors="surrogateescape")
     # Bytes of memory are those of this build's structures.
     text = re.sub(r'"memory":\d+', '"memory":0', text)
+    text = re.sub(r'"version":"[^"]*"', '"version":""', text)
     for line in run.stderr.decode(errors="surrogateescape").splitlines():
         text += "standard error: %s\n" % line
     return text + "exit status: %d\n" % run.returncode
@@ -92,7 +93,7 @@ def main():
     verb = "stored" if arguments.update else "compared"
     print("%d outputs %s, %d differ" % (compared, verb, differing))
     if differing:
-        print("If this is what is meant: tests/golden/run_golden.py --update, and read the diff.")
+        print("If this is what is meant: scripts/golden, and read the diff.")
     return 1 if differing else 0
 
 

@@ -75,6 +75,9 @@ class Report:
         for item in self.objects:
             kinds[item["type"]].append(item)
         (self.capture,) = kinds["capture"]
+        # On an interface it comes in two parts.
+        for end in kinds["capture-end"]:
+            self.capture.update(end)
         (self.summary,) = kinds["summary"]
         assert self.objects[-1] is self.summary, "summary is not last"
         self.connections = kinds["connection"]
