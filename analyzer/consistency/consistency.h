@@ -268,8 +268,9 @@ void nbds_world_interfaces(struct nbds_world *w);
  * order was wrong): the order of capture is not to be trusted that far. */
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion);
 
-/* Capture time is now `now`: verdicts that waited long enough are passed. */
-void nbds_world_tick(struct nbds_world *w, int64_t now);
+/* Capture time is now `now`: verdicts that waited long enough are passed. False: there
+ * is nothing in the world that time alone could move. */
+bool nbds_world_tick(struct nbds_world *w, int64_t now);
 /* Forgets contents until no more than `goal` bytes are kept, if it can. */
 void nbds_world_shrink(struct nbds_world *w, uint64_t goal);
 /* No more evidence will come: all verdicts are passed. */

@@ -785,7 +785,7 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 		w->config.epsilon = EPSILON_INVERTED;
 }
 
-void nbds_world_tick(struct nbds_world *w, int64_t now)
+bool nbds_world_tick(struct nbds_world *w, int64_t now)
 {
 	if (now > w->now)
 		w->now = now;
@@ -794,6 +794,8 @@ void nbds_world_tick(struct nbds_world *w, int64_t now)
 	if (w->withheld.first)
 		withheld_pass(w, false);
 	past_sweep(w);
+	return w->verdicts.pending || w->verdicts.foreign || w->withheld.first ||
+	       w->parties.ended || w->parties.folded;
 }
 
 void nbds_world_shrink(struct nbds_world *w, uint64_t goal)

@@ -257,45 +257,66 @@ bool nbds_severity_parse(const char *text, enum nbds_severity *s)
 }
 
 /* The copy's strings lie behind it, in one allocation. */
+struct parts {
+	size_t message, name, command, texts, list;
+};
+
+static size_t parts_of(const struct nbds_finding *f, struct parts *p)
+{
+	size_t count = 0;
+
+	memset(p, 0, sizeof(*p));
+	p->message = f->message ? strlen(f->message) + 1 : 0;
+	p->name = f->export_name ? f->export_name_len + 1 : 0;
+	p->command = f->command ? strlen(f->command) + 1 : 0;
+	for (; f->assumptions && f->assumptions[count]; count++)
+		p->texts += strlen(f->assumptions[count]) + 1;
+	p->list = f->assumptions ? (count + 1) * sizeof(char *) : 0;
+	return sizeof(*f) + p->list + p->message + p->name + p->command + p->texts;
+}
+
+size_t nbds_finding_size(const struct nbds_finding *f)
+{
+	struct parts p;
+
+	return parts_of(f, &p);
+}
+
 struct nbds_finding *nbds_finding_copy(const struct nbds_finding *f)
 {
-	size_t message = f->message ? strlen(f->message) + 1 : 0;
-	size_t name = f->export_name ? f->export_name_len + 1 : 0;
-	size_t command = f->command ? strlen(f->command) + 1 : 0, texts = 0, count = 0;
-
-	for (; f->assumptions && f->assumptions[count]; count++)
-		texts += strlen(f->assumptions[count]) + 1;
-	size_t list = f->assumptions ? (count + 1) * sizeof(char *) : 0;
-	struct nbds_finding *c = malloc(sizeof(*c) + list + message + name + command + texts);
+	struct parts p;
+	struct nbds_finding *c = malloc(parts_of(f, &p));
 
 	if (!c)
 		return NULL;
 	*c = *f;
 	const char **assumptions = (const char **)(c + 1);
-	char *at = (char *)(c + 1) + list;
+	char *at = (char *)(c + 1) + p.list;
 
-	if (message) {
-		c->message = memcpy(at, f->message, message);
-		at += message;
+	if (p.message) {
+		c->message = memcpy(at, f->message, p.message);
+		at += p.message;
 	}
-	if (name) {
+	if (p.name) {
 		memcpy(at, f->export_name, f->export_name_len);
 		at[f->export_name_len] = '\0';
 		c->export_name = at;
-		at += name;
+		at += p.name;
 	}
-	if (command) {
-		c->command = memcpy(at, f->command, command);
-		at += command;
+	if (p.command) {
+		c->command = memcpy(at, f->command, p.command);
+		at += p.command;
 	}
 	if (f->assumptions) {
-		for (size_t i = 0; i < count; i++) {
+		size_t i = 0;
+
+		for (; f->assumptions[i]; i++) {
 			size_t n = strlen(f->assumptions[i]) + 1;
 
 			assumptions[i] = memcpy(at, f->assumptions[i], n);
 			at += n;
 		}
-		assumptions[count] = NULL;
+		assumptions[i] = NULL;
 		c->assumptions = assumptions;
 	}
 	return c;

@@ -7,66 +7,18 @@
 
 #include "internal.h"
 
-/* The margin of capture order between connections.  On loopback every packet is
- * seen as it is sent, by one clock, before anybody can act on it: strictly later
- * is later.  A network card, its queues and their batches can blur some
- * microseconds. */
-#define EPSILON INT64_C(50000)
-#define SETTLE  INT64_C(500000000) /* for late evidence, such as counts of dropped packets */
-#define TICK    INT64_C(5000000)
+#define SETTLE INT64_C(500000000) /* for late evidence, such as counts of dropped packets */
+#define TICK   INT64_C(5000000)
 
-struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
-				    const struct nbds_engine_ops *ops, void *ctx)
+/* The context of a world's callbacks is its server. */
+static struct nbds_engine *engine_of(void *ctx)
 {
-	struct nbds_engine *e = calloc(1, sizeof(*e));
-
-	if (!e)
-		return NULL;
-	e->config = *config;
-	if (e->config.port_count > NBDS_PORTS_MAX)
-		e->config.port_count = NBDS_PORTS_MAX;
-	if (!e->config.memory)
-		e->config.memory = (uint64_t)1 << 30;
-	e->budget.limit = e->config.memory;
-	e->ops = *ops;
-	e->ctx = ctx;
-	e->connections_tail = &e->connections;
-	e->exports_tail = &e->exports;
-	e->now = e->last_tick = INT64_MIN;
-	return e;
-}
-
-bool engine_port(const struct nbds_engine *e, uint16_t port)
-{
-	if (port == NBDS_PORT)
-		return true;
-	for (unsigned i = 0; i < e->config.port_count; i++)
-		if (e->config.ports[i] == port)
-			return true;
-	return false;
-}
-
-static size_t addr_hash(const struct nbds_addr *a)
-{
-	uint32_t h = 2166136261u;
-
-	for (unsigned i = 0; i < 16; i++)
-		h = (h ^ a->ip[i]) * 16777619u;
-	h = (h ^ a->port) * 16777619u;
-	return (h ^ h >> 15) % SERVER_BUCKETS;
-}
-
-struct server *server_find(const struct nbds_engine *e, const struct nbds_addr *addr)
-{
-	for (struct server *s = e->servers[addr_hash(addr)]; s; s = s->chain)
-		if (nbds_addr_equal(&s->addr, addr))
-			return s;
-	return NULL;
+	return ((struct server *)ctx)->all->engine;
 }
 
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
-	struct server *s = ctx;
+	struct nbds_engine *e = engine_of(ctx);
 	struct nbds_finding named = *f;
 
 	if (f->export_name_len == sizeof(UNKNOWN_EXPORT) - 1 &&
@@ -74,13 +26,12 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 		named.export_name = NULL;
 		named.export_name_len = 0;
 	}
-	engine_finding(s->engine, &named);
+	findings_tell(&e->findings, &named);
 }
 
 static void on_flushed(void *ctx, const struct nbds_flush_report *r)
 {
-	struct server *srv = ctx;
-	struct session *s = srv->engine->current;
+	struct session *s = engine_of(ctx)->current;
 	struct nbds_flush_seen f = {
 		r->request_frame, r->reply_frame,   r->request_time,  r->reply_time, r->ok,
 		r->covered_own,   r->covered_other, r->covered_bytes, r->left};
@@ -107,101 +58,44 @@ static void on_flushed(void *ctx, const struct nbds_flush_report *r)
 
 static bool on_settled(void *ctx, const struct nbds_point *upto)
 {
-	struct server *s = ctx;
-	struct nbds_engine *e = s->engine;
+	struct nbds_engine *e = engine_of(ctx);
 
 	return !e->held || !e->held(e->held_ctx, upto->time);
 }
 
-static bool is_loopback(const struct nbds_addr *a)
+struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
+				    const struct nbds_engine_ops *ops, void *ctx)
 {
-	static const uint8_t one[16] = {[15] = 1};
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	struct nbds_engine *e = calloc(1, sizeof(*e));
 
-	if (a->family == 4)
-		return a->ip[0] == 127;
-	return memcmp(a->ip, one, 16) == 0 || (memcmp(a->ip, mapped, 12) == 0 && a->ip[12] == 127);
-}
-
-struct server *server_get(struct nbds_engine *e, const struct nbds_addr *addr)
-{
-	static const struct nbds_world_ops ops = {on_flushed, on_finding, on_settled};
-	struct server *s = server_find(e, addr);
-	struct nbds_world_config config = {.epsilon = e->config.epsilon   ? e->config.epsilon
-						      : is_loopback(addr) ? 0
-									  : EPSILON,
-					   .settle = SETTLE,
-					   .exclusive = e->config.exclusive,
-					   .memory = e->config.memory,
-					   .budget = &e->budget};
-
-	if (s)
-		return s;
-	s = calloc(1, sizeof(*s));
-	if (!s)
+	if (!e)
 		return NULL;
-	s->engine = e;
-	s->addr = *addr;
-	nbds_addr_text(addr, config.server);
-	s->world = nbds_world_new(&config, &ops, s);
-	if (!s->world) {
-		free(s);
-		return NULL;
-	}
-	if (e->dropped)
-		nbds_world_dropped(s->world);
-	if (e->interfaces)
-		nbds_world_interfaces(s->world);
-	s->chain = e->servers[addr_hash(addr)];
-	e->servers[addr_hash(addr)] = s;
-	return s;
-}
-
-/* --- findings ------------------------------------------------------------ */
-
-static struct session *session_by_id(struct nbds_engine *e, uint32_t id)
-{
-	if (e->current && e->current->c.id == id)
-		return e->current;
-	for (struct nbds_connection *c = e->connections; c; c = c->next)
-		if (c->id == id)
-			return (struct session *)c;
-	return NULL;
-}
-
-static void deliver(struct nbds_engine *e, const struct nbds_finding *f)
-{
-	e->findings[f->severity] += f->count;
-	if (e->ops.finding)
-		e->ops.finding(e->ctx, f);
-}
-
-/* Tells the first ones; of more, keeps the last that it would have told, to
- * tell it at the end with how many it stands for. */
-void engine_finding(struct nbds_engine *e, const struct nbds_finding *f)
-{
-	struct session *s = session_by_id(e, f->connection);
-	struct repeat *r = s ? &s->repeats[f->rule - nbds_rules] : NULL;
-
-	if (!r || ++r->count < REPEATS_MAX) {
-		deliver(e, f);
-		return;
-	}
-	if (r->count == REPEATS_MAX)
-		r->last = nbds_finding_copy(f);
-	else if (r->last)
-		r->last->count += f->count;
-}
-
-static void tell_repeats(struct session *s)
-{
-	for (unsigned i = 0; i < RULE_COUNT; i++) {
-		if (!s->repeats[i].last)
-			continue;
-		deliver(s->engine, s->repeats[i].last);
-		nbds_finding_free(s->repeats[i].last);
-		s->repeats[i].last = NULL;
-	}
+	e->config = *config;
+	if (e->config.port_count > NBDS_PORTS_MAX)
+		e->config.port_count = NBDS_PORTS_MAX;
+	if (!e->config.memory)
+		e->config.memory = (uint64_t)1 << 30;
+	e->budget.limit = e->config.memory;
+	e->ops = *ops;
+	e->ctx = ctx;
+	e->connections_tail = &e->connections;
+	e->now = e->last_tick = INT64_MIN;
+	e->servers.budget = e->exports.budget = e->findings.budget = &e->budget;
+	e->servers.engine = e;
+	e->servers.config = (struct nbds_world_config){
+		.epsilon = config->epsilon,
+		.settle = SETTLE,
+		.exclusive = config->exclusive,
+		.memory = e->config.memory,
+		.budget = &e->budget,
+	};
+	e->servers.ops = (struct nbds_world_ops){on_flushed, on_finding, on_settled};
+	servers_init(&e->servers);
+	e->exports.key = nbds_hash_key_new();
+	e->findings.key = nbds_hash_key_new();
+	e->findings.deliver = ops->finding;
+	e->findings.ctx = ctx;
+	return e;
 }
 
 /* --- time ---------------------------------------------------------------- */
@@ -212,76 +106,16 @@ void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, int64_t
 	e->held_ctx = ctx;
 }
 
-static void each_world(struct nbds_engine *e, void (*each)(struct nbds_world *w, void *arg),
-		       void *arg)
-{
-	for (unsigned i = 0; i < SERVER_BUCKETS; i++)
-		for (struct server *s = e->servers[i]; s; s = s->chain)
-			each(s->world, arg);
-}
-
-static void world_dropped(struct nbds_world *w, void *arg)
-{
-	(void)arg;
-	nbds_world_dropped(w);
-}
-
 void nbds_engine_dropped(struct nbds_engine *e, uint64_t packets)
 {
-	if (!packets || e->dropped)
-		return;
-	e->dropped = true;
-	each_world(e, world_dropped, NULL);
-}
-
-static void world_interfaces(struct nbds_world *w, void *arg)
-{
-	(void)arg;
-	nbds_world_interfaces(w);
+	if (packets && !e->servers.dropped)
+		servers_dropped(&e->servers);
 }
 
 void nbds_engine_interfaces(struct nbds_engine *e, uint32_t interfaces)
 {
-	if (interfaces < 2 || e->interfaces)
-		return;
-	e->interfaces = true;
-	each_world(e, world_interfaces, NULL);
-}
-
-struct memory {
-	struct nbds_world *largest;
-	uint64_t total, most;
-};
-
-static void world_memory(struct nbds_world *w, void *arg)
-{
-	struct memory *m = arg;
-	struct nbds_world_stats s;
-
-	nbds_world_stats(w, &s);
-	m->total += s.memory;
-	if (s.memory < m->most)
-		return;
-	m->most = s.memory;
-	m->largest = w;
-}
-
-/* Each world keeps to the limit; all of them together do, too. */
-static void keep_to_limit(struct nbds_engine *e)
-{
-	uint64_t limit = e->config.memory, excess;
-	struct memory m = {0};
-
-	each_world(e, world_memory, &m);
-	if (m.total <= limit || m.total == m.most)
-		return;
-	excess = m.total - limit + limit / 8;
-	nbds_world_shrink(m.largest, excess < m.most ? m.most - excess : 0);
-}
-
-static void world_tick(struct nbds_world *w, void *arg)
-{
-	nbds_world_tick(w, *(int64_t *)arg);
+	if (interfaces > 1 && !e->servers.interfaces)
+		servers_interfaces(&e->servers);
 }
 
 void nbds_engine_tick(struct nbds_engine *e, int64_t now)
@@ -292,23 +126,17 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 	if (e->last_tick != INT64_MIN && now >= e->last_tick && now - e->last_tick < TICK)
 		return;
 	e->last_tick = now;
-	each_world(e, world_tick, &now);
-	keep_to_limit(e);
-}
-
-static void world_finish(struct nbds_world *w, void *arg)
-{
-	(void)arg;
-	nbds_world_finish(w);
+	servers_tick(&e->servers, now);
+	servers_keep_to(&e->servers, e->config.memory);
 }
 
 void nbds_engine_finish(struct nbds_engine *e)
 {
-	each_world(e, world_finish, NULL);
+	servers_finish(&e->servers);
 	for (struct nbds_connection *c = e->connections; c; c = c->next)
-		session_refresh((struct session *)c);
+		session_refresh(session_of(c));
 	for (struct nbds_connection *c = e->connections; c; c = c->next)
-		tell_repeats((struct session *)c);
+		findings_end(&e->findings, c->id);
 }
 
 /* --- what the fronts read ------------------------------------------------ */
@@ -320,13 +148,13 @@ struct nbds_connection *nbds_engine_connections(struct nbds_engine *e)
 
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e)
 {
-	return e->exports;
+	return e->exports.oldest;
 }
 
 unsigned nbds_connection_outstanding(const struct nbds_connection *c, struct nbds_outstanding *list,
 				     unsigned max)
 {
-	const struct session *s = (const struct session *)c;
+	const struct session *s = session_of_const(c);
 	unsigned n = 0;
 
 	for (const struct inflight *f = s->oldest; f && n < max; f = f->newer) {
@@ -343,7 +171,7 @@ unsigned nbds_connection_outstanding(const struct nbds_connection *c, struct nbd
 
 void nbds_connection_refresh(struct nbds_connection *c)
 {
-	session_refresh((struct session *)c);
+	session_refresh(session_of(c));
 }
 
 bool nbds_request_seen(const struct nbds_request *r, struct nbds_mark *first)
@@ -357,60 +185,23 @@ bool nbds_request_seen(const struct nbds_request *r, struct nbds_mark *first)
 
 void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *t)
 {
-	uint64_t unchecked[NBDS_UNCHECKED_MAX] = {0};
+	struct nbds_world_stats stats;
 	unsigned n = 0;
 
 	_Static_assert(NBDS_UNCHECKED_MAX < 16, "no room for all reasons");
 	memset(t, 0, sizeof(*t));
 	t->connections = e->connection_count;
-	t->exports = e->export_count;
-	memcpy(t->findings, e->findings, sizeof(t->findings));
-	for (unsigned i = 0; i < SERVER_BUCKETS; i++) {
-		for (const struct server *s = e->servers[i]; s; s = s->chain) {
-			struct nbds_world_stats w;
-
-			nbds_world_stats(s->world, &w);
-			t->checked_reads += w.reads;
-			t->checked_bytes += w.checked_bytes;
-			t->memory += w.memory;
-			for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++)
-				unchecked[k] += w.unchecked[k];
-		}
-	}
+	t->exports = e->exports.count;
+	memcpy(t->findings, e->findings.count, sizeof(t->findings));
+	servers_stats(&e->servers, &stats);
+	t->checked_reads = stats.reads;
+	t->checked_bytes = stats.checked_bytes;
+	t->memory = stats.memory;
 	for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++) {
-		if (!unchecked[k])
+		if (!stats.unchecked[k])
 			continue;
 		t->unchecked[n].reason = nbds_unchecked_names[k];
-		t->unchecked[n++].bytes = unchecked[k];
-	}
-}
-
-static void export_free(struct nbds_export *x)
-{
-	free(x->connections);
-	free((char *)x->name);
-	free(x);
-}
-
-static void export_leave(struct nbds_engine *e, struct nbds_export *x,
-			 const struct nbds_connection *c)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < x->connection_count; i++)
-		if (x->connections[i] != c)
-			x->connections[n++] = x->connections[i];
-	x->connection_count = n;
-	if (n)
-		return;
-	for (struct nbds_export **at = &e->exports; *at; at = &(*at)->next) {
-		if (*at != x)
-			continue;
-		*at = x->next;
-		if (e->exports_tail == &x->next)
-			e->exports_tail = at;
-		export_free(x);
-		return;
+		t->unchecked[n++].bytes = stats.unchecked[k];
 	}
 }
 
@@ -420,18 +211,18 @@ void nbds_engine_forget(struct nbds_engine *e,
 	struct nbds_connection **at = &e->connections, *c;
 
 	while ((c = *at)) {
-		struct session *s = (struct session *)c;
+		struct session *s = session_of(c);
 
 		if (!s->ended || !which(arg, c)) {
 			at = &c->next;
 			continue;
 		}
-		tell_repeats(s);
+		findings_end(&e->findings, c->id);
 		*at = c->next;
 		if (e->connections_tail == &c->next)
 			e->connections_tail = at;
 		if (c->export)
-			export_leave(e, c->export, c);
+			export_leave(&e->exports, export_more(c->export), c);
 		session_free(s);
 	}
 }
@@ -446,19 +237,11 @@ void nbds_engine_free(struct nbds_engine *e)
 		session_close(e->open, false, true, &e->open->last_clean[0]);
 	for (struct nbds_connection *c = e->connections, *next; c; c = next) {
 		next = c->next;
-		session_free((struct session *)c);
+		session_free(session_of(c));
 	}
-	for (unsigned i = 0; i < SERVER_BUCKETS; i++) {
-		for (struct server *s = e->servers[i], *next; s; s = next) {
-			next = s->chain;
-			nbds_world_free(s->world);
-			free(s);
-		}
-	}
-	for (struct nbds_export *x = e->exports, *next; x; x = next) {
-		next = x->next;
-		export_free(x);
-	}
+	servers_free(&e->servers);
+	exports_free(&e->exports);
+	findings_free(&e->findings);
 	while (e->free_inflight) {
 		struct inflight *f = e->free_inflight;
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * analyzer/session/internal.h - what the engine keeps.
+ * analyzer/session/internal.h - what the engine keeps, and its sessions.
  *
- *   engine ── servers ── one world (consistency) and a list of exports each
- *          ── streams: undecided, or with a session
- *   session: a connection with its decoder, its party in the world, and its
- *            requests in flight (struct inflight hangs on nbds_request.user)
+ *	engine.c ──► stream.c ──► session.c ──► servers.c   (a world for each server)
+ *	                                        exports.c
+ *	                                        findings.c
+ *	                                        latency.c
+ *
+ * Calls go to the right only.  The engine has streams, undecided or with a session;
+ * a session is a connection with its decoder, its party in its server's world, and
+ * its requests in flight (struct inflight hangs on nbds_request.user).
  */
 #ifndef NBDS_SESSION_INTERNAL_H
 #define NBDS_SESSION_INTERNAL_H
@@ -13,25 +17,18 @@
 #include <base/budget.h>
 #include <nbdscope/engine.h>
 
-#include "../consistency/consistency.h"
 #include "../rules/rules.h"
+#include "exports.h"
+#include "findings.h"
+#include "servers.h"
 
-#define SERVER_BUCKETS 256u
-#define REPEATS_MAX    1000u /* findings of one rule told for one connection */
-#define FLUSHES_KEPT   256u
-#define OPTIONS_KEPT   256u
-#define REPLIES_KEPT   4096u /* of one option */
-#define CONTEXTS_KEPT  64u
+#define FLUSHES_KEPT  256u
+#define OPTIONS_KEPT  256u
+#define REPLIES_KEPT  4096u /* of one option */
+#define CONTEXTS_KEPT 64u
 
 /* No export can be called so by a client that sends what the protocol allows. */
 #define UNKNOWN_EXPORT "\0?"
-
-struct server {
-	struct server *chain;
-	struct nbds_engine *engine;
-	struct nbds_addr addr;
-	struct nbds_world *world;
-};
 
 struct session;
 
@@ -46,21 +43,9 @@ struct inflight {
 	bool status_known;  /* its extents follow each other without a hole */
 };
 
-struct repeat {
-	uint64_t count;
-	struct nbds_finding *last; /* the REPEATS_MAX-th, told at the end */
-};
-
-struct export_more {
-	struct nbds_export e; /* first: an nbds_export is one of these */
-	struct server *server;
-	unsigned room;
-	bool multiplex_told, bit_8_told;
-};
-
 /* A connection and what only the engine needs of it. */
 struct session {
-	struct nbds_connection c; /* first: an nbds_connection is one of these */
+	struct nbds_connection c;
 	struct nbds_engine *engine;
 	struct server *server;
 	struct nbds_decoder *decoder;
@@ -91,7 +76,6 @@ struct session {
 	uint64_t cache_frame;
 	uint64_t writes; /* write-class requests */
 	unsigned flush_room;
-	struct repeat repeats[RULE_COUNT];
 };
 
 struct nbds_stream {
@@ -118,25 +102,40 @@ struct nbds_engine {
 	struct nbds_budget budget; /* all state of the engine and of its worlds */
 	struct nbds_engine_ops ops;
 	void *ctx;
-	struct server *servers[SERVER_BUCKETS];
+	struct servers servers;
+	struct exports exports;
+	struct findings findings;
 	struct nbds_stream *undecided_first, *undecided_last;
 	struct nbds_connection *connections, **connections_tail;
 	struct session *open; /* sessions not ended */
-	struct nbds_export *exports, **exports_tail;
-	uint32_t connection_count, export_count;
-	uint64_t findings[4];
+	uint32_t connection_count;
 	struct inflight *free_inflight;
 	bool (*held)(void *ctx, int64_t upto);
 	void *held_ctx;
 	struct session *current;
-	bool dropped, interfaces;
 	int64_t now, last_tick;
 };
 
-struct server *server_get(struct nbds_engine *e, const struct nbds_addr *addr);
-struct server *server_find(const struct nbds_engine *e, const struct nbds_addr *addr);
-bool engine_port(const struct nbds_engine *e, uint16_t port);
-void engine_finding(struct nbds_engine *e, const struct nbds_finding *f);
+/* Is it a port of NBD servers? */
+static inline bool engine_port(const struct nbds_engine *e, uint16_t port)
+{
+	if (port == NBDS_PORT)
+		return true;
+	for (unsigned i = 0; i < e->config.port_count; i++)
+		if (e->config.ports[i] == port)
+			return true;
+	return false;
+}
+
+static inline struct session *session_of(struct nbds_connection *c)
+{
+	return nbds_owner(c, struct session, c);
+}
+
+static inline const struct session *session_of_const(const struct nbds_connection *c)
+{
+	return nbds_owner((struct nbds_connection *)c, struct session, c);
+}
 
 struct session *session_new(struct nbds_engine *e, const struct nbds_addr *client,
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,

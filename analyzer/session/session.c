@@ -29,6 +29,13 @@ static char *copy_bytes(const uint8_t *bytes, size_t len)
 	return s;
 }
 
+/* Its world will be told something. */
+static void session_stir(struct session *s)
+{
+	if (s->server)
+		server_stir(s->server);
+}
+
 /* --- birth and death ----------------------------------------------------- */
 
 struct session *session_new(struct nbds_engine *e, const struct nbds_addr *client,
@@ -71,7 +78,8 @@ void session_announce(struct session *s)
 	s->c.id = ++e->connection_count;
 	*e->connections_tail = &s->c;
 	e->connections_tail = &s->c.next;
-	s->server = server_get(e, &s->c.server);
+	s->server = server_get(&e->servers, &s->c.server);
+	session_stir(s);
 	if (s->server)
 		s->party = nbds_world_connect(s->server->world, s->c.id, s->c.from_start, &at);
 	if (s->party && !s->c.from_start)
@@ -136,6 +144,7 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 
 	if (s->ended)
 		return;
+	session_stir(s);
 	e->current = s;
 	nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
 	nbds_decoder_end(s->decoder, NBDS_SERVER, where);
@@ -165,8 +174,6 @@ void session_free(struct session *s)
 		nbds_party_leave(s->party);
 	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++)
 		free(s->c.commands[i].latency);
-	for (unsigned i = 0; i < RULE_COUNT; i++)
-		nbds_finding_free(s->repeats[i].last);
 	for (unsigned i = 0; i < s->c.context_count; i++)
 		free(s->c.contexts[i].name);
 	for (unsigned i = 0; i < s->new_count; i++)
@@ -190,6 +197,7 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 {
 	if (s->ended)
 		return;
+	session_stir(s);
 	if (side == NBDS_SERVER && !s->heard) {
 		s->heard = true;
 		s->first_heard = point_of(where);
@@ -207,6 +215,7 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 {
 	if (s->ended)
 		return;
+	session_stir(s);
 	s->engine->current = s;
 	s->c.gaps++;
 	s->c.gap_bytes += len;
@@ -240,6 +249,7 @@ void session_half_close(struct session *s, enum nbds_side side, const struct nbd
 {
 	if (s->ended)
 		return;
+	session_stir(s);
 	s->engine->current = s;
 	closed(s, side, false, where);
 	nbds_decoder_end(s->decoder, side, where);
@@ -251,65 +261,11 @@ void session_half_close(struct session *s, enum nbds_side side, const struct nbd
 
 /* --- exports ------------------------------------------------------------- */
 
-static struct export_more *export_get(struct session *s)
-{
-	struct nbds_engine *e = s->engine;
-	struct export_more *m;
-
-	for (struct nbds_export *x = e->exports; x; x = x->next)
-		if (x->name_len == s->c.export_name_len &&
-		    nbds_addr_equal(&x->server, &s->c.server) &&
-		    memcmp(x->name, s->c.export_name, x->name_len) == 0)
-			return (struct export_more *)x;
-	m = calloc(1, sizeof(*m));
-	if (!m)
-		return NULL;
-	m->e.name = copy_bytes((uint8_t *)s->c.export_name, s->c.export_name_len);
-	if (!m->e.name) {
-		free(m);
-		return NULL;
-	}
-	m->e.name_len = s->c.export_name_len;
-	m->e.server = s->c.server;
-	m->server = s->server;
-	*e->exports_tail = &m->e;
-	e->exports_tail = &m->e.next;
-	e->export_count++;
-	return m;
-}
-
-static void export_join(struct session *s, const struct nbds_negotiated *n)
-{
-	struct export_more *m = export_get(s);
-	bool mc = n->transmission_flags & NBD_FLAG_CAN_MULTI_CONN;
-
-	if (!m)
-		return;
-	s->c.export = &m->e;
-	if (m->e.connection_count == m->room) {
-		unsigned room = m->room ? m->room * 2 : 4;
-		struct nbds_connection **list = realloc(m->e.connections, room * sizeof(*list));
-
-		if (!list)
-			return;
-		m->e.connections = list;
-		m->room = room;
-	}
-	m->e.connections[m->e.connection_count++] = &s->c;
-	if (!n->export_seen)
-		return;
-	m->e.size = n->size;
-	m->e.size_seen = true;
-	if (m->e.multi_conn == NBDS_MC_UNKNOWN)
-		m->e.multi_conn = mc ? NBDS_MC_TRUE : NBDS_MC_FALSE;
-	else if ((m->e.multi_conn == NBDS_MC_TRUE) != mc)
-		m->e.multi_conn = NBDS_MC_MIXED;
-}
-
 /* The transmission phase begins: size, flags and name are final. */
 static void enter_transmission(struct session *s, const struct nbds_message *msg)
 {
 	const struct nbds_negotiated *n = msg->negotiated;
+	struct export_more *x;
 
 	if (s->c.export || s->unnamed)
 		return;
@@ -333,7 +289,11 @@ static void enter_transmission(struct session *s, const struct nbds_message *msg
 	s->c.negotiated = *n;
 	s->block_bound = s->asked_block_size && s->got_block_size;
 	s->block_unasked = !s->asked_block_size && s->got_block_size;
-	export_join(s, n);
+	x = export_get(&s->engine->exports, &s->c.server, s->c.export_name, s->c.export_name_len);
+	if (x) {
+		s->c.export = &x->e;
+		export_join(&s->engine->exports, x, &s->c, n);
+	}
 	if (s->party)
 		nbds_party_export(s->party, s->c.export_name, s->c.export_name_len, n->size,
 				  n->transmission_flags, n->export_seen);
@@ -352,13 +312,13 @@ static void tell(struct session *s, struct nbds_finding *f, enum nbds_rule_id id
 	f->connection = s->c.id;
 	f->export_name = s->c.export_name;
 	f->export_name_len = s->c.export_name_len;
-	engine_finding(s->engine, f);
+	findings_tell(&s->engine->findings, f);
 }
 
 /* one client, several connections at a time, writing, no multi-conn. */
 static void multiplexed(struct session *s, const struct nbds_message *m)
 {
-	struct export_more *x = (struct export_more *)s->c.export;
+	struct export_more *x = export_more(s->c.export);
 	struct nbds_finding f = {.time = m->first.time};
 	char text[300], client[NBDS_ADDR_TEXT];
 	const struct session *other = NULL;
@@ -391,7 +351,7 @@ static void multiplexed(struct session *s, const struct nbds_message *m)
 /* Bit 8 where qemu 3.0 meant SEND_CACHE. */
 static void bit_8(struct session *s, const struct nbds_message *m)
 {
-	struct export_more *x = (struct export_more *)s->c.export;
+	struct export_more *x = export_more(s->c.export);
 	uint16_t flags = s->c.negotiated.transmission_flags;
 	struct nbds_finding f = {0};
 	char text[400];
@@ -778,7 +738,7 @@ static void answered(struct session *s, const struct nbds_message *m)
 	/* a flush can cover what other connections wrote */
 	if (type == NBD_CMD_FLUSH && s->c.export)
 		for (unsigned i = 0; i < s->c.export->connection_count; i++)
-			refresh_unflushed((struct session *)s->c.export->connections[i]);
+			refresh_unflushed(session_of(s->c.export->connections[i]));
 }
 
 /* --- block status --------------------------------------------------------- */

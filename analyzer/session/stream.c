@@ -37,8 +37,8 @@ struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_
 		s->server_dir = 1; /* who accepts, serves */
 	else if (engine_port(e, b->port) != engine_port(e, a->port))
 		s->server_dir = engine_port(e, b->port) ? 1 : 0;
-	else if (server_find(e, b) || server_find(e, a))
-		s->server_dir = server_find(e, b) ? 1 : 0;
+	else if (server_find(&e->servers, b) || server_find(&e->servers, a))
+		s->server_dir = server_find(&e->servers, b) ? 1 : 0;
 	s->listed = true;
 	s->prev = e->undecided_last;
 	*(e->undecided_last ? &e->undecided_last->next : &e->undecided_first) = s;
@@ -63,7 +63,7 @@ static bool expected(const struct nbds_stream *s)
 	if (s->server_dir < 0)
 		return false;
 	return engine_port(s->engine, s->addr[s->server_dir].port) ||
-	       server_find(s->engine, &s->addr[s->server_dir]);
+	       server_find(&s->engine->servers, &s->addr[s->server_dir]);
 }
 
 /* From now on the stream has a session (or is useless, without memory). */

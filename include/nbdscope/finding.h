@@ -118,6 +118,8 @@ static inline enum nbds_at_fault nbds_finding_side(const struct nbds_finding *f)
 /* A deep copy to be freed with nbds_finding_free(); NULL without memory. */
 struct nbds_finding *nbds_finding_copy(const struct nbds_finding *f);
 void nbds_finding_free(struct nbds_finding *f);
+/* Bytes that a copy of it takes. */
+size_t nbds_finding_size(const struct nbds_finding *f);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* exports.c - see exports.h. */
+#include "exports.h"
+
+#include <string.h>
+
+static uint64_t hash_of(const struct exports *all, const struct nbds_addr *server,
+			const char *name, size_t len)
+{
+	uint64_t hash = nbds_hash_bytes(&all->key, (uint64_t)server->family << 16 | server->port,
+					server->ip, sizeof(server->ip));
+
+	return nbds_hash_bytes(&all->key, hash, name, len);
+}
+
+static struct export_more *export_new(struct exports *all, const struct nbds_addr *server,
+				      const char *name, size_t len)
+{
+	struct export_more *x = nbds_budget_alloc(all->budget, sizeof(*x));
+	char *copy = nbds_budget_alloc(all->budget, len + 1);
+
+	if (!x || !copy) {
+		nbds_budget_free(all->budget, copy, len + 1);
+		nbds_budget_free(all->budget, x, sizeof(*x));
+		return NULL;
+	}
+	if (len)
+		memcpy(copy, name, len);
+	x->e.name = copy;
+	x->e.name_len = len;
+	x->e.server = *server;
+	return x;
+}
+
+static void export_free(struct exports *all, struct export_more *x)
+{
+	nbds_budget_free(all->budget, x->e.connections, x->room * sizeof(*x->e.connections));
+	nbds_budget_free(all->budget, (char *)x->e.name, x->e.name_len + 1);
+	nbds_budget_free(all->budget, x, sizeof(*x));
+}
+
+struct export_more *export_get(struct exports *all, const struct nbds_addr *server,
+			       const char *name, size_t len)
+{
+	uint64_t hash = hash_of(all, server, name, len);
+	struct nbds_table_node *n = nbds_table_find(&all->table, hash);
+	struct export_more *x;
+
+	for (; n; n = nbds_table_again(n)) {
+		x = nbds_owner(n, struct export_more, node);
+		if (x->e.name_len == len && nbds_addr_equal(&x->e.server, server) &&
+		    memcmp(x->e.name, name, len) == 0)
+			return x;
+	}
+	x = export_new(all, server, name, len);
+	if (!x)
+		return NULL;
+	if (!nbds_table_add(&all->table, all->budget, &x->node, hash)) {
+		export_free(all, x);
+		return NULL;
+	}
+	x->older = all->newest;
+	*(x->older ? &x->older->e.next : &all->oldest) = &x->e;
+	all->newest = x;
+	all->count++;
+	return x;
+}
+
+bool export_join(struct exports *all, struct export_more *x, struct nbds_connection *c,
+		 const struct nbds_negotiated *n)
+{
+	bool mc = n->transmission_flags & NBD_FLAG_CAN_MULTI_CONN;
+
+	if (x->e.connection_count == x->room) {
+		unsigned room = x->room ? x->room * 2 : 4;
+		struct nbds_connection **list = nbds_budget_realloc(
+			all->budget, x->e.connections, x->room * sizeof(*list),
+			room * sizeof(*list));
+
+		if (!list)
+			return false;
+		x->e.connections = list;
+		x->room = room;
+	}
+	x->e.connections[x->e.connection_count++] = c;
+	if (!n->export_seen)
+		return true;
+	x->e.size = n->size;
+	x->e.size_seen = true;
+	if (x->e.multi_conn == NBDS_MC_UNKNOWN)
+		x->e.multi_conn = mc ? NBDS_MC_TRUE : NBDS_MC_FALSE;
+	else if ((x->e.multi_conn == NBDS_MC_TRUE) != mc)
+		x->e.multi_conn = NBDS_MC_MIXED;
+	return true;
+}
+
+void export_leave(struct exports *all, struct export_more *x, const struct nbds_connection *c)
+{
+	struct nbds_export *e = &x->e;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < e->connection_count; i++)
+		if (e->connections[i] != c)
+			e->connections[n++] = e->connections[i];
+	e->connection_count = n;
+	if (n)
+		return;
+	*(x->older ? &x->older->e.next : &all->oldest) = e->next;
+	if (e->next)
+		export_more(e->next)->older = x->older;
+	else
+		all->newest = x->older;
+	nbds_table_remove(&all->table, &x->node);
+	export_free(all, x);
+}
+
+void exports_free(struct exports *all)
+{
+	for (struct nbds_export *x = all->oldest, *next; x; x = next) {
+		next = x->next;
+		export_free(all, export_more(x));
+	}
+	all->oldest = NULL;
+	all->newest = NULL;
+	nbds_table_free(&all->table, all->budget);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* findings.c - see findings.h. */
+#include "findings.h"
+
+#include <string.h>
+
+#define REPEATS_MAX 1000u /* findings of one rule told for one connection */
+
+static struct teller *teller_find(const struct findings *all, uint32_t connection)
+{
+	struct nbds_table_node *n =
+		nbds_table_find(&all->table, nbds_hash_u64(&all->key, connection));
+
+	for (; n; n = nbds_table_again(n)) {
+		struct teller *t = nbds_owner(n, struct teller, node);
+
+		if (t->connection == connection)
+			return t;
+	}
+	return NULL;
+}
+
+static struct teller *teller_get(struct findings *all, uint32_t connection)
+{
+	struct teller *t = teller_find(all, connection);
+
+	if (t)
+		return t;
+	t = nbds_budget_alloc(all->budget, sizeof(*t));
+	if (!t)
+		return NULL;
+	t->connection = connection;
+	if (!nbds_table_add(&all->table, all->budget, &t->node,
+			    nbds_hash_u64(&all->key, connection))) {
+		nbds_budget_free(all->budget, t, sizeof(*t));
+		return NULL;
+	}
+	return t;
+}
+
+static struct repeat *repeat_get(struct findings *all, uint32_t connection,
+				 const struct nbds_rule *rule)
+{
+	struct teller *t = connection ? teller_get(all, connection) : NULL;
+	struct repeat none = {.rule = rule};
+	size_t at = 0;
+
+	if (!t)
+		return NULL;
+	while (at < t->repeats.count && t->repeats.at[at].rule < rule)
+		at++;
+	if (at < t->repeats.count && t->repeats.at[at].rule == rule)
+		return &t->repeats.at[at];
+	if (!nbds_vector_push(&t->repeats, all->budget, none))
+		return NULL;
+	memmove(&t->repeats.at[at + 1], &t->repeats.at[at],
+		(t->repeats.count - 1 - at) * sizeof(none));
+	t->repeats.at[at] = none;
+	return &t->repeats.at[at];
+}
+
+static void deliver(struct findings *all, const struct nbds_finding *f)
+{
+	all->count[f->severity] += f->count;
+	if (all->deliver)
+		all->deliver(all->ctx, f);
+}
+
+void findings_tell(struct findings *all, const struct nbds_finding *f)
+{
+	struct repeat *r = repeat_get(all, f->connection, f->rule);
+	uint64_t most = f->rule->collapse ? 2 : REPEATS_MAX;
+
+	if (!r || ++r->count < most) {
+		deliver(all, f);
+		return;
+	}
+	if (r->count == most) {
+		r->last = nbds_finding_copy(f);
+		if (r->last)
+			nbds_budget_take(all->budget, nbds_finding_size(r->last));
+	} else if (r->last) {
+		r->last->count += f->count;
+	}
+}
+
+static void drop_last(struct findings *all, struct repeat *r)
+{
+	if (!r->last)
+		return;
+	nbds_budget_give(all->budget, nbds_finding_size(r->last));
+	nbds_finding_free(r->last);
+	r->last = NULL;
+}
+
+static void teller_free(struct findings *all, struct teller *t)
+{
+	for (size_t i = 0; i < t->repeats.count; i++)
+		drop_last(all, &t->repeats.at[i]);
+	nbds_vector_free(&t->repeats, all->budget);
+	nbds_budget_free(all->budget, t, sizeof(*t));
+}
+
+void findings_end(struct findings *all, uint32_t connection)
+{
+	struct teller *t = teller_find(all, connection);
+
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->repeats.count; i++)
+		if (t->repeats.at[i].last)
+			deliver(all, t->repeats.at[i].last);
+	nbds_table_remove(&all->table, &t->node);
+	teller_free(all, t);
+}
+
+static void free_node(void *arg, struct nbds_table_node *n)
+{
+	teller_free(arg, nbds_owner(n, struct teller, node));
+}
+
+void findings_free(struct findings *all)
+{
+	nbds_table_each(&all->table, free_node, all);
+	nbds_table_free(&all->table, all->budget);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * findings.h - how often a rule was broken on a connection, and what is told of it.
+ *
+ * The first findings of a rule on a connection are told as they come.  Of more, the
+ * last that would have been told is kept, and told at the end with how many it
+ * stands for.  A rule that is a habit (`collapse`) is told once, and at the end.
+ *
+ *	table ──► teller of connection 7 ──► [rule, count, last] [rule, ...]
+ *
+ * Ownership.  Findings that are kept are copies.  Failure.  Without memory a finding
+ * is told instead of counted.
+ */
+#ifndef NBDS_SESSION_FINDINGS_H
+#define NBDS_SESSION_FINDINGS_H
+
+#include <base/table.h>
+#include <base/vector.h>
+#include <nbdscope/finding.h>
+
+struct repeat {
+	const struct nbds_rule *rule;
+	uint64_t count;
+	struct nbds_finding *last; /* told at the end */
+};
+
+struct teller {
+	struct nbds_table_node node;
+	uint32_t connection;
+	NBDS_VECTOR(, struct repeat) repeats; /* in the order of rules */
+};
+
+struct findings {
+	struct nbds_table table; /* of tellers, by connection */
+	struct nbds_hash_key key;
+	struct nbds_budget *budget;
+	void (*deliver)(void *ctx, const struct nbds_finding *f); /* or NULL */
+	void *ctx;
+	uint64_t count[4]; /* delivered, by enum nbds_severity */
+};
+
+void findings_tell(struct findings *all, const struct nbds_finding *f);
+/* Tells what was kept of the connection, and begins anew with it. */
+void findings_end(struct findings *all, uint32_t connection);
+void findings_free(struct findings *all);
+
+#endif

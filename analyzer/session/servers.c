@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* servers.c - see servers.h. */
+#include "servers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The margin of capture order between connections.  On loopback every packet is
+ * seen as it is sent, by one clock, before anybody can act on it: strictly later
+ * is later.  A network card, its queues and their batches can blur some
+ * microseconds. */
+#define EPSILON INT64_C(50000)
+
+#define VISITS 64u /* worlds that a tick looks at */
+
+void servers_init(struct servers *all)
+{
+	all->key = nbds_hash_key_new();
+	all->stirring_tail = &all->stirring;
+	all->now = INT64_MIN;
+}
+
+static uint64_t hash_of(const struct servers *all, const struct nbds_addr *a)
+{
+	return nbds_hash_bytes(&all->key, (uint64_t)a->family << 16 | a->port, a->ip,
+			       sizeof(a->ip));
+}
+
+struct server *server_find(const struct servers *all, const struct nbds_addr *addr)
+{
+	struct nbds_table_node *n = nbds_table_find(&all->table, hash_of(all, addr));
+
+	for (; n; n = nbds_table_again(n)) {
+		struct server *s = nbds_owner(n, struct server, node);
+
+		if (nbds_addr_equal(&s->addr, addr))
+			return s;
+	}
+	return NULL;
+}
+
+static bool is_loopback(const struct nbds_addr *a)
+{
+	static const uint8_t one[16] = {[15] = 1};
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (a->family == 4)
+		return a->ip[0] == 127;
+	return memcmp(a->ip, one, 16) == 0 || (memcmp(a->ip, mapped, 12) == 0 && a->ip[12] == 127);
+}
+
+static struct nbds_world *world_new(struct server *s)
+{
+	struct servers *all = s->all;
+	struct nbds_world_config config = all->config;
+	struct nbds_world *w;
+
+	if (!config.epsilon)
+		config.epsilon = is_loopback(&s->addr) ? 0 : EPSILON;
+	nbds_addr_text(&s->addr, config.server);
+	w = nbds_world_new(&config, &all->ops, s);
+	if (!w)
+		return NULL;
+	if (all->dropped)
+		nbds_world_dropped(w);
+	if (all->interfaces)
+		nbds_world_interfaces(w);
+	return w;
+}
+
+struct server *server_get(struct servers *all, const struct nbds_addr *addr)
+{
+	struct server *s = server_find(all, addr);
+
+	if (s)
+		return s;
+	s = nbds_budget_alloc(all->budget, sizeof(*s));
+	if (!s)
+		return NULL;
+	s->all = all;
+	s->addr = *addr;
+	s->world = world_new(s);
+	if (!s->world || !nbds_table_add(&all->table, all->budget, &s->node, hash_of(all, addr))) {
+		nbds_world_free(s->world);
+		nbds_budget_free(all->budget, s, sizeof(*s));
+		return NULL;
+	}
+	s->older = all->newest;
+	*(s->older ? &s->older->newer : &all->oldest) = s;
+	all->newest = s;
+	return s;
+}
+
+void servers_free(struct servers *all)
+{
+	for (struct server *s = all->oldest, *next; s; s = next) {
+		next = s->newer;
+		nbds_world_free(s->world);
+		nbds_budget_free(all->budget, s, sizeof(*s));
+	}
+	all->oldest = all->newest = all->stirring = NULL;
+	all->stirring_tail = &all->stirring;
+	nbds_table_free(&all->table, all->budget);
+}
+
+void server_stir(struct server *s)
+{
+	struct servers *all = s->all;
+
+	if (s->stirring)
+		return;
+	s->stirring = true;
+	s->stir_next = NULL;
+	*all->stirring_tail = s;
+	all->stirring_tail = &s->stir_next;
+	nbds_world_tick(s->world, all->now);
+}
+
+void servers_tick(struct servers *all, int64_t now)
+{
+	struct server *last = all->stirring_tail == &all->stirring
+				      ? NULL
+				      : nbds_owner(all->stirring_tail, struct server, stir_next);
+
+	all->now = now;
+	for (unsigned n = 0; last && n < VISITS; n++) {
+		struct server *s = all->stirring;
+
+		all->stirring = s->stir_next;
+		if (!all->stirring)
+			all->stirring_tail = &all->stirring;
+		s->stirring = nbds_world_tick(s->world, now);
+		if (s->stirring) {
+			s->stir_next = NULL;
+			*all->stirring_tail = s;
+			all->stirring_tail = &s->stir_next;
+		}
+		if (s == last)
+			break;
+	}
+}
+
+void servers_keep_to(struct servers *all, uint64_t limit)
+{
+	struct nbds_world *largest = NULL;
+	uint64_t total = 0, most = 0, excess;
+
+	for (struct server *s = all->oldest; s; s = s->newer) {
+		struct nbds_world_stats stats;
+
+		nbds_world_stats(s->world, &stats);
+		total += stats.memory;
+		if (stats.memory < most)
+			continue;
+		most = stats.memory;
+		largest = s->world;
+	}
+	if (total <= limit || total == most)
+		return;
+	excess = total - limit + limit / 8;
+	nbds_world_shrink(largest, excess < most ? most - excess : 0);
+}
+
+void servers_dropped(struct servers *all)
+{
+	all->dropped = true;
+	for (struct server *s = all->oldest; s; s = s->newer)
+		nbds_world_dropped(s->world);
+}
+
+void servers_interfaces(struct servers *all)
+{
+	all->interfaces = true;
+	for (struct server *s = all->oldest; s; s = s->newer)
+		nbds_world_interfaces(s->world);
+}
+
+void servers_finish(struct servers *all)
+{
+	for (struct server *s = all->oldest; s; s = s->newer)
+		nbds_world_finish(s->world);
+}
+
+void servers_stats(const struct servers *all, struct nbds_world_stats *sum)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (const struct server *s = all->oldest; s; s = s->newer) {
+		struct nbds_world_stats w;
+
+		nbds_world_stats(s->world, &w);
+		sum->reads += w.reads;
+		sum->checked_bytes += w.checked_bytes;
+		sum->memory += w.memory;
+		sum->forgotten += w.forgotten;
+		sum->pruned += w.pruned;
+		for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++)
+			sum->unchecked[k] += w.unchecked[k];
+	}
+}
