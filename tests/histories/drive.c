@@ -35,14 +35,41 @@ static struct nbds_point point(const struct driver *d, int64_t at)
 	return p;
 }
 
+static int command_at(const struct driver *d, uint64_t frame)
+{
+	for (int i = 0; i < d->h->command_count && frame; i++) {
+		if (h_frame(d->events, d->event_count, d->h->commands[i].request) == frame)
+			return i;
+	}
+	return -1;
+}
+
+// The command that a finding names by the frame of its request, and perhaps of its reply.
+static int named(struct driver *d, const struct nbds_finding *f, enum nbds_role request,
+		 enum nbds_role reply)
+{
+	int c = command_at(d, f->frames[request]);
+
+	if (f->frames[request] && c < 0)
+		snprintf(d->out->trouble, sizeof(d->out->trouble),
+			 "%s: %s: frame %" PRIu64 " is no request's", f->rule->name,
+			 nbds_role_names[request], f->frames[request]);
+	if (c >= 0 && reply != NBDS_ROLE_MAX && f->frames[reply] &&
+	    f->frames[reply] != h_frame(d->events, d->event_count, d->h->commands[c].reply))
+		snprintf(d->out->trouble, sizeof(d->out->trouble),
+			 "%s: %s: frame %" PRIu64 " is not the reply's", f->rule->name,
+			 nbds_role_names[reply], f->frames[reply]);
+	return c;
+}
+
 static void found(void *ctx, const struct nbds_finding *f)
 {
 	struct driver *d = ctx;
 	struct driven *out = d->out;
-	int command = -1, rule;
-	struct ref_finding *r;
+	int command, rule;
+	struct drive_finding *r;
 	const struct h_command *c;
-	uint64_t frame;
+	bool of_write;
 
 	for (rule = 0; rule < REF_RULES; rule++) {
 		if (!strcmp(ref_rule_names[rule], f->rule->name))
@@ -50,23 +77,19 @@ static void found(void *ctx, const struct nbds_finding *f)
 	}
 	if (rule == REF_RULES)
 		return; // about flushes and clients, not about reads
-	frame = rule == REF_V7 || rule == REF_V8 ? f->frames[NBDS_ROLE_WRITE_REQUEST]
-						 : f->frames[NBDS_ROLE_READ_REQUEST];
-	for (int i = 0; i < d->h->command_count; i++) {
-		if (frame && h_frame(d->events, d->event_count, d->h->commands[i].request) == frame)
-			command = i;
-	}
+	of_write = rule == REF_V7 || rule == REF_V8;
+	command = command_at(
+		d, f->frames[of_write ? NBDS_ROLE_WRITE_REQUEST : NBDS_ROLE_READ_REQUEST]);
 	if (command < 0) {
 		snprintf(out->trouble, sizeof(out->trouble),
-			 "%s: request frame %" PRIu64 " is no command's", f->rule->name, frame);
+			 "%s: its request frame is no command's", f->rule->name);
 		return;
 	}
 	c = &d->h->commands[command];
 	if (f->connection != (uint32_t)c->connection + 1)
 		snprintf(out->trouble, sizeof(out->trouble),
 			 "%s: connection %u is not the command's", f->rule->name, f->connection);
-	if (rule != REF_V7 && rule != REF_V8 &&
-	    f->frames[NBDS_ROLE_READ] != h_frame(d->events, d->event_count, c->reply))
+	if (!of_write && f->frames[NBDS_ROLE_READ] != h_frame(d->events, d->event_count, c->reply))
 		snprintf(out->trouble, sizeof(out->trouble),
 			 "%s: frame %" PRIu64 " is not the reply's", f->rule->name,
 			 f->frames[NBDS_ROLE_READ]);
@@ -76,9 +99,11 @@ static void found(void *ctx, const struct nbds_finding *f)
 			 f->rule->name);
 	if (!r->sectors)
 		r->sectors = calloc(c->sectors + 1, sizeof(*r->sectors));
-	if (!r->found || f->severity > r->severity)
-		r->severity = f->severity;
+	r->severity = f->severity;
 	r->found = true;
+	r->write = named(d, f, NBDS_ROLE_WRITE_REQUEST, NBDS_ROLE_WRITE);
+	r->stale = named(d, f, NBDS_ROLE_STALE_WRITE, NBDS_ROLE_MAX);
+	r->flush = named(d, f, NBDS_ROLE_FLUSH_REQUEST, NBDS_ROLE_FLUSH);
 	if (f->has_range && r->sectors) {
 		for (unsigned s = 0; s < c->sectors; s++) {
 			uint64_t from, to;

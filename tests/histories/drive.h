@@ -21,9 +21,15 @@ struct drive_options {
 	uint64_t memory; /* 0: as much as it likes */
 };
 
+struct drive_finding {
+	bool found;
+	enum nbds_severity severity;
+	bool *sectors; /* of the command's: the first and the last at fault, and between */
+	int write, stale, flush; /* commands that it names, or -1 */
+};
+
 struct drive_verdict {
-	struct ref_finding findings[REF_RULES];
-	bool told; /* some finding has no rule of the above: not compared */
+	struct drive_finding findings[REF_RULES];
 };
 
 struct driven {

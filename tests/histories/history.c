@@ -40,8 +40,16 @@ static void *zalloc(size_t count, size_t size)
 
 uint8_t h_byte(int value, unsigned at)
 {
+	static const unsigned places[] = {0, 508, 100, 255};
+
 	if (value <= 0)
 		return 0;
+	if (value >= 4000)
+		return (uint8_t)(at % 8 == 3 ? (value - 4000) % 16 : (value - 4000) / 16);
+	if (value >= 3000)
+		return (uint8_t)(value - 3000);
+	if (value >= 1000)
+		return at == places[(value - 1000) / 256 % 4] ? (uint8_t)((value - 1000) % 256) : 0;
 	return (uint8_t)((unsigned)(value - 1 + (int)((at * 37 + (at >> 3) * 11) % 255)) % 255 + 1);
 }
 
@@ -180,6 +188,17 @@ static int by_request(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static void place_expectation(struct h_expectation *e, const int *place)
+{
+	e->command = place[e->command];
+	if (e->write >= 0)
+		e->write = place[e->write];
+	if (e->stale >= 0)
+		e->stale = place[e->stale];
+	if (e->flush >= 0)
+		e->flush = place[e->flush];
+}
+
 void h_sort(struct history *h)
 {
 	int *order = zalloc((size_t)h->connection_count + (size_t)h->command_count, sizeof(*order));
@@ -209,7 +228,7 @@ void h_sort(struct history *h)
 		place[order[i]] = i;
 	}
 	for (int i = 0; i < h->expectation_count; i++)
-		h->expectations[i].command = place[h->expectations[i].command];
+		place_expectation(&h->expectations[i], place);
 	for (int i = 0; i < h->connection_count; i++)
 		h->connections[i] = connections[i];
 	for (int i = 0; i < h->command_count; i++)
@@ -412,7 +431,7 @@ static bool parse_content(const char **s, struct h_content *c)
 		if (**s == '?') {
 			value = H_LOST;
 			++*s;
-		} else if (!number(s, &value) || value > 255) {
+		} else if (!number(s, &value) || value > H_VALUE_MAX) {
 			return false;
 		}
 		end = H_SECTOR;
@@ -558,6 +577,8 @@ static bool parse_connect(struct parser *p, char name)
 				return false;
 		} else if (!strncmp(w, "size=", 5) && whole_number(w + 5, &n)) {
 			k->size = (uint64_t)n;
+		} else if (!strncmp(w, "port=", 5) && whole_number(w + 5, &n) && n < 8) {
+			k->port = (int)n;
 		} else if (!strcmp(w, "midway")) {
 			k->from_start = false;
 		} else if (!strcmp(w, "unknown")) {
@@ -685,9 +706,28 @@ static bool parse_answer(struct parser *p, int index)
 	return true;
 }
 
+// `write=A#1`, `stale=A#1` or `flush=A#1`
+static bool parse_named(struct parser *p, const char *w, struct h_expectation *e)
+{
+	static const char *const names[] = {"write=", "stale=", "flush="};
+	int *const out[] = {&e->write, &e->stale, &e->flush};
+
+	for (unsigned i = 0; i < 3; i++) {
+		size_t n = strlen(names[i]);
+		int64_t cookie;
+
+		if (strncmp(w, names[i], n) != 0 || w[n] < 'A' || w[n] > 'Z' || w[n + 1] != '#' ||
+		    !whole_number(w + n + 2, &cookie))
+			continue;
+		*out[i] = find_command(p->h, w[n] - 'A', (unsigned)cookie);
+		return *out[i] >= 0;
+	}
+	return false;
+}
+
 static bool parse_expectation(struct parser *p)
 {
-	struct h_expectation e = {0};
+	struct h_expectation e = {.write = -1, .stale = -1, .flush = -1};
 	const char *w;
 	int64_t cookie;
 	uint64_t offset, length;
@@ -705,12 +745,16 @@ static bool parse_expectation(struct parser *p)
 			return fail(p, "'%s' not understood", p->words[3]);
 	} else if (p->word_count < 4 || !nbds_severity_parse(p->words[3], &e.severity)) {
 		return fail(p, "a level expected behind the rule");
-	} else if (p->word_count > 4) {
-		if (!parse_range(p->words[4], &offset, &length))
-			return fail(p, "'%s' not understood", p->words[4]);
-		e.has_range = true;
-		e.sector = offset / H_SECTOR;
-		e.sectors = length / H_SECTOR;
+	} else {
+		for (int i = 4; i < p->word_count; i++) {
+			if (parse_named(p, p->words[i], &e))
+				continue;
+			if (i > 4 || !parse_range(p->words[i], &offset, &length))
+				return fail(p, "'%s' not understood", p->words[i]);
+			e.has_range = true;
+			e.sector = offset / H_SECTOR;
+			e.sectors = length / H_SECTOR;
+		}
 	}
 	p->h->expectations = grow(p->h->expectations, p->h->expectation_count, sizeof(e));
 	p->h->expectations[p->h->expectation_count++] = e;
@@ -896,6 +940,8 @@ static void print_connect(const struct h_connection *k, FILE *out)
 		fprintf(out, "none");
 	if (k->size != 64 * H_SECTOR)
 		fprintf(out, " size=%" PRIu64, k->size);
+	if (k->port)
+		fprintf(out, " port=%d", k->port);
 	if (!k->from_start)
 		fprintf(out, " midway");
 	if (!k->known)
@@ -954,6 +1000,13 @@ static void print_seen(const struct h_command *c, int64_t at, FILE *out)
 		else
 			fprintf(out, "%s", names[c->cells[s].status & 3]);
 	}
+}
+
+static void print_named(const struct history *h, const char *what, int c, FILE *out)
+{
+	if (c >= 0)
+		fprintf(out, "%s%c#%u", what, h->connections[h->commands[c].connection].name,
+			h->commands[c].cookie);
 }
 
 void h_print(const struct history *h, FILE *out)
@@ -1019,6 +1072,9 @@ void h_print(const struct history *h, FILE *out)
 			fprintf(out, " %s", nbds_severity_name(e->severity));
 		if (e->has_range)
 			fprintf(out, " %" PRIu64 "+%" PRIu64, e->sector, e->sectors);
+		print_named(h, " write=", e->write, out);
+		print_named(h, " stale=", e->stale, out);
+		print_named(h, " flush=", e->flush, out);
 		fputc('\n', out);
 	}
 	free(events);

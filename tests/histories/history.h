@@ -8,9 +8,13 @@
  * feeds them to the engine.  Instants are microseconds; no two events share
  * one.  Every event is a frame, numbered from 1 in the order of instants.
  *
- * Contents.  A sector of 512 bytes is made from a small number, its value: two
- * different values differ in every byte, and 0 is all zeroes.  Up to four
- * pieces of different values can stand in one sector.
+ * Contents.  A sector of 512 bytes is made from a small number, its value.  Of the
+ * values 0 to 255 any two differ in every byte, and 0 is all zeroes.  Others share
+ * bytes, as contents of real disks do:
+ *	1000 + 256 * p + k	zeroes, but for a counter k at one of four places (p 0..3)
+ *	3000 + k		512 times the byte k (1..255)
+ *	4000 + 16 * a + b	512 times the byte a, but b at every eighth place (a, b 1..15)
+ * Up to four pieces of different values can stand in one sector.
  *
  * Text form.  One line an event, in the order of capture; `#` after a blank
  * starts a comment.  An instant `@N` may stand before any event; without it an
@@ -22,7 +26,8 @@
  *	A connect export=disk flags=mc,flush,fua size=65536
  *		flags also: trim zeroes fast ro, or `none`; all but ro without
  *		`flags=`.  `midway`: its first bytes were not seen; `unknown`:
- *		flags and size neither
+ *		flags and size neither; `port=1`: to another port of the same
+ *		address (0 if not said)
  *	A#1 write 3+2 =5,6 fua          sectors 3 and 4 get the values 5 and 6
  *	A#2 write b100+1000 =5          1000 bytes from byte 100 on, all of value 5
  *	A#3 write 0 =5/100:7            bytes 0..99 of value 5, the rest of value 7
@@ -54,6 +59,9 @@
  *	expect A#6 none                               no finding
  *	expect A#6 no violation                       nothing worse than suspect
  *	expect A#6 unjudged                           no verdict on any byte
+ *
+ * and behind a rule's level, with or without sectors, the commands that it names:
+ * `write=A#1 stale=A#2 flush=B#3`.
  *
  * Ownership.  h_free() frees what a history holds.  Failure: parsing tells the
  * line; shortage of memory ends the program (these are tests).
@@ -115,6 +123,7 @@ struct h_connection {
 	char export_name[16];
 	uint16_t flags;
 	uint64_t size;
+	int port; /* of the server's address: ports of different numbers are endpoints */
 	bool from_start, known;
 	int64_t connect, end, tls;      /* end, tls: H_NEVER if not */
 	int64_t gap_since, gap_noticed; /* H_NEVER if there is none */
@@ -126,6 +135,7 @@ struct h_expectation {
 	enum nbds_severity severity;
 	bool has_range;
 	uint64_t sector, sectors;
+	int write, stale, flush; /* commands; -1: any */
 };
 
 struct history {
@@ -155,8 +165,14 @@ struct h_event {
 	int index; /* connection or command */
 };
 
+#define H_VALUE_MAX 4255
 /* Byte `at` of a sector of value `value`. */
 uint8_t h_byte(int value, unsigned at);
+/* Two such values differ in every byte, or are the same. */
+static inline bool h_is_plain(int value)
+{
+	return value <= 255;
+}
 /* A sector all of one value. */
 struct h_content h_content(int value);
 /* The value at byte `at` of a sector. */

@@ -24,37 +24,49 @@ const char *const ref_rule_names[REF_RULES] = {
 
 // Paths of Est(W,c)
 enum {
-	E1 = 1,       // same connection
-	E2 = 2,       // FUA
-	E3 = 4,       // flush
-	ACROSS = 8,   // E2 or E3, but all connections ended in between (G9)
-	PLAIN = 16,   // just W << c, of one export: nothing is promised
-	UNSURE2 = 32, // E2 and
-	UNSURE3 = 64, // E3, but nothing shows that it is one server and one device (G9)
+	E1 = 0x1,       // same connection
+	E2 = 0x2,       // FUA
+	E3 = 0x4,       // flush
+	ACROSS = 0x8,   // E2 or E3, but all connections ended in between (G9)
+	UNSURE2 = 0x10, // E2 and
+	UNSURE3 = 0x20, // E3, but nothing shows that it is one server (G9)
+	BREACH1 = 0x40, // E1, E2 and E3, but only if the refusal of a FLUSH or of FUA
+	BREACH2 = 0x80, // that was never offered voids nothing
+	BREACH3 = 0x100,
+	AGAIN = 0x200,      // a flush failed and voided it, a later one succeeded (Q8)
+	PLAIN = 0x400,      // just W << c, of one export: nothing is promised
+	PLAIN_MC = 0x800,   // the same of two connections with multi-conn
+	PLAIN_ANY = 0x1000, // just W << c: two names may be one device
 	SHARED = E2 | E3 | ACROSS | UNSURE2 | UNSURE3,
+	SURE = E1 | SHARED, // what Est has; the rest makes suspects
+	BREACH = BREACH1 | BREACH2 | BREACH3,
+	ALL = SURE | BREACH | AGAIN,
 };
 
-struct world {
+#define MAX_COMMANDS 512
+
+struct ref_world {
 	const struct history *h;
 	int n;
 	struct h_offsets *offsets;
-	bool *before;         // [a * n + b]: a << b
-	unsigned char *paths; // [w * n + c]: of Est(w,c), but for voiding
-	unsigned char *est;   // ... and with it, c being over when it was answered
-	int64_t *last_alive;  // of each connection
+	int64_t *hi;           // of each command
+	bool *early;           // a write that was answered before its payload (V7)
+	bool *before;          // [a * n + b]: a << b
+	unsigned short *paths; // [w * n + c]: of Est(w,c), but for voiding
+	unsigned short *est;   // ... and with it, c being over when it was answered
+	int64_t *last_alive;   // of each connection
 };
-
-static const struct h_connection *conn(const struct world *w, int c)
+static const struct h_connection *conn(const struct ref_world *w, int c)
 {
 	return &w->h->connections[w->h->commands[c].connection];
 }
 
-static bool before(const struct world *w, int a, int b)
+static bool before(const struct ref_world *w, int a, int b)
 {
 	return w->before[a * w->n + b];
 }
 
-// Answered, and unambiguously so (G8): hi(c) is finite.
+// Answered, and unambiguously so (G8).
 static bool answered(const struct h_command *c)
 {
 	return (c->outcome == H_OK || c->outcome == H_FAILED) && !c->ambiguous;
@@ -76,9 +88,14 @@ static bool has_flag(const struct h_connection *k, uint16_t flag)
 	return k->known && (k->flags & flag);
 }
 
+static bool one_server(const struct h_connection *a, const struct h_connection *b)
+{
+	return a->port == b->port;
+}
+
 static bool same_export(const struct h_connection *a, const struct h_connection *b)
 {
-	return !strcmp(a->export_name, b->export_name);
+	return one_server(a, b) && !strcmp(a->export_name, b->export_name);
 }
 
 static bool both_multi_conn(const struct h_connection *a, const struct h_connection *b)
@@ -88,21 +105,55 @@ static bool both_multi_conn(const struct h_connection *a, const struct h_connect
 }
 
 // T3 for two instants.
-static bool instant_before(const struct world *w, int64_t a, int64_t b)
+static bool instant_before(const struct ref_world *w, int64_t a, int64_t b)
 {
-	return a != H_NEVER && b > a && b - a > w->h->epsilon;
+	return a != H_NEVER && b > a && b - a >= w->h->epsilon;
+}
+
+// V7: success, while TCP shows that payload was still to come.
+static bool is_early(const struct ref_world *w, int c)
+{
+	const struct h_command *x = &w->h->commands[c];
+
+	return x->type == NBD_CMD_WRITE && x->outcome == H_OK && !x->ambiguous &&
+	       w->offsets[c].reply_acked < w->offsets[c].payload_end;
+}
+
+// hi(c): when the status was seen.  Of a write answered early: when the server had
+// all of its payload, which an acknowledgement of it shows, or an answer to a later
+// request of the connection.
+static int64_t upper_bound(const struct ref_world *w, int c)
+{
+	const struct h_command *x = &w->h->commands[c];
+	int64_t hi = H_NEVER;
+
+	if (!answered(x))
+		return H_NEVER;
+	if (!w->early[c])
+		return x->reply;
+	for (int i = 0; i < w->n; i++) {
+		const struct h_command *y = &w->h->commands[i];
+		bool shows = y->connection == x->connection && answered(y) && y->reply > x->reply &&
+			     (y->request > x->request ||
+			      (w->offsets[i].reply_acked != UINT64_MAX &&
+			       w->offsets[i].reply_acked >= w->offsets[c].payload_end));
+
+		if (shows && y->reply < hi)
+			hi = y->reply;
+	}
+	return hi;
 }
 
 // a << b
-static bool prove_before(const struct world *w, int a, int b)
+static bool prove_before(const struct ref_world *w, int a, int b)
 {
 	const struct h_command *x = &w->h->commands[a], *y = &w->h->commands[b];
 
 	if (a == b || !answered(x))
 		return false;
-	if (instant_before(w, x->reply, y->request)) // T3
+	if (instant_before(w, w->hi[a], y->request)) // T3
 		return true;
-	if (x->connection != y->connection)
+	if (x->connection != y->connection || w->early[a])
 		return false;
 	// T1: x's status was sent while the server lacked some of y's header
 	if (w->offsets[a].reply_acked != UINT64_MAX &&
@@ -114,30 +165,44 @@ static bool prove_before(const struct world *w, int a, int b)
 }
 
 // Does flush F make W permanent, if it succeeds and W << F?
-static bool flush_covers(const struct world *w, int f, int x)
+static bool flush_covers(const struct ref_world *w, int f, int x)
 {
 	return has_flag(conn(w, f), NBD_FLAG_SEND_FLUSH) &&
 	       (w->h->commands[f].connection == w->h->commands[x].connection ||
 		both_multi_conn(conn(w, f), conn(w, x)));
 }
 
-static bool is_good_flush(const struct world *w, int f)
+static bool is_good_flush(const struct ref_world *w, int f)
 {
 	return w->h->commands[f].type == NBD_CMD_FLUSH && ok(&w->h->commands[f]);
 }
 
-// A FLUSH or FUA command that failed or was never answered: it voids.
+// A FLUSH or FUA command that was never offered, and refused.
+static bool is_breach(const struct ref_world *w, int x)
+{
+	const struct h_command *c = &w->h->commands[x];
+	const struct h_connection *k = conn(w, x);
+	bool offered = c->type == NBD_CMD_FLUSH ? k->flags & NBD_FLAG_SEND_FLUSH
+						: k->flags & NBD_FLAG_SEND_FUA;
+
+	return k->known && !offered && c->outcome == H_FAILED && !c->ambiguous;
+}
+
+// It may make the server drop what is not stored: a FLUSH or FUA command that failed
+// or was never answered, or any that was told that the server shuts down (G5).
 static bool voids(const struct h_command *c)
 {
+	if (c->outcome == H_FAILED && !c->ambiguous && c->error == NBD_ESHUTDOWN)
+		return true;
 	return (c->type == NBD_CMD_FLUSH || (c->flags & NBD_CMD_FLAG_FUA)) &&
 	       !(c->outcome == H_OK && !c->ambiguous);
 }
 
 // May failed flush X have dropped W? (Whether X came before the reader ended
 // is the caller's matter.) All exports: two names may be one device.
-static bool may_drop(const struct world *w, int x, int wr)
+static bool may_drop(const struct ref_world *w, int x, int wr)
 {
-	if (before(w, x, wr))
+	if (!one_server(conn(w, x), conn(w, wr)) || before(w, x, wr))
 		return false;
 	for (int f = 0; f < w->n; f++) {
 		if (is_good_flush(w, f) && flush_covers(w, f, wr) && before(w, wr, f) &&
@@ -147,27 +212,47 @@ static bool may_drop(const struct world *w, int x, int wr)
 	return true;
 }
 
-// W voided for a command that was over at `end`.
-static bool voided(const struct world *w, int wr, int64_t end)
+enum voiding { VOID_NOT, VOID_BREACH, VOID };
+
+// Is W voided for a command that was over at `end`? VOID_BREACH: only by what was never
+// offered. `since` (if not NULL): is every command that voids it over before `since`?
+static enum voiding voided(const struct ref_world *w, int wr, int64_t end)
+{
+	enum voiding result = VOID_NOT;
+
+	for (int x = 0; x < w->n; x++) {
+		if (x == wr || !voids(&w->h->commands[x]) ||
+		    instant_before(w, end, w->h->commands[x].request) || !may_drop(w, x, wr))
+			continue;
+		if (!is_breach(w, x))
+			return VOID;
+		result = VOID_BREACH;
+	}
+	return result;
+}
+
+// All that voided W for a command over at `end` was answered before flush F.
+static bool voided_before(const struct ref_world *w, int wr, int64_t end, int f)
 {
 	for (int x = 0; x < w->n; x++) {
 		if (x != wr && voids(&w->h->commands[x]) &&
-		    !instant_before(w, end, w->h->commands[x].request) && may_drop(w, x, wr))
-			return true;
+		    !instant_before(w, end, w->h->commands[x].request) && may_drop(w, x, wr) &&
+		    !before(w, x, f))
+			return false;
 	}
-	return false;
+	return true;
 }
 
 // The newest request on connection k that the server answered: it was alive then.
 // (Its answer may come later out of a dead server's socket.)
-static int64_t last_alive(const struct world *w, int k)
+static int64_t last_alive(const struct ref_world *w, int k)
 {
 	int64_t last = INT64_MIN;
 
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
-		if (c->connection == k && answered(c) && !c->ambiguous && c->request > last)
+		if (c->connection == k && answered(c) && c->request > last)
 			last = c->request;
 	}
 	return last;
@@ -176,7 +261,7 @@ static int64_t last_alive(const struct world *w, int k)
 // G9: one server executed wr and c. On a connection it is one server from its
 // greeting to the last request that it answered; that nobody ended the connection
 // shows nothing (a host that lost power says no goodbye). There is one at a time.
-static bool same_server(const struct world *w, int wr, int c)
+static bool same_server(const struct ref_world *w, int wr, int c)
 {
 	int from = w->h->commands[wr].connection, to = w->h->commands[c].connection;
 	int64_t reach = w->last_alive[from];
@@ -189,7 +274,8 @@ static bool same_server(const struct world *w, int wr, int c)
 			return true;
 		further = false;
 		for (int k = 0; k < w->h->connection_count; k++) {
-			if (instant_before(w, w->h->connections[k].connect, reach) &&
+			if (one_server(&w->h->connections[k], &w->h->connections[to]) &&
+			    instant_before(w, w->h->connections[k].connect, reach) &&
 			    instant_before(w, reach, w->last_alive[k])) {
 				reach = w->last_alive[k];
 				further = true;
@@ -200,7 +286,7 @@ static bool same_server(const struct world *w, int wr, int c)
 }
 
 // G9: some connection was open at any time between W's reply and c's request.
-static bool same_epoch(const struct world *w, int wr, int c)
+static bool same_epoch(const struct ref_world *w, int wr, int c)
 {
 	const struct history *h = w->h;
 	int64_t from = h->commands[wr].reply, to = h->commands[c].request;
@@ -209,10 +295,11 @@ static bool same_epoch(const struct world *w, int wr, int c)
 		const struct h_connection *k = &h->connections[i];
 		bool alone = true; // when it came
 
-		if (k->connect <= from || k->connect > to)
+		if (k->connect <= from || k->connect > to || !one_server(k, conn(w, c)))
 			continue;
 		for (int j = 0; j < h->connection_count; j++) {
-			if (h->connections[j].connect < k->connect &&
+			if (one_server(&h->connections[j], k) &&
+			    h->connections[j].connect < k->connect &&
 			    h->connections[j].end > k->connect)
 				alone = false;
 		}
@@ -222,68 +309,100 @@ static bool same_epoch(const struct world *w, int wr, int c)
 	return true;
 }
 
-// G9, but for connections: the export looks the same from both.
-static bool same_face(const struct h_connection *a, const struct h_connection *b)
+// F puts W in force for c: W << F << c, all with multi-conn.
+static bool flush_between(const struct ref_world *w, int wr, int f, int c)
 {
-	return a->size == b->size && a->flags == b->flags;
+	return is_good_flush(w, f) && has_flag(conn(w, f), NBD_FLAG_SEND_FLUSH) &&
+	       both_multi_conn(conn(w, wr), conn(w, f)) &&
+	       both_multi_conn(conn(w, f), conn(w, c)) && before(w, wr, f) && before(w, f, c);
 }
 
 // The paths of Est(W,c), but for voiding.
-static unsigned prove_paths(const struct world *w, int wr, int c)
+static unsigned prove_paths(const struct ref_world *w, int wr, int c)
 {
 	const struct h_command *x = &w->h->commands[wr], *y = &w->h->commands[c];
 	unsigned paths = 0;
-	bool same;
+	bool same, epoch, multi;
 
-	if (wr == c || !ok(x) || !is_write(x))
+	if (wr == c || !ok(x) || !is_write(x) || !one_server(conn(w, wr), conn(w, c)))
 		return 0;
 	same = same_server(w, wr, c);
+	epoch = same_epoch(w, wr, c);
+	multi = both_multi_conn(conn(w, wr), conn(w, c));
 	if (before(w, wr, c)) {
-		if (same_export(conn(w, wr), conn(w, c)) || x->connection == y->connection)
-			paths |= PLAIN;
 		if (x->connection == y->connection)
 			paths |= E1;
+		paths |= PLAIN_ANY;
+		if (same_export(conn(w, wr), conn(w, c)))
+			paths |= PLAIN;
+		if (multi && x->connection != y->connection)
+			paths |= PLAIN_MC;
 		if ((x->flags & NBD_CMD_FLAG_FUA) && has_flag(conn(w, wr), NBD_FLAG_SEND_FUA) &&
-		    both_multi_conn(conn(w, wr), conn(w, c)))
-			paths |= !same_epoch(w, wr, c)                        ? ACROSS
-				 : same && same_face(conn(w, wr), conn(w, c)) ? E2
-									      : UNSURE2;
+		    multi)
+			paths |= !epoch ? ACROSS : same ? E2 : UNSURE2;
 	}
-	if (!both_multi_conn(conn(w, wr), conn(w, c)))
-		return paths;
-	for (int f = 0; f < w->n; f++) {
-		if (!is_good_flush(w, f) || !has_flag(conn(w, f), NBD_FLAG_SEND_FLUSH) ||
-		    !both_multi_conn(conn(w, f), conn(w, c)) || !before(w, wr, f) ||
-		    !before(w, f, c))
-			continue;
-		if (!same_epoch(w, wr, c))
-			paths |= ACROSS;
-		else if (same && same_face(conn(w, wr), conn(w, c)) &&
-			 same_face(conn(w, f), conn(w, c)))
-			paths |= E3;
-		else
-			paths |= UNSURE3;
+	for (int f = 0; multi && f < w->n; f++) {
+		if (flush_between(w, wr, f, c))
+			paths |= !epoch ? ACROSS : same ? E3 : UNSURE3;
 	}
 	return paths;
 }
 
-static void world_init(struct world *w, const struct history *h)
+// What is left of Est(W,c) for a command that was over at `end`, W being voided or not.
+static unsigned after_voiding(const struct ref_world *w, int wr, int c, unsigned paths, int64_t end)
+{
+	unsigned left = paths & (PLAIN | PLAIN_MC | PLAIN_ANY);
+
+	if (!(paths & ~left))
+		return paths;
+	switch (voided(w, wr, end)) {
+	case VOID_NOT:
+		return paths;
+	case VOID_BREACH:
+		left |= (paths & E1 ? BREACH1 : 0u) | (paths & (E2 | UNSURE2) ? BREACH2 : 0u) |
+			(paths & (E3 | UNSURE3 | ACROSS) ? BREACH3 : 0u);
+		return left;
+	case VOID:
+		break;
+	}
+	for (int f = 0; f < w->n; f++) {
+		if (flush_between(w, wr, f, c) && voided_before(w, wr, end, f) &&
+		    same_epoch(w, wr, c))
+			left |= AGAIN;
+	}
+	return left;
+}
+
+static void *zalloc(size_t count, size_t size)
+{
+	void *p = calloc(count + 1, size);
+
+	if (!p) {
+		perror("histories");
+		exit(2);
+	}
+	return p;
+}
+
+static void world_init(struct ref_world *w, const struct history *h)
 {
 	size_t n = (size_t)h->command_count;
 
 	w->h = h;
 	w->n = h->command_count;
 	w->offsets = h_stream_offsets(h);
-	w->before = calloc(n * n + 1, 1);
-	w->paths = calloc(n * n + 1, 1);
-	w->est = calloc(n * n + 1, 1);
-	w->last_alive = calloc((size_t)h->connection_count + 1, sizeof(*w->last_alive));
-	if (!w->before || !w->paths || !w->est || !w->last_alive) {
-		perror("histories");
-		exit(2);
-	}
+	w->hi = zalloc(n, sizeof(*w->hi));
+	w->early = zalloc(n, sizeof(*w->early));
+	w->before = zalloc(n * n, sizeof(*w->before));
+	w->paths = zalloc(n * n, sizeof(*w->paths));
+	w->est = zalloc(n * n, sizeof(*w->est));
+	w->last_alive = zalloc((size_t)h->connection_count, sizeof(*w->last_alive));
 	for (int k = 0; k < h->connection_count; k++)
 		w->last_alive[k] = last_alive(w, k);
+	for (int a = 0; a < w->n; a++)
+		w->early[a] = is_early(w, a);
+	for (int a = 0; a < w->n; a++)
+		w->hi[a] = upper_bound(w, a);
 	for (int a = 0; a < w->n; a++) {
 		for (int b = 0; b < w->n; b++)
 			w->before[a * w->n + b] = prove_before(w, a, b);
@@ -293,80 +412,99 @@ static void world_init(struct world *w, const struct history *h)
 			const struct h_command *c = &h->commands[b];
 			unsigned paths = prove_paths(w, a, b);
 
-			w->paths[a * w->n + b] = (unsigned char)paths;
-			if (paths && voided(w, a, answered(c) ? c->reply : H_NEVER))
-				paths &= PLAIN;
-			w->est[a * w->n + b] = (unsigned char)paths;
+			w->paths[a * w->n + b] = (unsigned short)paths;
+			w->est[a * w->n + b] = (unsigned short)after_voiding(
+				w, a, b, paths, answered(c) ? c->reply : H_NEVER);
 		}
 	}
 }
 
-static void world_free(struct world *w)
+static void world_free(struct ref_world *w)
 {
 	free(w->offsets);
+	free(w->hi);
+	free(w->early);
 	free(w->before);
 	free(w->paths);
 	free(w->est);
 	free(w->last_alive);
 }
 
-// One run of bytes of one read
+// One byte of one read
 
-struct run {
-	uint64_t from, to;
+struct byte {
+	uint64_t at;
 	unsigned cell; // of the read
-	int64_t seen;  // when its bytes were seen
+	int64_t seen;  // when it was seen
 	int value;     // read
 	int read;      // the command
 };
 
 struct view {
-	unsigned paths[512]; // in force for this read, by these paths; 0: not
-	bool admissible[512];
+	unsigned paths[MAX_COMMANDS]; // in force for this read, by these paths; 0: not
+	bool admissible[MAX_COMMANDS];
 	bool initial;          // so is what was there before
 	enum ref_unjudged why; // REF_JUDGED: all sources are known
 	bool allowed;          // the value read is among theirs
 };
 
-static bool covers(const struct h_command *c, const struct run *r)
+static bool covers(const struct h_command *c, uint64_t at)
 {
-	return c->offset <= r->from && r->to <= c->offset + c->length;
+	return c->offset <= at && at < c->offset + c->length;
 }
 
-static int value_of(const struct h_command *c, uint64_t at)
+static const struct h_cell *cell_at(const struct h_command *c, uint64_t at)
 {
+	return &c->cells[at / H_SECTOR - h_first_sector(c)];
+}
+
+// H_LOST: it was not captured.
+static int byte_of(const struct h_command *c, uint64_t at)
+{
+	int value;
+
 	if (c->type != NBD_CMD_WRITE && c->type != NBD_CMD_READ)
 		return 0;
-	return h_value_at(&c->cells[at / H_SECTOR - h_first_sector(c)].content,
-			  (unsigned)(at % H_SECTOR));
+	value = h_value_at(&cell_at(c, at)->content, (unsigned)(at % H_SECTOR));
+	return value == H_LOST ? H_LOST : h_byte(value, (unsigned)(at % H_SECTOR));
 }
 
-// The command provably began after the run's bytes were sent.
-static bool after(const struct world *w, const struct run *r, int c)
+static bool is_status(const struct ref_world *w, const struct byte *b)
 {
-	return instant_before(w, r->seen, w->h->commands[c].request);
+	return w->h->commands[b->read].type == NBD_CMD_BLOCK_STATUS;
 }
 
-// Est(W,R) for these bytes, counting only the paths of `mask`.  For them the
-// read was over when they had been sent.
-static unsigned in_force(const struct world *w, const struct run *r, int wr, unsigned mask)
+static bool here(const struct ref_world *w, const struct byte *b, int c)
 {
-	unsigned paths = w->est[wr * w->n + r->read];
+	return one_server(conn(w, c), conn(w, b->read));
+}
 
-	if (paths != w->paths[wr * w->n + r->read] && !voided(w, wr, r->seen))
-		paths = w->paths[wr * w->n + r->read];
+// The command provably began after the byte was sent.
+static bool after(const struct ref_world *w, const struct byte *b, int c)
+{
+	return instant_before(w, b->seen, w->h->commands[c].request) || before(w, b->read, c);
+}
+
+// Est(W,R) for this byte, counting only the paths of `mask`.  For it the read was
+// over when it had been sent.
+static unsigned in_force(const struct ref_world *w, const struct byte *b, int wr, unsigned mask)
+{
+	unsigned paths = w->paths[wr * w->n + b->read];
+
+	if (paths)
+		paths = after_voiding(w, wr, b->read, paths, b->seen);
 	return paths & mask;
 }
 
 // G10 for a verdict that rests on W's own connection: no other one has written
 // anything, anywhere, that was not in force before W began.
-static bool lone_writer(const struct world *w, const struct run *r, int wr)
+static bool lone_writer(const struct ref_world *w, const struct byte *b, int wr)
 {
 	for (int x = 0; x < w->n; x++) {
 		const struct h_command *c = &w->h->commands[x];
 
-		if (!is_write(c) || c->connection == w->h->commands[wr].connection ||
-		    after(w, r, x))
+		if (!is_write(c) || !here(w, b, x) ||
+		    c->connection == w->h->commands[wr].connection || after(w, b, x))
 			continue;
 		if (!(w->est[x * w->n + wr] & SHARED))
 			return false;
@@ -374,14 +512,8 @@ static bool lone_writer(const struct world *w, const struct run *r, int wr)
 	return true;
 }
 
-// Sup(W,W')
-static bool superseded(const struct world *w, int wr, int by, unsigned mask)
-{
-	return w->est[wr * w->n + by] & mask;
-}
-
 // The requests of a and b were made in this order.
-static bool requested_before(const struct world *w, int a, int b)
+static bool requested_before(const struct ref_world *w, int a, int b)
 {
 	const struct h_command *x = &w->h->commands[a], *y = &w->h->commands[b];
 
@@ -389,13 +521,11 @@ static bool requested_before(const struct world *w, int a, int b)
 					      : instant_before(w, x->request, y->request);
 }
 
-// Adm(x,R), and what it allows, if only the paths of `mask` are trusted (E1
-// only for a lone writer, if `g10`), and order itself if `mask` has PLAIN.
-static void look(const struct world *w, const struct run *r, unsigned mask, bool g10,
-		 struct view *v)
+// Adm(x,R), and what it allows, if a write is in force by a path of `mask` only (E1
+// only for a lone writer, if `g10`), and superseded by a path of `sup`.
+static void look(const struct ref_world *w, const struct byte *b, unsigned mask, unsigned sup,
+		 bool g10, struct view *v)
 {
-	unsigned sup = E1 | SHARED | (mask & PLAIN);
-
 	v->initial = true;
 	v->why = REF_JUDGED;
 	v->allowed = false;
@@ -404,10 +534,10 @@ static void look(const struct world *w, const struct run *r, unsigned mask, bool
 
 		v->paths[i] = 0;
 		// a trim may be shrunk to nothing: it puts nothing in force
-		if (!is_write(c) || c->type == NBD_CMD_TRIM || !covers(c, r))
+		if (!is_write(c) || c->type == NBD_CMD_TRIM || !covers(c, b->at))
 			continue;
-		v->paths[i] = in_force(w, r, i, mask);
-		if (v->paths[i] == E1 && g10 && !lone_writer(w, r, i))
+		v->paths[i] = in_force(w, b, i, mask);
+		if (v->paths[i] == E1 && g10 && !lone_writer(w, b, i))
 			v->paths[i] = 0;
 		if (v->paths[i])
 			v->initial = false;
@@ -415,9 +545,10 @@ static void look(const struct world *w, const struct run *r, unsigned mask, bool
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
-		v->admissible[i] = is_write(c) && covers(c, r) && !after(w, r, i);
+		v->admissible[i] = is_write(c) && here(w, b, i) && covers(c, b->at) &&
+				   !after(w, b, i);
 		for (int j = 0; j < w->n && v->admissible[i]; j++) {
-			if (v->paths[j] && superseded(w, i, j, sup))
+			if (v->paths[j] && (w->est[i * w->n + j] & sup))
 				v->admissible[i] = false;
 		}
 	}
@@ -432,20 +563,20 @@ static void look(const struct world *w, const struct run *r, unsigned mask, bool
 		bool renewed = false;   // by an established write that began after it
 		bool succeeded = false; // ... after its request
 
+		if (!covers(c, b->at) || !here(w, b, i) || after(w, b, i))
+			continue;
 		for (int j = 0; j < w->n; j++) {
 			renewed |= v->paths[j] && before(w, i, j);
 			succeeded |= v->paths[j] && requested_before(w, i, j);
 		}
-		if (c->type == NBD_CMD_BLOCK_STATUS && ok(c) && covers(c, r) && !after(w, r, i) &&
-		    !renewed) {
-			const struct h_cell *cell =
-				&c->cells[r->from / H_SECTOR - h_first_sector(c)];
+		if (c->type == NBD_CMD_BLOCK_STATUS && ok(c) && !renewed) {
+			const struct h_cell *cell = cell_at(c, b->at);
 
 			if (cell->seen != H_NEVER && (cell->status & NBD_STATE_HOLE) &&
 			    !(cell->status & NBD_STATE_ZERO))
 				v->why = REF_HOLE;
 		}
-		if (is_write(c) && covers(c, r) && c->illegal && !after(w, r, i))
+		if (is_write(c) && c->illegal)
 			v->why = REF_ILLEGAL_WRITE;
 		if (!v->admissible[i])
 			continue;
@@ -453,9 +584,9 @@ static void look(const struct world *w, const struct run *r, unsigned mask, bool
 			v->why = REF_TRIMMED;
 		else if (!ok(c) && !(answered(c) ? renewed : succeeded))
 			v->why = REF_FAILED_WRITE;
-		else if (value_of(c, r->from) == H_LOST)
+		else if (byte_of(c, b->at) == H_LOST)
 			v->why = REF_LOST_PAYLOAD;
-		else if (value_of(c, r->from) == r->value)
+		else if (byte_of(c, b->at) == b->value)
 			v->allowed = true;
 	}
 }
@@ -465,30 +596,40 @@ static bool convicts(const struct view *v)
 	return v->why == REF_JUDGED && !v->allowed;
 }
 
+// The byte as another read of it saw it. False: that did not.
+static bool other_read(const struct ref_world *w, const struct byte *b, int i, struct byte *other)
+{
+	const struct h_command *c = &w->h->commands[i];
+
+	if ((c->type != NBD_CMD_READ && c->type != NBD_CMD_BLOCK_STATUS) || !ok(c) ||
+	    !covers(c, b->at))
+		return false;
+	*other = *b;
+	other->read = i;
+	other->cell = (unsigned)(b->at / H_SECTOR - h_first_sector(c));
+	other->seen = c->cells[other->cell].seen;
+	other->value = byte_of(c, b->at);
+	return other->seen != H_NEVER && other->value != H_LOST;
+}
+
 // An earlier read of the export, over before some write that is in force
 // (paths of v) began, showed this value here - rightly: if it was foreign then,
 // or junk, an unseen writer may have been at work, then and now.
-static bool seen_before(const struct world *w, const struct run *r, const struct view *v)
+static bool seen_before(const struct ref_world *w, const struct byte *b, const struct view *v)
 {
 	static struct view then;
 
 	for (int i = 0; i < w->n; i++) {
-		const struct h_command *c = &w->h->commands[i];
+		struct byte first;
 
-		if (c->type != NBD_CMD_READ || !ok(c) || !covers(c, r) ||
-		    !same_export(conn(w, i), conn(w, r->read)) ||
-		    c->cells[r->from / H_SECTOR - h_first_sector(c)].seen == H_NEVER ||
-		    value_of(c, r->from) != r->value)
+		if (w->h->commands[i].type != NBD_CMD_READ ||
+		    !same_export(conn(w, i), conn(w, b->read)) || !other_read(w, b, i, &first) ||
+		    first.value != b->value)
 			continue;
 		for (int j = 0; j < w->n; j++) {
-			struct run first = *r;
-
 			if (!v->paths[j] || !before(w, i, j))
 				continue;
-			first.read = i;
-			first.cell = (unsigned)(r->from / H_SECTOR - h_first_sector(c));
-			first.seen = c->cells[first.cell].seen;
-			look(w, &first, E1 | SHARED, false, &then);
+			look(w, &first, SURE, SURE, false, &then);
 			if (then.initial || (then.why == REF_JUDGED && then.allowed))
 				return true;
 			break;
@@ -497,341 +638,397 @@ static bool seen_before(const struct world *w, const struct run *r, const struct
 	return false;
 }
 
-// Is the value that of a write which began in time, yet is not admissible, or
-// known from an earlier read? Then it is stale, else foreign.
-static bool is_stale(const struct world *w, const struct run *r, const struct view *v,
+// A write that began in time, yet is not admissible: its data is stale.
+static bool is_old(const struct ref_world *w, const struct byte *b, const struct view *v, int i)
+{
+	const struct h_command *c = &w->h->commands[i];
+
+	return is_write(c) && here(w, b, i) && c->type != NBD_CMD_TRIM && covers(c, b->at) &&
+	       !after(w, b, i) && !v->admissible[i] && byte_of(c, b->at) == b->value;
+}
+
+// Is the value that of such a write, or known from an earlier read? Else it is foreign.
+static bool is_stale(const struct ref_world *w, const struct byte *b, const struct view *v,
 		     bool *learned)
 {
 	*learned = false;
 	for (int i = 0; i < w->n; i++) {
-		const struct h_command *c = &w->h->commands[i];
-
-		if (is_write(c) && c->type != NBD_CMD_TRIM && covers(c, r) && !after(w, r, i) &&
-		    !v->admissible[i] && value_of(c, r->from) == r->value)
+		if (is_old(w, b, v, i))
 			return true;
 	}
 	*learned = true;
-	return seen_before(w, r, v);
+	return seen_before(w, b, v);
 }
 
 // The value was written only after it was read: the order of capture is not
 // to be trusted (G4), or it is a coincidence.
-static bool written_later(const struct world *w, const struct run *r)
+static bool written_later(const struct ref_world *w, const struct byte *b)
 {
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
-		if (is_write(c) && c->type != NBD_CMD_TRIM && covers(c, r) && after(w, r, i) &&
-		    value_of(c, r->from) == r->value)
+		if (is_write(c) && here(w, b, i) && c->type != NBD_CMD_TRIM && covers(c, b->at) &&
+		    after(w, b, i) && byte_of(c, b->at) == b->value)
 			return true;
 	}
 	return false;
 }
 
-// G3, the part that lowers: someone is there who may write unseen.
-static bool open_world(const struct world *w, int64_t upto)
+// Conditions that lower a violation
+
+// G1, G3: someone is there who may write unseen.
+static bool open_world(const struct ref_world *w, int read)
 {
 	for (int i = 0; i < w->h->connection_count; i++) {
 		const struct h_connection *k = &w->h->connections[i];
 
-		if (k->connect > upto || has_flag(k, NBD_FLAG_READ_ONLY))
+		if (k->connect > w->h->commands[read].reply || has_flag(k, NBD_FLAG_READ_ONLY) ||
+		    !one_server(k, conn(w, read)))
 			continue;
-		if (!k->from_start || !k->known || k->tls < upto)
+		if (!k->from_start || !k->known || k->tls < w->h->commands[read].reply)
 			return true;
 	}
 	return false;
 }
 
-static bool poisoned(const struct world *w, int64_t upto)
+// G3: a request may be hidden.
+static bool poisoned(const struct ref_world *w, const struct byte *b)
 {
 	for (int i = 0; i < w->h->connection_count; i++) {
-		if (w->h->connections[i].gap_since < upto)
+		if (one_server(&w->h->connections[i], conn(w, b->read)) &&
+		    w->h->connections[i].gap_since < b->seen)
 			return true;
 	}
 	return false;
 }
 
-// Verdicts
-
-static void mark(bool **list, unsigned cell, unsigned sectors)
+// G9: a connection of the export came after `since`, and not provably after the byte,
+// and was shown another size or other flags than one before it.
+static bool changed_face(const struct ref_world *w, const struct byte *b, int64_t since)
 {
-	if (!*list)
-		*list = calloc(sectors + 1, sizeof(**list));
-	if (!*list) {
-		perror("histories");
-		exit(2);
-	}
-	(*list)[cell] = true;
-}
+	const struct h_connection *r = conn(w, b->read);
 
-static void note(struct ref_verdict *v, enum ref_rule rule, enum nbds_severity severity,
-		 unsigned cell, unsigned sectors)
-{
-	struct ref_finding *f = &v->findings[rule];
+	for (int i = 0; i < w->h->connection_count; i++) {
+		const struct h_connection *k = &w->h->connections[i];
 
-	mark(&v->wrong, cell, sectors);
-	if (f->found && severity < f->severity)
-		return;
-	if (f->found && severity > f->severity)
-		memset(f->sectors, 0, sectors * sizeof(*f->sectors));
-	f->found = true;
-	f->severity = severity;
-	mark(&f->sectors, cell, sectors);
-}
+		if (!k->known || !same_export(k, r) || k->connect < since ||
+		    instant_before(w, b->seen, k->connect))
+			continue;
+		for (int j = 0; j < w->h->connection_count; j++) {
+			const struct h_connection *o = &w->h->connections[j];
 
-// A sector is foreign if any of its bytes is; else stale.
-struct sector_verdict {
-	bool stale, foreign, learned, unsure;
-	enum ref_rule rule; // of the stale bytes
-	enum nbds_severity stale_severity, foreign_severity;
-	enum nbds_severity trusted; // how sure it is that either is wrong
-};
-
-// False: its data is from nowhere by these commands, yet it was written later.
-static bool convict(const struct world *w, const struct run *r, struct view *v,
-		    struct sector_verdict *sv)
-{
-	enum nbds_severity severity = NBDS_VIOLATION;
-	enum ref_rule rule;
-	bool learned;
-
-	look(w, r, E3, false, v);
-	rule = REF_V2;
-	if (!convicts(v)) {
-		look(w, r, E3 | E2, false, v);
-		rule = REF_V3;
-	}
-	if (!convicts(v)) {
-		look(w, r, E3 | E2 | E1, true, v);
-		rule = REF_V1;
-	}
-	if (!convicts(v)) {
-		look(w, r, E3 | UNSURE3, false, v);
-		rule = REF_V2;
-		severity = NBDS_SUSPECT;
-	}
-	if (!convicts(v)) {
-		look(w, r, E3 | UNSURE3 | E2 | UNSURE2, false, v);
-		rule = REF_V3;
-	}
-	if (!convicts(v)) {
-		look(w, r, E3 | UNSURE3 | E2 | UNSURE2 | E1, false, v);
-		rule = REF_V1;
-	}
-	if (!convicts(v)) {
-		look(w, r, E1 | SHARED, false, v);
-		rule = REF_LOST;
-	}
-	for (int i = 0; rule == REF_V1 && i < w->n; i++) {
-		if (v->admissible[i] && v->paths[i] && r->value != 0 &&
-		    w->h->commands[i].type == NBD_CMD_WRITE_ZEROES)
-			rule = REF_V4;
-	}
-	if (severity > sv->trusted)
-		sv->trusted = severity;
-	for (int i = 0; i < w->n; i++)
-		sv->unsure |= in_force(w, r, i, UNSURE2 | UNSURE3 | ACROSS) &&
-			      covers(&w->h->commands[i], r);
-	if (is_stale(w, r, v, &learned)) {
-		sv->learned |= learned;
-		if (!sv->stale || severity > sv->stale_severity ||
-		    (severity == sv->stale_severity && rule < sv->rule)) {
-			sv->rule = rule;
-			sv->stale_severity = severity;
+			if (o->known && same_export(o, k) && o->connect < k->connect &&
+			    (o->size != k->size || o->flags != k->flags))
+				return true;
 		}
-		sv->stale = true;
-	} else if (w->h->commands[r->read].type == NBD_CMD_READ && written_later(w, r)) {
-		return false;
-	} else {
-		if (!w->h->exclusive)
-			severity = NBDS_SUSPECT;
-		if (!sv->foreign || severity > sv->foreign_severity)
-			sv->foreign_severity = severity;
-		sv->foreign = true;
 	}
-	return true;
+	return false;
 }
 
-// V9: an earlier read of the connection with the same choice chose otherwise.
-static bool unstable(const struct world *w, const struct run *r, const struct view *v,
-		     enum nbds_severity *severity)
+// Another port of the address has an export of this name and size, and wrote to the
+// sector before the read ended.
+static bool outside_writer(const struct ref_world *w, const struct byte *b)
 {
-	bool found = false;
+	const struct h_connection *r = conn(w, b->read);
+	uint64_t sector = b->at / H_SECTOR;
 
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
-		struct run first = *r;
-		struct view other;
-		bool same = true, sure = true;
+		const struct h_connection *k = conn(w, i);
 
-		if (c->type != NBD_CMD_READ || !ok(c) || !covers(c, r) ||
-		    c->connection != w->h->commands[r->read].connection || !before(w, i, r->read))
-			continue;
-		first.read = i;
-		first.cell = (unsigned)(r->from / H_SECTOR - h_first_sector(c));
-		first.seen = c->cells[first.cell].seen;
-		first.value = value_of(c, r->from);
-		if (first.seen == H_NEVER || first.value == H_LOST || first.value == r->value)
-			continue;
-		look(w, &first, E1 | SHARED, false, &other);
-		if (other.why != REF_JUDGED || !other.allowed)
-			continue;
-		for (int j = 0; j < w->n; j++) {
-			if (other.admissible[j] != v->admissible[j])
-				same = false;
-			if (!v->admissible[j])
-				continue;
-			if (!v->paths[j] || !other.paths[j])
-				same = false;
-			else if (!(v->paths[j] & SHARED) &&
-				 !((v->paths[j] & E1) && lone_writer(w, r, j)))
-				sure = false;
-		}
-		if (!same)
-			continue;
-		*severity = sure || (found && *severity == NBDS_VIOLATION) ? NBDS_VIOLATION
-									   : NBDS_SUSPECT;
-		found = true;
-	}
-	return found;
-}
-
-// V6, second half: block status on this connection said zero, nothing can have
-// been written since, yet this is not zero.  (Where a write is in force, it tells
-// which of the two is wrong.)
-static bool contradicts_status(const struct world *w, const struct run *r)
-{
-	static struct view then;
-
-	for (int o = 0; o < w->n; o++) {
-		const struct h_command *c = &w->h->commands[o];
-		bool holds = true;
-		const struct h_cell *cell;
-		struct run first = *r;
-
-		if (c->type != NBD_CMD_BLOCK_STATUS || !ok(c) || !covers(c, r) ||
-		    c->connection != w->h->commands[r->read].connection || !before(w, o, r->read))
-			continue;
-		cell = &c->cells[r->from / H_SECTOR - h_first_sector(c)];
-		if (cell->seen == H_NEVER || !(cell->status & NBD_STATE_ZERO))
-			continue;
-		// if the report was wrong itself, that has been told
-		first.read = o;
-		first.seen = cell->seen;
-		first.value = 0;
-		look(w, &first, E1 | SHARED, false, &then);
-		if (convicts(&then))
-			continue;
-		for (int i = 0; i < w->n; i++) {
-			const struct h_command *x = &w->h->commands[i];
-
-			if (!is_write(x) || !covers(x, r) || after(w, r, i))
-				continue;
-			if (x->type == NBD_CMD_TRIM || x->illegal ||
-			    !(w->est[i * w->n + o] & (E1 | SHARED)) ||
-			    !in_force(w, r, i, E1 | SHARED))
-				holds = false;
-		}
-		for (int i = 0; i < w->n; i++) {
-			const struct h_command *x = &w->h->commands[i];
-
-			if (x->type != NBD_CMD_BLOCK_STATUS || !ok(x) || !covers(x, r) ||
-			    after(w, r, i) || before(w, i, o))
-				continue;
-			cell = &x->cells[r->from / H_SECTOR - h_first_sector(x)];
-			if (cell->seen != H_NEVER && (cell->status & NBD_STATE_HOLE) &&
-			    !(cell->status & NBD_STATE_ZERO))
-				holds = false;
-		}
-		if (!holds)
-			continue;
-		return true;
+		if (is_write(c) && !one_server(k, r) && k->known && r->known &&
+		    !strcmp(k->export_name, r->export_name) && k->size == r->size &&
+		    c->offset < (sector + 1) * H_SECTOR &&
+		    c->offset + c->length > sector * H_SECTOR &&
+		    !instant_before(w, w->h->commands[b->read].reply, c->request))
+			return true;
 	}
 	return false;
 }
 
-static enum ref_rule missed_rule(const struct world *w, int missed, int read)
-{
-	return both_multi_conn(conn(w, missed), conn(w, read)) ? REF_UNFLUSHED : REF_NO_MULTI_CONN;
-}
+// Verdicts on a byte, on a sector, on a read
 
-static void judge_run(const struct world *w, const struct run *r, struct ref_verdict *out,
-		      struct sector_verdict *sv)
-{
-	const struct h_command *c = &w->h->commands[r->read];
-	bool status = c->type == NBD_CMD_BLOCK_STATUS, learned;
+struct verdict {
+	bool found, foreign;
+	enum ref_rule rule;
 	enum nbds_severity severity;
-	static struct view v, weaker;
+	unsigned lowered;
+	bool learned;
+	bool missed[MAX_COMMANDS], stale[MAX_COMMANDS];
+};
 
-	look(w, r, E1 | SHARED, false, &v);
-	if (v.why == REF_JUDGED)
-		out->why = REF_JUDGED;
-	else if (out->why == REF_NOT_A_READ)
-		out->why = v.why;
-	if (!status && v.initial && r->value != 0 && contradicts_status(w, r))
-		note(out, REF_V6, NBDS_VIOLATION, r->cell, c->sectors);
-	if (convicts(&v)) {
-		if ((!status && !is_stale(w, r, &v, &learned) && written_later(w, r)) ||
-		    !convict(w, r, &v, sv)) {
-			out->order = true;
-			if (out->why != REF_JUDGED)
-				out->why = REF_ORDER;
+static const enum ref_rule suspects_first[] = {
+	REF_LOST, REF_V2, REF_V3, REF_V4, REF_V1, REF_V9, REF_V6, REF_UNORDERED, REF_UNEXPLAINED,
+};
+
+// What is told first: higher levels, then by the order of rules.
+static unsigned rank(enum ref_rule rule, enum nbds_severity severity)
+{
+	unsigned place = rule;
+
+	if (severity == NBDS_SUSPECT) {
+		for (place = 0; suspects_first[place] != rule; place++)
+			;
+	}
+	return (NBDS_VIOLATION - severity) * 100u + place;
+}
+
+// Adds what was found of a part to what was found of the whole.
+static void combine(const struct ref_world *w, struct verdict *whole, const struct verdict *part)
+{
+	unsigned a, b;
+
+	if (!part->found)
+		return;
+	a = whole->found ? rank(whole->rule, whole->severity) : UINT32_MAX;
+	b = rank(part->rule, part->severity);
+	if (b < a) {
+		*whole = *part;
+	} else if (a == b) {
+		whole->learned &= part->learned;
+		whole->lowered |= part->lowered;
+		for (int i = 0; i < w->n; i++) {
+			whole->missed[i] |= part->missed[i];
+			whole->stale[i] |= part->stale[i];
 		}
-		return;
-	}
-	if (!status && v.why == REF_JUDGED && unstable(w, r, &v, &severity)) {
-		note(out, REF_V9, severity, r->cell, c->sectors);
-		return;
-	}
-	// Another connection's completed write was missed. If something else, such
-	// as a failed write, explains the value, calling that a hazard is optional.
-	for (int i = 0; i < w->n; i++) {
-		const struct h_command *x = &w->h->commands[i];
-
-		if (is_write(x) && ok(x) && covers(x, r) && before(w, i, r->read) &&
-		    x->connection != c->connection && value_of(x, r->from) != r->value &&
-		    conn(w, i)->known && conn(w, r->read)->known)
-			mark(&out->findings[missed_rule(w, i, r->read)].perhaps, r->cell,
-			     c->sectors);
-	}
-	// What if plain order across connections were a promise?
-	look(w, r, PLAIN | E1 | SHARED, false, &weaker);
-	if (!convicts(&weaker) || !is_stale(w, r, &weaker, &learned))
-		return;
-	// Q6: only the order of two writes, the later one in force, is not as promised
-	if (v.why == REF_JUDGED) {
-		bool unordered = true;
-
-		for (int i = 0; i < w->n && unordered; i++) {
-			bool overtaken = false;
-
-			if (!v.admissible[i] || value_of(&w->h->commands[i], r->from) != r->value)
-				continue;
-			for (int j = 0; j < w->n; j++) {
-				if (v.paths[j] && ok(&w->h->commands[i]) && before(w, i, j) &&
-				    value_of(&w->h->commands[j], r->from) != r->value &&
-				    w->h->commands[i].connection != w->h->commands[j].connection &&
-				    both_multi_conn(conn(w, i), conn(w, j)))
-					overtaken = true;
-			}
-			unordered = overtaken;
-		}
-		if (unordered) {
-			note(out, REF_UNORDERED, NBDS_SUSPECT, r->cell, c->sectors);
-			return;
-		}
-	}
-	// Which write was missed? One that plain order puts in force and nothing else.
-	for (int i = 0; i < w->n; i++) {
-		if (!weaker.admissible[i] || !weaker.paths[i] || v.paths[i] ||
-		    w->h->commands[i].connection == c->connection || !conn(w, i)->known ||
-		    !conn(w, r->read)->known)
-			continue;
-		if (v.why == REF_JUDGED || v.why == REF_INITIAL)
-			note(out, missed_rule(w, i, r->read), NBDS_HAZARD, r->cell, c->sectors);
-		return;
 	}
 }
+
+static void lower(const struct ref_world *w, const struct byte *b, struct verdict *v, int64_t since)
+{
+	if (v->severity != NBDS_VIOLATION)
+		return;
+	if (open_world(w, b->read))
+		v->lowered |= REF_G1;
+	if (changed_face(w, b, since))
+		v->lowered |= REF_FACE;
+	if (outside_writer(w, b))
+		v->lowered |= REF_OUTSIDE;
+	if (v->lowered)
+		v->severity = NBDS_SUSPECT;
+}
+
+// The writes that put the value read out of the question.
+static void name_missed(const struct ref_world *w, const struct byte *b, const struct view *v,
+			struct verdict *out)
+{
+	for (int i = 0; i < w->n; i++) {
+		out->missed[i] = v->paths[i] && v->admissible[i];
+		out->stale[i] = is_old(w, b, v, i);
+	}
+}
+
+// Excluded whatever is trusted: by what least?
+static void convict(const struct ref_world *w, const struct byte *b, struct verdict *out)
+{
+	static const struct step {
+		unsigned mask, sup;
+		bool g10;
+		enum ref_rule rule;
+		enum nbds_severity severity;
+	} steps[] = {
+		{E3, SURE, false, REF_V2, NBDS_VIOLATION},
+		{E3 | E2, SURE, false, REF_V3, NBDS_VIOLATION},
+		{E3 | E2 | E1, SURE, true, REF_V1, NBDS_VIOLATION},
+		{E3 | E2 | ACROSS, SURE, false, REF_LOST, NBDS_SUSPECT},
+		{E3 | UNSURE3 | BREACH3 | AGAIN, ALL, false, REF_V2, NBDS_SUSPECT},
+		{E3 | E2 | UNSURE3 | UNSURE2 | BREACH3 | BREACH2 | AGAIN, ALL, false, REF_V3,
+		 NBDS_SUSPECT},
+		{ALL, ALL, false, REF_V1, NBDS_SUSPECT},
+	};
+	static struct view v;
+	bool stale = false;
+
+	memset(out, 0, sizeof(*out));
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		const struct step *s = &steps[i];
+
+		look(w, b, s->mask, s->sup, s->g10, &v);
+		if (!convicts(&v))
+			continue;
+		stale = is_stale(w, b, &v, &out->learned);
+		if (!stale && !is_status(w, b) && written_later(w, b))
+			return;
+		out->found = true;
+		out->rule = s->rule;
+		out->severity = s->severity;
+		break;
+	}
+	if (!out->found)
+		return;
+	name_missed(w, b, &v, out);
+	for (int i = 0; out->rule == REF_V1 && i < w->n; i++) {
+		if (out->missed[i] && b->value != 0 &&
+		    w->h->commands[i].type == NBD_CMD_WRITE_ZEROES)
+			out->rule = REF_V4;
+	}
+	if (is_status(w, b)) { // what the zeroes come from does not matter here
+		out->rule = REF_V6;
+	} else if (!stale) {
+		out->foreign = true;
+		out->learned = false;
+		out->rule = REF_UNEXPLAINED;
+		if (!w->h->exclusive)
+			out->severity = NBDS_SUSPECT;
+	}
+	lower(w, b, out, INT64_MIN);
+}
+
+// A write of `v` is in force by a path that needs no lone writer, or by one that does and
+// there is none.
+static bool sure_write(const struct ref_world *w, const struct byte *b, const struct view *v, int i)
+{
+	return !v->admissible[i] || (v->paths[i] & SHARED) || lone_writer(w, b, i);
+}
+
+// V9: an earlier read of the connection with the same choice chose otherwise; V6, second
+// half: block status of the connection said zero with the same choice.
+static void unstable(const struct ref_world *w, const struct byte *b, const struct view *v,
+		     struct verdict *out)
+{
+	static struct view other;
+
+	for (int i = 0; i < w->n; i++) {
+		const struct h_command *c = &w->h->commands[i];
+		struct verdict one = {.found = true, .rule = REF_V9, .severity = NBDS_VIOLATION};
+		struct byte first;
+		bool same = true;
+
+		if (c->connection != w->h->commands[b->read].connection || !before(w, i, b->read) ||
+		    !other_read(w, b, i, &first) || first.value == b->value)
+			continue;
+		if (is_status(w, &first)) {
+			if (!(cell_at(c, b->at)->status & NBD_STATE_ZERO))
+				continue;
+			one.rule = REF_V6;
+		}
+		look(w, &first, SURE, SURE, false, &other);
+		if (!((other.why == REF_JUDGED && v->why == REF_JUDGED && other.allowed)))
+			continue;
+		for (int j = 0; j < w->n && same; j++) {
+			same = other.admissible[j] == v->admissible[j] &&
+			       (!v->admissible[j] || (v->paths[j] && other.paths[j]));
+		}
+		if (!same)
+			continue;
+		// G10 at both reads; what only a flush between them settled was open at first
+		for (int j = 0; j < w->n && same; j++) {
+			if (!sure_write(w, b, v, j))
+				one.severity = NBDS_SUSPECT;
+			else if (!sure_write(w, &first, &other, j))
+				same = false;
+		}
+		if (!same)
+			continue;
+		lower(w, b, &one, c->request);
+		combine(w, out, &one);
+	}
+}
+
+// V6, second half, where nothing was ever written: what block status said zero of is
+// not zero.
+static void not_zero(const struct ref_world *w, const struct byte *b, struct verdict *out)
+{
+	struct verdict one = {.found = true, .rule = REF_V6, .severity = NBDS_VIOLATION};
+	bool said = false;
+
+	if (b->value == 0)
+		return;
+	for (int i = 0; i < w->n; i++) {
+		const struct h_command *c = &w->h->commands[i];
+		struct byte first;
+
+		if (is_write(c) && here(w, b, i) && covers(c, b->at) && !after(w, b, i))
+			return;
+		if (c->type != NBD_CMD_BLOCK_STATUS || !here(w, b, i) || after(w, b, i) ||
+		    !other_read(w, b, i, &first))
+			continue;
+		if (cell_at(c, b->at)->status & NBD_STATE_ZERO)
+			said |= c->connection == w->h->commands[b->read].connection &&
+				before(w, i, b->read);
+		else if (cell_at(c, b->at)->status & NBD_STATE_HOLE)
+			return;
+	}
+	if (!said)
+		return;
+	lower(w, b, &one, INT64_MIN);
+	combine(w, out, &one);
+}
+
+// Q6: had completed writes of different connections the order in which they were done,
+// the value would be excluded by those in force.
+static void unordered(const struct ref_world *w, const struct byte *b, struct verdict *out)
+{
+	struct verdict one = {.found = true, .rule = REF_UNORDERED, .severity = NBDS_SUSPECT};
+	static struct view v;
+
+	look(w, b, SURE, SURE | PLAIN_MC, false, &v);
+	if (!convicts(&v))
+		return;
+	name_missed(w, b, &v, &one);
+	combine(w, out, &one);
+}
+
+// Hz4 to Hz6: had completed writes been in force for everyone at once, it would be.
+static void missed_others(const struct ref_world *w, const struct byte *b,
+			  const struct view *strong, struct verdict *out)
+{
+	static struct view v;
+	struct verdict one = {.found = true, .severity = NBDS_HAZARD};
+	bool any[2] = {false};
+
+	look(w, b, SURE | PLAIN, SURE | PLAIN_ANY, false, &v);
+	if (!convicts(&v) || !conn(w, b->read)->known)
+		return;
+	for (int multi = 1; multi >= 0; multi--) {
+		memset(one.missed, 0, sizeof(one.missed));
+		one.rule = multi ? REF_UNFLUSHED : REF_NO_MULTI_CONN;
+		for (int i = 0; i < w->n; i++) {
+			one.stale[i] = is_old(w, b, &v, i);
+			one.missed[i] = v.paths[i] && v.admissible[i] && !strong->paths[i] &&
+					w->h->commands[i].connection !=
+						w->h->commands[b->read].connection &&
+					conn(w, i)->known &&
+					both_multi_conn(conn(w, i), conn(w, b->read)) ==
+						(bool)multi;
+			any[multi] |= one.missed[i];
+		}
+		if (any[multi])
+			combine(w, out, &one);
+	}
+}
+
+static void judge_byte(const struct ref_world *w, const struct byte *b, struct ref_verdict *r,
+		       struct verdict *out)
+{
+	static struct view v;
+
+	memset(out, 0, sizeof(*out));
+	look(w, b, SURE, SURE, false, &v);
+	if (v.why == REF_JUDGED)
+		r->why = REF_JUDGED;
+	else if (r->why == REF_NOT_A_READ)
+		r->why = v.why;
+	convict(w, b, out);
+	if (out->found)
+		return;
+	if (convicts(&v)) {
+		r->order = true;
+		if (r->why != REF_JUDGED)
+			r->why = REF_ORDER;
+		return;
+	}
+	if (!is_status(w, b)) {
+		not_zero(w, b, out);
+		unstable(w, b, &v, out);
+	}
+	if (!out->found)
+		unordered(w, b, out);
+	if (!out->found)
+		missed_others(w, b, &v, out);
+}
+
+// Bytes that stand for others
 
 static int by_offset(const void *a, const void *b)
 {
@@ -840,7 +1037,8 @@ static int by_offset(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-// All offsets inside of the command at which anything changes, and its ends.
+// All offsets inside of the command at which any command begins or ends, or contents
+// change, and its ends.
 static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t *count)
 {
 	size_t n = 0, max = 2;
@@ -848,11 +1046,7 @@ static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t
 
 	for (int i = 0; i < h->command_count; i++)
 		max += 2 + (size_t)h->commands[i].sectors * (H_PIECES + 1);
-	list = malloc(max * sizeof(*list));
-	if (!list) {
-		perror("histories");
-		exit(2);
-	}
+	list = zalloc(max, sizeof(*list));
 	for (int i = 0; i < h->command_count; i++) {
 		const struct h_command *c = &h->commands[i];
 
@@ -873,101 +1067,143 @@ static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t
 	return list;
 }
 
-static void judge_read(const struct world *w, int index, struct ref_verdict *out)
+// Which of the commands have equal bytes at `at`, zero being one more: key[i] is the
+// first that has i's byte.  False: all contents are plain, so one byte is like another.
+static bool likeness(const struct history *h, const struct h_command *r, uint64_t at, short *key)
 {
-	const struct h_command *c = &w->h->commands[index];
-	struct sector_verdict *sectors = calloc(c->sectors + 1, sizeof(*sectors));
-	size_t count;
-	uint64_t *list;
+	int bytes[MAX_COMMANDS];
+	bool plain = true;
+	short first[257];
 
-	if (!sectors) {
-		perror("histories");
-		exit(2);
+	memset(first, -1, sizeof(first));
+	first[1] = 0; // the byte 0
+	for (int i = 0; i < h->command_count; i++) {
+		const struct h_command *c = &h->commands[i];
+
+		key[i] = -1;
+		if (!covers(c, at) || (c->type != NBD_CMD_WRITE && c->type != NBD_CMD_READ))
+			continue;
+		plain &=
+			h_is_plain(h_value_at(&cell_at(c, at)->content, (unsigned)(at % H_SECTOR)));
+		bytes[i] = byte_of(c, at);
+		if (first[bytes[i] + 1] < 0)
+			first[bytes[i] + 1] = (short)(i + 1);
+		key[i] = first[bytes[i] + 1];
 	}
-	list = cuts(w->h, c, &count);
-	for (size_t i = 0; i + 1 < count; i++) {
-		struct run r = {.from = list[i], .to = list[i + 1], .read = index};
-		const struct h_cell *cell;
+	(void)r;
+	return !plain;
+}
 
-		if (r.from == r.to || r.from < c->offset || r.to > c->offset + c->length)
-			continue;
-		r.cell = (unsigned)(r.from / H_SECTOR - h_first_sector(c));
-		cell = &c->cells[r.cell];
-		r.seen = cell->seen;
-		if (r.seen == H_NEVER)
-			continue;
-		if (c->type == NBD_CMD_READ)
-			r.value = h_value_at(&cell->content, (unsigned)(r.from % H_SECTOR));
-		else if (cell->status & NBD_STATE_ZERO)
-			r.value = 0;
-		else
-			continue;
-		if (r.value == H_LOST)
-			continue;
-		if (poisoned(w, r.seen)) {
-			if (out->why == REF_NOT_A_READ)
-				out->why = REF_GAP;
-			continue;
+#define MAX_KINDS 24
+
+static void judge_read(const struct ref_world *w, int index, struct ref_verdict *out)
+{
+	static struct verdict whole, sector, part;
+	static short keys[MAX_KINDS][MAX_COMMANDS];
+	const struct h_command *c = &w->h->commands[index];
+	size_t count;
+	uint64_t *list = cuts(w->h, c, &count);
+	bool *sectors = zalloc(c->sectors, sizeof(*sectors));
+	struct ref_finding *f;
+
+	memset(&whole, 0, sizeof(whole));
+	for (unsigned s = 0; s < c->sectors; s++) {
+		uint64_t from, to;
+		bool foreign = false;
+		unsigned old = whole.found ? rank(whole.rule, whole.severity) : UINT32_MAX, new;
+
+		memset(&sector, 0, sizeof(sector));
+		h_cell_range(c, s, &from, &to);
+		for (size_t i = 0; i + 1 < count; i++) {
+			struct byte b = {.cell = s, .read = index, .seen = c->cells[s].seen};
+			int kinds = 0;
+
+			if (list[i] == list[i + 1] || list[i] < from || list[i + 1] > to ||
+			    b.seen == H_NEVER)
+				continue;
+			for (b.at = list[i]; b.at < list[i + 1]; b.at++) {
+				bool varied = likeness(w->h, c, b.at, keys[kinds]), known = false;
+
+				for (int k = 0; k < kinds && !known; k++)
+					known = !memcmp(keys[k], keys[kinds],
+							sizeof(keys[0][0]) * (size_t)w->n);
+				if (known)
+					continue;
+				if (kinds < MAX_KINDS - 1)
+					kinds++;
+				b.value = byte_of(c, b.at);
+				if (c->type == NBD_CMD_BLOCK_STATUS &&
+				    !(c->cells[s].status & NBD_STATE_ZERO))
+					break;
+				if (b.value != H_LOST && poisoned(w, &b)) {
+					if (out->why == REF_NOT_A_READ)
+						out->why = REF_GAP;
+				} else if (b.value != H_LOST) {
+					judge_byte(w, &b, out, &part);
+					// a sector is foreign if any of its bytes is
+					if (part.found && part.foreign && !foreign) {
+						foreign = true;
+						memset(&sector, 0, sizeof(sector));
+					}
+					if (part.foreign || !foreign)
+						combine(w, &sector, &part);
+				}
+				if (!varied)
+					break;
+			}
 		}
-		judge_run(w, &r, out, &sectors[r.cell]);
+		combine(w, &whole, &sector);
+		if (!sector.found)
+			continue;
+		new = rank(whole.rule, whole.severity);
+		if (new != old)
+			memset(sectors, 0, c->sectors * sizeof(*sectors));
+		if (rank(sector.rule, sector.severity) == new)
+			sectors[s] = true;
 	}
 	free(list);
-	for (unsigned s = 0; s < c->sectors; s++) {
-		const struct sector_verdict *sv = &sectors[s];
-		bool status = c->type == NBD_CMD_BLOCK_STATUS;
-
-		out->learned |= sv->learned;
-		out->unsure |= sv->unsure;
-		if (status && (sv->stale || sv->foreign)) {
-			// what the zeroes come from does not matter here
-			note(out, REF_V6, sv->trusted, s, c->sectors);
-		} else if (sv->foreign) {
-			note(out, REF_UNEXPLAINED, sv->foreign_severity, s, c->sectors);
-		} else if (sv->stale) {
-			note(out, sv->rule, sv->stale_severity, s, c->sectors);
+	if (!whole.found) {
+		free(sectors);
+		return;
+	}
+	f = &out->findings[whole.rule];
+	f->found = true;
+	f->severity = whole.severity;
+	f->sectors = sectors;
+	f->missed = zalloc((size_t)w->n, sizeof(*f->missed));
+	f->stale = zalloc((size_t)w->n, sizeof(*f->stale));
+	memcpy(f->stale, whole.stale, (size_t)w->n * sizeof(*f->stale));
+	out->lowered = whole.lowered;
+	out->learned = whole.learned;
+	// the newest that was missed: one before no other
+	for (int i = 0; i < w->n; i++) {
+		f->missed[i] = whole.missed[i];
+		for (int j = 0; j < w->n; j++) {
+			if (whole.missed[j] && before(w, i, j))
+				f->missed[i] = false;
 		}
 	}
-	free(sectors);
 }
 
-static void forget(struct ref_finding *f)
+static void note(struct ref_verdict *v, enum ref_rule rule, const struct h_command *c)
 {
-	free(f->sectors);
-	free(f->perhaps);
-	memset(f, 0, sizeof(*f));
-}
-
-// Of V2, V3, V4 and V1 the first, at the highest level, speaks for the read.
-static void choose(struct ref_verdict *v)
-{
-	int best = -1;
-
-	for (int rule = REF_V2; rule <= REF_V1; rule++) {
-		if (v->findings[rule].found &&
-		    (best < 0 || v->findings[rule].severity > v->findings[best].severity))
-			best = rule;
-	}
-	for (int rule = REF_V2; rule <= REF_V1; rule++) {
-		if (rule != best)
-			forget(&v->findings[rule]);
-	}
+	v->findings[rule].found = true;
+	v->findings[rule].severity = NBDS_VIOLATION;
+	v->findings[rule].sectors = zalloc(c->sectors, sizeof(bool));
 }
 
 void ref_judge(struct reference *ref, const struct history *h)
 {
-	struct world w;
+	struct ref_world *w = zalloc(1, sizeof(*w));
 
-	if (h->command_count > 512) {
-		fprintf(stderr, "histories: more than 512 commands\n");
+	if (h->command_count > MAX_COMMANDS) {
+		fprintf(stderr, "histories: more than %d commands\n", MAX_COMMANDS);
 		exit(2);
 	}
-	world_init(&w, h);
+	world_init(w, h);
+	ref->world = w;
 	ref->count = h->command_count;
-	ref->verdicts = calloc((size_t)h->command_count + 1, sizeof(*ref->verdicts));
-	if (!ref->verdicts) {
-		perror("histories");
-		exit(2);
-	}
+	ref->verdicts = zalloc((size_t)h->command_count, sizeof(*ref->verdicts));
 	for (int i = 0; i < h->command_count; i++) {
 		const struct h_command *c = &h->commands[i];
 		const struct h_connection *k = &h->connections[c->connection];
@@ -977,56 +1213,60 @@ void ref_judge(struct reference *ref, const struct history *h)
 		// V8: no write succeeds on a read-only export
 		if (is_write(c) && c->outcome == H_OK && !c->ambiguous &&
 		    has_flag(k, NBD_FLAG_READ_ONLY))
-			note(v, REF_V8, NBDS_VIOLATION, 0, c->sectors);
-		// V7: success, while TCP shows that payload was still to come
-		if (c->type == NBD_CMD_WRITE && c->outcome == H_OK && !c->ambiguous &&
-		    w.offsets[i].reply_acked < w.offsets[i].payload_end)
-			note(v, REF_V7, NBDS_VIOLATION, 0, c->sectors);
+			note(v, REF_V8, c);
+		if (w->early[i])
+			note(v, REF_V7, c);
 		if (c->type != NBD_CMD_READ && c->type != NBD_CMD_BLOCK_STATUS)
 			continue;
-		if (c->outcome != H_OK || c->ambiguous) {
+		if (c->outcome != H_OK || c->ambiguous)
 			v->why = REF_NO_ANSWER;
-			continue;
-		}
-		if (c->illegal) {
+		else if (c->illegal)
 			v->why = REF_ILLEGAL;
-			continue;
-		}
-		judge_read(&w, i, v);
-		choose(v);
-		if (!open_world(&w, c->reply))
-			continue;
-		for (int rule = 0; rule < REF_RULES; rule++) {
-			if (v->findings[rule].found &&
-			    v->findings[rule].severity == NBDS_VIOLATION) {
-				v->findings[rule].severity = NBDS_SUSPECT;
-				v->weak = true;
-			}
-		}
+		else
+			judge_read(w, i, v);
 	}
-	world_free(&w);
 }
 
 void ref_free(struct reference *r)
 {
 	for (int i = 0; i < r->count; i++) {
-		for (int rule = 0; rule < REF_RULES; rule++)
-			forget(&r->verdicts[i].findings[rule]);
-		free(r->verdicts[i].wrong);
+		for (int rule = 0; rule < REF_RULES; rule++) {
+			struct ref_finding *f = &r->verdicts[i].findings[rule];
+
+			free(f->sectors);
+			free(f->missed);
+			free(f->stale);
+		}
 	}
 	free(r->verdicts);
+	if (r->world) {
+		world_free(r->world);
+		free(r->world);
+	}
 	memset(r, 0, sizeof(*r));
 }
 
-int ref_worst(const struct reference *r, int c)
+int ref_told(const struct reference *r, int c)
 {
-	int worst = -1;
+	int told = -1;
 
 	for (int rule = 0; rule < REF_RULES; rule++) {
 		const struct ref_finding *f = &r->verdicts[c].findings[rule];
 
-		if (f->found && (int)f->severity > worst)
-			worst = (int)f->severity;
+		if (f->found && (told < 0 || f->severity > r->verdicts[c].findings[told].severity))
+			told = rule;
 	}
-	return worst;
+	return told;
+}
+
+int ref_worst(const struct reference *r, int c)
+{
+	int told = ref_told(r, c);
+
+	return told < 0 ? -1 : (int)r->verdicts[c].findings[told].severity;
+}
+
+bool ref_flush_proves(const struct reference *r, int wr, int f, int c)
+{
+	return flush_between(r->world, wr, f, c);
 }

@@ -3,16 +3,18 @@
  * tests/histories/reference.h - the verdict on every read, from definitions.
  *
  * Purpose.  Judges a whole history the slow way: every relation between
- * commands is computed for every pair, every admissible source for every run
- * of bytes.  It is what the engine is held against, so it shares no code with
- * it, and each function is one definition of the theory.
+ * commands is computed for every pair, every admissible source for every byte.
+ * It is what the engine is held against, so it shares no code with it, and each
+ * function is one definition of the theory.
  *
  * Vocabulary.  before(a,b): a << b, proved by T1, T2 or T3.  In force: Est.
- * Superseded: Sup.  Admissible: Adm.  A *run* is a range of bytes in which no
- * command begins or ends and no contents change.  Levels of trust: what is
+ * Superseded: Sup.  Admissible: Adm.  A *byte* stands for all bytes of a sector
+ * that the same commands wrote and read alike.  Levels of trust: what is
  * concluded from a flush (E3) needs least, then FUA (E2), then the same
- * connection (E1) with nobody else writing (G10), then E1 alone or E2/E3
- * across a reconnect; the verdict is that of the first level that convicts.
+ * connection (E1) with nobody else writing (G10); what convicts only with less
+ * than that is a suspect.
+ *
+ * One read has one finding: by the first rule that holds, violations first.
  *
  * Ownership.  ref_free() frees the results.
  */
@@ -22,17 +24,17 @@
 #include "history.h"
 
 enum ref_rule {
-	REF_V2, /* stale-read-after-flush; V2, V3, V4, V1 in the order of reporting */
+	REF_V2, /* stale-read-after-flush; these in the order of reporting */
 	REF_V3, /* stale-read-after-fua */
 	REF_V4, /* zeroes-not-read-back */
 	REF_V1, /* stale-read-own-write */
+	REF_V9, /* unstable-read */
 	REF_V6, /* zero-status-contradicts-data */
 	REF_V7, /* reply-before-payload */
 	REF_V8, /* write-succeeded-on-read-only */
-	REF_V9, /* unstable-read */
-	REF_UNEXPLAINED,
-	REF_UNORDERED,
 	REF_LOST,
+	REF_UNORDERED,
+	REF_UNEXPLAINED,
 	REF_UNFLUSHED,
 	REF_NO_MULTI_CONN,
 	REF_RULES
@@ -59,27 +61,40 @@ struct ref_finding {
 	bool found;
 	enum nbds_severity severity; /* the highest ... */
 	bool *sectors;               /* of the command's: where it is that high */
-	bool *perhaps;               /* hazards: where it is a matter of taste; or NULL */
+	bool *missed;                /* commands: a write that it may name as missed; or NULL */
+	bool *stale;                 /* commands: a write whose data came instead; or NULL */
+};
+
+/* Why a violation came out as a suspect. */
+enum ref_lowered {
+	REF_G1 = 1,      /* a connection is not seen from its beginning, or encrypted */
+	REF_FACE = 2,    /* G9: another size or other flags were shown */
+	REF_OUTSIDE = 4, /* another port serves an export alike, and wrote there */
 };
 
 struct ref_verdict {
-	struct ref_finding findings[REF_RULES]; /* after choosing one of V1 to V4 */
+	struct ref_finding findings[REF_RULES]; /* of a read: at most one found */
 	enum ref_unjudged why;                  /* REF_JUDGED: at least one byte was judged */
-	bool weak;                              /* G1 or G3: it was lowered to suspect */
+	unsigned lowered;
 	bool learned; /* old contents are known only from an earlier read */
 	bool order;   /* something was withheld for REF_ORDER */
-	bool unsure;  /* some writes are in force only if the server is the same */
-	bool *wrong;  /* sectors with any finding at all; or NULL */
 };
+
+struct ref_world;
 
 struct reference {
 	struct ref_verdict *verdicts; /* one for each command */
 	int count;
+	struct ref_world *world;
 };
 
 void ref_judge(struct reference *r, const struct history *h);
 void ref_free(struct reference *r);
+/* The finding about command `c` that is told first, or -1. */
+int ref_told(const struct reference *r, int c);
 /* The highest level of all findings about command `c`; -1: none. */
 int ref_worst(const struct reference *r, int c);
+/* Flush `f` put write `w` in force for the command `c` (E3, whatever the level). */
+bool ref_flush_proves(const struct reference *r, int w, int f, int c);
 
 #endif
