@@ -19,8 +19,14 @@ struct histogram {
 /* The shortest time, ns, that falls into a bin. */
 uint64_t histogram_from(unsigned bin);
 
+/* The sum of many connections' latencies. */
+struct latency_sum {
+	uint64_t count, sum, max;
+	uint32_t buckets[NBDS_LATENCY_BUCKETS];
+};
+
 /* Adds what `from` has counted; counts that would overflow stay at their most. */
-void latency_merge(struct nbds_latency *to, const struct nbds_latency *from);
-void histogram_make(struct histogram *h, const struct nbds_latency *l);
+void latency_merge(struct latency_sum *to, const struct nbds_latency *from);
+void histogram_make(struct histogram *h, struct latency_sum *l);
 
 #endif

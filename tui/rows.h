@@ -18,6 +18,7 @@
 
 #include <base/vector.h>
 
+#include "histogram.h"
 #include "model.h"
 
 struct counters {
@@ -58,7 +59,7 @@ struct rows {
 	size_t finished; /* connections among the tracks */
 	size_t finished_max;
 	uint64_t connections_forgotten;
-	struct nbds_latency past[NBDS_COMMAND_KINDS]; /* of connections that are forgotten */
+	struct latency_sum past[NBDS_COMMAND_KINDS]; /* of connections that are forgotten */
 };
 
 void rows_free(struct rows *rows);

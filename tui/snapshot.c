@@ -119,7 +119,7 @@ void snapshot_wanted(struct snapshot *s, const struct rows *rows)
 	s->outstanding_count = nbds_connection_outstanding(t->c, s->outstanding, OUTSTANDING_SHOWN);
 }
 
-void snapshot_latency(struct snapshot *s, const struct rows *rows, struct nbds_latency *sum)
+void snapshot_latency(struct snapshot *s, const struct rows *rows, struct latency_sum *sum)
 {
 	const struct wanted *want = &s->wanted;
 

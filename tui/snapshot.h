@@ -19,7 +19,7 @@ void snapshot_findings(struct snapshot *s, const struct findings *findings);
  * s->wanted.connection. */
 void snapshot_wanted(struct snapshot *s, const struct rows *rows);
 /* The histograms of s->wanted.scope. `sum`: for its memory. */
-void snapshot_latency(struct snapshot *s, const struct rows *rows, struct nbds_latency *sum);
+void snapshot_latency(struct snapshot *s, const struct rows *rows, struct latency_sum *sum);
 void snapshot_free(struct snapshot *s);
 
 #endif

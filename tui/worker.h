@@ -43,7 +43,7 @@ struct worker {
 	bool cancelled, saving, save_failed, settled, hold;
 	struct wanted want;
 
-	struct nbds_latency merged; /* for its memory */
+	struct latency_sum merged; /* for its memory */
 	struct histogram histograms[NBDS_COMMAND_KINDS];
 	bool latency_stale;
 

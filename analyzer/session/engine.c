@@ -80,7 +80,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	e->ctx = ctx;
 	e->connections_tail = &e->connections;
 	e->now = e->last_tick = INT64_MIN;
-	e->servers.budget = e->exports.budget = e->findings.budget = &e->budget;
+	e->servers.budget = e->exports.budget = e->findings.budget = e->clients.budget = &e->budget;
 	e->servers.engine = e;
 	e->servers.config = (struct nbds_world_config){
 		.epsilon = config->epsilon,
@@ -93,6 +93,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	servers_init(&e->servers);
 	e->exports.key = nbds_hash_key_new();
 	e->findings.key = nbds_hash_key_new();
+	e->clients.key = nbds_hash_key_new();
 	e->findings.deliver = ops->finding;
 	e->findings.ctx = ctx;
 	return e;
@@ -242,6 +243,7 @@ void nbds_engine_free(struct nbds_engine *e)
 	servers_free(&e->servers);
 	exports_free(&e->exports);
 	findings_free(&e->findings);
+	clients_free(&e->clients);
 	while (e->free_inflight) {
 		struct inflight *f = e->free_inflight;
 

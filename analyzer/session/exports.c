@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-static uint64_t hash_of(const struct exports *all, const struct nbds_addr *server,
-			const char *name, size_t len)
+static uint64_t hash_of(const struct exports *all, const struct nbds_addr *server, const char *name,
+			size_t len)
 {
 	uint64_t hash = nbds_hash_bytes(&all->key, (uint64_t)server->family << 16 | server->port,
 					server->ip, sizeof(server->ip));
@@ -73,9 +73,9 @@ bool export_join(struct exports *all, struct export_more *x, struct nbds_connect
 
 	if (x->e.connection_count == x->room) {
 		unsigned room = x->room ? x->room * 2 : 4;
-		struct nbds_connection **list = nbds_budget_realloc(
-			all->budget, x->e.connections, x->room * sizeof(*list),
-			room * sizeof(*list));
+		struct nbds_connection **list = nbds_budget_realloc(all->budget, x->e.connections,
+								    x->room * sizeof(*list),
+								    room * sizeof(*list));
 
 		if (!list)
 			return false;

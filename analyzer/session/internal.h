@@ -3,7 +3,7 @@
  * analyzer/session/internal.h - what the engine keeps, and its sessions.
  *
  *	engine.c ──► stream.c ──► session.c ──► servers.c   (a world for each server)
- *	                                        exports.c
+ *	                                        exports.c, clients.c
  *	                                        findings.c
  *	                                        latency.c
  *
@@ -18,6 +18,7 @@
 #include <nbdscope/engine.h>
 
 #include "../rules/rules.h"
+#include "clients.h"
 #include "exports.h"
 #include "findings.h"
 #include "servers.h"
@@ -72,6 +73,7 @@ struct session {
 	unsigned extent_have;
 	uint64_t extent_pos; /* bytes of extents consumed */
 	/* statistics */
+	struct client_use use;
 	bool cache_honoured;
 	uint64_t cache_frame;
 	uint64_t writes; /* write-class requests */
@@ -105,6 +107,7 @@ struct nbds_engine {
 	struct servers servers;
 	struct exports exports;
 	struct findings findings;
+	struct clients clients;
 	struct nbds_stream *undecided_first, *undecided_last;
 	struct nbds_connection *connections, **connections_tail;
 	struct session *open; /* sessions not ended */

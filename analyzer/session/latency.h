@@ -3,8 +3,13 @@
 #ifndef NBDS_SESSION_LATENCY_H
 #define NBDS_SESSION_LATENCY_H
 
+#include <base/budget.h>
 #include <nbdscope/engine.h>
 
-void latency_add(struct nbds_latency *l, uint64_t ns);
+/* Counts one in *l, which is made with the first. Without memory it is not counted. */
+void latency_add(struct nbds_budget *budget, struct nbds_latency **l, uint64_t ns);
+void latency_free(struct nbds_budget *budget, struct nbds_latency *l);
+/* So that there are buckets `from` to `to` - 1, and maybe more. False without memory. */
+bool latency_span(struct nbds_budget *budget, struct nbds_latency *l, unsigned from, unsigned to);
 
 #endif

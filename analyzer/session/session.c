@@ -158,6 +158,7 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	if (s->party && !open)
 		nbds_party_end(s->party, &at);
 	s->ended = true;
+	client_leave(&e->clients, &s->use);
 	*(s->prev_open ? &s->prev_open->next_open : &e->open) = s->next_open;
 	if (s->next_open)
 		s->next_open->prev_open = s->prev_open;
@@ -168,12 +169,13 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 		session_free(s);
 }
 
+static void commands_free(struct session *s);
+
 void session_free(struct session *s)
 {
 	if (s->party)
 		nbds_party_leave(s->party);
-	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++)
-		free(s->c.commands[i].latency);
+	commands_free(s);
 	for (unsigned i = 0; i < s->c.context_count; i++)
 		free(s->c.contexts[i].name);
 	for (unsigned i = 0; i < s->new_count; i++)
@@ -322,17 +324,24 @@ static void multiplexed(struct session *s, const struct nbds_message *m)
 	struct nbds_finding f = {.time = m->first.time};
 	char text[300], client[NBDS_ADDR_TEXT];
 	const struct session *other = NULL;
+	const struct client *host;
 
-	if (!x || x->multiplex_told || !s->c.negotiated.export_seen ||
-	    (s->c.negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN))
+	if (!x || x->multiplex_told || s->c.end == NBDS_END_DISCONNECT)
 		return;
-	for (struct session *o = s->engine->open; o; o = o->next_open)
-		if (o != s && o->c.export == s->c.export && o->c.requests &&
-		    (s->writes || o->writes) && o->c.end != NBDS_END_DISCONNECT &&
-		    o->c.client.family == s->c.client.family &&
-		    memcmp(o->c.client.ip, s->c.client.ip, sizeof(o->c.client.ip)) == 0 &&
-		    (!other || o->c.id < other->c.id))
+	client_enter(&s->engine->clients, &s->use, x, &s->c.client);
+	if (s->writes)
+		client_writes(&s->use);
+	host = s->use.client;
+	if (!host || !s->c.negotiated.export_seen ||
+	    (s->c.negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN) || !host->writers ||
+	    !host->uses->next)
+		return;
+	for (const struct client_use *use = host->uses; use; use = use->next) {
+		const struct session *o = nbds_owner(use, struct session, use);
+
+		if (o != s && (s->writes || o->writes) && (!other || o->c.id < other->c.id))
 			other = o;
+	}
 	if (!other)
 		return;
 	x->multiplex_told = true;
@@ -600,6 +609,7 @@ static void request(struct session *s, const struct nbds_message *m)
 		return;
 	if (r->type == NBD_CMD_DISC) {
 		s->c.end = NBDS_END_DISCONNECT;
+		client_leave(&e->clients, &s->use);
 		s->disc = (struct nbds_point){m->first.lo_frame, m->first.lo_time,
 					      m->first.interface};
 	}
@@ -658,18 +668,51 @@ static void request(struct session *s, const struct nbds_message *m)
 
 /* --- replies ------------------------------------------------------------- */
 
-static void count_error(struct nbds_command_stats *c, uint32_t error)
+static void count_error(struct session *s, struct nbds_command_stats *c, uint32_t error)
 {
-	for (unsigned i = 0; i < c->error_kinds; i++) {
+	unsigned n = c->error_kinds;
+
+	for (unsigned i = 0; i < n; i++) {
 		if (c->errors[i].error == error) {
 			c->errors[i].count++;
 			return;
 		}
 	}
-	if (c->error_kinds < NBDS_ERRORS_MAX)
+	if (n < NBDS_ERRORS_MAX && !(n & (n - 1))) {
+		struct nbds_error_count *list =
+			nbds_budget_realloc(&s->engine->budget, c->errors, n * sizeof(*list),
+					    (n ? 2 * n : 1) * sizeof(*list));
+
+		if (!list)
+			return;
+		c->errors = list;
+	}
+	if (n < NBDS_ERRORS_MAX)
 		c->errors[c->error_kinds++] = (struct nbds_error_count){error, 1};
 	else
 		c->errors[NBDS_ERRORS_MAX - 1].count++;
+}
+
+/* The room that `n` errors have: the next power of two. */
+static size_t errors_size(unsigned n)
+{
+	size_t room = n ? 1 : 0;
+
+	while (room < n)
+		room *= 2;
+	return room * sizeof(struct nbds_error_count);
+}
+
+static void commands_free(struct session *s)
+{
+	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++) {
+		struct nbds_command_stats *c = &s->c.commands[i];
+
+		latency_free(&s->engine->budget, c->latency);
+		nbds_budget_free(&s->engine->budget, c->errors, errors_size(c->error_kinds));
+		c->latency = NULL;
+		c->errors = NULL;
+	}
 }
 
 static void release(struct session *s, struct nbds_request *r)
@@ -689,7 +732,6 @@ static void answered(struct session *s, const struct nbds_message *m)
 	struct nbds_command_stats *c = stats_of(s, r->type);
 	struct inflight *f = r->user;
 	bool chunked = m->type == NBDS_MSG_CHUNK;
-	uint16_t type = r->type;
 	int64_t took;
 
 	s->c.replies++;
@@ -697,18 +739,15 @@ static void answered(struct session *s, const struct nbds_message *m)
 	if (s->c.in_flight)
 		s->c.in_flight--;
 	if (r->error)
-		count_error(c, r->first_error);
+		count_error(s, c, r->first_error);
 	else
 		c->data_bytes += r->type == NBD_CMD_READ    ? r->data_bytes
 				 : r->type == NBD_CMD_WRITE ? r->length
 							    : 0;
 	if (!f)
 		return;
-	if (!c->latency)
-		c->latency = calloc(1, sizeof(*c->latency));
 	took = m->last.time - f->first.time;
-	if (c->latency)
-		latency_add(c->latency, took > 0 ? (uint64_t)took : 0);
+	latency_add(&s->engine->budget, &c->latency, took > 0 ? (uint64_t)took : 0);
 	if (m->first.frame < f->first.frame && s->server)
 		nbds_world_inversion(s->server->world, f->first.time - m->first.time);
 	if (r->type == NBD_CMD_CACHE && !r->error && !s->cache_honoured) {
@@ -735,10 +774,6 @@ static void answered(struct session *s, const struct nbds_message *m)
 	}
 	release(s, r);
 	refresh_unflushed(s);
-	/* a flush can cover what other connections wrote */
-	if (type == NBD_CMD_FLUSH && s->c.export)
-		for (unsigned i = 0; i < s->c.export->connection_count; i++)
-			refresh_unflushed(session_of(s->c.export->connections[i]));
 }
 
 /* --- block status --------------------------------------------------------- */

@@ -108,8 +108,8 @@ struct nbds_table {
 /* The first node with this hash, and the next one. */
 static inline struct nbds_table_node *nbds_table_find(const struct nbds_table *t, uint64_t hash)
 {
-	struct nbds_table_node *n =
-		t->buckets ? t->buckets[hash & ((UINT64_C(1) << t->bits) - 1)] : NULL;
+	struct nbds_table_node *n = t->buckets ? t->buckets[hash & ((UINT64_C(1) << t->bits) - 1)]
+					       : NULL;
 
 	while (n && n->hash != hash)
 		n = n->next;
@@ -129,8 +129,8 @@ static inline struct nbds_table_node *nbds_table_again(const struct nbds_table_n
 static inline void nbds_table_resize(struct nbds_table *t, struct nbds_budget *budget,
 				     unsigned bits)
 {
-	struct nbds_table_node **buckets = (struct nbds_table_node **)nbds_budget_alloc(
-		budget, sizeof(*buckets) << bits);
+	struct nbds_table_node **buckets =
+		(struct nbds_table_node **)nbds_budget_alloc(budget, sizeof(*buckets) << bits);
 
 	if (!buckets)
 		return;

@@ -50,12 +50,14 @@ struct nbds_engine_config {
 };
 
 /* How latencies are kept: counts in buckets that grow by 1/16 (so percentiles
- * are exact to 6.25 %), and the exact maximum. All in nanoseconds. */
+ * are exact to 6.25 %), and the exact maximum. All in nanoseconds. Only the buckets
+ * around those that were needed are there: buckets[i] is bucket `first` + i. */
 #define NBDS_LATENCY_BUCKETS 976
 struct nbds_latency {
 	uint64_t count;
 	uint64_t sum, max;
-	uint32_t buckets[NBDS_LATENCY_BUCKETS];
+	uint32_t *buckets;
+	unsigned first, bucket_count; /* first + bucket_count <= NBDS_LATENCY_BUCKETS */
 };
 /* The `percent`-th percentile in ns (0 if nothing was counted). */
 uint64_t nbds_latency_percentile(const struct nbds_latency *l, double percent);
@@ -74,8 +76,8 @@ struct nbds_command_stats {
 	uint64_t bytes;      /* requested (effect) bytes: read, written, zeroed, trimmed, ... */
 	uint64_t data_bytes; /* payload bytes read or written that were successful */
 	uint64_t fua;        /* with NBD_CMD_FLAG_FUA */
-	struct nbds_error_count errors[NBDS_ERRORS_MAX]; /* in order of appearance; the
-	                                                  * last one counts all further ones */
+	struct nbds_error_count *errors; /* in order of appearance, NBDS_ERRORS_MAX at most: the
+	                                  * last one then counts all further ones */
 	unsigned error_kinds;
 	struct nbds_latency *latency; /* NULL until the first reply */
 };
