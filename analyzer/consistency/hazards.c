@@ -11,7 +11,11 @@
 #include "world.h"
 
 /* Writes that were never answered, kept to recognise their being sent again. */
-#define UNANSWERED_MAX 256u
+#define UNANSWERED_MAX 4096u
+/* So many of the same place are looked at. */
+#define SAME_PLACE 64u
+/* So many in flight, oldest first, are looked at for one of another connection. */
+#define FLIGHT_SCAN 1024u
 /* A write in flight for longer than this looks lost to its client. */
 #define REISSUE_AGE INT64_C(1000000000)
 
@@ -73,26 +77,23 @@ static void tell(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id
 void hazard_export(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
+	/* as long as nothing was told all others agree: one will do */
+	const struct nbds_party *o = p->xport->open.first;
+	struct nbds_finding f = {.time = w->now == INT64_MIN ? 0 : w->now};
+	char text[300];
 
-	if (!p->known || p->xport->flags_differ)
+	if (o == p)
+		o = party_next(o, PARTY_EXPORT);
+	if (!o || !o->known || !p->known || p->xport->flags_differ)
 		return;
-	for (const struct nbds_party *o = w->parties.open; o; o = o->next) {
-		struct nbds_finding f = {.time = w->now == INT64_MIN ? 0 : w->now};
-		char text[300];
-
-		if (o == p || o->ended || !o->known || o->xport != p->xport)
-			continue;
-		if (((o->flags ^ p->flags) & FLAGS_COMPARED) == 0 && o->size == p->size)
-			continue;
-		snprintf(text, sizeof(text),
-			 "conn %" PRIu32 " was shown flags 0x%04x and %" PRIu64
-			 " bytes, conn %" PRIu32 " flags 0x%04x and %" PRIu64
-			 " bytes, of the same export at the same time",
-			 o->id, o->flags, o->size, p->id, p->flags, p->size);
-		p->xport->flags_differ = true;
-		tell(w, &f, RULE_FLAGS_DIFFER, p, NULL, text);
+	if (((o->flags ^ p->flags) & FLAGS_COMPARED) == 0 && o->size == p->size)
 		return;
-	}
+	snprintf(text, sizeof(text),
+		 "conn %" PRIu32 " was shown flags 0x%04x and %" PRIu64 " bytes, conn %" PRIu32
+		 " flags 0x%04x and %" PRIu64 " bytes, of the same export at the same time",
+		 o->id, o->flags, o->size, p->id, p->flags, p->size);
+	p->xport->flags_differ = true;
+	tell(w, &f, RULE_FLAGS_DIFFER, p, NULL, text);
 }
 
 /* --- requests ------------------------------------------------------------ */
@@ -100,21 +101,20 @@ void hazard_export(struct nbds_party *p)
 static void flush_sent(struct nbds_op *op)
 {
 	struct nbds_world *w = op->world;
-	const struct nbds_op *first = NULL;
-	uint64_t others = 0;
+	const struct nbds_op *first = w->parties.write_first;
+	uint64_t others;
 	char text[300];
 
-	for (const struct nbds_party *p = w->parties.open; p; p = p->next) {
-		if (p->ended || p->xport != op->party->xport)
-			continue;
-		op->in_flight += p->writes_in_flight;
-		if (p == op->party)
-			continue;
-		others += p->writes_in_flight;
-		if (p->flight_first && (!first || p->flight_first->serial < first->serial))
-			first = p->flight_first;
+	op->in_flight = op->party->xport->writes_in_flight;
+	others = op->in_flight - op->party->writes_in_flight;
+	if (!others || !party_mc(op->party))
+		return;
+	for (unsigned n = 0; first && n < FLIGHT_SCAN; n++) {
+		if (first->party != op->party && first->party->xport == op->party->xport)
+			break;
+		first = first->next_write;
 	}
-	if (!first || !party_mc(op->party))
+	if (!first)
 		return;
 	struct nbds_finding f = {0};
 
@@ -132,12 +132,33 @@ static void flush_sent(struct nbds_op *op)
 	tell(w, &f, RULE_FLUSH_EARLY, op->party, op, text);
 }
 
+static uint64_t place_hash(const struct nbds_op *op)
+{
+	return nbds_hash_u64(&op->world->key, op->offset ^ (op->length << 40 | op->length >> 24));
+}
+
+/* From now on it may be sent again. */
+static void place_add(struct nbds_op *op)
+{
+	op->placed = nbds_table_add(&op->world->hazards.places, op->world->budget, &op->place,
+				    place_hash(op));
+}
+
+static void place_remove(struct nbds_op *op)
+{
+	if (op->placed)
+		nbds_table_remove(&op->world->hazards.places, &op->place);
+	op->placed = false;
+}
+
 void hazard_request(struct nbds_op *op)
 {
 	struct nbds_party *p = op->party;
 
 	if (op->type == NBD_CMD_FLUSH && p->xport)
 		flush_sent(op);
+	if (op->type == NBD_CMD_WRITE && op->write_class)
+		place_add(op);
 	if (p->failed_flush && (op->write_class || op->type == NBD_CMD_FLUSH)) {
 		struct nbds_finding f = {.time = op->lo.time};
 		char text[200];
@@ -236,28 +257,39 @@ static bool reissue(struct nbds_op *old, struct nbds_op *op)
 
 void hazard_written(struct nbds_op *op)
 {
-	struct nbds_world *w = op->world;
+	struct nbds_table_node *n = nbds_table_find(&op->world->hazards.places, place_hash(op));
 
-	uint64_t end = w->hazards.unanswered_count;
+	for (unsigned looked = 0; n && looked < SAME_PLACE; looked++, n = nbds_table_again(n)) {
+		struct nbds_op *old = nbds_owner(n, struct nbds_op, place);
 
-	for (uint64_t i = end > UNANSWERED_MAX ? end - UNANSWERED_MAX : 0; i < end; i++) {
-		const struct unanswered *u = &w->hazards.unanswered[i % UNANSWERED_MAX];
-
-		if (u->offset == op->offset && reissue(u->op, op))
+		/* still in flight, but for long, or never answered */
+		if (old->state == OP_FLIGHT &&
+		    (old->lo.time > op->lo.time ||
+		     (uint64_t)op->lo.time - (uint64_t)old->lo.time < (uint64_t)REISSUE_AGE))
+			continue;
+		if (reissue(old, op))
 			return;
 	}
-	/* still in flight, but for long */
-	for (struct nbds_party *p = w->parties.open; p; p = p->next) {
-		struct nbds_op *old = p->flight_first;
+}
 
-		for (unsigned n = 0; old && n < 64; old = old->next_write, n++) {
-			if (old->lo.time > op->lo.time ||
-			    (uint64_t)op->lo.time - (uint64_t)old->lo.time < (uint64_t)REISSUE_AGE)
-				break;
-			if (reissue(old, op))
-				return;
+/* Keeps one that was never answered, in place of the oldest. */
+static void unanswered(struct nbds_op *op)
+{
+	struct hazards *h = &op->world->hazards;
+	struct nbds_op **at;
+
+	if (h->unanswered.count < UNANSWERED_MAX) {
+		if (!nbds_vector_push(&h->unanswered, op->world->budget, op)) {
+			place_remove(op);
+			return;
 		}
+	} else {
+		at = &h->unanswered.at[h->unanswered_next++ % UNANSWERED_MAX];
+		place_remove(*at);
+		op_unref(*at);
+		*at = op;
 	}
+	op_ref(op);
 }
 
 void hazard_reply(struct nbds_op *op)
@@ -272,21 +304,10 @@ void hazard_reply(struct nbds_op *op)
 		op_ref(op);
 		p->failed_flush = op;
 	}
-	if (op->type == NBD_CMD_WRITE && op->state == OP_OPEN && op->write_class) {
-		if (!w->hazards.unanswered)
-			w->hazards.unanswered =
-				calloc(UNANSWERED_MAX, sizeof(*w->hazards.unanswered));
-		if (w->hazards.unanswered) {
-			struct unanswered *u =
-				&w->hazards.unanswered[w->hazards.unanswered_count++ %
-						       UNANSWERED_MAX];
-
-			if (u->op)
-				op_unref(u->op);
-			op_ref(op);
-			*u = (struct unanswered){op->offset, op};
-		}
-	}
+	if (op->placed && op->state == OP_OPEN)
+		unanswered(op);
+	else
+		place_remove(op);
 	if (op->state != OP_OK || !op->write_class)
 		return;
 	if (p->known && (p->flags & NBD_FLAG_READ_ONLY)) { /* V8 */
@@ -329,9 +350,10 @@ void hazard_reply(struct nbds_op *op)
 static const struct nbds_op *missing_flush(const struct nbds_party *p)
 {
 	const struct xport *x = p->xport;
+	const struct nbds_op *first = unflushed_oldest(p);
 
-	for (uint32_t i = x->log_count; i > 0; i--)
-		if (x->log[i - 1]->party != p && op_before(p->unflushed[0], x->log[i - 1]))
+	for (uint32_t i = x->log_count, n = 0; i > 0 && n < FLIGHT_SCAN; i--, n++)
+		if (x->log[i - 1]->party != p && op_before(first, x->log[i - 1]))
 			return x->log[i - 1];
 	return NULL;
 }
@@ -340,7 +362,7 @@ void unflushed_end(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
 	uint64_t n = p->unflushed_over + p->unflushed_count;
-	const struct nbds_op *first = p->unflushed_count ? p->unflushed[0] : NULL;
+	const struct nbds_op *first = unflushed_oldest(p);
 	char text[400];
 
 	if (n && first && p->known && !p->end_told) {
@@ -391,31 +413,30 @@ void hazard_party_end(struct nbds_party *p)
 		unflushed_end(p);
 		return;
 	}
-	for (struct nbds_party *o = p->world->parties.open; o; o = o->next)
-		if (!o->ended && o->xport == p->xport)
-			return;
-	for (struct nbds_party *o = p->world->parties.open, *next; o; o = next) {
-		next = o->next;
-		if (o->xport == p->xport && !o->end_told)
-			unflushed_end(o);
-	}
+	if (p->xport->open.count)
+		return;
+	while (p->xport->lingering.first)
+		unflushed_end(p->xport->lingering.first);
 }
 
 void hazard_finish(struct nbds_world *w)
 {
-	for (struct nbds_party *p = w->parties.open, *next; p; p = next) {
-		next = p->next;
-		if (p->ended && p->xport && !p->end_told)
+	for (struct nbds_party *p = w->parties.lingering.first, *next; p; p = next) {
+		next = party_next(p, PARTY_PLACE);
+		if (p->xport)
 			unflushed_end(p);
 	}
 }
 
 void hazard_free(struct nbds_world *w)
 {
-	for (uint32_t i = 0; i < w->hazards.unanswered_count && i < UNANSWERED_MAX; i++)
-		op_unref(w->hazards.unanswered[i].op);
-	free(w->hazards.unanswered);
-	for (struct nbds_party *p = w->parties.open; p; p = p->next)
+	struct hazards *h = &w->hazards;
+
+	for (size_t i = 0; i < h->unanswered.count; i++)
+		op_unref(h->unanswered.at[i]);
+	nbds_vector_free(&h->unanswered, w->budget);
+	nbds_table_free(&h->places, w->budget);
+	for (struct nbds_party *p = w->parties.open.first; p; p = party_next(p, PARTY_PLACE))
 		if (p->failed_flush)
 			op_unref(p->failed_flush);
 }

@@ -8,16 +8,10 @@
 
 #include "quiet.h"
 
-/* A write whose answer will never be known; its offset is here for a quick search. */
-struct unanswered {
-	uint64_t offset;
-	struct nbds_op *op;
-};
-
 struct hazards {
-	struct unanswered *unanswered; /* writes whose answer will never be known: the newest,
-	                                * of `unanswered_count` ever, in a ring */
-	uint64_t unanswered_count;
+	struct nbds_table places; /* writes by what they cover: those in flight, and */
+	NBDS_VECTOR(, struct nbds_op *) unanswered; /* those whose answer will never be known */
+	uint64_t unanswered_next; /* of these the next to go, once they are too many */
 };
 
 void hazard_export(struct nbds_party *p);

@@ -527,46 +527,6 @@ static bool zeroes_missed(const struct view *v, uint64_t value, const struct tru
 	return false;
 }
 
-/* A server that was alive at `from` and at `to` was alive at *reach: then so it was up to
- * `to`. */
-static bool reaches(const struct nbds_world *w, const struct nbds_point *from,
-		    const struct nbds_point *to, struct nbds_point *reach)
-{
-	if (!point_before(w, from, reach) || !point_before(w, reach, to))
-		return false;
-	*reach = *to;
-	return true;
-}
-
-/* Did one and the same server execute w and r? On one connection it is the same
- * one from its first payload to the last request that it answered; and there is
- * but one at a time. */
-static bool same_server(const struct nbds_op *w, const struct nbds_op *r)
-{
-	const struct nbds_world *world = w->world;
-	const struct nbds_party *to = r->party;
-	struct nbds_point reach = w->party->last_alive;
-	bool further = w->party->heard && w->party->alive && to->heard;
-
-	if (w->party == to)
-		return true;
-	while (further) {
-		if (point_before(world, &to->first_heard, &reach))
-			return true;
-		further = false;
-		for (const struct nbds_party *p = world->parties.open; p; p = p->next)
-			further |= p->heard && p->alive &&
-				   reaches(world, &p->first_heard, &p->last_alive, &reach);
-		for (const struct nbds_party *p = world->parties.ended; p; p = p->next)
-			further |= p->heard && p->alive &&
-				   reaches(world, &p->first_heard, &p->last_alive, &reach);
-		for (unsigned i = 0; i < world->parties.life_count; i++)
-			further |= reaches(world, &world->parties.lives[i].from,
-					   &world->parties.lives[i].to, &reach);
-	}
-	return false;
-}
-
 /*
  * What was read is not admissible. The rule follows from the smallest set of
  * commands in force that still excludes it: what flushes made visible, then

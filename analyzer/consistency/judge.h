@@ -8,6 +8,7 @@
 
 #include <nbdscope/finding.h>
 
+#include "life.h"
 #include "quiet.h"
 
 enum judgement { JUDGE_FINE, JUDGE_UNKNOWN, JUDGE_WRONG };

@@ -12,6 +12,8 @@
 #include <nbdscope/decoder.h>
 #include <nbdscope/protocol.h>
 
+#include <base/table.h>
+
 #include "consistency.h"
 
 enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
@@ -39,7 +41,9 @@ struct nbds_op {
 	uint64_t status_end, status_acked; /* of the status */
 	uint64_t request_frame, reply_frame;
 	struct nbds_op *prev_flight, *next_flight; /* awaited, oldest first */
-	struct nbds_op *prev_write, *next_write;   /* the party's writes in flight */
+	struct nbds_op *prev_write, *next_write;   /* writes in flight, oldest first */
+	struct nbds_table_node place;              /* WRITE: among those that may be sent again, */
+	bool placed;                               /* if it is */
 
 	/* WRITE in progress */
 	uint64_t next_at; /* bytes of payload seen or known lost */

@@ -3,13 +3,15 @@
  * Order: what came certainly before what, and what is therefore in force.
  * See consistency.h for the definitions.
  */
-#include <stdlib.h>
+#include <string.h>
 
 #include "world.h"
 
 #define VOIDERS_MAX   256u /* failed flushes kept for one export */
 #define FLUSH_LOG_MAX 8192u
 #define FLUSH_SCAN    64u
+#define OTHERS_MAX    64u
+#define AWAITED_SCAN  64u
 
 bool point_before(const struct nbds_world *w, const struct nbds_point *a,
 		  const struct nbds_point *b)
@@ -154,6 +156,12 @@ bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
 	return flush_since(reader, base, w);
 }
 
+static void log_free(struct nbds_world *w, struct xport *x)
+{
+	world_dealloc(w, x->log, x->log_room * sizeof(*x->log));
+	world_dealloc(w, x->latest, x->log_room * sizeof(*x->latest));
+}
+
 void flush_log_add(struct nbds_op *f)
 {
 	struct xport *x = f->party->xport;
@@ -177,15 +185,21 @@ void flush_log_add(struct nbds_op *f)
 	}
 	if (x->log_count == x->log_room) {
 		uint32_t room = x->log_room ? x->log_room * 2 : 16;
-		struct nbds_op **log = realloc(x->log, room * sizeof(*log));
+		struct nbds_world *w = f->world;
+		struct nbds_op **log = world_alloc(w, room * sizeof(*log));
+		uint32_t *latest = world_alloc(w, room * sizeof(*latest));
 
-		if (!log)
+		if (!log || !latest) {
+			world_dealloc(w, log, room * sizeof(*log));
+			world_dealloc(w, latest, room * sizeof(*latest));
 			return;
+		}
+		if (x->log_count) {
+			memcpy(log, x->log, x->log_count * sizeof(*log));
+			memcpy(latest, x->latest, x->log_count * sizeof(*latest));
+		}
+		log_free(w, x);
 		x->log = log;
-		uint32_t *latest = realloc(x->latest, room * sizeof(*latest));
-
-		if (!latest)
-			return;
 		x->latest = latest;
 		x->log_room = room;
 	}
@@ -205,6 +219,14 @@ void flush_log_add(struct nbds_op *f)
 				       : x->latest[i - 1];
 }
 
+static void void_last(const struct party_list *list)
+{
+	for (struct nbds_party *p = list->first; p; p = party_next(p, PARTY_PLACE))
+		if ((p->last[0] && voided(p->last[0], NULL)) ||
+		    (p->last[1] && voided(p->last[1], NULL)))
+			wrote_voided(p);
+}
+
 void void_add(struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
@@ -214,8 +236,11 @@ void void_add(struct nbds_op *x)
 		return;
 	if (w->order.void_count == w->order.void_room) {
 		uint32_t room = w->order.void_room ? w->order.void_room * 2 : 8;
-		struct nbds_op **v =
-			room <= VOIDERS_MAX ? realloc(w->order.void_by, room * sizeof(*v)) : NULL;
+		struct nbds_op **v = room <= VOIDERS_MAX
+					     ? world_realloc(w, w->order.void_by,
+							     w->order.void_room * sizeof(*v),
+							     room * sizeof(*v))
+					     : NULL;
 
 		if (!v) {
 			w->order.void_all = true;
@@ -227,9 +252,8 @@ void void_add(struct nbds_op *x)
 	op_ref(x);
 	w->order.void_by[w->order.void_count++] = x;
 	/* what it voids is in force for nobody any more */
-	for (struct nbds_party *p = w->parties.open; p; p = p->next)
-		p->voided |= (p->last_plain && voided(p->last_plain, NULL)) ||
-			     (p->last_fua && voided(p->last_fua, NULL));
+	void_last(&w->parties.open);
+	void_last(&w->parties.lingering);
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
@@ -282,6 +306,16 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 
 	if (w->state != OP_OK || !w->proves || w == c)
 		return 0;
+	if (!world->order.known)
+		world->order.known = world_alloc(world, ORDERED_SLOTS * sizeof(*o));
+	if (!world->order.known) {
+		struct nbds_op *f = NULL;
+		unsigned paths = find_paths(w, c, hi, &f);
+
+		if (flush && f)
+			*flush = f;
+		return paths;
+	}
 	o = &world->order.known[(w->serial * 31 + c->serial) % ORDERED_SLOTS];
 	if (o->w != w->serial || o->c != c->serial || o->version != world->order.version ||
 	    o->hi_frame != (hi ? hi->frame : UINT64_MAX)) {
@@ -296,41 +330,69 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 	return o->paths;
 }
 
-static bool left_nothing(const struct nbds_party *p, const struct nbds_op *w)
-{
-	if (p->writes_in_flight || p->writes_unresolved || p->voided)
-		return false;
-	if (p->last_plain && !(established(p->last_plain, w, NULL, NULL) & (EST_E2 | EST_E3)))
-		return false;
-	return !p->last_fua || (established(p->last_fua, w, NULL, NULL) & (EST_E2 | EST_E3));
-}
-
 /* All that folded connections wrote was in force before w began. */
 static bool folded_in_force(const struct nbds_op *w)
 {
 	const struct nbds_world *world = w->world;
+	const struct xport *x = w->party->xport;
 
 	if (world->parties.loose)
 		return false;
-	for (const struct xport *e = world->parties.xports; e; e = e->next)
-		if (e->past_written &&
-		    (world->order.void_all || e != w->party->xport || !party_mc(w->party) ||
-		     !point_before(world, &e->past_settled, &w->lo)))
+	if (!world->parties.past_written)
+		return true;
+	return world->parties.past_written == 1 && x && x->past_written && !world->order.void_all &&
+	       party_mc(w->party) && point_before(world, &x->past_settled, &w->lo);
+}
+
+/* Of the flushes that certainly ended before w began, the one that began last. */
+static const struct nbds_op *last_flush(const struct nbds_op *w)
+{
+	const struct xport *x = w->party->xport;
+	uint32_t last = log_after(x, w->lo.frame);
+	const struct nbds_op *f = last ? x->log[x->latest[last - 1]] : NULL;
+
+	return f && party_mc(f->party) && op_before(f, w) ? f : NULL;
+}
+
+/* The last writes, of kind 0 (plain) or 1 (FUA), of all other connections were in force for
+ * all before w began.  Those who wrote last come first: once one wrote before `settled`, all
+ * behind it did. */
+static bool others_in_force(const struct nbds_op *w, unsigned kind,
+			    const struct nbds_point *settled)
+{
+	const struct nbds_world *world = w->world;
+	const struct xport *x = w->party->xport;
+	bool fails = world->order.void_count || world->order.void_all;
+	unsigned n = 0;
+
+	for (const struct nbds_party *p = x->wrote[kind].first; p;
+	     p = party_next(p, PARTY_PLAIN + kind)) {
+		if (!fails && settled && !x->aloof && party_mc(w->party) &&
+		    point_before(world, &p->older[kind], settled))
+			return true;
+		if (p == w->party)
+			continue;
+		/* with failures each has to be looked at: not too many */
+		if ((fails && ++n > OTHERS_MAX) ||
+		    !(established(p->last[kind], w, NULL, NULL) & (EST_E2 | EST_E3)))
 			return false;
+	}
 	return true;
 }
 
 bool lone_writer(const struct nbds_op *w)
 {
-	if (!folded_in_force(w))
+	const struct parties *ps = &w->world->parties;
+	const struct nbds_party *own = w->party;
+	const struct xport *x = own->xport;
+	const struct nbds_op *f;
+
+	if (!x || !folded_in_force(w) || ps->writes_in_flight != own->writes_in_flight ||
+	    ps->unresolved != (own->writes_unresolved > 0) || ps->voided != own->voided ||
+	    ps->writers != x->wrote[0].count + x->wrote[1].count)
 		return false;
-	for (const struct nbds_party *p = w->world->parties.open; p; p = p->next)
-		if (p != w->party && !left_nothing(p, w))
-			return false;
-	for (const struct nbds_party *p = w->world->parties.ended; p; p = p->next)
-		if (p != w->party && !left_nothing(p, w))
-			return false;
-	return true;
+	f = last_flush(w);
+	return others_in_force(w, 0, f ? &f->lo : NULL) && others_in_force(w, 1, &w->lo);
 }
 
 /* Every reader that will ever come finds N in force, or can prove nothing
@@ -351,8 +413,11 @@ bool in_force_for_all(const struct nbds_op *n)
 /* Is there a voider in flight that may yet drop n? */
 bool may_be_voided(const struct nbds_op *n)
 {
+	unsigned looked = 0;
+
 	for (const struct nbds_op *x = n->world->order.flight_first; x; x = x->next_flight)
-		if (x != n && x->voider && !flush_between(n, x, party_mc(n->party)))
+		if (x != n && (++looked > AWAITED_SCAN ||
+			       (x->voider && !flush_between(n, x, party_mc(n->party)))))
 			return true;
 	return false;
 }
@@ -361,11 +426,11 @@ void order_free(struct nbds_world *w)
 {
 	for (uint32_t i = 0; i < w->order.void_count; i++)
 		op_unref(w->order.void_by[i]);
-	free(w->order.void_by);
+	world_dealloc(w, w->order.void_by, w->order.void_room * sizeof(struct nbds_op *));
+	world_dealloc(w, w->order.known, ORDERED_SLOTS * sizeof(struct ordered));
 	for (struct xport *x = w->parties.xports; x; x = x->next) {
 		for (uint32_t i = 0; i < x->log_count; i++)
 			op_unref(x->log[i]);
-		free(x->log);
-		free(x->latest);
+		log_free(w, x);
 	}
 }

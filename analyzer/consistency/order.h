@@ -20,8 +20,8 @@ struct ordered {
 };
 
 struct order {
-	struct ordered known[ORDERED_SLOTS];
-	uint64_t version; /* another one: what was found may be different now */
+	struct ordered *known; /* ORDERED_SLOTS, once anything was asked for */
+	uint64_t version;      /* another one: what was found may be different now */
 	bool no_t3;
 	struct nbds_op **void_by; /* flushes that failed, or were never answered, of any
 	                           * export: two names may be one device */

@@ -2,10 +2,13 @@
 /*
  * analyzer/consistency/party.h - connections and exports of a world.
  *
- *   open ──► ended, then folded into few numbers: past.h
+ *   open ──► lingering ──► ended ──► folded into few numbers: past.h
  */
 #ifndef NBDS_CONSISTENCY_PARTY_H
 #define NBDS_CONSISTENCY_PARTY_H
+
+#include <base/table.h>
+#include <base/vector.h>
 
 #include "op.h"
 
@@ -17,8 +20,41 @@ struct carry {
 	uint8_t bytes[NBDS_SECTOR];
 };
 
+/*
+ * Lists that a connection is in, each of one kind at a time: who may be meant by a
+ * question is found without walking over the others.
+ *
+ *	PLACE    open, lingering, ended or folded
+ *	EXPORT   the open, or the lingering, of its export
+ *	SILENT   open and readable, who was complete least lately first
+ *	DIRTY    of its export: with writes that a flush has to cover yet, whose oldest was
+ *	         answered first first
+ *	PLAIN    of its export: wrote without FUA, who did last first
+ *	FUA      the same with FUA
+ */
+enum party_role {
+	PARTY_PLACE,
+	PARTY_EXPORT,
+	PARTY_SILENT,
+	PARTY_DIRTY,
+	PARTY_PLAIN,
+	PARTY_FUA,
+	PARTY_ROLES
+};
+
+struct party_list {
+	struct nbds_party *first, *last;
+	uint32_t count;
+};
+
+struct party_link {
+	struct party_list *list; /* NULL: in none */
+	struct nbds_party *prev, *next;
+};
+
 struct xport {
-	struct xport *next;
+	struct nbds_table_node node; /* by name */
+	struct xport *next;          /* of all */
 	char *name;
 	size_t name_len;
 	struct nbds_op **log; /* successful flushes in order of completion */
@@ -28,11 +64,15 @@ struct xport {
 	/* what connections wrote that are folded */
 	bool past_written, past_fua;
 	struct nbds_point past_settled; /* it is in force for all that begins later */
+	struct party_list open, lingering, dirty;
+	struct party_list wrote[2]; /* without and with FUA, and are not folded */
+	uint32_t aloof;             /* of these, without CAN_MULTI_CONN */
+	uint64_t writes_in_flight;
 };
 
 struct nbds_party {
 	struct nbds_world *world;
-	struct nbds_party *next;
+	struct party_link links[PARTY_ROLES];
 	struct xport *xport;
 	uint32_t id;
 	uint32_t ops; /* operations, pasts and withheld findings that refer to it */
@@ -48,14 +88,14 @@ struct nbds_party {
 	struct nbds_point last_alive;  /* the newest request that it answered */
 	/* G10 */
 	uint64_t writes_in_flight, writes_unresolved;
-	bool voided;                                /* a completed write of its was voided */
-	struct nbds_op *last_plain, *last_fua;      /* completed, greatest hi */
-	struct nbds_op *flight_first, *flight_last; /* writes in flight */
-	struct nbds_op *failed_flush;               /* until work goes on */
+	bool voided;                  /* a completed write of its was voided */
+	struct nbds_op *last[2];      /* completed, greatest hi: without and with FUA */
+	struct nbds_point older[2];   /* in the list of these: of it and all behind it the latest */
+	struct nbds_op *failed_flush; /* until work goes on */
 	bool end_told;
-	/* completed and not flushed */
+	/* completed and not flushed: unflushed[unflushed_first ...] */
 	struct nbds_op **unflushed;
-	uint32_t unflushed_count, unflushed_room;
+	uint32_t unflushed_first, unflushed_count, unflushed_room;
 	uint64_t unflushed_over, unflushed_over_bytes;
 	uint64_t unflushed_bytes;
 	uint64_t unflushed_frame; /* of the first one, once the list is dropped */
@@ -69,18 +109,25 @@ struct lifetime {
 	struct nbds_point from, to;
 };
 
-#define LIVES_MAX 32u
+NBDS_VECTOR(lifetimes, struct lifetime);
 
 struct parties {
 	struct xport *xports;
-	struct nbds_party *open;                  /* or with writes that a flush may cover yet */
-	struct nbds_party *ended, **ended_tail;   /* not folded yet, oldest first */
-	struct nbds_party *folded, **folded_tail; /* but referred to */
-	uint32_t lingering, ended_count;          /* ended: among the open, in `ended` */
-	bool loose; /* folded connections wrote what will never be in force for all */
-	struct lifetime lives[LIVES_MAX]; /* of servers, shown by folded connections */
-	unsigned life_count;
-	uint32_t open_count;
+	struct nbds_table names; /* of exports */
+	struct party_list open;
+	struct party_list lingering; /* ended, with writes that a flush may cover yet */
+	struct party_list ended;     /* not folded yet, oldest first */
+	struct party_list folded;    /* but referred to */
+	struct party_list silent;
+	/* of those that are not folded */
+	struct nbds_op *write_first, *write_last; /* in flight, oldest first */
+	uint64_t writes_in_flight;
+	uint32_t writers; /* in the lists of all exports of those that wrote */
+	uint32_t unresolved, voided;
+	uint32_t past_written;  /* exports that folded ones wrote to */
+	bool loose;             /* folded connections wrote what will never be in force for all */
+	struct lifetimes lives; /* of servers, in the order of their beginnings; no two of
+	                         * them overlap for certain */
 	uint32_t epoch;
 	bool had_party;
 	bool hears; /* the server's first payloads are told */
@@ -92,6 +139,31 @@ struct parties {
 	bool mixed;         /* and commands were on others than the first one's, */
 	uint32_t interface; /* which was this */
 };
+
+void party_append(struct party_list *list, enum party_role role, struct nbds_party *p);
+void party_prepend(struct party_list *list, enum party_role role, struct nbds_party *p);
+/* Behind `prev` (NULL: first). */
+void party_insert(struct party_list *list, enum party_role role, struct nbds_party *p,
+		  struct nbds_party *prev);
+/* Out of the list of this role that it is in, if any. */
+void party_unlink(struct nbds_party *p, enum party_role role);
+
+/* It is (NULL: not) on this export, and was shown these flags, if `known`. */
+void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool known);
+
+/* A write of its connection is completed. */
+void wrote_last(struct nbds_op *op);
+/* None of its writes is of interest any more. */
+void wrote_nothing(struct nbds_party *p);
+/* One of its writes will never be known to be in force. */
+void wrote_unresolved(struct nbds_party *p);
+/* A failed flush may have dropped one. */
+void wrote_voided(struct nbds_party *p);
+
+static inline struct nbds_party *party_next(const struct nbds_party *p, enum party_role role)
+{
+	return p->links[role].next;
+}
 
 static inline bool party_mc(const struct nbds_party *p)
 {

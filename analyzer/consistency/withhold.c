@@ -30,14 +30,16 @@ struct withheld {
 /* Was all that any other connection did up to `frame` told? */
 static bool all_told(const struct nbds_world *w, const struct nbds_party *reader, uint64_t frame)
 {
+	const struct nbds_party *p;
+
 	if (w->parties.interfaces)
 		return false;
 	if (!w->parties.completes)
 		return true;
-	for (const struct nbds_party *p = w->parties.open; p; p = p->next)
-		if (p != reader && !p->ended && !p->opaque && p->complete <= frame)
-			return false;
-	return true;
+	p = w->parties.silent.first;
+	if (p == reader)
+		p = party_next(p, PARTY_SILENT);
+	return !p || p->complete > frame;
 }
 
 static void deliver(struct nbds_world *w, const struct withheld *h, bool told)

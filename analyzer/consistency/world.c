@@ -29,8 +29,7 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	w->verdicts.pending_tail = &w->verdicts.pending;
 	w->verdicts.foreign_tail = &w->verdicts.foreign;
 	w->withheld.tail = &w->withheld.first;
-	w->parties.ended_tail = &w->parties.ended;
-	w->parties.folded_tail = &w->parties.folded;
+	w->key = nbds_hash_key_new();
 	w->now = INT64_MIN;
 	contents_init(w);
 	return w;
@@ -38,16 +37,21 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 
 static struct xport *xport_get(struct nbds_world *w, const char *name, size_t len)
 {
+	uint64_t hash = nbds_hash_bytes(&w->key, 0, name, len);
 	struct xport *x;
 
-	for (x = w->parties.xports; x; x = x->next)
+	for (struct nbds_table_node *n = nbds_table_find(&w->parties.names, hash); n;
+	     n = nbds_table_again(n)) {
+		x = nbds_owner(n, struct xport, node);
 		if (x->name_len == len && memcmp(x->name, name, len) == 0)
 			return x;
+	}
 	x = world_alloc(w, sizeof(*x));
 	if (!x)
 		return NULL;
 	x->name = world_alloc(w, len + 1);
-	if (!x->name) {
+	if (!x->name || !nbds_table_add(&w->parties.names, w->budget, &x->node, hash)) {
+		world_dealloc(w, x->name, len + 1);
 		world_dealloc(w, x, sizeof(*x));
 		return NULL;
 	}
@@ -75,12 +79,12 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 	p->world = w;
 	p->id = id;
 	p->from_start = from_start;
-	p->next = w->parties.open;
-	w->parties.open = p;
-	if (!w->parties.open_count && w->parties.had_party)
+	if (!w->parties.open.count && w->parties.had_party)
 		w->parties.epoch++;
 	w->parties.had_party = true;
-	w->parties.open_count++;
+	party_append(&w->parties.open, PARTY_PLACE, p);
+	/* nothing is complete of it yet */
+	party_prepend(&w->parties.silent, PARTY_SILENT, p);
 	if (!from_start)
 		w->open_world = true;
 	return p;
@@ -89,13 +93,13 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,
 		       uint16_t flags, bool known)
 {
-	p->xport = xport_get(p->world, name, name_len);
-	p->known = known && p->from_start;
-	p->flags = known ? flags : 0;
+	struct xport *x = xport_get(p->world, name, name_len);
+
 	p->size = size;
 	p->size_known = known;
+	party_enter(p, x, flags, known);
 	p->world->order.version++;
-	if (!p->xport)
+	if (!x)
 		p->world->blind = true;
 	else
 		hazard_export(p);
@@ -107,6 +111,7 @@ void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
 	if (!p->heard)
 		p->first_heard = *at;
 	p->heard = true;
+	life_extend(p);
 }
 
 void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
@@ -114,19 +119,26 @@ void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
 	if (!p->alive || at->frame > p->last_alive.frame)
 		p->last_alive = *at;
 	p->alive = true;
+	life_extend(p);
 }
 
 void nbds_party_complete(struct nbds_party *p, uint64_t frame)
 {
 	p->world->parties.completes = true;
-	if (frame > p->complete)
-		p->complete = frame;
+	if (frame <= p->complete)
+		return;
+	p->complete = frame;
+	if (p->links[PARTY_SILENT].list && p->links[PARTY_SILENT].next) {
+		party_unlink(p, PARTY_SILENT);
+		party_append(&p->world->parties.silent, PARTY_SILENT, p);
+	}
 }
 
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
 {
 	(void)at;
 	p->opaque = true;
+	party_unlink(p, PARTY_SILENT);
 	p->world->open_world = true;
 }
 
@@ -140,13 +152,6 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 	w->poisoned = true;
 }
 
-static void party_unref_last(struct nbds_op **op)
-{
-	if (*op)
-		op_unref(*op);
-	*op = NULL;
-}
-
 void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 {
 	struct nbds_world *w = p->world;
@@ -155,8 +160,6 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 	if (p->ended)
 		return;
 	p->ended = true;
-	if (w->parties.open_count)
-		w->parties.open_count--;
 	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
 	p->carry = NULL;
 	p->end = *at;
@@ -269,13 +272,15 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	}
 	if (op->write_class) {
 		op->flight_from = op->serial;
-		for (const struct nbds_party *o = w->parties.open; o; o = o->next)
-			if (o->flight_first && o->flight_first->serial < op->flight_from)
-				op->flight_from = o->flight_first->serial;
-		op->prev_write = p->flight_last;
-		*(p->flight_last ? &p->flight_last->next_write : &p->flight_first) = op;
-		p->flight_last = op;
+		if (w->parties.write_first)
+			op->flight_from = w->parties.write_first->serial;
+		op->prev_write = w->parties.write_last;
+		*(op->prev_write ? &op->prev_write->next_write : &w->parties.write_first) = op;
+		w->parties.write_last = op;
+		w->parties.writes_in_flight++;
 		p->writes_in_flight++;
+		if (p->xport)
+			p->xport->writes_in_flight++;
 		if (!w->parties.written)
 			w->parties.writer = p;
 		w->parties.written = true;
@@ -638,19 +643,15 @@ static void flight_remove(struct nbds_op *op)
 			op->prev_flight;
 	}
 	if (op->write_class) {
-		*(op->prev_write ? &op->prev_write->next_write : &p->flight_first) = op->next_write;
-		*(op->next_write ? &op->next_write->prev_write : &p->flight_last) = op->prev_write;
+		*(op->prev_write ? &op->prev_write->next_write : &w->parties.write_first) =
+			op->next_write;
+		*(op->next_write ? &op->next_write->prev_write : &w->parties.write_last) =
+			op->prev_write;
+		w->parties.writes_in_flight--;
 		p->writes_in_flight--;
+		if (p->xport)
+			p->xport->writes_in_flight--;
 	}
-}
-
-static void keep_last(struct nbds_op **last, struct nbds_op *op)
-{
-	if (*last && (*last)->hi.frame > op->hi.frame)
-		return;
-	op_ref(op);
-	party_unref_last(last);
-	*last = op;
 }
 
 static void flush_done(struct nbds_op *f)
@@ -664,18 +665,17 @@ static void flush_done(struct nbds_op *f)
 					.ok = f->state == OP_OK,
 					.left = f->in_flight};
 	bool offered = !f->party->known || (f->party->flags & NBD_FLAG_SEND_FLUSH);
+	struct party_list done = {0};
 
 	if (f->state == OP_OK && f->proves && f->party->xport && offered) {
 		if (f->party->known)
 			flush_log_add(f);
-		for (struct nbds_party *p = w->parties.open, *next; p; p = next) {
-			next = p->next;
-			if (p != f->party &&
-			    (p->xport != f->party->xport || !party_mc(p) || !party_mc(f->party)))
-				continue;
-			unflushed_cover(p, f, &rep);
-			if (p->ended && !p->unflushed_count)
-				past_settle(p);
+		unflushed_cover(f, &rep, &done);
+		while (done.first) {
+			struct nbds_party *p = done.first;
+
+			party_unlink(p, PARTY_DIRTY);
+			past_settle(p);
 		}
 	}
 	if (w->ops.flushed)
@@ -704,11 +704,12 @@ static void op_over(struct nbds_op *op)
 	flight_remove(op);
 	if (op->write_class) {
 		if (op->state == OP_OK && op->proves) {
-			keep_last(op->fua ? &op->party->last_fua : &op->party->last_plain, op);
+			wrote_last(op);
 			unflushed_add(op);
-			op->party->voided |= w->order.void_count && voided(op, NULL);
+			if (w->order.void_count && voided(op, NULL))
+				wrote_voided(op->party);
 		} else if (op->state != OP_FAILED || op->proves) {
-			op->party->writes_unresolved++;
+			wrote_unresolved(op->party);
 		}
 	}
 	if (op->state == OP_FAILED && op->error == NBD_ESHUTDOWN)
@@ -773,8 +774,7 @@ void nbds_world_interfaces(struct nbds_world *w)
 
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
-	/* they were joined by the order that was trusted before */
-	w->parties.life_count = 0;
+	life_forget(w);
 	w->order.version++;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
 		w->order.no_t3 = true;
@@ -795,7 +795,7 @@ bool nbds_world_tick(struct nbds_world *w, int64_t now)
 		withheld_pass(w, false);
 	past_sweep(w);
 	return w->verdicts.pending || w->verdicts.foreign || w->withheld.first ||
-	       w->parties.ended || w->parties.folded;
+	       w->parties.ended.first || w->parties.folded.first;
 }
 
 void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
@@ -832,9 +832,11 @@ void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u)
 {
 	*u = (struct nbds_unflushed){.writes = p->unflushed_over + p->unflushed_count,
 				     .bytes = p->unflushed_bytes};
-	if (p->unflushed_count) {
-		u->first_frame = p->unflushed[0]->request_frame;
-		u->since = p->unflushed[0]->hi.time;
+	const struct nbds_op *oldest = unflushed_oldest(p);
+
+	if (oldest) {
+		u->first_frame = oldest->request_frame;
+		u->since = oldest->hi.time;
 	} else {
 		u->first_frame = p->unflushed_frame;
 		u->since = p->unflushed_since;
@@ -849,23 +851,15 @@ void nbds_world_free(struct nbds_world *w)
 	hazard_free(w);
 	withheld_free(w);
 	order_free(w);
+	contents_free(w);
+	past_free(w);
+	life_free(w);
 	for (struct xport *x = w->parties.xports, *next; x; x = next) {
 		next = x->next;
 		world_dealloc(w, x->name, x->name_len + 1);
 		world_dealloc(w, x, sizeof(*x));
 	}
-	contents_free(w);
-	for (struct nbds_party *p = w->parties.open; p; p = p->next) {
-		unflushed_free(p);
-		party_unref_last(&p->last_plain);
-		party_unref_last(&p->last_fua);
-	}
-	past_free(w);
-	for (struct nbds_party *p = w->parties.open, *next; p; p = next) {
-		next = p->next;
-		world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
-		world_dealloc(w, p, sizeof(*p));
-	}
+	nbds_table_free(&w->parties.names, w->budget);
 	if (w->budget == &w->own_budget)
 		free(w);
 	else

@@ -7,7 +7,8 @@
  *   past, unflushed                                 what ended; what no flush covered
  *   judge      from what is known of a sector to a verdict
  *   contents, quiet                                 who may have left which data where
- *   order      what came certainly before what      points, flush log, failed flushes
+ *   order      what came certainly before what      points, flush log, failed flushes;
+ *              life: one server, or several
  *   op, party  operations, connections, memory
  *
  * Each floor calls those below it and none above: what is of interest above is
@@ -20,6 +21,7 @@
 #include <base/budget.h>
 
 #include "hazards.h"
+#include "life.h"
 #include "past.h"
 #include "unflushed.h"
 #include "verdict.h"
@@ -31,6 +33,7 @@ struct nbds_world {
 	void *ctx;
 	struct nbds_budget *budget;    /* what all is counted in */
 	struct nbds_budget own_budget; /* which is this one if none is given */
+	struct nbds_hash_key key;
 	uint64_t serial;
 	int64_t now;
 	/* what may be missing */
