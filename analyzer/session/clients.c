@@ -6,7 +6,7 @@
 
 static uint64_t hash_of(const struct clients *all, const void *export, const struct nbds_addr *addr)
 {
-	uint64_t hash = nbds_hash_u64(&all->key, (uint64_t)(uintptr_t)export ^ addr->family);
+	uint64_t hash = nbds_hash_u64(&all->key, (uint64_t)(uintptr_t) export ^ addr->family);
 
 	return nbds_hash_bytes(&all->key, hash, addr->ip, sizeof(addr->ip));
 }

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * scale - is the work linear in the traffic?
+ *
+ *	scale [SHAPE...]           counts operations at n and 4 n
+ *	scale --write SHAPE N      writes the traffic to standard output, as pcap
+ *	scale --list               the shapes, and their n for --write
+ *
+ * Operations are basic blocks that the compiler counts (-fsanitize-coverage=trace-pc),
+ * and what the C library moves, in pieces of 32 bytes; so a busy machine changes
+ * nothing.  Four times the traffic may cost five times as much, for what doubles as
+ * it grows.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/pipeline/pipeline.h"
+#include "shapes.h"
+
+#define MOST_RATIO 5.0
+
+static uint64_t operations;
+
+void __sanitizer_cov_trace_pc(void);
+void __sanitizer_cov_trace_pc(void)
+{
+	operations++;
+}
+
+void *__real_memcpy(void *to, const void *from, size_t n);
+void *__wrap_memcpy(void *to, const void *from, size_t n);
+void *__wrap_memcpy(void *to, const void *from, size_t n)
+{
+	operations += n / 32;
+	return __real_memcpy(to, from, n);
+}
+
+void *__real_memmove(void *to, const void *from, size_t n);
+void *__wrap_memmove(void *to, const void *from, size_t n);
+void *__wrap_memmove(void *to, const void *from, size_t n)
+{
+	operations += n / 32;
+	return __real_memmove(to, from, n);
+}
+
+void *__real_memset(void *to, int value, size_t n);
+void *__wrap_memset(void *to, int value, size_t n);
+void *__wrap_memset(void *to, int value, size_t n)
+{
+	operations += n / 32;
+	return __real_memset(to, value, n);
+}
+
+int __real_memcmp(const void *a, const void *b, size_t n);
+int __wrap_memcmp(const void *a, const void *b, size_t n);
+int __wrap_memcmp(const void *a, const void *b, size_t n)
+{
+	operations += n / 32;
+	return __real_memcmp(a, b, n);
+}
+
+static void to_pipeline(void *ctx, const struct nbds_packet *p)
+{
+	nbds_pipeline_packet(ctx, p);
+}
+
+/* All that the engine says is asked for once, as reports do. */
+static uint64_t findings_seen;
+
+static void on_finding(void *ctx, const struct nbds_finding *f)
+{
+	(void)ctx;
+	findings_seen += f->count;
+}
+
+static uint64_t cost(const struct shape *shape, unsigned n)
+{
+	struct nbds_pipeline_config config = {.ops.finding = on_finding};
+	struct wire w = {.sink = to_pipeline};
+	char err[256];
+
+	operations = 0;
+	w.ctx = nbds_pipeline_open_packets(&config, err, sizeof(err));
+	if (!w.ctx) {
+		fprintf(stderr, "scale: %s\n", err);
+		exit(2);
+	}
+	shape->make(&w, n);
+	nbds_pipeline_finish(w.ctx);
+	nbds_pipeline_close(w.ctx, NULL, 0);
+	return operations;
+}
+
+static bool linear(const struct shape *shape)
+{
+	uint64_t few = cost(shape, shape->n), many = cost(shape, 4 * shape->n);
+	double ratio = (double)many / (double)few;
+	bool good = ratio <= MOST_RATIO;
+
+	printf("%-22s %7u %12" PRIu64 "  %7u %13" PRIu64 "  %5.2f  %s%s\n", shape->name, shape->n,
+	       few, 4 * shape->n, many, ratio, shape->grows, good ? "" : "  NOT LINEAR");
+	fflush(stdout);
+	return good;
+}
+
+/* --- pcap --- */
+
+static void to_file(void *ctx, const struct nbds_packet *p)
+{
+	uint32_t head[4] = {(uint32_t)(p->time / 1000000000), (uint32_t)(p->time % 1000000000),
+			    p->caplen, p->len};
+
+	(void)ctx;
+	fwrite(head, sizeof(head), 1, stdout);
+	fwrite(p->data, p->caplen, 1, stdout);
+}
+
+static int write_pcap(const struct shape *shape, unsigned n)
+{
+	uint32_t head[6] = {0xa1b23c4d, 2 | 4 << 16, 0, 0, 262144, 228};
+	struct wire w = {.sink = to_file};
+
+	fwrite(head, sizeof(head), 1, stdout);
+	shape->make(&w, n);
+	return fflush(stdout) || ferror(stdout) ? 2 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	int status = 0;
+
+	if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+		for (unsigned i = 0; i < shape_count; i++)
+			printf("%s %u\n", shapes[i].name, shapes[i].attack);
+		return 0;
+	}
+	if (argc == 4 && strcmp(argv[1], "--write") == 0) {
+		const struct shape *shape = shape_find(argv[2]);
+
+		if (!shape) {
+			fprintf(stderr, "scale: no shape is called %s\n", argv[2]);
+			return 2;
+		}
+		return write_pcap(shape, (unsigned)strtoul(argv[3], NULL, 10));
+	}
+	for (unsigned i = 0; i < shape_count; i++) {
+		bool wanted = argc == 1;
+
+		for (int k = 1; k < argc; k++)
+			wanted |= strcmp(argv[k], shapes[i].name) == 0;
+		if (wanted && !linear(&shapes[i]))
+			status = 1;
+	}
+	return status;
+}
