@@ -2,7 +2,7 @@
 /*
  * common.c - what the forms of the report have in common. See internal.h.
  */
-#include <inttypes.h>
+#include <stdlib.h>
 
 #include "internal.h"
 
@@ -26,6 +26,30 @@ int64_t nbds_report_since(const struct nbds_report *r, int64_t time)
 {
 	/* Times of a file may be any numbers: mind the overflow. */
 	return (int64_t)((uint64_t)time - (uint64_t)nbds_pipeline_start(r->pipeline));
+}
+
+bool nbds_export_entered(const struct nbds_connection *c)
+{
+	return c->negotiated.transmission && !c->negotiated.tls;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+uint32_t *nbds_export_ids(const struct nbds_export *e)
+{
+	uint32_t *ids = calloc(e->connection_count ? e->connection_count : 1, sizeof(*ids));
+
+	if (!ids)
+		return NULL;
+	for (unsigned i = 0; i < e->connection_count; i++)
+		ids[i] = e->connections[i]->id;
+	qsort(ids, e->connection_count, sizeof(*ids), by_id);
+	return ids;
 }
 
 size_t nbds_rule_place(const struct nbds_rule *rule)

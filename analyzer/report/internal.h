@@ -98,6 +98,11 @@ void nbds_outcome_judge(struct nbds_outcome *o);
 /* Why there was nothing to audit, and what to do about it. */
 void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b);
 
+/* It came to the transmission phase: the export asked for last is the one in use. */
+bool nbds_export_entered(const struct nbds_connection *c);
+/* The ids of its connections in order, to be freed; NULL without memory. */
+uint32_t *nbds_export_ids(const struct nbds_export *e);
+
 /* The place of a rule in nbds_rules. */
 size_t nbds_rule_place(const struct nbds_rule *rule);
 /* The frame that shows a finding most directly: a message at fault, a read; 0: none. */

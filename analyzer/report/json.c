@@ -201,6 +201,8 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 			nbds_json_close(b, ']');
 			nbds_json_member_u64(b, "reply_count", o->reply_count);
 			nbds_json_member_bool(b, "final", o->final);
+			if (o->text)
+				member_bytes(b, "text", o->text, o->text_len);
 			nbds_json_close(b, '}');
 		}
 		nbds_json_close(b, ']');
@@ -219,7 +221,8 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 static void put_export_facts(struct nbds_buf *b, const struct nbds_connection *c)
 {
 	if (c->export_name_seen)
-		member_bytes(b, "export", c->export_name, c->export_name_len);
+		member_bytes(b, nbds_export_entered(c) ? "export" : "export_asked", c->export_name,
+			     c->export_name_len);
 	if (c->negotiated.export_seen) {
 		nbds_json_member_u64(b, "size", c->negotiated.size);
 		nbds_json_key(b, "transmission_flags");
@@ -335,6 +338,66 @@ static void put_accounting(struct nbds_buf *b, const char *side, const struct nb
 	nbds_json_close(b, '}');
 }
 
+static const char *const side_names[] = {
+	[NBDS_CLIENT] = "client",
+	[NBDS_SERVER] = "server",
+};
+
+static void member_place(struct nbds_buf *b, const char *key, uint64_t frame, int64_t time)
+{
+	if (!frame)
+		return;
+	member_open(b, key, '{');
+	nbds_json_member_u64(b, "frame", frame);
+	member_time(b, "time", time);
+	nbds_json_close(b, '}');
+}
+
+/* How it ended, and what had no answer then. */
+static void put_end(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
+	char name[NBDS_TEXT_OF_MAX];
+
+	nbds_json_member_string(b, "end", end_name(c->end));
+	if (client || server)
+		nbds_json_member_string(b, "closed_by",
+					server && (!client || server < client) ? "server"
+									       : "client");
+	member_open(b, "closed", '{');
+	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++) {
+		if (!c->closed[side].frame)
+			continue;
+		member_open(b, side_names[side], '{');
+		nbds_json_member_u64(b, "frame", c->closed[side].frame);
+		member_time(b, "time", c->closed[side].time);
+		nbds_json_member_string(b, "how", c->closed[side].rst ? "rst" : "fin");
+		nbds_json_close(b, '}');
+	}
+	nbds_json_close(b, '}');
+	member_open(b, "heard", '{');
+	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++)
+		member_place(b, side_names[side], c->heard[side].frame, c->heard[side].time);
+	nbds_json_close(b, '}');
+	member_open(b, "left_open", '[');
+	for (unsigned i = 0; i < c->left_open_count; i++) {
+		const struct nbds_outstanding *q = &c->left_open[i];
+
+		nbds_json_open(b, '{');
+		nbds_json_member_string(b, "command", nbds_text_of(&nbds_commands, q->type, name));
+		nbds_json_key(b, "command_flags");
+		nbds_json_flags(b, &nbds_command_flags, q->flags);
+		nbds_json_member_u64(b, "offset", q->offset);
+		nbds_json_member_u64(b, "length", q->length);
+		nbds_json_member_u64(b, "request_frame", q->frame);
+		member_time(b, "request_time", q->since);
+		if (q->reply_frame)
+			nbds_json_member_u64(b, "reply_begun_frame", q->reply_frame);
+		nbds_json_close(b, '}');
+	}
+	nbds_json_close(b, ']');
+}
+
 static void put_connection(struct nbds_report *r, const struct nbds_connection *c)
 {
 	struct nbds_buf *b = begin(r, "connection");
@@ -371,6 +434,9 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 	nbds_json_member_u64(b, "gap_bytes", c->gap_bytes);
 	nbds_json_member_u64(b, "snaplen_bytes", c->snaplen_bytes);
 	nbds_json_member_u64(b, "conflicts", c->conflicts);
+	nbds_json_member_u64(b, "malformed", c->malformed);
+	if (c->malformed)
+		nbds_json_member_u64(b, "malformed_frame", c->malformed_frame);
 	if (c->first_nonsense) {
 		nbds_json_member_string(b, "nonsense", c->first_nonsense);
 		nbds_json_member_u64(b, "nonsense_frame", c->nonsense_frame);
@@ -379,7 +445,7 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 	put_accounting(b, "client", &c->bytes[NBDS_CLIENT]);
 	put_accounting(b, "server", &c->bytes[NBDS_SERVER]);
 	nbds_json_close(b, '}');
-	nbds_json_member_string(b, "end", end_name(c->end));
+	put_end(b, c);
 	end(r);
 }
 
@@ -388,14 +454,16 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 static void put_export(struct nbds_report *r, const struct nbds_export *e)
 {
 	struct nbds_buf *b = begin(r, "export");
+	uint32_t *ids = nbds_export_ids(e);
 
 	member_bytes(b, "name", e->name, e->name_len);
 	member_address(b, "server", &e->server);
 	if (e->size_seen)
 		nbds_json_member_u64(b, "size", e->size);
 	member_open(b, "connections", '[');
-	for (unsigned i = 0; i < e->connection_count; i++)
-		nbds_json_u64(b, e->connections[i]->id);
+	for (unsigned i = 0; ids && i < e->connection_count; i++)
+		nbds_json_u64(b, ids[i]);
+	free(ids);
 	nbds_json_close(b, ']');
 	nbds_json_key(b, "multi_conn");
 	switch (e->multi_conn) {

@@ -30,9 +30,7 @@ void nbds_text_message(struct nbds_report *r, const struct nbds_connection *c,
 		uint32_t flag;
 		const char *word;
 	} marks[] = {
-		{NBDS_MSG_CUT, "too long to keep whole"},
-		{NBDS_MSG_MALFORMED, "malformed"},
-		{NBDS_MSG_UNSOLICITED, "answers no request seen"},
+		/* What is wrong with it the summary says. */
 		{NBDS_MSG_RESYNCED, "first sure message"},
 		{NBDS_MSG_REPLAYED, "seen while unsure"},
 	};

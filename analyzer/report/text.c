@@ -152,26 +152,55 @@ static const char *handshake_words(enum nbds_handshake h)
 	return "not seen";
 }
 
-static const char *end_words(enum nbds_connection_end how)
-{
-	switch (how) {
-	case NBDS_END_DISCONNECT:
-		return "ended with NBD_CMD_DISC";
-	case NBDS_END_ABORT:
-		return "ended with NBD_OPT_ABORT";
-	case NBDS_END_FIN:
-		return "closed without goodbye";
-	case NBDS_END_RST:
-		return "cut off by a TCP reset";
-	case NBDS_END_OPEN:
-		break;
-	}
-	return "open at the end of the capture";
-}
-
 static void put_seconds(struct nbds_buf *b, int64_t ns)
 {
 	nbds_buf_printf(b, "%.6f s", (double)ns / 1e9);
+}
+
+/* Who closed first, and where; false: nobody was seen to. */
+static bool closer(const struct nbds_connection *c, enum nbds_side *side)
+{
+	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
+
+	*side = server && (!client || server < client) ? NBDS_SERVER : NBDS_CLIENT;
+	return client || server;
+}
+
+static const char *const side_words[] = {
+	[NBDS_CLIENT] = "the client",
+	[NBDS_SERVER] = "the server",
+};
+
+static void put_end(struct nbds_buf *t, const struct nbds_connection *c)
+{
+	const struct nbds_negotiated *n = &c->negotiated;
+	enum nbds_side side;
+	bool seen = closer(c, &side);
+
+	switch (c->end) {
+	case NBDS_END_DISCONNECT:
+		nbds_buf_puts(t, "ended with NBD_CMD_DISC");
+		return;
+	case NBDS_END_ABORT:
+		nbds_buf_puts(t, "ended with NBD_OPT_ABORT");
+		return;
+	case NBDS_END_OPEN:
+		nbds_buf_puts(t, "open at the end of the capture");
+		return;
+	case NBDS_END_FIN:
+	case NBDS_END_RST:
+		break;
+	}
+	if (!seen)
+		nbds_buf_puts(t, c->end == NBDS_END_RST ? "cut off by a TCP reset"
+							: "closed without goodbye");
+	else
+		nbds_buf_printf(t, "%s by %s%s (%s in frame %" PRIu64 ")",
+				c->closed[side].rst ? "cut off" : "closed", side_words[side],
+				c->closed[side].rst ? "" : " without goodbye",
+				c->closed[side].rst ? "RST" : "FIN", c->closed[side].frame);
+	if (n->handshake != NBDS_HANDSHAKE_UNSEEN && !n->transmission && !n->tls)
+		nbds_buf_puts(t, ", before transmission began");
 }
 
 static void put_life(struct nbds_report *r, const struct nbds_connection *c)
@@ -187,7 +216,8 @@ static void put_life(struct nbds_report *r, const struct nbds_connection *c)
 	put_seconds(t, nbds_report_since(r, c->first_time));
 	nbds_buf_puts(t, " to ");
 	put_seconds(t, nbds_report_since(r, c->last_time));
-	nbds_buf_printf(t, "; %s", end_words(c->end));
+	nbds_buf_puts(t, "; ");
+	put_end(t, c);
 	nbds_item(&r->paper, "frames", nbds_buf_text(t));
 	if (c->from_start)
 		return;
@@ -223,6 +253,25 @@ static void put_handshake(struct nbds_report *r, const struct nbds_connection *c
 	nbds_item(&r->paper, "handshake", nbds_buf_text(t));
 }
 
+/* The server's words, and what is odd about them: they shall be UTF-8 for people. */
+static void put_refusal(struct nbds_buf *t, const struct nbds_option_seen *o)
+{
+	const char *nul = memchr(o->text, '\0', o->text_len);
+	size_t shown = nul ? (size_t)(nul - o->text) : o->text_len;
+
+	nbds_buf_puts(t, ": ");
+	nbds_buf_quote(t, o->text, shown);
+	if (nul) {
+		nbds_buf_puts(t, ", then a NUL, which no text may hold");
+		if (shown + 1 < o->text_len) {
+			nbds_buf_puts(t, ", and ");
+			nbds_buf_count(t, o->text_len - shown - 1, "further byte", NULL);
+			nbds_buf_puts(t, ", ");
+			nbds_buf_quote(t, nul + 1, o->text_len - shown - 1);
+		}
+	}
+}
+
 /* One option: its name alone if it was simply accepted. */
 static void put_option(struct nbds_buf *t, const struct nbds_option_seen *o)
 {
@@ -235,6 +284,8 @@ static void put_option(struct nbds_buf *t, const struct nbds_option_seen *o)
 		if (o->replies[i] & NBD_REP_FLAG_ERROR)
 			nbds_buf_printf(t, " refused (%s)",
 					nbds_text_of(&nbds_reply_types, o->replies[i], name));
+	if (o->text)
+		put_refusal(t, o);
 	/* Neither of the two has to have a reply of this form. */
 	if (!o->final && o->option != NBD_OPT_EXPORT_NAME && o->option != NBD_OPT_ABORT)
 		nbds_buf_puts(t, o->reply_count ? " (not answered to the end)" : " (unanswered)");
@@ -246,6 +297,8 @@ static bool same_option(const struct nbds_option_seen *a, const struct nbds_opti
 	unsigned count = a->reply_count < kept ? a->reply_count : kept;
 
 	return a->option == b->option && a->final == b->final && a->reply_count == b->reply_count &&
+	       a->text_len == b->text_len &&
+	       (!a->text_len || !memcmp(a->text, b->text, a->text_len)) &&
 	       a->reply_kept == b->reply_kept &&
 	       (!count || !memcmp(a->replies, b->replies, count * sizeof(a->replies[0])));
 }
@@ -281,6 +334,8 @@ static void put_export_facts(struct nbds_report *r, const struct nbds_connection
 	if (c->export_name_seen) {
 		nbds_buf_quote(t, c->export_name, c->export_name_len);
 		between = ", ";
+		if (!nbds_export_entered(c))
+			nbds_buf_puts(t, " was asked for, and not entered");
 	}
 	if (n->export_seen) {
 		nbds_buf_puts(t, between);
@@ -386,6 +441,64 @@ static void put_commands(struct nbds_report *r, const struct nbds_connection *c)
 	}
 }
 
+/* Requests without a final reply that are shown one by one. */
+#define LEFT_OPEN_SHOWN 8u
+
+/* For how long something had lasted when the connection ended, or the capture. */
+static void put_until_end(struct nbds_buf *t, const struct nbds_connection *c, int64_t since,
+			  const struct nbds_outcome *o)
+{
+	enum nbds_side side;
+	int64_t end = closer(c, &side) ? c->closed[side].time : o->info.capture.end;
+
+	nbds_buf_duration(t, end > since ? (uint64_t)end - (uint64_t)since : 0);
+}
+
+static void put_unanswered(struct nbds_report *r, const struct nbds_connection *c,
+			   const struct nbds_outcome *o)
+{
+	unsigned shown = c->left_open_count < LEFT_OPEN_SHOWN ? c->left_open_count
+							      : LEFT_OPEN_SHOWN;
+	struct nbds_buf *t = &r->text;
+	char name[NBDS_TEXT_OF_MAX];
+	const char *label = "unanswered";
+
+	for (unsigned i = 0; i < shown; i++) {
+		const struct nbds_outstanding *q = &c->left_open[i];
+
+		nbds_buf_clear(t);
+		nbds_buf_puts(t, nbds_text_of(&nbds_commands, q->type, name));
+		if (q->length) {
+			nbds_buf_puts(t, ", ");
+			nbds_buf_count(t, q->length, "byte", NULL);
+			nbds_buf_printf(t, " at 0x%" PRIx64, q->offset);
+		}
+		nbds_buf_printf(t, ", of frame %" PRIu64 ", for ", q->frame);
+		put_until_end(t, c, q->since, o);
+		if (q->reply_frame)
+			nbds_buf_printf(t,
+					"; its answer began in frame %" PRIu64
+					" and never came to its end",
+					q->reply_frame);
+		nbds_item(&r->paper, label, nbds_buf_text(t));
+		label = "";
+	}
+	if (!shown)
+		return;
+	nbds_buf_clear(t);
+	if (c->unanswered > shown)
+		nbds_buf_printf(t, "and %" PRIu64 " more; ", c->unanswered - shown);
+	if (c->heard[NBDS_SERVER].frame) {
+		nbds_buf_printf(t, "the last that came from the server is in frame %" PRIu64 ", ",
+				c->heard[NBDS_SERVER].frame);
+		put_until_end(t, c, c->heard[NBDS_SERVER].time, o);
+		nbds_buf_puts(t, " before the end");
+	} else {
+		nbds_buf_puts(t, "nothing ever came from the server");
+	}
+	nbds_item(&r->paper, label, nbds_buf_text(t));
+}
+
 /* What was left open: unanswered, unflushed, answers to nothing. */
 static void put_open_ends(struct nbds_report *r, const struct nbds_connection *c)
 {
@@ -441,7 +554,7 @@ static void put_bytes(struct nbds_report *r, const struct nbds_connection *c)
 	nbds_buf_size(t, b->fed);
 	nbds_buf_puts(t, " from the server");
 	if (a->decoded == a->fed && b->decoded == b->fed)
-		nbds_buf_puts(t, ", all decoded");
+		nbds_buf_puts(t, c->malformed ? ", all read" : ", all decoded");
 	put_share(t, a->tls + b->tls, "inside TLS", &between);
 	put_share(t, cut, "cut off by the snapshot length", &between);
 	put_share(t, lost - cut, "lost by the capture", &between);
@@ -453,6 +566,11 @@ static void put_bytes(struct nbds_report *r, const struct nbds_connection *c)
 	if (c->first_nonsense)
 		nbds_buf_printf(t, "; first at frame %" PRIu64 ": %s", c->nonsense_frame,
 				c->first_nonsense);
+	if (c->malformed) {
+		nbds_buf_puts(t, "; ");
+		nbds_buf_count(t, c->malformed, "malformed message", NULL);
+		nbds_buf_printf(t, ", the first in frame %" PRIu64, c->malformed_frame);
+	}
 	if (c->conflicts) {
 		nbds_buf_puts(t, "; ");
 		nbds_buf_count(t, c->conflicts, "retransmission", NULL);
@@ -506,7 +624,8 @@ static bool same_negotiation(const struct nbds_connection *a, const struct nbds_
  * Returns the one that tells the negotiation of this one. */
 static const struct nbds_connection *put_connection(struct nbds_report *r,
 						    const struct nbds_connection *c,
-						    const struct nbds_connection *like)
+						    const struct nbds_connection *like,
+						    const struct nbds_outcome *o)
 {
 	char client[NBDS_ADDR_TEXT], server[NBDS_ADDR_TEXT], id[40];
 
@@ -531,6 +650,7 @@ static const struct nbds_connection *put_connection(struct nbds_report *r,
 	put_bytes(r, c);
 	put_commands(r, c);
 	put_open_ends(r, c);
+	put_unanswered(r, c, o);
 	return like;
 }
 
@@ -539,11 +659,13 @@ static const struct nbds_connection *put_connection(struct nbds_report *r,
 /* "1, 2, 5 to 9" */
 static void put_ids(struct nbds_buf *t, const struct nbds_export *e)
 {
-	for (unsigned i = 0, run; i < e->connection_count; i += run) {
-		uint32_t id = e->connections[i]->id;
+	uint32_t *ids = nbds_export_ids(e);
+
+	for (unsigned i = 0, run; ids && i < e->connection_count; i += run) {
+		uint32_t id = ids[i];
 
 		run = 1;
-		while (i + run < e->connection_count && e->connections[i + run]->id == id + run)
+		while (i + run < e->connection_count && ids[i + run] == id + run)
 			run++;
 		nbds_buf_printf(t, "%s%" PRIu32, i ? ", " : "", id);
 		if (run > 2)
@@ -551,6 +673,7 @@ static void put_ids(struct nbds_buf *t, const struct nbds_export *e)
 		else
 			run = 1;
 	}
+	free(ids);
 }
 
 struct flush_row {
@@ -639,14 +762,46 @@ static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
 	free(rows);
 }
 
+/* What holds between connections. */
+static void put_multi_conn(struct nbds_buf *t, const struct nbds_export *e)
+{
+	uint16_t flags = 0;
+
+	for (unsigned i = 0; i < e->connection_count; i++)
+		if (e->connections[i]->negotiated.export_seen)
+			flags |= e->connections[i]->negotiated.transmission_flags;
+	switch (e->multi_conn) {
+	case NBDS_MC_UNKNOWN:
+		nbds_buf_puts(t, "whether NBD_FLAG_CAN_MULTI_CONN was set is not known");
+		return;
+	case NBDS_MC_FALSE:
+		nbds_buf_puts(t, "without NBD_FLAG_CAN_MULTI_CONN: nothing holds between them");
+		return;
+	case NBDS_MC_MIXED:
+		nbds_buf_puts(t, "NBD_FLAG_CAN_MULTI_CONN on some of them only");
+		return;
+	case NBDS_MC_TRUE:
+		break;
+	}
+	nbds_buf_puts(t, "with NBD_FLAG_CAN_MULTI_CONN");
+	switch (flags & (NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA)) {
+	case NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA:
+		nbds_buf_puts(t, ": flush and FUA hold for all");
+		break;
+	case NBD_FLAG_SEND_FLUSH:
+		nbds_buf_puts(t, ": a flush holds for all");
+		break;
+	case NBD_FLAG_SEND_FUA:
+		nbds_buf_puts(t, ": FUA holds for all; no flush is offered");
+		break;
+	default:
+		nbds_buf_puts(t, ", but neither flush nor FUA is offered that could hold for all");
+		break;
+	}
+}
+
 static void put_export(struct nbds_report *r, const struct nbds_export *e)
 {
-	static const char *const multi_conn[] = {
-		[NBDS_MC_UNKNOWN] = "whether NBD_FLAG_CAN_MULTI_CONN was set is not known",
-		[NBDS_MC_TRUE] = "with NBD_FLAG_CAN_MULTI_CONN: flush and FUA hold for all",
-		[NBDS_MC_FALSE] = "without NBD_FLAG_CAN_MULTI_CONN: nothing holds between them",
-		[NBDS_MC_MIXED] = "NBD_FLAG_CAN_MULTI_CONN on some of them only",
-	};
 	char server[NBDS_ADDR_TEXT];
 	struct nbds_buf *t = &r->text;
 
@@ -665,7 +820,8 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 
 	nbds_buf_clear(t);
 	put_ids(t, e);
-	nbds_buf_printf(t, "; %s", multi_conn[e->multi_conn]);
+	nbds_buf_puts(t, "; ");
+	put_multi_conn(t, e);
 	nbds_item(&r->paper, e->connection_count == 1 ? "connection" : "connections",
 		  nbds_buf_text(t));
 
@@ -906,7 +1062,7 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	if (!o->opened)
 		return;
 	for (const struct nbds_connection *c = o->connections; c; c = c->next)
-		like = put_connection(r, c, like);
+		like = put_connection(r, c, like, o);
 	for (const struct nbds_export *e = o->exports; e; e = e->next)
 		put_export(r, e);
 	fputc('\n', r->out);

@@ -159,13 +159,8 @@ unsigned nbds_connection_outstanding(const struct nbds_connection *c, struct nbd
 	unsigned n = 0;
 
 	for (const struct inflight *f = s->oldest; f && n < max; f = f->newer) {
-		const struct nbds_request *r = f->request;
-
-		if (r->type == NBD_CMD_DISC)
-			continue;
-		list[n++] = (struct nbds_outstanding){r->type,      r->flags,  r->cookie,
-						      r->offset,    r->length, f->first.frame,
-						      f->first.time};
+		if (f->request->type != NBD_CMD_DISC)
+			list[n++] = session_outstanding(f);
 	}
 	return n;
 }

@@ -39,9 +39,10 @@ struct inflight {
 	const struct nbds_request *request;
 	struct nbds_op *op; /* NULL: not followed */
 	struct nbds_mark first;
-	uint64_t losses;    /* the session's server-side losses when it was sent */
-	uint64_t extent_at; /* BLOCK_STATUS: offset that the next extent begins at */
-	bool status_known;  /* its extents follow each other without a hole */
+	uint64_t losses;      /* the session's server-side losses when it was sent */
+	uint64_t extent_at;   /* BLOCK_STATUS: offset that the next extent begins at */
+	bool status_known;    /* its extents follow each other without a hole */
+	uint64_t reply_frame; /* where its answer began; 0: it did not */
 };
 
 /* A connection and what only the engine needs of it. */
@@ -54,6 +55,7 @@ struct session {
 	struct session *next_open, *prev_open; /* of the engine, while open */
 	struct inflight *oldest, *newest;      /* requests in flight */
 	bool announced, ended;
+	bool closing; /* its requests in flight are noted as left open */
 	bool heard;
 	struct nbds_point first_heard;  /* first payload of the server */
 	struct nbds_point disc;         /* where DISC was sent; frame 0: it was not */
@@ -144,6 +146,7 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
 			    const struct nbds_mark *first);
 void session_announce(struct session *s);
+struct nbds_outstanding session_outstanding(const struct inflight *f);
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		  const struct nbds_mark *where);
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,

@@ -100,6 +100,34 @@ static void inflight_free(struct session *s, struct inflight *f)
 	s->engine->free_inflight = f;
 }
 
+struct nbds_outstanding session_outstanding(const struct inflight *f)
+{
+	const struct nbds_request *r = f->request;
+
+	return (struct nbds_outstanding){r->type,   r->flags,       r->cookie,     r->offset,
+					 r->length, f->first.frame, f->first.time, f->reply_frame};
+}
+
+/* It will not be answered any more. */
+static void leave_open(struct session *s, const struct inflight *f)
+{
+	struct nbds_connection *c = &s->c;
+	unsigned at = c->left_open_count;
+
+	if (at == NBDS_LEFT_OPEN_MAX || f->request->type == NBD_CMD_DISC)
+		return;
+	if (!c->left_open)
+		c->left_open = nbds_budget_alloc(&s->engine->budget,
+						 NBDS_LEFT_OPEN_MAX * sizeof(*c->left_open));
+	if (!c->left_open)
+		return;
+	/* one whose answer was cut short may be younger than others */
+	for (; at > 0 && c->left_open[at - 1].frame > f->first.frame; at--)
+		c->left_open[at] = c->left_open[at - 1];
+	c->left_open[at] = session_outstanding(f);
+	c->left_open_count++;
+}
+
 static void drop_request(void *arg, struct nbds_request *r)
 {
 	struct session *s = arg;
@@ -108,6 +136,8 @@ static void drop_request(void *arg, struct nbds_request *r)
 	s->c.unanswered++;
 	if (!f)
 		return;
+	if (!s->closing)
+		leave_open(s, f);
 	if (f->op)
 		nbds_op_open(f->op);
 	f->op = NULL;
@@ -148,6 +178,10 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	e->current = s;
 	nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
 	nbds_decoder_end(s->decoder, NBDS_SERVER, where);
+	for (const struct inflight *f = s->oldest; f && s->c.left_open_count < NBDS_LEFT_OPEN_MAX;
+	     f = f->newer)
+		leave_open(s, f);
+	s->closing = true;
 	nbds_decoder_each_request(s->decoder, drop_request, s);
 	if (s->c.end == NBDS_END_OPEN && !open)
 		s->c.end = rst ? NBDS_END_RST : NBDS_END_FIN;
@@ -182,11 +216,16 @@ void session_free(struct session *s)
 		free(s->new_contexts[i].name);
 	free(s->c.contexts);
 	free(s->new_contexts);
-	for (unsigned i = 0; i < s->c.option_count; i++)
+	for (unsigned i = 0; i < s->c.option_count; i++) {
 		free(s->c.options[i].replies);
+		nbds_budget_free(&s->engine->budget, s->c.options[i].text,
+				 s->c.options[i].text_len);
+	}
 	free(s->c.options);
 	free(s->c.export_name);
 	free(s->c.flushes);
+	nbds_budget_free(&s->engine->budget, s->c.left_open,
+			 NBDS_LEFT_OPEN_MAX * sizeof(*s->c.left_open));
 	free((char *)s->c.first_nonsense);
 	nbds_decoder_free(s->decoder);
 	free(s);
@@ -209,6 +248,8 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 	s->engine->current = s;
 	nbds_decoder_data(s->decoder, side, data, len, where);
 	s->last_clean[side] = *where;
+	s->c.heard[side].frame = where->frame;
+	s->c.heard[side].time = where->time;
 	s->engine->current = NULL;
 }
 
@@ -490,6 +531,23 @@ static void option(struct session *s, const struct nbds_message *m)
 	}
 }
 
+/* The server's words for people, of which the protocol allows 4096 bytes. */
+static void option_text(struct session *s, struct nbds_option_seen *o, const uint8_t *data,
+			size_t len)
+{
+	struct nbds_budget *budget = &s->engine->budget;
+
+	if (len > 4096)
+		len = 4096;
+	nbds_budget_free(budget, o->text, o->text_len);
+	o->text_len = 0;
+	o->text = nbds_budget_alloc(budget, len);
+	if (!o->text)
+		return;
+	memcpy(o->text, data, len);
+	o->text_len = len;
+}
+
 static void option_reply(struct session *s, const struct nbds_message *m)
 {
 	const uint8_t *data = m->head + NBDS_OPTION_REPLY_LEN;
@@ -506,6 +564,8 @@ static void option_reply(struct session *s, const struct nbds_message *m)
 	if (o) {
 		option_reply_add(o, type);
 		o->final = m->flags & NBDS_MSG_FINAL;
+		if ((type & NBD_REP_FLAG_ERROR) && len)
+			option_text(s, o, data, len);
 	}
 	if (opt == NBD_OPT_GO && (m->flags & NBDS_MSG_FINAL) && type != NBD_REP_ACK)
 		s->name_final = false;
@@ -863,6 +923,14 @@ static void chunk(struct session *s, const struct nbds_message *m)
 	s->c.chunks[kind]++;
 }
 
+static void answer_begins(const struct nbds_message *m)
+{
+	struct inflight *f = m->request ? m->request->user : NULL;
+
+	if (f && !f->reply_frame)
+		f->reply_frame = m->first.frame;
+}
+
 static void on_message(void *ctx, const struct nbds_message *m)
 {
 	struct session *s = ctx;
@@ -872,6 +940,8 @@ static void on_message(void *ctx, const struct nbds_message *m)
 		session_announce(s);
 	if (m->flags & NBDS_MSG_UNSOLICITED)
 		s->c.unsolicited++;
+	if ((m->flags & NBDS_MSG_MALFORMED) && !s->c.malformed++)
+		s->c.malformed_frame = m->first.frame;
 	if (m->from == NBDS_SERVER)
 		s->progress = 0;
 	switch (m->type) {
@@ -897,9 +967,11 @@ static void on_message(void *ctx, const struct nbds_message *m)
 		break;
 	case NBDS_MSG_SIMPLE_REPLY:
 		s->c.simple_replies++;
+		answer_begins(m);
 		break;
 	case NBDS_MSG_CHUNK:
 		chunk(s, m);
+		answer_begins(m);
 		break;
 	}
 	if (e->ops.message)

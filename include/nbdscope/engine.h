@@ -92,6 +92,8 @@ struct nbds_option_seen {
 	bool final; /* its last reply was seen */
 	bool early; /* replies were seen before all of the option was (a
 	             * server may refuse it by its header alone) */
+	char *text; /* of its last refusal; text_len bytes, any bytes; NULL: none */
+	size_t text_len;
 };
 
 struct nbds_context {
@@ -108,6 +110,15 @@ enum nbds_connection_end {
 	NBDS_END_RST,
 };
 
+/* A request that waits for its reply, or ended without one. */
+struct nbds_outstanding {
+	uint16_t type, flags; /* NBD_CMD_*, command flags */
+	uint64_t cookie, offset, length;
+	uint64_t frame;       /* of its first byte */
+	int64_t since;        /* its time, ns */
+	uint64_t reply_frame; /* of the first byte of an answer that is not complete; 0: none */
+};
+
 /* Flush order as people want to see it. */
 struct nbds_flush_seen {
 	uint64_t request_frame, reply_frame; /* reply_frame 0: unanswered */
@@ -121,6 +132,8 @@ struct nbds_flush_seen {
 };
 
 struct nbds_export;
+
+#define NBDS_LEFT_OPEN_MAX 16u
 
 struct nbds_connection {
 	uint32_t id; /* from 1, in the order of first frames */
@@ -158,9 +171,19 @@ struct nbds_connection {
 	uint64_t gaps, gap_bytes;        /* holes in the capture, both directions */
 	uint64_t snaplen_bytes;          /* of gap_bytes: cut by the snapshot length */
 	uint64_t conflicts;              /* retransmissions with other bytes */
+	uint64_t malformed;              /* messages whose inner lengths do not fit */
+	uint64_t malformed_frame;        /* the first of them */
 	struct nbds_accounting bytes[2]; /* by enum nbds_side */
 	const char *first_nonsense;      /* NULL, or what it was: "request magic 0x12345678" */
 	uint64_t nonsense_frame;
+
+	/* once it ended: the oldest of its requests without a final reply, oldest first */
+	struct nbds_outstanding *left_open;
+	unsigned left_open_count; /* at most NBDS_LEFT_OPEN_MAX */
+	struct {
+		uint64_t frame; /* the last that brought bytes of this side; 0: none */
+		int64_t time;
+	} heard[2]; /* by enum nbds_side */
 
 	/* completed, not flushed, now (or at its end) */
 	uint64_t unflushed_writes, unflushed_bytes;
@@ -271,13 +294,6 @@ struct nbds_connection *nbds_engine_connections(struct nbds_engine *e); /* by id
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e);
 void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *t);
 
-/* A request that waits for its reply. */
-struct nbds_outstanding {
-	uint16_t type, flags; /* NBD_CMD_*, command flags */
-	uint64_t cookie, offset, length;
-	uint64_t frame; /* of its first byte */
-	int64_t since;  /* its time, ns */
-};
 /* The oldest requests of the connection that wait, oldest first, at most `max`.
  * Returns how many were put into `list`. */
 unsigned nbds_connection_outstanding(const struct nbds_connection *c, struct nbds_outstanding *list,

@@ -200,7 +200,7 @@ def columns(connection, messages):
         "client_port": connection["client"].rsplit(":", 1)[1],
         "handshake": connection["handshake"],
         "replies": connection.get("replies", "-"),
-        "export": connection.get("export", "-"),
+        "export": connection.get("export", connection.get("export_asked", "-")),
         "size": str(connection.get("size", "-")),
         "transmission_flags": "0x%04x" % flag_bits(connection["transmission_flags"])
                               if "transmission_flags" in connection else "-",
