@@ -243,16 +243,13 @@ static void flow_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t l
 		nbds_feed_bytes(user, dir, NULL, len, why == NBDS_GAP_SNAPLEN, where);
 }
 
-static void flow_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-			  const struct nbds_mark *where)
+static void flow_conflict(void *ctx, void *user, int dir, const struct nbds_conflict *c)
 {
 	struct nbds_feed_flow *f = user;
 
 	(void)ctx;
-	(void)offset;
-	(void)len;
-	if (f)
-		nbds_stream_conflict(f->stream, dir, where);
+	if (f && c->kind == NBDS_CONFLICT_BYTES)
+		nbds_stream_conflict(f->stream, dir, &c->where);
 }
 
 static void flow_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)

@@ -73,6 +73,7 @@ struct nbds_held *nbds_held_new(struct nbds_held_pool *pool, uint64_t offset, ui
 	piece->cost = cost;
 	piece->after = mark->ack;
 	piece->mark = *mark;
+	piece->unlike = piece->unlike_end = 0;
 	piece->levels = (uint8_t)random_levels(pool);
 	piece->size_class = (uint8_t)c;
 	piece->data = (uint8_t *)piece + overhead(piece->levels);
@@ -137,6 +138,15 @@ struct nbds_held *nbds_held_split(struct nbds_held_pool *pool, struct nbds_held_
 	if (!rest)
 		return NULL;
 	rest->after = piece->after;
+	if (piece->unlike < piece->unlike_end) {
+		rest->unlike = piece->unlike > at ? piece->unlike : at;
+		rest->unlike_end = piece->unlike_end > at ? piece->unlike_end : at;
+		rest->unlike_mark = piece->unlike_mark;
+		if (piece->unlike_end > at)
+			piece->unlike_end = at;
+		if (piece->unlike > at)
+			piece->unlike = at;
+	}
 	piece->len = front;
 	piece->caplen -= caplen;
 	nbds_held_insert(list, rest);

@@ -34,6 +34,9 @@ struct nbds_held {
 	uint8_t *data;
 	uint64_t after; /* bytes of the other direction that come before it, or NBDS_NO_ACK */
 	struct nbds_mark mark; /* the frame that brought it */
+	/* Another copy is not the same from `unlike` to `unlike_end`; 0, 0: none. */
+	uint64_t unlike, unlike_end;
+	struct nbds_mark unlike_mark; /* the frame with the first such copy */
 	uint8_t levels;
 	uint8_t size_class;
 	struct nbds_held *next[];

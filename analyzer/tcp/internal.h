@@ -29,6 +29,8 @@
 #ifndef NBDSCOPE_ANALYZER_TCP_INTERNAL_H
 #define NBDSCOPE_ANALYZER_TCP_INTERNAL_H
 
+#include <base/recall.h>
+
 #include "hold.h"
 #include "tcp.h"
 
@@ -44,8 +46,8 @@
  * work for each segment is bounded, however small somebody cut the pieces. */
 #define NBDS_OVERLAPS_MAX 512
 
-/* How far the number of a RST may be from what its sender had sent. */
-#define NBDS_RST_BELOW ((int64_t)64 << 10)
+/* How far the number of a RST may be from what its sender had sent, where the
+ * receiver's window is not known. */
 #define NBDS_RST_ABOVE ((int64_t)16 << 20)
 
 /* Patience is so many times longer where nothing shows that the other side
@@ -53,6 +55,15 @@
 #define NBDS_BLIND_PATIENCE 8
 /* or it is there, and the bytes may yet be sent again. */
 #define NBDS_RESEND_PATIENCE 150
+
+#define NBDS_SCALE_NONE   (-1) /* the SYN told none */
+#define NBDS_SCALE_UNSEEN (-2) /* the SYN was not seen */
+
+/* Bytes with wrong checksums that the other side acknowledged, no other copy of them
+ * having been seen, so often, and wrong ones in so many segments (one of ...), show
+ * that the capture's checksums are not those of the wire. */
+#define NBDS_SUMS_REFUTED 4
+#define NBDS_SUMS_SHARE   4
 
 struct nbds_link {
 	struct nbds_link *prev, *next;
@@ -99,15 +110,21 @@ struct nbds_half {
 	bool silent;      /* bytes of it were given up and it showed nothing since */
 	bool fin_guessed; /* one byte is acknowledged that was never seen: its FIN */
 	uint8_t far_run;
+	int8_t scale; /* of its sender's windows, from its SYN, or one of these */
 	uint32_t far_next;
 	uint32_t heard;   /* counts its frames */
 	uint32_t refuted; /* segments that started below `evidence` where new data starts */
 	uint64_t next, seen, sent, acked, clean_after;
 	uint64_t evidence; /* `acked`, as far as it is believed to show a hole */
 	uint64_t fin_at;
-	uint64_t lo_frame; /* the frame with the last clean byte delivered */
+	uint64_t edge;             /* the other side's windows ended here at most; 0: not known */
+	uint64_t bad_from, bad_to; /* where bytes with wrong checksums were discarded */
+	uint64_t told;             /* the chain of what is remembered of it */
+	uint64_t lo_frame;         /* the frame with the last clean byte delivered */
 	int64_t lo_time;
 	struct nbds_mark last; /* of the last byte delivered */
+	/* The bytes not acknowledged yet were all told after this. */
+	struct nbds_where flight;
 	struct nbds_where evidence_where, fin_where;
 	struct nbds_wait acked_wait; /* for bytes that the other side acknowledged */
 	struct nbds_wait blind_wait; /* for bytes that it did not */
@@ -119,6 +136,7 @@ struct nbds_reasm {
 	uint32_t frames; /* counts the frames that brought something */
 	bool rst;
 	int8_t rst_by;
+	bool rst_sure; /* its number was one that the receiver waits for */
 	struct nbds_where rst_where;
 	struct nbds_wait end_wait; /* the end was seen, but perhaps not all before it */
 	uint64_t rst_at;           /* stream offset of the RST */
@@ -131,6 +149,15 @@ struct nbds_reasm {
 	struct nbds_flow *flow;
 	struct nbds_link stalled;
 	int64_t look_at; /* capture time of the next look */
+};
+
+/* What the checksums of one direction are as a rule; counts stop at the largest. */
+struct nbds_sums {
+	uint16_t right, wrong;           /* of segments that were taken, with payload */
+	uint16_t bare_right, bare_wrong; /* without */
+	uint16_t ip_right, ip_wrong;     /* of IP */
+	uint16_t discarded;
+	uint8_t refuted; /* up to NBDS_SUMS_REFUTED */
 };
 
 enum nbds_flow_state { NBDS_FLOW_LIVE, NBDS_FLOW_IGNORED, NBDS_FLOW_DEAD };
@@ -148,6 +175,7 @@ struct nbds_flow {
 	struct nbds_addr addr[2];
 	uint32_t isn[2], end[2]; /* sequence numbers: of the SYN, after the last byte */
 	bool isn_known[2], end_known[2], fin[2];
+	struct nbds_sums sums[2];
 	uint8_t state; /* enum nbds_flow_state */
 	uint8_t busy;  /* depth of work on it: it must not go away */
 	bool opened, ignored, stalled;
@@ -160,6 +188,7 @@ struct nbds_tcp {
 	void *ctx;
 	struct nbds_tcp_stats stats;
 	struct nbds_held_pool pool;
+	struct nbds_recall recall; /* of what was told */
 	struct nbds_link live, fresh, cheap, dead, stalled;
 	uint64_t followed; /* flows in the first three */
 	uint64_t dead_count, dead_most, stalled_count;
@@ -193,6 +222,9 @@ void nbds_reasm_check(struct nbds_flow *f, int64_t now);
 
 /* Tells all that is held, holes as gaps for the reason `why` (or LOST). */
 void nbds_reasm_flush(struct nbds_flow *f, enum nbds_gap_reason why);
+
+/* Takes note of bytes that were discarded for their checksum. */
+void nbds_reasm_discarded(struct nbds_reasm *r, int dir, const struct nbds_segment *s);
 
 /* Drops all that is held. */
 void nbds_reasm_drop(struct nbds_flow *f);

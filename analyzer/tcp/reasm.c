@@ -44,6 +44,9 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 
 	h->next = end;
 	h->fin_guessed = false;
+	if (why == NBDS_GAP_LOST && offset < h->bad_to && end > h->bad_from &&
+	    f->sums[dir].refuted < NBDS_SUMS_REFUTED)
+		f->sums[dir].refuted++;
 	t->stats.gaps++;
 	t->stats.gap_bytes += end - offset;
 	if (why != NBDS_GAP_SNAPLEN) {
@@ -59,6 +62,27 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 	}
 	if (heard_of(f) && t->ops.gap)
 		t->ops.gap(t->ctx, f->user, dir, offset, end - offset, why, &mark);
+}
+
+/* What is remembered of bytes that were told; followed by them. */
+struct told {
+	struct nbds_mark mark;
+	uint32_t len;
+};
+
+static void remember(struct nbds_flow *f, struct nbds_half *h, uint64_t offset, const uint8_t *data,
+		     uint32_t len, const struct nbds_mark *mark)
+{
+	struct nbds_recall_record *record;
+	struct told *told;
+
+	record = nbds_recall_add(&f->tcp->recall, &h->told, offset, sizeof(*told) + len);
+	if (!record)
+		return;
+	told = (struct told *)(record + 1);
+	told->mark = *mark;
+	told->len = len;
+	memcpy(told + 1, data, len);
 }
 
 /* `len` bytes at half->next, `caplen` of them here. */
@@ -80,7 +104,12 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 		h->next = offset + caplen;
 		h->last = mark;
 		h->fin_guessed = false;
+		if (h->acked >= offset)
+			h->flight =
+				(struct nbds_where){mark.lo_frame, mark.lo_time, mark.interface};
 		t->stats.bytes += caplen;
+		if (heard_of(f))
+			remember(f, h, offset, data, caplen, &mark);
 		if (heard_of(f) && t->ops.data)
 			t->ops.data(t->ctx, f->user, dir, offset, data, caplen, &mark);
 	}
@@ -88,14 +117,14 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 		tell_gap(f, dir, offset + len, NBDS_GAP_SNAPLEN, &mark);
 }
 
-static void tell_conflict(struct nbds_flow *f, int dir, uint64_t offset, uint64_t len,
-			  const struct nbds_mark *where)
+static void tell_conflict(struct nbds_flow *f, int dir, const struct nbds_conflict *c)
 {
 	struct nbds_tcp *t = f->tcp;
 
-	t->stats.conflicts++;
+	t->stats.conflicts += c->kind == NBDS_CONFLICT_BYTES;
+	t->stats.forgotten += c->kind == NBDS_CONFLICT_FORGOTTEN;
 	if (heard_of(f) && t->ops.conflict)
-		t->ops.conflict(t->ctx, f->user, dir, offset, len, where);
+		t->ops.conflict(t->ctx, f->user, dir, c);
 }
 
 /* Tells the FIN if all before it was told. */
@@ -150,6 +179,17 @@ static void tell_first_held(struct nbds_flow *f, int dir)
 	struct nbds_held *piece = nbds_held_take(&h->held);
 
 	tell_data(f, dir, piece->data, piece->caplen, piece->len, &piece->mark);
+	if (piece->unlike < piece->unlike_end) {
+		struct nbds_conflict c = {
+			.kind = NBDS_CONFLICT_BYTES,
+			.offset = piece->unlike,
+			.len = piece->unlike_end - piece->unlike,
+			.first = h->last,
+			.where = piece->unlike_mark,
+		};
+
+		tell_conflict(f, dir, &c);
+	}
 	nbds_held_free(&f->tcp->pool, piece);
 }
 
@@ -373,6 +413,30 @@ void nbds_reasm_flush(struct nbds_flow *f, enum nbds_gap_reason why)
 	give_up(f, all, why);
 }
 
+void nbds_reasm_discarded(struct nbds_reasm *r, int dir, const struct nbds_segment *s)
+{
+	struct nbds_half *h = &r->half[dir];
+	int64_t from, to;
+
+	if (h->base_kind != NBDS_BASE_KNOWN || !s->len)
+		return;
+	from = nbds_half_offset(h, s->seq);
+	to = from + (int64_t)s->len;
+	if (to <= (int64_t)h->next || from > (int64_t)h->seen + NBDS_FAR)
+		return;
+	if (from < (int64_t)h->next)
+		from = (int64_t)h->next;
+	if (h->bad_to <= h->next) { /* what was there before is settled */
+		h->bad_from = (uint64_t)from;
+		h->bad_to = (uint64_t)to;
+		return;
+	}
+	if ((uint64_t)from < h->bad_from)
+		h->bad_from = (uint64_t)from;
+	if ((uint64_t)to > h->bad_to)
+		h->bad_to = (uint64_t)to;
+}
+
 void nbds_reasm_drop(struct nbds_flow *f)
 {
 	for (int dir = 0; dir < 2; dir++) {
@@ -435,6 +499,19 @@ static struct nbds_held *wait_less(struct nbds_flow *f, int dir, struct nbds_hel
 	return piece;
 }
 
+/* Whether the copies differ; if so, *from and *len are what lies between the first and
+ * the last byte that does. */
+static bool unlike(const uint8_t *a, const uint8_t *b, uint64_t *from, uint32_t *len)
+{
+	if (!memcmp(a, b, *len))
+		return false;
+	for (; *a == *b; a++, b++, ++*from)
+		--*len;
+	while (a[*len - 1] == b[*len - 1])
+		--*len;
+	return true;
+}
+
 /* Compares the segment with the pieces held: the first copy stays.  Returns how far
  * the segment is to be taken. */
 static uint64_t compare(struct nbds_flow *f, int dir, const struct span *s,
@@ -464,19 +541,93 @@ static uint64_t compare(struct nbds_flow *f, int dir, const struct span *s,
 			continue;
 		a = s->data + (from - s->offset);
 		b = piece->data + (from - piece->offset);
-		if (!memcmp(a, b, len))
+		if (!unlike(a, b, &from, &len)) {
+			/* which of them was acknowledged with them, is not known */
+			if (piece->mark.ack != mark->ack)
+				piece->mark.ack = NBDS_NO_ACK;
 			continue;
-		while (*a == *b) {
-			a++;
-			b++;
-			from++;
-			len--;
 		}
-		while (a[len - 1] == b[len - 1])
-			len--;
-		tell_conflict(f, dir, from, len, mark);
+		if (piece->unlike >= piece->unlike_end) {
+			piece->unlike = from;
+			piece->unlike_end = from + len;
+			piece->unlike_mark = *mark;
+			continue;
+		}
+		if (from < piece->unlike)
+			piece->unlike = from;
+		if (from + len > piece->unlike_end)
+			piece->unlike_end = from + len;
 	}
 	return s->end;
+}
+
+/* Copies of bytes that are remembered no more came: a receiver that had acknowledged the
+ * first one discards them. */
+static void forgotten(struct nbds_flow *f, int dir, uint64_t from, uint64_t to,
+		      const struct nbds_mark *mark)
+{
+	const struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_conflict c = {.kind = NBDS_CONFLICT_FORGOTTEN, .where = *mark};
+
+	if (from < h->acked)
+		from = h->acked;
+	if (from >= to)
+		return;
+	c.offset = from;
+	c.len = to - from;
+	c.first = nbds_mark_at(&h->flight);
+	tell_conflict(f, dir, &c);
+}
+
+/* Compares the part of the segment that was told already, and is remembered. */
+static void compare_told(struct nbds_flow *f, int dir, const struct span *s,
+			 const struct nbds_mark *mark)
+{
+	const struct nbds_recall *recall = &f->tcp->recall;
+	const struct nbds_half *h = &f->reasm->half[dir];
+	uint64_t to = s->end < h->next ? s->end : h->next;
+	bool lost;
+	struct nbds_recall_record *record = nbds_recall_find(recall, h->told, to - 1, &lost);
+	unsigned pieces = 0;
+
+	/* What lies between records was missing, as far as is known. */
+	for (; record && !f->ignored; record = nbds_recall_previous(recall, record, &lost)) {
+		struct nbds_conflict c = {.where = *mark};
+		const struct told *told;
+		uint64_t from, end;
+		uint32_t len;
+
+		if (pieces++ == NBDS_OVERLAPS_MAX) {
+			lost = true;
+			break;
+		}
+		told = (const struct told *)(record + 1);
+		from = record->key > s->offset ? record->key : s->offset;
+		end = record->key + told->len < to ? record->key + told->len : to;
+		len = captured(s, from, end);
+		c.first = told->mark;
+		c.offset = from;
+		if (len &&
+		    unlike(s->data + (from - s->offset),
+			   (const uint8_t *)(told + 1) + (from - record->key), &c.offset, &len)) {
+			c.kind = NBDS_CONFLICT_BYTES;
+			c.len = len;
+			tell_conflict(f, dir, &c);
+		} else if (from < end && told->mark.ack != mark->ack &&
+			   told->mark.ack != NBDS_NO_ACK && mark->ack != NBDS_NO_ACK) {
+			c.kind = NBDS_CONFLICT_ACK;
+			c.len = end - from;
+			c.first_ack = told->mark.ack;
+			c.ack = mark->ack;
+			tell_conflict(f, dir, &c);
+		}
+		if (record->key <= s->offset)
+			return;
+		if (record->key < to)
+			to = record->key;
+	}
+	if (lost)
+		forgotten(f, dir, s->offset, to, mark);
 }
 
 /* Keeps a copy of the bytes from `from` to `to`. */
@@ -516,15 +667,34 @@ static void make_room(struct nbds_flow *f, int dir, uint64_t from, const struct 
 	pump(f);
 }
 
+/* Bytes after the FIN: either they or the FIN were not the sender's.  (A byte in the
+ * FIN's place is a keep-alive.) */
+static void after_fin(struct nbds_flow *f, int dir, const struct span *s,
+		      const struct nbds_mark *mark)
+{
+	const struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_conflict c = {.kind = NBDS_CONFLICT_BYTES, .where = *mark};
+
+	if (s->end == h->fin_at + 1 && s->offset == h->fin_at)
+		return;
+	c.offset = s->offset > h->fin_at ? s->offset : h->fin_at;
+	c.len = s->end - c.offset;
+	c.first = nbds_mark_at(&h->fin_where);
+	tell_conflict(f, dir, &c);
+}
+
 /* Tells, holds or drops the payload of a segment. */
 static void take(struct nbds_flow *f, int dir, const struct span *s, const struct nbds_mark *mark)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
 	uint64_t pos = s->offset, end = s->end;
 
-	if (h->fin && end > h->fin_at)
+	if (h->fin && end > h->fin_at) {
+		after_fin(f, dir, s, mark);
 		end = h->fin_at;
-	if (pos < h->next) {
+	}
+	if (pos < h->next && pos < end) {
+		compare_told(f, dir, s, mark);
 		f->tcp->stats.retransmitted_bytes += (end < h->next ? end : h->next) - pos;
 		pos = h->next;
 		if (end > pos)
@@ -637,6 +807,22 @@ static void guess_base(struct nbds_half *h, const struct nbds_segment *s,
 	old_ack(h, where);
 }
 
+/* How far the windows of the other side reach at most. */
+static void window(struct nbds_reasm *r, int dir, const struct nbds_segment *s, uint64_t ack)
+{
+	struct nbds_half *h = &r->half[dir];
+	int8_t scale = r->half[!dir].scale;
+	uint64_t edge;
+
+	if (scale == NBDS_SCALE_UNSEEN || h->scale == NBDS_SCALE_UNSEEN)
+		return;
+	if (s->flags & NBDS_TCP_SYN || scale < 0 || h->scale < 0)
+		scale = 0; /* both have to offer it */
+	edge = ack + ((uint64_t)s->window << scale);
+	if (edge > h->edge)
+		h->edge = edge;
+}
+
 /* Direction `dir` is acknowledged by the segment `s` of the other one.  True if
  * that is news. */
 static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segment *s,
@@ -661,6 +847,7 @@ static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segmen
 	if (h->fin && (uint64_t)ack > h->fin_at)
 		ack = (int64_t)h->fin_at; /* the FIN has a number too */
 	mark->ack = (uint64_t)ack;
+	window(r, dir, s, (uint64_t)ack);
 	if (!h->clean && (uint64_t)ack > h->clean_after && (uint64_t)ack <= h->seen)
 		h->clean = true;
 	if ((uint64_t)ack > h->acked)

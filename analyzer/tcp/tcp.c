@@ -11,6 +11,7 @@
 
 #define DEFAULT_HELD_DIRECTION  ((uint64_t)16 << 20)
 #define DEFAULT_HELD_TOTAL      ((uint64_t)256 << 20)
+#define DEFAULT_REMEMBERED      ((uint64_t)16 << 20)
 #define DEFAULT_FLOWS           (1u << 20)
 #define DEFAULT_PATIENCE_FRAMES 64
 #define DEFAULT_PATIENCE_NS     200000000
@@ -380,7 +381,7 @@ static void settle(struct nbds_flow *f, int64_t now)
 
 		mark = nbds_mark_at(&r->half[later].fin_where);
 		end_flow(f, NBDS_FLOW_FIN, -1, &mark);
-	} else if (r->rst && (over || !f->opened || !nbds_reasm_waits(r))) {
+	} else if (r->rst && (over || !f->opened || (r->rst_sure && !nbds_reasm_waits(r)))) {
 		mark = nbds_mark_at(&r->rst_where);
 		end_flow(f, NBDS_FLOW_RST, r->rst_by, &mark);
 	} else if (over && nbds_reasm_end_guessed(r)) {
@@ -497,7 +498,9 @@ static struct nbds_flow *create(struct nbds_tcp *t, const struct nbds_segment *s
 	}
 	f->reasm->flow = f;
 	for (int i = 0; i < 2; i++) {
+		f->reasm->half[i].scale = NBDS_SCALE_UNSEEN;
 		f->reasm->half[i].lo_time = INT64_MIN;
+		f->reasm->half[i].flight.time = INT64_MIN;
 		f->reasm->half[i].last.time = INT64_MIN;
 		f->reasm->half[i].last.lo_time = INT64_MIN;
 		f->reasm->half[i].last.ack = NBDS_NO_ACK;
@@ -580,6 +583,7 @@ static void handshake(struct nbds_flow *f, int dir, const struct nbds_segment *s
 	struct nbds_half *h = &f->reasm->half[dir], *other = &f->reasm->half[!dir];
 	struct nbds_where where = {s->packet->frame, s->packet->time, s->packet->interface};
 
+	h->scale = s->scale < 0 ? NBDS_SCALE_NONE : s->scale;
 	if (h->base_kind != NBDS_BASE_KNOWN)
 		nbds_reasm_base(f->reasm, dir, s->seq + 1, &where);
 	if ((s->flags & NBDS_TCP_ACK) && other->base_kind != NBDS_BASE_KNOWN)
@@ -604,8 +608,14 @@ static void taken_over(struct nbds_flow *f, const struct nbds_mark *where)
 
 /* --- the end of connections --- */
 
-/* Whether a RST is one of the conversation, and no blind shot. */
-static bool rst_fits(const struct nbds_flow *f, int dir, const struct nbds_segment *s)
+/* What a RST is to who receives it. */
+enum rst {
+	RST_IGNORED, /* out of its window, or it answers nothing */
+	RST_DOUBTED, /* in its window, but not at its start: it may ask (RFC 5961 3.2) */
+	RST_ENDS,
+};
+
+static enum rst judge_rst(const struct nbds_flow *f, int dir, const struct nbds_segment *s)
 {
 	const struct nbds_half *h = &f->reasm->half[dir], *other = &f->reasm->half[!dir];
 	int64_t at, least, most;
@@ -613,21 +623,29 @@ static bool rst_fits(const struct nbds_flow *f, int dir, const struct nbds_segme
 	/* After a FIN anything goes: sockets that are gone answer with the
 	 * numbers they are asked with. */
 	if (h->fin || other->fin)
-		return true;
+		return RST_ENDS;
 	if (h->base_kind == NBDS_BASE_KNOWN) {
 		at = nbds_half_offset(h, s->seq);
-		least = (int64_t)(h->acked < h->next ? h->acked : h->next) - NBDS_RST_BELOW;
-		most = (int64_t)(h->sent > h->acked ? h->sent : h->acked) + NBDS_RST_ABOVE;
-		return at >= least && at <= most;
+		least = (int64_t)(h->acked < h->next ? h->acked : h->next);
+		most = (int64_t)(h->sent > h->acked ? h->sent : h->acked);
+		if (at >= least && at <= most)
+			return RST_ENDS;
+		if ((int64_t)h->edge > most)
+			most = (int64_t)h->edge;
+		else if (!h->edge)
+			most += NBDS_RST_ABOVE;
+		return at >= least && at <= most ? RST_DOUBTED : RST_IGNORED;
 	}
 	if (h->raw_ack_known) {
 		at = (int32_t)(s->seq - h->raw_ack);
-		return at >= -NBDS_RST_BELOW && at <= NBDS_RST_ABOVE;
+		if (at == 0)
+			return RST_ENDS;
+		return at > 0 && at <= NBDS_RST_ABOVE ? RST_DOUBTED : RST_IGNORED;
 	}
 	if (other->base_kind != NBDS_BASE_KNOWN || !(s->flags & NBDS_TCP_ACK))
-		return true;
+		return RST_ENDS;
 	at = nbds_half_offset(other, s->ack); /* a refused connection */
-	return at >= 0 && at <= (int64_t)other->sent + 1;
+	return at >= 0 && at <= (int64_t)other->sent + 1 ? RST_ENDS : RST_IGNORED;
 }
 
 static void reset(struct nbds_flow *f, int dir, const struct nbds_segment *s)
@@ -635,14 +653,19 @@ static void reset(struct nbds_flow *f, int dir, const struct nbds_segment *s)
 	struct nbds_reasm *r = f->reasm;
 	struct nbds_half *h = &r->half[dir];
 	struct nbds_mark mark = mark_of(s->packet);
+	enum rst rst;
 	int64_t at;
 
 	h->heard++;
 	nbds_reasm_frame(f, dir, &mark);
-	if (f->ignored || r->rst || !rst_fits(f, dir, s))
+	if (f->ignored || (r->rst && r->rst_sure))
+		return;
+	rst = judge_rst(f, dir, s);
+	if (rst == RST_IGNORED || (r->rst && rst == RST_DOUBTED))
 		return;
 	at = h->base_kind == NBDS_BASE_KNOWN ? nbds_half_offset(h, s->seq) : 0;
 	r->rst = true;
+	r->rst_sure = rst == RST_ENDS;
 	r->rst_by = (int8_t)dir;
 	r->rst_at = at > 0 ? (uint64_t)at : 0;
 	r->rst_where = (struct nbds_where){mark.frame, mark.time, mark.interface};
@@ -697,6 +720,20 @@ static bool ignored_segment(struct nbds_flow *f, int dir, const struct nbds_segm
 
 /* --- segments --- */
 
+/* Who has sent a RST sends nothing more: it was not from there.  Nor was one in doubt,
+ * if either side goes on. */
+static bool goes_on(const struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	const struct nbds_reasm *r = f->reasm;
+	int64_t offset = nbds_half_offset(&r->half[dir], s->seq);
+
+	if (!s->len)
+		return false;
+	if (r->rst_sure)
+		return r->rst_by == dir && offset >= (int64_t)r->rst_at;
+	return offset >= (int64_t)r->half[dir].seen;
+}
+
 static void live_segment(struct nbds_flow *f, int dir, const struct nbds_segment *s)
 {
 	struct nbds_reasm *r = f->reasm;
@@ -709,9 +746,7 @@ static void live_segment(struct nbds_flow *f, int dir, const struct nbds_segment
 	} else {
 		if (s->flags & NBDS_TCP_SYN)
 			handshake(f, dir, s);
-		/* Who has sent a RST sends nothing more: it was not from there. */
-		if (r->rst && r->rst_by == dir && s->len &&
-		    nbds_half_offset(&r->half[dir], s->seq) >= (int64_t)r->rst_at)
+		if (r->rst && goes_on(f, dir, s))
 			r->rst = false;
 		nbds_reasm_segment(f, dir, s);
 	}
@@ -724,6 +759,57 @@ static void sync_stats(struct nbds_tcp *t)
 {
 	t->stats.held_now = t->pool.held;
 	t->stats.held_max = t->pool.most;
+}
+
+/* Counts up to the largest number; then both are halved, so that their relation stays. */
+static void count(uint16_t *n, uint16_t *other)
+{
+	if (*n == UINT16_MAX) {
+		*n /= 2;
+		*other /= 2;
+	}
+	++*n;
+}
+
+/* Its checksum is wrong where those of its direction are right: who receives it
+ * discards it.  Takes note of the checksum if not. */
+static bool discarded(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_sums *sums = &f->sums[dir];
+	uint16_t *right = s->len ? &sums->right : &sums->bare_right;
+	uint16_t *wrong = s->len ? &sums->wrong : &sums->bare_wrong;
+	bool bad = (s->checksum == NBDS_SUM_WRONG && *right > *wrong) ||
+		   (s->ip_checksum == NBDS_SUM_WRONG && sums->ip_right > sums->ip_wrong);
+
+	if (bad && (sums->refuted < NBDS_SUMS_REFUTED ||
+		    sums->discarded < sums->right / NBDS_SUMS_SHARE)) {
+		uint16_t none = 0;
+
+		count(&sums->discarded, &none);
+		return true;
+	}
+	if (s->checksum == NBDS_SUM_RIGHT)
+		count(right, wrong);
+	else if (s->checksum == NBDS_SUM_WRONG)
+		count(wrong, right);
+	if (s->ip_checksum == NBDS_SUM_RIGHT)
+		count(&sums->ip_right, &sums->ip_wrong);
+	else if (s->ip_checksum == NBDS_SUM_WRONG)
+		count(&sums->ip_wrong, &sums->ip_right);
+	return false;
+}
+
+static void discard(struct nbds_flow *f, int dir, const struct nbds_segment *s)
+{
+	struct nbds_tcp *t = f->tcp;
+	struct nbds_mark mark = mark_of(s->packet);
+
+	t->stats.bad_checksums++;
+	if (f->state != NBDS_FLOW_LIVE)
+		return;
+	nbds_reasm_discarded(f->reasm, dir, s);
+	if (f->opened && !f->ignored && t->ops.discard)
+		t->ops.discard(t->ctx, f->user, dir, &mark);
 }
 
 /* Finds the flow of `s`, or makes one.  NULL: the segment is of no use. */
@@ -740,6 +826,9 @@ static struct nbds_flow *flow_for(struct nbds_tcp *t, const struct nbds_segment 
 		if (s->flags & NBDS_TCP_RST ||
 		    (!s->len && !(s->flags & (NBDS_TCP_SYN | NBDS_TCP_ACK))))
 			return NULL;
+	} else if (discarded(f, *dir, s)) {
+		discard(f, *dir, s);
+		return NULL;
 	} else if (f->state == NBDS_FLOW_DEAD) {
 		if (!reopens(f, *dir, s))
 			return NULL;
@@ -904,6 +993,8 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 		t->limits.held_direction = DEFAULT_HELD_DIRECTION;
 	if (!t->limits.held_total)
 		t->limits.held_total = DEFAULT_HELD_TOTAL;
+	if (!t->limits.remembered)
+		t->limits.remembered = DEFAULT_REMEMBERED;
 	if (!t->limits.flows)
 		t->limits.flows = DEFAULT_FLOWS;
 	if (!t->limits.patience_frames)
@@ -914,6 +1005,7 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 	t->ctx = ctx;
 	t->seed = random_seed(t);
 	t->pool.random = UINT64_C(0x2545f4914f6cdd1d);
+	nbds_recall_init(&t->recall, t->limits.remembered);
 	t->dead_most = t->limits.flows / 8;
 	if (t->dead_most < DEAD_LEAST)
 		t->dead_most = DEAD_LEAST;
@@ -946,6 +1038,7 @@ void nbds_tcp_free(struct nbds_tcp *t)
 	for (struct nbds_link *link = t->cheap.next; link != &t->cheap; link = link->next)
 		release_reasm(flow_of(link));
 	nbds_held_pool_clear(&t->pool);
+	nbds_recall_free(&t->recall);
 	slab_free(t->flows);
 	slab_free(t->reasms);
 	free(t->table);

@@ -9,10 +9,17 @@
  * they come in order; only what must wait (out of order, behind a hole, or ahead
  * of the other side's bytes that it acknowledges) is copied, within bounds.
  *
- * First copy wins.  Where two copies of a byte differ, the one seen first is
- * told, and a conflict if the first one is still held when the second comes.
- * Bytes that were told already are not kept, so later copies of them are dropped
- * unread.
+ * First copy wins, and every other one is held against it.  Where two copies of a
+ * byte differ, the one seen first is told, and then a conflict, whenever the other
+ * one comes: what was told is remembered for a while (base/recall.h).  Which of them
+ * the receiver took cannot be known.  A copy of bytes that are remembered no more is
+ * dropped unread if they had been acknowledged before it came, since a receiver does
+ * so too; else that, too, is a conflict.
+ *
+ * Checksums.  A segment whose checksum is wrong is discarded by its receiver, and
+ * here, where others of its direction show that they are right as a rule.  Where it
+ * turns out that such bytes were acknowledged and no other copy of them was seen, the
+ * capture's checksums are not those of the wire, and it is believed from then on.
  *
  * Holes.  Bytes missing from the capture become a gap event once the other
  * side has acknowledged past them *and* the packets that might still bring
@@ -38,8 +45,10 @@
  * Connections.  A SYN on a flow that is not over starts a new connection once the
  * other side answers it or its sender goes on from it: a stray one changes
  * nothing and shows in no event.  A RST has to lie in the window; if something
- * is held, close() waits for patience, else it comes at once.  Closed flows are
- * remembered for a while, so that their stragglers open nothing.
+ * is held, or its number is not the next one, close() waits for patience, else it
+ * comes at once.  Closed flows are remembered for a while, so that their stragglers
+ * open nothing.  Bytes after a FIN are a conflict: they or the FIN were not the
+ * sender's.
  *
  * Memory is bounded per direction, and in total over all flows, counted as what
  * the copies really take (at least 256 bytes each); a full direction gives up its
@@ -87,6 +96,23 @@ enum nbds_gap_reason {
 /* A: sent by the initiator (SYN), or, without SYN, by whoever was seen first. */
 enum { NBDS_DIR_A = 0, NBDS_DIR_B = 1 };
 
+/* What is wrong with bytes of which more than one copy was seen. */
+enum nbds_conflict_kind {
+	NBDS_CONFLICT_BYTES,     /* the copies differ, from the first to the last byte of it */
+	NBDS_CONFLICT_FORGOTTEN, /* the first copy is not remembered: they may differ */
+	NBDS_CONFLICT_ACK,       /* the same bytes, which acknowledge something else */
+};
+
+struct nbds_conflict {
+	enum nbds_conflict_kind kind;
+	uint64_t offset, len;
+	uint64_t first_ack, ack; /* ACK: what the copies acknowledged */
+	/* Of the frame with the first copy; of FORGOTTEN, of an earlier one of its
+	 * direction (frame 0 and INT64_MIN: nothing is known). */
+	struct nbds_mark first;
+	struct nbds_mark where; /* of the frame with the other copy */
+};
+
 /* Any of them may be NULL. */
 struct nbds_tcp_ops {
 	/* A new flow, at its first SYN or payload. a is direction A's sender, b its
@@ -111,10 +137,10 @@ struct nbds_tcp_ops {
 	 * showed that there is something missing. */
 	void (*gap)(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
 		    enum nbds_gap_reason why, const struct nbds_mark *where);
-	/* A retransmission brought other bytes than the first copy, which is
-	 * held: they are told later. From the first to the last that differ. */
-	void (*conflict)(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-			 const struct nbds_mark *where);
+	/* Two copies of bytes that were told are not the same. */
+	void (*conflict)(void *ctx, void *user, int dir, const struct nbds_conflict *c);
+	/* A segment of the flow was discarded for its wrong checksum. */
+	void (*discard)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 	/* Direction `dir` will bring no more (its FIN was reached, or it closed
 	 * with a FIN that the capture lost). */
 	void (*half_close)(void *ctx, void *user, int dir, const struct nbds_mark *where);
@@ -129,11 +155,13 @@ struct nbds_tcp_ops {
 };
 
 /* Most memory that a flow takes in these files, besides the bytes it holds back. */
-#define NBDS_FLOW_BYTES 1024
+#define NBDS_FLOW_BYTES 1280
 
 struct nbds_tcp_limits {
 	uint64_t held_direction;  /* most bytes held for one direction (default 16 MiB) */
 	uint64_t held_total;      /* for all (default 256 MiB) */
+	uint64_t remembered;      /* bytes of what was told, to hold copies against (default
+	                           * 16 MiB; a power of two, else less) */
 	uint32_t flows;           /* most flows followed at a time (default 1 << 20), each of
 	                           * NBDS_FLOW_BYTES at most besides what it holds */
 	uint32_t patience_frames; /* frames of the flow to wait for reordered ones (default 64) */
@@ -143,10 +171,12 @@ struct nbds_tcp_limits {
 /* held_now and held_max are bytes of memory, segments all that came in, flows
  * those opened, followed_max the most at a time (of those also that were never
  * opened), out_of_order segments ahead of their place, overlaps segments of
- * which a part was known. */
+ * which a part was known, conflicts copies that differ, forgotten those that could not
+ * be compared, bad_checksums segments discarded for theirs. */
 struct nbds_tcp_stats {
 	uint64_t flows, segments, bytes, retransmitted_bytes, out_of_order, overlaps, conflicts,
-		gaps, gap_bytes, keepalives, held_now, held_max, reuses, followed_max;
+		forgotten, bad_checksums, gaps, gap_bytes, keepalives, held_now, held_max, reuses,
+		followed_max;
 };
 
 struct nbds_tcp;

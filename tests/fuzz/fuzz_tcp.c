@@ -125,15 +125,25 @@ static void on_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len
 	run.gaps++;
 }
 
-static void on_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-			const struct nbds_mark *where)
+static void on_conflict(void *ctx, void *user, int dir, const struct nbds_conflict *c)
 {
 	struct watched *w = event(user);
 
 	(void)ctx;
-	CHECK(len > 0 && offset >= w->told[dir]);
-	CHECK(!run.model);
-	check_mark(where);
+	CHECK(c->len > 0);
+	CHECK(c->offset + c->len <= w->told[dir] || w->fin[dir]);
+	CHECK(!run.model || c->kind != NBDS_CONFLICT_BYTES);
+	CHECK(c->kind != NBDS_CONFLICT_ACK || c->ack != c->first_ack);
+	CHECK(c->first.frame <= c->where.frame);
+	check_mark(&c->where);
+}
+
+static void on_discard(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	event(user);
+	(void)ctx;
+	(void)dir;
+	CHECK(where->frame == run.packet.frame);
 }
 
 static void on_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
@@ -175,6 +185,7 @@ static const struct nbds_tcp_ops ops = {
 	.data = on_data,
 	.gap = on_gap,
 	.conflict = on_conflict,
+	.discard = on_discard,
 	.half_close = on_half_close,
 	.close = on_close,
 	.frame = on_frame,

@@ -35,7 +35,9 @@ def captures():
     if where is None:
         where = ROOT.parent / "shared" / "captures"
     if where and pathlib.Path(where).is_dir():
-        found += sorted(path for path in pathlib.Path(where).rglob("*.pcap*") if path.is_file())
+        # tshark takes the first copy of bytes, also one that no receiver would
+        found += sorted(path for path in pathlib.Path(where).rglob("*.pcap*")
+                        if path.is_file() and not path.name.startswith("inject-"))
     else:
         print("no NBDSCOPE_CAPTURES directory: the samples only")
     return found

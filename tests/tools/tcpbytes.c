@@ -86,12 +86,12 @@ static void on_gap(void *ctx, void *user, int dir, uint64_t offset, uint64_t len
 	       names[why], where->frame);
 }
 
-static void on_conflict(void *ctx, void *user, int dir, uint64_t offset, uint64_t len,
-			const struct nbds_mark *where)
+static void on_conflict(void *ctx, void *user, int dir, const struct nbds_conflict *c)
 {
 	(void)ctx;
-	printf("conflict %u %d %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", id(user), dir, offset, len,
-	       where->frame);
+	if (c->kind == NBDS_CONFLICT_BYTES)
+		printf("conflict %u %d %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", id(user), dir,
+		       c->offset, c->len, c->where.frame);
 }
 
 static void on_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
