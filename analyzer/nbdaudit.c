@@ -27,6 +27,7 @@
 #include "capture/privileges.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
+#include "report/catalogue.h"
 #include "report/report.h"
 
 enum {
@@ -45,8 +46,10 @@ struct options {
 	const char *output;    /* NULL: standard output */
 	const char *interface; /* NULL: files */
 	const char *save;
-	const char *user;  /* whom root becomes; NULL: the usual one */
-	double min_judged; /* percent */
+	const char *user;    /* whom root becomes; NULL: the usual one */
+	double min_judged;   /* percent */
+	bool list_rules;     /* only that */
+	const char *explain; /* only this rule; NULL: none */
 };
 
 /* The pipeline that a signal stops; NULL: none. */
@@ -95,7 +98,9 @@ static void print_help(void)
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
-	      "      --explain=RULE      what a rule means, and what to do\n"
+	      "      --explain=RULE      what a rule means, and what to do; RULE is its name, or\n"
+	      "                          its row of the catalogue, such as V2\n"
+	      "                          both as JSON with --format=json\n"
 	      "\n"
 	      "  -h, --help              this help\n"
 	      "  -V, --version           the version\n"
@@ -112,133 +117,33 @@ static void print_help(void)
 
 /* --- rules --- */
 
-static int list_rules(void)
-{
-	for (size_t i = 0; i < nbds_rules_count; i++) {
-		const struct nbds_rule *rule = &nbds_rules[i];
-
-		printf("%-32s %-9s %-9s  %s\n", rule->name, rule->ref,
-		       nbds_severity_name(rule->severity), rule->summary);
-	}
-	return nbds_finish_stdout(STATUS_OK);
-}
-
-static void explain_rule(const struct nbds_rule *rule)
-{
-	static const char *const sides[] = {
-		[NBDS_FAULT_SERVER] = "the server",
-		[NBDS_FAULT_CLIENT] = "the client",
-		[NBDS_FAULT_EITHER] = "either side",
-	};
-
-	printf("%s [%s]\n", rule->name, rule->ref);
-	printf("  level   %s\n", nbds_severity_name(rule->severity));
-	printf("  side    %s\n", sides[rule->side]);
-	printf("  basis   %s\n\n", rule->basis == NBDS_BASIS_EXPLICIT ? "the protocol's own words"
-								      : "implied by the protocol");
-	printf("%s\n", rule->summary);
-	if (rule->explain && *rule->explain)
-		printf("\n%s", rule->explain);
-}
-
-/* Edits that turn `a` into `b` (Levenshtein), for names of at most 63 bytes. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[64];
-	size_t la = strlen(a), lb = strlen(b);
-
-	if (la > 63 || lb > 63)
-		return UINT_MAX;
-	for (size_t j = 0; j <= lb; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; i <= la; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= lb; j++) {
-			unsigned change = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			if (row[j - 1] + 1 < change)
-				change = row[j - 1] + 1;
-			row[j] = row[j] + 1 < change ? row[j] + 1 : change;
-		}
-	}
-	return row[lb];
-}
-
-/* How many words of `name`, which dashes separate, stand in `rule` too. */
-static unsigned common_words(const char *name, const char *rule)
-{
-	unsigned count = 0;
-
-	while (*name) {
-		size_t len = strcspn(name, "-");
-		const char *at = rule;
-
-		while (len > 2 && *at) {
-			size_t n = strcspn(at, "-");
-
-			if (n == len && !memcmp(at, name, n)) {
-				count++;
-				break;
-			}
-			at += n + (at[n] == '-');
-		}
-		name += len + (name[len] == '-');
-	}
-	return count;
-}
-
 static int unknown_rule(const char *name)
 {
-	const struct nbds_rule *best[3] = {NULL};
-	unsigned score[3] = {0};
+	const struct nbds_rule *similar[NBDS_SIMILAR];
 
-	for (size_t i = 0; i < nbds_rules_count; i++) {
-		const struct nbds_rule *rule = &nbds_rules[i];
-		unsigned edits = distance(name, rule->name);
-		unsigned s = common_words(name, rule->name) * 4;
-
-		if (edits <= strlen(rule->name) / 3)
-			s += 16 - (edits < 15 ? edits : 15);
-		for (int k = 0; s && k < 3; k++) {
-			if (s <= score[k])
-				continue;
-			for (int m = 2; m > k; m--)
-				best[m] = best[m - 1], score[m] = score[m - 1];
-			best[k] = rule;
-			score[k] = s;
-			break;
-		}
-	}
+	nbds_catalogue_similar(name, similar);
 	nbds_complain("there is no rule '%s'%s", name,
-		      best[0] ? "; do you mean one of these?" : "");
-	for (int k = 0; k < 3 && best[k]; k++)
-		fprintf(stderr, "  %s\n", best[k]->name);
+		      similar[0] ? "; do you mean one of these?" : "");
+	for (int k = 0; k < NBDS_SIMILAR && similar[k]; k++)
+		fprintf(stderr, "  %s\n", similar[k]->name);
 	fputs("'nbdaudit --list-rules' lists them all.\n", stderr);
 	return STATUS_TROUBLE;
 }
 
-/* By name, or by the row of the rule catalogue ("V2"). */
-static int explain(const char *name)
+/* --list-rules or --explain. */
+static int tell_rules(const struct options *o)
 {
-	const struct nbds_rule *rule = nbds_rule_find(name);
-	bool any = false;
+	bool json = o->report.format == NBDS_REPORT_JSON;
 
-	if (rule) {
-		explain_rule(rule);
-		return nbds_finish_stdout(STATUS_OK);
+	if (o->report.format != NBDS_REPORT_TEXT && !json) {
+		nbds_complain("rules are listed and explained as text or json");
+		return nbds_usage_error();
 	}
-	for (size_t i = 0; i < nbds_rules_count; i++) {
-		if (strcasecmp(nbds_rules[i].ref, name))
-			continue;
-		if (any)
-			putchar('\n');
-		explain_rule(&nbds_rules[i]);
-		any = true;
-	}
-	return any ? nbds_finish_stdout(STATUS_OK) : unknown_rule(name);
+	if (!o->explain)
+		nbds_catalogue_list(stdout, json);
+	else if (!nbds_catalogue_explain(stdout, o->explain, json))
+		return unknown_rule(o->explain);
+	return nbds_finish_stdout(STATUS_OK);
 }
 
 /* --- options --- */
@@ -380,9 +285,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 				goto bad;
 			break;
 		case OPT_LIST_RULES:
-			return list_rules();
+			o->list_rules = true;
+			break;
 		case OPT_EXPLAIN:
-			return explain(optarg);
+			o->explain = optarg;
+			break;
 		case 'h':
 			print_help();
 			return nbds_finish_stdout(STATUS_OK);
@@ -393,6 +300,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 			return nbds_usage_error();
 		}
 	}
+	if (o->list_rules || o->explain)
+		return tell_rules(o);
 	if (o->save && !o->interface) {
 		nbds_complain("--write saves live packets: it needs --interface");
 		return nbds_usage_error();

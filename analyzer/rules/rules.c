@@ -92,7 +92,7 @@ const struct nbds_rule nbds_rules[] = {
 		"server: find out which of its copies each read came from: a cache, a replica, a tier",
 		"Ordering of messages and writes" },
 	[RULE_UNEXPLAINED] = {
-		"read-unexplained-data", "V1", NBDS_SUSPECT, NBDS_FAULT_EITHER, NBDS_BASIS_IMPLIED,
+		"read-unexplained-data", "V1x", NBDS_SUSPECT, NBDS_FAULT_EITHER, NBDS_BASIS_IMPLIED,
 		"a read returned data that nothing in the capture explains",
 		"The sectors were written, the write was in force, and the read returned neither that nor\n"
 		"anything else that the capture has seen there. Either a writer stays outside the capture\n"

@@ -34,7 +34,7 @@ RULES = {
     "reply-before-payload": ("V7", "violation"),
     "write-succeeded-on-read-only": ("V8", "violation"),
     "unstable-read": ("V9", "violation"),
-    "read-unexplained-data": (None, "suspect"),
+    "read-unexplained-data": ("V1x", "suspect"),
     "stale-read-unordered-writes": ("Q6", "suspect"),
     "lost-after-reconnect": ("trace 31", "suspect"),
     "stale-read-unflushed": ("Hz5", "hazard"),
@@ -189,6 +189,34 @@ class Rules(Case):
             self.assertTrue(run.out.startswith(rule + " ["), rule)
             self.assertGreater(len(run.out.splitlines()), 6, rule)
         self.assertIn("stale-read-after-flush", Run("--explain=V2").out)
+
+    def test_as_json(self):
+        for options in (["--list-rules", "-f", "json"], ["-f", "json", "--list-rules"]):
+            objects = Run(*options).objects()
+            listed = {o["rule"]: o for o in objects if o["type"] == "rule"}
+            for rule, (ref, level) in RULES.items():
+                self.assertEqual(listed[rule]["severity"], level)
+                self.assertIn(listed[rule]["side"], ("server", "client", "either"))
+                self.assertIn(listed[rule]["basis"], ("explicit", "implied"))
+                for name in ("summary", "explain", "advice", "place"):
+                    self.assertTrue(listed[rule][name], (rule, name))
+        (one,) = Run("--explain=unstable-read", "--format=json").objects()
+        self.assertEqual(one, listed["unstable-read"])
+        self.assertEqual(Run("--explain=v2", "--format=json").objects(),
+                         [listed["stale-read-after-flush"]])
+        self.assertEqual(Run("--list-rules", "-f", "sarif").status, 2)
+
+    def test_every_row_explains(self):
+        """A name is one rule's; a row shows all of it."""
+        objects = Run("--list-rules", "-f", "json").objects()
+        rules = [o for o in objects if o["type"] == "rule"]
+        self.assertEqual(len({o["rule"] for o in rules}), len(rules))
+        for ref in {o["ref"] for o in objects}:
+            shown = Run("--explain=" + ref).out
+            for o in objects:
+                if o["ref"] == ref and o["type"] == "rule":
+                    self.assertIn("%s [%s]\n" % (o["rule"], ref), shown)
+                    self.assertIn(o["summary"], shown)
 
     def test_explain_unknown(self):
         for typed, meant in (("stale-read-after-flushes", "stale-read-after-flush"),

@@ -12,8 +12,8 @@
 
 struct shape {
 	const char *name, *grows;
-	unsigned n;           /* for counting operations, at n and 4 n */
-	unsigned attack;      /* for measuring memory; 0: not of interest there */
+	unsigned n;      /* for counting operations, at n and 4 n */
+	unsigned attack; /* for measuring memory; 0: not of interest there */
 	void (*make)(struct wire *w, unsigned n);
 };
 
