@@ -204,7 +204,7 @@ static void draw_status(struct ui *ui)
 		putf(y, 0, screen_columns, STYLE_VIOLATION, "%s", s->error);
 		return;
 	}
-	if (ui->alarm) {
+	if (ui->alarm && s) {
 		for (size_t i = s->finding_count; i-- > 0;) {
 			const struct nbds_finding *f = s->findings[i]->finding;
 

@@ -4,6 +4,8 @@
  */
 #include "log.h"
 
+#include <base/assert.h>
+
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -217,6 +219,7 @@ void log_view_update(struct log *log, struct log_view *view)
 	unsigned keep_from = 0, n = 0;
 
 	if (!view->segments) {
+		NBDS_ASSERT(!view->count);
 		view->segments = calloc(log->room, sizeof(*view->segments));
 		if (!view->segments) {
 			view->first = 1;

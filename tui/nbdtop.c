@@ -5,6 +5,8 @@
  * Exit status: 0; 2 for bad usage, what cannot be opened, no terminal, or packets
  * that could not be saved.  docs/nbdtop.md is the manual.
  */
+#include <base/assert.h>
+
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -273,6 +275,7 @@ int main(int argc, char **argv)
 	struct options o = {.screen = {.mouse = true}, .colour = "auto"};
 	static struct ui ui;
 	char err[512], source[200], *filter;
+	const char *name;
 	int status;
 
 	nbds_program(argv, "nbdtop");
@@ -295,9 +298,9 @@ int main(int argc, char **argv)
 		free(filter);
 		return STATUS_TROUBLE;
 	}
-	nbds_escape_text(o.worker.file ? o.worker.file : o.worker.interface,
-			 strlen(o.worker.file ? o.worker.file : o.worker.interface), source,
-			 sizeof(source));
+	name = o.worker.file ? o.worker.file : o.worker.interface;
+	NBDS_ASSERT(name); /* or worker_start() had failed */
+	nbds_escape_text(name, strlen(name), source, sizeof(source));
 	ui.source = source;
 	ui.config = &o.worker;
 	o.screen.colour = wants_colour(&o);

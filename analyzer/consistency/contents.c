@@ -3,6 +3,8 @@
  * Contents: which commands may have left their data in which sectors. The
  * drawing is in internal.h.
  */
+#include <base/assert.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -231,6 +233,7 @@ static void block_limit(struct nbds_world *w, struct block *b)
 	while (b->count > ENTRIES_HARD) {
 		struct entry **at = &b->entries;
 
+		NBDS_ASSERT(*at); /* there are as many as are counted */
 		while ((*at)->next)
 			at = &(*at)->next;
 		b->cut |= (*at)->valued | (*at)->unknown | (*at)->shadow;
@@ -441,6 +444,7 @@ static void granule_limit(struct nbds_world *w, struct granule *g)
 	while (g->count > GRANULE_HARD) {
 		struct link **at = &g->links;
 
+		NBDS_ASSERT(*at);
 		while ((*at)->next)
 			at = &(*at)->next;
 		g->cut = true;

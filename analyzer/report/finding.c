@@ -250,7 +250,7 @@ static void put_frames(struct nbds_report *r, const struct nbds_finding *f)
 static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
 {
 	struct nbds_buf *t = &r->text;
-	uint64_t sorted[NBDS_ROLE_MAX];
+	uint64_t sorted[NBDS_ROLE_MAX] = {0};
 	unsigned count = 0;
 
 	for (int role = 0; role < NBDS_ROLE_MAX; role++) {

@@ -2,6 +2,8 @@
 /* servers.c - see servers.h. */
 #include "servers.h"
 
+#include <base/assert.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +128,7 @@ void servers_tick(struct servers *all, int64_t now)
 	for (unsigned n = 0; last && n < VISITS; n++) {
 		struct server *s = all->stirring;
 
+		NBDS_ASSERT(s); /* the last one is in the list */
 		all->stirring = s->stir_next;
 		if (!all->stirring)
 			all->stirring_tail = &all->stirring;

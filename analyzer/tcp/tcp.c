@@ -3,6 +3,8 @@
  * See internal.h for how the parts hang together. */
 #include "internal.h"
 
+#include <base/assert.h>
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +65,7 @@ static void *slab_get(struct nbds_slab *slab)
 
 		if (!chunk)
 			return NULL;
-		memcpy(chunk, &slab->chunks, sizeof(void *));
+		memcpy(chunk, &slab->chunks, sizeof(slab->chunks));
 		slab->chunks = chunk;
 		for (int i = SLAB_BLOCKS - 1; i >= 0; i--) {
 			block = chunk + _Alignof(max_align_t) + (size_t)i * slab->size;
@@ -460,8 +462,10 @@ static struct nbds_flow *most_useless(struct nbds_tcp *t)
 	struct nbds_link *lists[] = {&t->cheap, &t->fresh, &t->live};
 	size_t i = 0;
 
-	while (lists[i]->next == lists[i])
+	while (lists[i]->next == lists[i]) {
 		i++;
+		NBDS_ASSERT(i < 3); /* there are flows */
+	}
 	return flow_of(lists[i]->next);
 }
 

@@ -671,9 +671,10 @@ static void append_reply(struct nbds_decoder *d, struct nbds_stream *s, struct c
 	bool new_real = false, new_match = false;
 	struct seen *seen;
 
+	NBDS_ASSERT(!a || !a->request != !a->seen);
 	if (a && a->request)
 		new_real = !counted(v, a->request, a->request->serial);
-	if (a && a->seen)
+	else if (a)
 		new_match = !counted(v, NULL, a->seen->order);
 	seen = append(d, s, v, p, len, payload - (len - h->len), w);
 	if (!seen)
