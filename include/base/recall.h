@@ -86,8 +86,9 @@ static inline struct nbds_recall_record *nbds_recall_at(const struct nbds_recall
 static inline struct nbds_recall_record *nbds_recall_add(struct nbds_recall *r, uint64_t *chain,
 							 uint64_t key, size_t size)
 {
-	uint64_t all = (sizeof(struct nbds_recall_record) + (uint64_t)size + NBDS_RECALL_ALIGN -
-			1) & ~(uint64_t)(NBDS_RECALL_ALIGN - 1);
+	uint64_t all =
+		(sizeof(struct nbds_recall_record) + (uint64_t)size + NBDS_RECALL_ALIGN - 1) &
+		~(uint64_t)(NBDS_RECALL_ALIGN - 1);
 	const struct nbds_recall_record *before, *over;
 	struct nbds_recall_record *record, made = {.key = key};
 
@@ -125,9 +126,8 @@ static inline struct nbds_recall_record *nbds_recall_add(struct nbds_recall *r, 
 
 /* The chain's newest record with a key that is not greater. NULL: there is none, or, then
  * *forgotten is true, there may have been one. */
-static inline struct nbds_recall_record *nbds_recall_find(const struct nbds_recall *r,
-							  uint64_t chain, uint64_t key,
-							  bool *forgotten)
+static inline struct nbds_recall_record *
+nbds_recall_find(const struct nbds_recall *r, uint64_t chain, uint64_t key, bool *forgotten)
 {
 	struct nbds_recall_record *record = nbds_recall_at(r, chain), *over;
 	uint64_t at = chain;
