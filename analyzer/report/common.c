@@ -14,12 +14,12 @@ void nbds_report_write(struct nbds_report *r)
 
 const struct nbds_connection *nbds_report_connection(const struct nbds_report *r, uint32_t id)
 {
-	const struct nbds_connection *c =
-		nbds_engine_connections(nbds_pipeline_engine(r->pipeline));
+	return nbds_engine_connection(nbds_pipeline_engine(r->pipeline), id);
+}
 
-	while (c && c->id != id)
-		c = c->next;
-	return c;
+const struct nbds_connection *nbds_outcome_next(const struct nbds_outcome *o, uint32_t id)
+{
+	return o->engine ? nbds_engine_next_connection(o->engine, id) : NULL;
 }
 
 int64_t nbds_report_since(const struct nbds_report *r, int64_t time)
@@ -47,7 +47,7 @@ uint32_t *nbds_export_ids(const struct nbds_export *e)
 	if (!ids)
 		return NULL;
 	for (unsigned i = 0; i < e->connection_count; i++)
-		ids[i] = e->connections[i]->id;
+		ids[i] = e->connections[i];
 	qsort(ids, e->connection_count, sizeof(*ids), by_id);
 	return ids;
 }
@@ -109,16 +109,12 @@ void nbds_outcome_judge(struct nbds_outcome *o)
 {
 	const struct nbds_engine_totals *t = &o->totals;
 
-	o->read_bytes = 0;
 	o->unaudited = !t->findings[NBDS_VIOLATION] && !t->findings[NBDS_SUSPECT] &&
 		       !t->findings[NBDS_HAZARD] && !t->checked_bytes;
-	for (const struct nbds_connection *c = o->connections; c; c = c->next) {
-		if (looked_into(c))
-			o->unaudited = false;
-		for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++)
-			if (c->commands[i].type == NBD_CMD_READ)
-				o->read_bytes += c->commands[i].data_bytes;
-	}
+	o->read_bytes = t->read_bytes;
+	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c && o->unaudited;
+	     c = nbds_outcome_next(o, c->id))
+		o->unaudited = !looked_into(c);
 }
 
 void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
@@ -127,7 +123,8 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	const struct nbds_ip_stats *ip = &o->info.ip;
 	uint64_t connections = 0, tls = 0, cut = 0;
 
-	for (const struct nbds_connection *n = o->connections; n; n = n->next) {
+	for (const struct nbds_connection *n = nbds_outcome_next(o, 0); n;
+	     n = nbds_outcome_next(o, n->id)) {
 		connections++;
 		if (n->negotiated.tls)
 			tls++;

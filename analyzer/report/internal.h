@@ -78,14 +78,17 @@ struct nbds_outcome {
 	const char *error; /* "" if none */
 	struct nbds_pipeline_info info;
 	struct nbds_engine_totals totals;
-	struct nbds_connection *connections;
+	struct nbds_engine *engine; /* NULL: not opened */
 	struct nbds_export *exports;
 	bool opened;
 	uint64_t read_bytes; /* that clients read */
 	bool unaudited;      /* nothing could be looked into, and nothing was found */
 };
 
-/* The connection called `id`, or NULL. */
+/* The first connection after the one called `id` (0: of all), or NULL. Valid until the
+ * next call of this function. */
+const struct nbds_connection *nbds_outcome_next(const struct nbds_outcome *o, uint32_t id);
+/* The connection called `id`, or NULL. Valid until the next call of this function. */
 const struct nbds_connection *nbds_report_connection(const struct nbds_report *r, uint32_t id);
 
 /* ns since the first packet of the capture. */

@@ -678,7 +678,8 @@ static void json_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		put_capture(r, o);
 	spool_copy(r);
 	if (!r->options.summary) {
-		for (const struct nbds_connection *c = o->connections; c; c = c->next)
+		for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
+		     c = nbds_outcome_next(o, c->id))
 			put_connection(r, c);
 		for (const struct nbds_export *e = o->exports; e; e = e->next)
 			put_export(r, e);

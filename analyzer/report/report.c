@@ -174,7 +174,7 @@ void nbds_report_end(struct nbds_report *r, const char *error)
 
 	nbds_pipeline_info(r->pipeline, &o.info);
 	nbds_engine_totals(e, &o.totals);
-	o.connections = nbds_engine_connections(e);
+	o.engine = e;
 	o.exports = nbds_engine_exports(e);
 	finish(r, &o);
 }

@@ -620,13 +620,12 @@ static bool same_negotiation(const struct nbds_connection *a, const struct nbds_
 	return true;
 }
 
-/* `like`: an earlier connection that may have negotiated the same, or NULL.
- * Returns the one that tells the negotiation of this one. */
-static const struct nbds_connection *put_connection(struct nbds_report *r,
-						    const struct nbds_connection *c,
-						    const struct nbds_connection *like,
-						    const struct nbds_outcome *o)
+/* `same`: an earlier connection that may have negotiated the same, or 0. Returns the one
+ * that tells the negotiation of this one. */
+static uint32_t put_connection(struct nbds_report *r, const struct nbds_connection *c,
+			       uint32_t same, const struct nbds_outcome *o)
 {
+	const struct nbds_connection *like = same ? nbds_report_connection(r, same) : NULL;
 	char client[NBDS_ADDR_TEXT], server[NBDS_ADDR_TEXT], id[40];
 
 	snprintf(id, sizeof(id), "Connection %" PRIu32, c->id);
@@ -645,13 +644,13 @@ static const struct nbds_connection *put_connection(struct nbds_report *r,
 			nbds_item(&r->paper, "TLS",
 				  "all that follows NBD_OPT_STARTTLS is encrypted");
 		put_export_facts(r, c);
-		like = c;
+		same = c->id;
 	}
 	put_bytes(r, c);
 	put_commands(r, c);
 	put_open_ends(r, c);
 	put_unanswered(r, c, o);
-	return like;
+	return same;
 }
 
 /* --- exports --- */
@@ -677,22 +676,36 @@ static void put_ids(struct nbds_buf *t, const struct nbds_export *e)
 }
 
 struct flush_row {
-	const struct nbds_flush_seen *flush;
+	struct nbds_flush_seen flush;
 	uint32_t connection;
 };
 
-static int by_request(const void *a, const void *b)
-{
-	const struct flush_row *x = a, *y = b;
+/* The newest flushes of many connections, in the order of their requests. */
+struct flush_rows {
+	struct flush_row at[FLUSHES_SHOWN];
+	size_t count;
+};
 
-	return x->flush->request_frame < y->flush->request_frame   ? -1
-	       : x->flush->request_frame > y->flush->request_frame ? 1
-								   : 0;
+static void flush_add(struct flush_rows *rows, const struct nbds_flush_seen *flush, uint32_t id)
+{
+	size_t at = rows->count;
+
+	while (at && rows->at[at - 1].flush.request_frame > flush->request_frame)
+		at--;
+	if (rows->count == FLUSHES_SHOWN) {
+		if (!at)
+			return;
+		memmove(rows->at, rows->at + 1, --at * sizeof(rows->at[0]));
+	} else {
+		memmove(rows->at + at + 1, rows->at + at,
+			(rows->count++ - at) * sizeof(rows->at[0]));
+	}
+	rows->at[at] = (struct flush_row){*flush, id};
 }
 
 static void put_flush(struct nbds_report *r, const struct flush_row *row)
 {
-	const struct nbds_flush_seen *f = row->flush;
+	const struct nbds_flush_seen *f = &row->flush;
 	struct nbds_buf *t = &r->text, cell = {0};
 
 	nbds_buf_clear(t);
@@ -724,52 +737,46 @@ static void put_flush(struct nbds_report *r, const struct flush_row *row)
 static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
 {
 	struct nbds_buf *t = &r->text;
-	struct flush_row *rows;
-	size_t count = 0, first;
+	struct flush_rows rows = {.count = 0};
 	uint64_t total = 0;
 	char head[128];
 
 	for (unsigned i = 0; i < e->connection_count; i++) {
-		count += e->connections[i]->flush_kept;
-		total += e->connections[i]->flushes_total;
-	}
-	if (!count)
-		return;
-	rows = reallocarray(NULL, count, sizeof(*rows));
-	if (!rows)
-		return;
-	count = 0;
-	for (unsigned i = 0; i < e->connection_count; i++) {
-		const struct nbds_connection *c = e->connections[i];
+		const struct nbds_connection *c = nbds_report_connection(r, e->connections[i]);
 
+		if (!c)
+			continue;
+		total += c->flushes_total;
 		for (unsigned k = 0; k < c->flush_kept; k++)
-			rows[count++] = (struct flush_row){&c->flushes[k], c->id};
+			flush_add(&rows, &c->flushes[k], c->id);
 	}
-	qsort(rows, count, sizeof(*rows), by_request);
-	first = count > FLUSHES_SHOWN ? count - FLUSHES_SHOWN : 0;
+	if (!rows.count)
+		return;
 	nbds_buf_clear(t);
 	nbds_buf_count(t, total, "flush", "flushes");
-	if (count - first < total)
-		nbds_buf_printf(t, ", the last %zu of them", count - first);
+	if (rows.count < total)
+		nbds_buf_printf(t, ", the last %zu of them", rows.count);
 	nbds_buf_puts(t, ", and the answered writes that they covered");
 	nbds_item(&r->paper, "flush order", nbds_buf_text(t));
 	snprintf(head, sizeof(head), "    %12s    %4s  %9s  %9s  %10s  %10s  %10s  %9s", "time",
 		 "conn", "request", "reply", "own", "of others", "bytes", "in flight");
 	nbds_ink(&r->paper, NBDS_INK_DIM, head);
 	fputc('\n', r->out);
-	for (size_t i = first; i < count; i++)
-		put_flush(r, &rows[i]);
-	free(rows);
+	for (size_t i = 0; i < rows.count; i++)
+		put_flush(r, &rows.at[i]);
 }
 
 /* What holds between connections. */
-static void put_multi_conn(struct nbds_buf *t, const struct nbds_export *e)
+static void put_multi_conn(struct nbds_report *r, struct nbds_buf *t, const struct nbds_export *e)
 {
 	uint16_t flags = 0;
 
-	for (unsigned i = 0; i < e->connection_count; i++)
-		if (e->connections[i]->negotiated.export_seen)
-			flags |= e->connections[i]->negotiated.transmission_flags;
+	for (unsigned i = 0; i < e->connection_count; i++) {
+		const struct nbds_connection *c = nbds_report_connection(r, e->connections[i]);
+
+		if (c && c->negotiated.export_seen)
+			flags |= c->negotiated.transmission_flags;
+	}
 	switch (e->multi_conn) {
 	case NBDS_MC_UNKNOWN:
 		nbds_buf_puts(t, "whether NBD_FLAG_CAN_MULTI_CONN was set is not known");
@@ -821,7 +828,7 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	nbds_buf_clear(t);
 	put_ids(t, e);
 	nbds_buf_puts(t, "; ");
-	put_multi_conn(t, e);
+	put_multi_conn(r, t, e);
 	nbds_item(&r->paper, e->connection_count == 1 ? "connection" : "connections",
 		  nbds_buf_text(t));
 
@@ -892,7 +899,7 @@ static void put_judged(struct nbds_report *r, const struct nbds_outcome *o)
 	const struct nbds_engine_totals *totals = &o->totals;
 	struct nbds_buf *t = &r->text;
 
-	if (!o->connections || o->unaudited)
+	if (!totals->connections || o->unaudited)
 		return;
 	nbds_buf_clear(t);
 	if (!totals->checked_reads) {
@@ -967,7 +974,8 @@ static void put_reservations(struct nbds_buf *t, const struct nbds_outcome *o)
 {
 	uint64_t tls = 0, unsure = 0, gaps = 0;
 
-	for (const struct nbds_connection *c = o->connections; c; c = c->next) {
+	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
+	     c = nbds_outcome_next(o, c->id)) {
 		tls += c->negotiated.tls;
 		unsure += !c->negotiated.tls && !c->sure;
 		gaps += c->gaps != 0;
@@ -1047,7 +1055,7 @@ static void text_opened(struct nbds_report *r)
 
 static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 {
-	const struct nbds_connection *like = NULL;
+	uint32_t like = 0;
 
 	if (r->told)
 		fputc('\n', r->out);
@@ -1061,7 +1069,8 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	put_capture_faults(r, o);
 	if (!o->opened)
 		return;
-	for (const struct nbds_connection *c = o->connections; c; c = c->next)
+	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
+	     c = nbds_outcome_next(o, c->id))
 		like = put_connection(r, c, like, o);
 	for (const struct nbds_export *e = o->exports; e; e = e->next)
 		put_export(r, e);

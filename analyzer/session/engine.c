@@ -63,6 +63,24 @@ static bool on_settled(void *ctx, const struct nbds_point *upto)
 	return !e->held || !e->held(e->held_ctx, upto->time);
 }
 
+static struct session *session_by_id(const struct nbds_engine *e, uint32_t id)
+{
+	struct nbds_table_node *n = nbds_table_find(&e->by_id, nbds_hash_u64(&e->key, id));
+
+	for (; n; n = nbds_table_again(n)) {
+		struct session *s = nbds_owner(n, struct session, by_id);
+
+		if (s->c.id == id)
+			return s;
+	}
+	return NULL;
+}
+
+static bool id_known(const void *engine, uint32_t id)
+{
+	return session_by_id(engine, id);
+}
+
 struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 				    const struct nbds_engine_ops *ops, void *ctx)
 {
@@ -78,7 +96,12 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	e->budget.limit = e->config.memory;
 	e->ops = *ops;
 	e->ctx = ctx;
-	e->connections_tail = &e->connections;
+	e->key = nbds_hash_key_new();
+	nbds_table_resize(&e->by_id, &e->budget, 4);
+	if (!e->by_id.buckets) {
+		free(e);
+		return NULL;
+	}
 	e->now = e->last_tick = INT64_MIN;
 	e->servers.budget = e->exports.budget = e->findings.budget = e->clients.budget = &e->budget;
 	e->servers.engine = e;
@@ -92,6 +115,8 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	e->servers.ops = (struct nbds_world_ops){on_flushed, on_finding, on_settled};
 	servers_init(&e->servers);
 	e->exports.key = nbds_hash_key_new();
+	e->exports.known = id_known;
+	e->exports.ctx = e;
 	e->findings.key = nbds_hash_key_new();
 	e->clients.key = nbds_hash_key_new();
 	e->findings.deliver = ops->finding;
@@ -134,17 +159,33 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 void nbds_engine_finish(struct nbds_engine *e)
 {
 	servers_finish(&e->servers);
-	for (struct nbds_connection *c = e->connections; c; c = c->next)
-		session_refresh(session_of(c));
-	for (struct nbds_connection *c = e->connections; c; c = c->next)
-		findings_end(&e->findings, c->id);
+	for (struct session *s = e->first; s; s = s->next)
+		session_refresh(s);
+	for (struct session *s = e->first; s; s = s->next)
+		findings_end(&e->findings, s->c.id);
 }
 
 /* --- what the fronts read ------------------------------------------------ */
 
-struct nbds_connection *nbds_engine_connections(struct nbds_engine *e)
+const struct nbds_connection *nbds_engine_connection(struct nbds_engine *e, uint32_t id)
 {
-	return e->connections;
+	struct session *s = session_by_id(e, id);
+
+	return s ? &s->c : NULL;
+}
+
+const struct nbds_connection *nbds_engine_next_connection(struct nbds_engine *e, uint32_t id)
+{
+	struct session *s = session_by_id(e, id);
+
+	if (s) {
+		s = s->next;
+	} else {
+		s = e->first;
+		while (s && s->c.id <= id)
+			s = s->next;
+	}
+	return s ? &s->c : NULL;
 }
 
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e)
@@ -190,6 +231,7 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 	t->exports = e->exports.count;
 	memcpy(t->findings, e->findings.count, sizeof(t->findings));
 	servers_stats(&e->servers, &stats);
+	t->read_bytes = e->read_bytes;
 	t->checked_reads = stats.reads;
 	t->checked_bytes = stats.checked_bytes;
 	t->memory = stats.memory;
@@ -204,22 +246,14 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 void nbds_engine_forget(struct nbds_engine *e,
 			bool (*which)(void *arg, const struct nbds_connection *c), void *arg)
 {
-	struct nbds_connection **at = &e->connections, *c;
-
-	while ((c = *at)) {
-		struct session *s = session_of(c);
-
-		if (!s->ended || !which(arg, c)) {
-			at = &c->next;
+	for (struct session *s = e->ended, *next; s; s = next) {
+		next = s->next_open;
+		if (!which(arg, &s->c))
 			continue;
-		}
-		findings_end(&e->findings, c->id);
-		*at = c->next;
-		if (e->connections_tail == &c->next)
-			e->connections_tail = at;
-		if (c->export)
-			export_leave(&e->exports, export_more(c->export), c);
-		session_free(s);
+		findings_end(&e->findings, s->c.id);
+		if (s->c.export)
+			export_leave(&e->exports, export_more(s->c.export), s->c.id);
+		session_forget(s);
 	}
 }
 
@@ -231,14 +265,13 @@ void nbds_engine_free(struct nbds_engine *e)
 		nbds_stream_close(e->undecided_first, false, true, &e->undecided_first->first);
 	while (e->open)
 		session_close(e->open, false, true, &e->open->last_clean[0]);
-	for (struct nbds_connection *c = e->connections, *next; c; c = next) {
-		next = c->next;
-		session_free(session_of(c));
-	}
+	while (e->ended)
+		session_forget(e->ended);
 	servers_free(&e->servers);
 	exports_free(&e->exports);
 	findings_free(&e->findings);
 	clients_free(&e->clients);
+	nbds_table_free(&e->by_id, &e->budget);
 	while (e->free_inflight) {
 		struct inflight *f = e->free_inflight;
 

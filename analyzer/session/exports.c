@@ -34,7 +34,7 @@ static struct export_more *export_new(struct exports *all, const struct nbds_add
 
 static void export_free(struct exports *all, struct export_more *x)
 {
-	nbds_budget_free(all->budget, x->e.connections, x->room * sizeof(*x->e.connections));
+	nbds_vector_free(&x->ids, all->budget);
 	nbds_budget_free(all->budget, (char *)x->e.name, x->e.name_len + 1);
 	nbds_budget_free(all->budget, x, sizeof(*x));
 }
@@ -66,23 +66,20 @@ struct export_more *export_get(struct exports *all, const struct nbds_addr *serv
 	return x;
 }
 
-bool export_join(struct exports *all, struct export_more *x, struct nbds_connection *c,
+static void ids_told(struct export_more *x)
+{
+	x->e.connections = x->ids.at;
+	x->e.connection_count = (unsigned)x->ids.count;
+}
+
+bool export_join(struct exports *all, struct export_more *x, uint32_t connection,
 		 const struct nbds_negotiated *n)
 {
 	bool mc = n->transmission_flags & NBD_FLAG_CAN_MULTI_CONN;
 
-	if (x->e.connection_count == x->room) {
-		unsigned room = x->room ? x->room * 2 : 4;
-		struct nbds_connection **list = nbds_budget_realloc(all->budget, x->e.connections,
-								    x->room * sizeof(*list),
-								    room * sizeof(*list));
-
-		if (!list)
-			return false;
-		x->e.connections = list;
-		x->room = room;
-	}
-	x->e.connections[x->e.connection_count++] = c;
+	if (!nbds_vector_push(&x->ids, all->budget, connection))
+		return false;
+	ids_told(x);
 	if (!n->export_seen)
 		return true;
 	x->e.size = n->size;
@@ -94,16 +91,27 @@ bool export_join(struct exports *all, struct export_more *x, struct nbds_connect
 	return true;
 }
 
-void export_leave(struct exports *all, struct export_more *x, const struct nbds_connection *c)
+/* Ids of forgotten connections are taken out when they are the greater part: each costs
+ * the same, however many there are. */
+static void ids_thin(struct exports *all, struct export_more *x, uint32_t leaves)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < x->ids.count; i++)
+		if (x->ids.at[i] != leaves && all->known(all->ctx, x->ids.at[i]))
+			x->ids.at[kept++] = x->ids.at[i];
+	x->ids.count = kept;
+	x->left = 0;
+	ids_told(x);
+}
+
+void export_leave(struct exports *all, struct export_more *x, uint32_t connection)
 {
 	struct nbds_export *e = &x->e;
-	unsigned n = 0;
 
-	for (unsigned i = 0; i < e->connection_count; i++)
-		if (e->connections[i] != c)
-			e->connections[n++] = e->connections[i];
-	e->connection_count = n;
-	if (n)
+	if (++x->left > x->ids.count / 2)
+		ids_thin(all, x, connection);
+	if (x->ids.count)
 		return;
 	*(x->older ? &x->older->e.next : &all->oldest) = e->next;
 	if (e->next)

@@ -12,13 +12,15 @@
 #define NBDS_SESSION_EXPORTS_H
 
 #include <base/table.h>
+#include <base/vector.h>
 #include <nbdscope/engine.h>
 
 struct export_more {
 	struct nbds_export e;
 	struct nbds_table_node node;
 	struct export_more *older;
-	unsigned room; /* of e.connections */
+	NBDS_VECTOR(, uint32_t) ids; /* e.connections, with some that are forgotten */
+	unsigned left;               /* of them */
 	bool multiplex_told, bit_8_told;
 };
 
@@ -26,6 +28,9 @@ struct exports {
 	struct nbds_table table;
 	struct nbds_hash_key key;
 	struct nbds_budget *budget;
+	/* Is the connection called `id` not forgotten? */
+	bool (*known)(const void *ctx, uint32_t id);
+	const void *ctx;
 	struct nbds_export *oldest;
 	struct export_more *newest;
 	uint32_t count; /* ever */
@@ -38,11 +43,11 @@ static inline struct export_more *export_more(struct nbds_export *x)
 
 struct export_more *export_get(struct exports *all, const struct nbds_addr *server,
 			       const char *name, size_t len);
-/* c has entered it, being shown what was negotiated. */
-bool export_join(struct exports *all, struct export_more *x, struct nbds_connection *c,
+/* A connection has entered it, being shown what was negotiated. */
+bool export_join(struct exports *all, struct export_more *x, uint32_t connection,
 		 const struct nbds_negotiated *n);
-/* c is forgotten; the export goes with its last connection. */
-void export_leave(struct exports *all, struct export_more *x, const struct nbds_connection *c);
+/* A connection of it is about to be forgotten; the export goes with the last one. */
+void export_leave(struct exports *all, struct export_more *x, uint32_t connection);
 void exports_free(struct exports *all);
 
 #endif

@@ -52,7 +52,9 @@ struct session {
 	struct server *server;
 	struct nbds_decoder *decoder;
 	struct nbds_party *party;
-	struct session *next_open, *prev_open; /* of the engine, while open */
+	struct nbds_table_node by_id;
+	struct session *next, *prev;           /* of the engine, in the order of ids */
+	struct session *next_open, *prev_open; /* of the engine: open, or ended */
 	struct inflight *oldest, *newest;      /* requests in flight */
 	bool announced, ended;
 	bool closing; /* its requests in flight are noted as left open */
@@ -111,8 +113,12 @@ struct nbds_engine {
 	struct findings findings;
 	struct clients clients;
 	struct nbds_stream *undecided_first, *undecided_last;
-	struct nbds_connection *connections, **connections_tail;
-	struct session *open; /* sessions not ended */
+	struct session *first, *last; /* announced sessions, in the order of ids */
+	struct session *open;         /* sessions not ended, */
+	struct session *ended;        /* and those that did */
+	struct nbds_table by_id;
+	struct nbds_hash_key key;
+	uint64_t read_bytes;
 	uint32_t connection_count;
 	struct inflight *free_inflight;
 	bool (*held)(void *ctx, int64_t upto);
@@ -156,6 +162,8 @@ void session_reset(struct session *s, enum nbds_side side, const struct nbds_mar
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where);
 void session_refresh(struct session *s);
 void session_free(struct session *s);
+/* It ended, and nobody needs it any more. */
+void session_forget(struct session *s);
 
 extern const struct nbds_decoder_ops session_decoder_ops;
 

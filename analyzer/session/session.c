@@ -36,6 +36,22 @@ static void session_stir(struct session *s)
 		server_stir(s->server);
 }
 
+static void session_list(struct session *s, struct session **list)
+{
+	s->prev_open = NULL;
+	s->next_open = *list;
+	if (s->next_open)
+		s->next_open->prev_open = s;
+	*list = s;
+}
+
+static void session_unlist(struct session *s, struct session **list)
+{
+	*(s->prev_open ? &s->prev_open->next_open : list) = s->next_open;
+	if (s->next_open)
+		s->next_open->prev_open = s->prev_open;
+}
+
 /* --- birth and death ----------------------------------------------------- */
 
 struct session *session_new(struct nbds_engine *e, const struct nbds_addr *client,
@@ -59,10 +75,7 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 	s->c.first_frame = s->c.last_frame = first->frame;
 	s->c.first_time = s->c.last_time = first->time;
 	s->last_clean[0] = s->last_clean[1] = *first;
-	s->next_open = e->open;
-	if (e->open)
-		e->open->prev_open = s;
-	e->open = s;
+	session_list(s, &e->open);
 	return s;
 }
 
@@ -76,8 +89,10 @@ void session_announce(struct session *s)
 		return;
 	s->announced = true;
 	s->c.id = ++e->connection_count;
-	*e->connections_tail = &s->c;
-	e->connections_tail = &s->c.next;
+	s->prev = e->last;
+	*(e->last ? &e->last->next : &e->first) = s;
+	e->last = s;
+	nbds_table_add(&e->by_id, &e->budget, &s->by_id, nbds_hash_u64(&e->key, s->c.id));
 	s->server = server_get(&e->servers, &s->c.server);
 	session_stir(s);
 	if (s->server)
@@ -193,9 +208,9 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 		nbds_party_end(s->party, &at);
 	s->ended = true;
 	client_leave(&e->clients, &s->use);
-	*(s->prev_open ? &s->prev_open->next_open : &e->open) = s->next_open;
-	if (s->next_open)
-		s->next_open->prev_open = s->prev_open;
+	session_unlist(s, &e->open);
+	if (s->announced)
+		session_list(s, &e->ended);
 	if (s->announced && e->ops.end)
 		e->ops.end(e->ctx, &s->c);
 	e->current = NULL;
@@ -204,6 +219,17 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 }
 
 static void commands_free(struct session *s);
+
+void session_forget(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+
+	session_unlist(s, &e->ended);
+	*(s->prev ? &s->prev->next : &e->first) = s->next;
+	*(s->next ? &s->next->prev : &e->last) = s->prev;
+	nbds_table_remove(&e->by_id, &s->by_id);
+	session_free(s);
+}
 
 void session_free(struct session *s)
 {
@@ -333,10 +359,8 @@ static void enter_transmission(struct session *s, const struct nbds_message *msg
 	s->block_bound = s->asked_block_size && s->got_block_size;
 	s->block_unasked = !s->asked_block_size && s->got_block_size;
 	x = export_get(&s->engine->exports, &s->c.server, s->c.export_name, s->c.export_name_len);
-	if (x) {
+	if (x && export_join(&s->engine->exports, x, s->c.id, n))
 		s->c.export = &x->e;
-		export_join(&s->engine->exports, x, &s->c, n);
-	}
 	if (s->party)
 		nbds_party_export(s->party, s->c.export_name, s->c.export_name_len, n->size,
 				  n->transmission_flags, n->export_seen);
@@ -798,12 +822,14 @@ static void answered(struct session *s, const struct nbds_message *m)
 	c->replies++;
 	if (s->c.in_flight)
 		s->c.in_flight--;
-	if (r->error)
+	if (r->error) {
 		count_error(s, c, r->first_error);
-	else
-		c->data_bytes += r->type == NBD_CMD_READ    ? r->data_bytes
-				 : r->type == NBD_CMD_WRITE ? r->length
-							    : 0;
+	} else if (r->type == NBD_CMD_READ) {
+		c->data_bytes += r->data_bytes;
+		s->engine->read_bytes += r->data_bytes;
+	} else if (r->type == NBD_CMD_WRITE) {
+		c->data_bytes += r->length;
+	}
 	if (!f)
 		return;
 	took = m->last.time - f->first.time;

@@ -242,6 +242,8 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo);
 /* The record and payload of the segment in work, or NULL if it is not TCP that
  * calls; it counts as shown then. *payload NULL: it was shown before. */
 struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload);
+/* The connection called `id`, brought up to date, or NULL. */
+const struct nbds_connection *nbds_watch_connection(uint32_t id);
 /* The findings that a frame is a proof of. */
 const struct note *nbds_watch_notes(uint32_t frame);
 /* The next finding that was shown in no frame yet, and now is; NULL: none for now. */

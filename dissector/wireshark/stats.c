@@ -302,8 +302,11 @@ static tap_packet_status exports_packet(void *data, packet_info *pinfo _U_, epan
 	/* A flush can cover what other connections wrote. */
 	if (info->kind == NBDS_TAP_REPLY && info->type == NBD_CMD_FLUSH && c->export)
 		for (unsigned i = 0; i < c->export->connection_count; i++) {
-			nbds_connection_refresh(c->export->connections[i]);
-			set_row(table, c->export->connections[i]);
+			const struct nbds_connection *o =
+				nbds_watch_connection(c->export->connections[i]);
+
+			if (o)
+				set_row(table, o);
 		}
 	return TAP_PACKET_REDRAW;
 }

@@ -391,6 +391,16 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	}
 }
 
+const struct nbds_connection *nbds_watch_connection(uint32_t id)
+{
+	const struct nbds_connection *c =
+		w.on ? nbds_engine_connection(nbds_feed_engine(w.feed), id) : NULL;
+
+	if (c)
+		nbds_connection_refresh((struct nbds_connection *)c);
+	return c;
+}
+
 const struct note *nbds_watch_notes(uint32_t frame)
 {
 	struct notes *notes = w.on ? wmem_map_lookup(w.notes, GUINT_TO_POINTER(frame)) : NULL;

@@ -25,7 +25,8 @@
  *	s = nbds_engine_stream(e, &addr_a, &addr_b, true, &mark);
  *	nbds_stream_data(s, 0, bytes, n, &mark);  ...
  *	nbds_engine_finish(e);
- *	nbds_engine_each_connection(e, print, out);
+ *	while ((c = nbds_engine_next_connection(e, c ? c->id : 0)))
+ *		print(c);
  */
 #ifndef NBDSCOPE_ENGINE_H
 #define NBDSCOPE_ENGINE_H
@@ -192,8 +193,7 @@ struct nbds_connection {
 	unsigned flush_kept;
 	uint64_t flushes_total;
 
-	void *user;                   /* the front's own; at first its stream's */
-	struct nbds_connection *next; /* in the order of ids */
+	void *user; /* the front's own; at first its stream's */
 };
 
 struct nbds_export {
@@ -202,7 +202,7 @@ struct nbds_export {
 	struct nbds_addr server;
 	uint64_t size;
 	bool size_seen;
-	struct nbds_connection **connections;
+	const uint32_t *connections; /* their ids, in the order in which they entered it */
 	unsigned connection_count;
 	enum { NBDS_MC_UNKNOWN, NBDS_MC_TRUE, NBDS_MC_FALSE, NBDS_MC_MIXED } multi_conn;
 	/* requests: WRITE, WRITE_ZEROES and TRIM count as writes */
@@ -213,6 +213,7 @@ struct nbds_export {
 struct nbds_engine_totals {
 	uint32_t connections, exports;
 	uint64_t findings[4]; /* by enum nbds_severity, repeats counted */
+	uint64_t read_bytes;  /* that clients read */
 	uint64_t checked_reads, checked_bytes;
 	struct {
 		const char *reason;
@@ -290,7 +291,11 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now);
 /* The end of the capture (after all streams are closed). */
 void nbds_engine_finish(struct nbds_engine *e);
 
-struct nbds_connection *nbds_engine_connections(struct nbds_engine *e); /* by id; ->next */
+/* The connection with the smallest id above `id`, from 0 on all of them, in the order of
+ * ids; NULL: no more. Valid until the next call of this function. */
+const struct nbds_connection *nbds_engine_next_connection(struct nbds_engine *e, uint32_t id);
+/* The one called `id`, or NULL. Valid until the next call of this function. */
+const struct nbds_connection *nbds_engine_connection(struct nbds_engine *e, uint32_t id);
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e);
 void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *t);
 

@@ -125,7 +125,8 @@ static void check(struct outcome *o, struct nbds_pipeline *p)
 	nbds_engine_totals(e, &o->totals);
 	nbds_pipeline_info(p, &info);
 	o->held = info.tcp.held_max;
-	for (struct nbds_connection *c = nbds_engine_connections(e); c; c = c->next) {
+	for (const struct nbds_connection *c = nbds_engine_next_connection(e, 0); c;
+	     c = nbds_engine_next_connection(e, c->id)) {
 		connections++;
 		fed += c->bytes[0].fed + c->bytes[1].fed;
 		check_connection(o, c);

@@ -193,9 +193,9 @@ static void a_flood_leaves_connections_alone(void **state)
 	read_once(2);
 	assert_true(tcp_stats().followed_max < 1000);
 	nbds_pipeline_finish(pipeline);
-	c = nbds_engine_connections(nbds_pipeline_engine(pipeline));
+	assert_null(nbds_engine_next_connection(nbds_pipeline_engine(pipeline), 1));
+	c = nbds_engine_next_connection(nbds_pipeline_engine(pipeline), 0);
 	assert_non_null(c);
-	assert_null(c->next);
 	assert_true(c->from_start);
 	for (int i = 0; i < NBDS_COMMAND_KINDS; i++) {
 		if (c->commands[i].type != NBD_CMD_READ)

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# memory.py NBDAUDIT SCALE [MIB...]
+#
+# Does --memory bound all state?  Traffic that makes an auditor large (tests/scale/shapes.c)
+# is audited, and what the program took at most is asked of the kernel: it stays below
+# --memory and 32 MiB.  With --table the numbers are printed and nothing fails.
+import os
+import subprocess
+import sys
+
+SLACK = 32
+
+def measure(nbdaudit, scale, shape, count, mib, form):
+    """Exit status, MiB of resident memory, seconds of processor time."""
+    source = subprocess.Popen([scale, "--write", shape, count], stdout=subprocess.PIPE)
+    pid = os.posix_spawn(nbdaudit,
+                         [nbdaudit, f"--memory={mib}M", "-f", form, "-o", "/dev/null", "-"],
+                         os.environ,
+                         file_actions=[(os.POSIX_SPAWN_DUP2, source.stdout.fileno(), 0)])
+    source.stdout.close()
+    _, status, usage = os.wait4(pid, 0)
+    source.wait()
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss / 1024, \
+        usage.ru_utime + usage.ru_stime
+
+def main():
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    table = "--table" in sys.argv
+    nbdaudit, scale = words[:2]
+    limits = [int(word) for word in words[2:] if word.isdigit()] or [64]
+    only = [word for word in words[2:] if not word.isdigit()]
+    shapes = [line.split() for line in
+              subprocess.check_output([scale, "--list"], text=True).splitlines()]
+    bad = 0
+    for shape, count in shapes:
+        if count == "0" or (only and shape not in only):
+            continue
+        for mib in limits:
+            status, rss, seconds = measure(nbdaudit, scale, shape, count, mib, "json")
+            good = status in (0, 1, 3) and rss <= mib + SLACK
+            print(f"{shape:22} {count:>8} --memory={mib}M: {rss:8.1f} MiB, {seconds:6.2f} s, "
+                  f"exit {status}{'' if good else '  TOO MUCH'}", flush=True)
+            bad += not good
+    return 1 if bad and not table else 0
+
+sys.exit(main())
