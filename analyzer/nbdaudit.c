@@ -14,6 +14,7 @@
 #include <langinfo.h>
 #include <limits.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,8 +24,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "capture/create.h"
 #include "capture/live.h"
 #include "capture/privileges.h"
+#include "capture/sandbox.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
 #include "report/catalogue.h"
@@ -343,6 +346,20 @@ static bool is_input(const char *output, char **files, int count)
 	return false;
 }
 
+static FILE *open_output(const char *path)
+{
+	char err[256];
+	int fd = nbds_create(path, 0666, err, sizeof(err));
+	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+
+	if (out)
+		return out;
+	nbds_complain("%s: %s", path, fd < 0 ? err : strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
 static void prepare_paper(FILE *out, struct nbds_report_options *report)
 {
 	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -424,43 +441,97 @@ static void progress_show(struct progress *p, struct nbds_pipeline *pipeline,
 
 /* --- one capture --- */
 
+static volatile sig_atomic_t stopped; /* a signal came */
+
 static void on_signal(int number)
 {
 	struct nbds_pipeline *p = running;
 
 	(void)number;
+	stopped = 1;
 	if (p)
 		nbds_pipeline_stop(p);
 }
 
+/*
+ * Whatever would end the program ends the capture: the report is written, and the
+ * saved file is whole.  Who asks twice by key or by kill(1) means it.
+ */
 static void catch_signals(void)
 {
-	struct sigaction action = {.sa_handler = on_signal};
+	static const struct {
+		int number;
+		bool once;
+	} signals[] = {
+		{SIGINT, true},   {SIGTERM, true},  {SIGQUIT, true},    {SIGHUP, false},
+		{SIGUSR1, false}, {SIGUSR2, false}, {SIGALRM, false},   {SIGVTALRM, false},
+		{SIGPROF, false}, {SIGPWR, false},  {SIGSTKFLT, false}, {SIGPOLL, false},
+		{SIGXCPU, false},
+	};
+	struct sigaction action = {.sa_handler = on_signal}, before;
 
 	sigemptyset(&action.sa_mask);
-	/* A second signal ends the program in the usual way. */
-	action.sa_flags = (int)SA_RESETHAND;
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		/* nohup(1), and shells of what runs in the background. */
+		if (sigaction(signals[i].number, NULL, &before) == 0 &&
+		    before.sa_handler == SIG_IGN)
+			continue;
+		action.sa_flags = signals[i].once ? (int)SA_RESETHAND : 0;
+		sigaction(signals[i].number, &action, NULL);
+	}
 }
 
-/* Steps to the end and reports. The exit status, findings apart. */
+/* Whoever read the report has gone, which is no error to speak of. */
+static bool reader_gone(FILE *out)
+{
+	struct pollfd p = {.fd = fileno(out)};
+	struct stat st;
+
+	return fstat(p.fd, &st) == 0 && !S_ISREG(st.st_mode) && poll(&p, 1, 0) == 1 &&
+	       (p.revents & POLLERR);
+}
+
+/* Said at once: who relies on the file can still do something. */
+static void tell_save_error(const struct nbds_pipeline *p, const struct options *o, bool *told)
+{
+	if (*told || !nbds_pipeline_save_error(p)[0])
+		return;
+	*told = true;
+	nbds_complain("%s: %s", o->save, nbds_pipeline_save_error(p));
+}
+
+/* What packets can make of the program ends here: it asks for nothing more. */
+static void confine(void)
+{
+	char err[256];
+
+	if (nbds_sandbox_possible() && !nbds_sandbox_enter(err, sizeof(err)))
+		nbds_complain("%s", err);
+}
+
+/* Steps to the end and reports. The exit status, findings apart. `last`: nothing is
+ * opened after it. */
 static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *name,
-	       const struct options *o, FILE *out)
+	       const struct options *o, FILE *out, bool last)
 {
 	struct progress progress;
 	enum nbds_step step;
+	bool save_told = false;
 
 	progress_begin(&progress, name, o, out);
 	nbds_report_begin(report, name, p);
+	if (last)
+		confine();
 	for (;;) {
 		step = nbds_pipeline_step(p, BATCH);
-		if (step > NBDS_STEP_IDLE || ferror(out))
+		if (step > NBDS_STEP_IDLE || ferror(out) ||
+		    (step == NBDS_STEP_IDLE && reader_gone(out)))
 			break;
 		progress_show(&progress, p, report);
+		tell_save_error(p, o, &save_told);
 	}
 	progress_erase(&progress);
-	if (ferror(out))
+	if (ferror(out) || step <= NBDS_STEP_IDLE)
 		return STATUS_TROUBLE;
 	if (step == NBDS_STEP_ERROR)
 		nbds_complain("%s: %s", name, nbds_pipeline_error(p));
@@ -469,7 +540,7 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 }
 
 static int audit_file(const char *file, struct nbds_pipeline_config *config,
-		      struct nbds_report *report, const struct options *o, FILE *out)
+		      struct nbds_report *report, const struct options *o, FILE *out, bool last)
 {
 	char err[512];
 	struct nbds_pipeline *p = nbds_pipeline_open(file, config, err, sizeof(err));
@@ -480,7 +551,7 @@ static int audit_file(const char *file, struct nbds_pipeline_config *config,
 		nbds_report_unreadable(report, file, err);
 		return STATUS_TROUBLE;
 	}
-	status = run(p, report, file, o, out);
+	status = run(p, report, file, o, out, last);
 	nbds_pipeline_close(p, NULL, 0);
 	return status;
 }
@@ -499,6 +570,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	char *filter = nbds_option_filter(words, count);
 	bool borrowed = nbds_privileges_borrowed();
 	struct nbds_pipeline *p;
+	bool save_told;
 	char err[512];
 	int status;
 
@@ -506,6 +578,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		nbds_complain("out of memory");
 		return STATUS_TROUBLE;
 	}
+	catch_signals();
 	p = nbds_pipeline_open_live(o->interface, *filter ? filter : NULL, config, err,
 				    sizeof(err));
 	free(filter);
@@ -524,15 +597,18 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	if (borrowed && !save_packets(p, o))
 		goto failed;
 	running = p;
-	catch_signals();
+	if (stopped)
+		nbds_pipeline_stop(p);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "Listening on %s; interrupt (Ctrl-C) for the report.\n",
 			o->interface);
 	setvbuf(out, NULL, _IOLBF, 0);
-	status = run(p, report, o->interface, o, out);
+	status = run(p, report, o->interface, o, out, true);
 	running = NULL;
+	save_told = nbds_pipeline_save_error(p)[0];
 	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
-		nbds_complain("%s: %s", o->save ? o->save : o->interface, err);
+		if (!save_told)
+			nbds_complain("%s: %s", o->save ? o->save : o->interface, err);
 		status = STATUS_TROUBLE;
 	}
 	return status;
@@ -554,6 +630,32 @@ static int judge(const struct nbds_report *report, const struct options *o)
 	if (nbds_report_unaudited(report) && !o->report.allow_unaudited)
 		return STATUS_UNAUDITED;
 	return STATUS_OK;
+}
+
+/* -1: the report could not be written. */
+static int close_output(FILE *out, const struct options *o)
+{
+	bool failed = ferror(out), gone;
+	int reason = 0;
+
+	/* What failed fails again, and says why. */
+	clearerr(out);
+	if (fflush(out)) {
+		reason = errno;
+		failed = true;
+	}
+	gone = reason == EPIPE || (failed && reader_gone(out));
+	if (out != stdout && fclose(out) && !failed) {
+		reason = errno;
+		failed = true;
+	}
+	if (!failed)
+		return 0;
+	if (!gone)
+		nbds_complain("cannot write the report%s%s: %s", o->output ? " to " : "",
+			      o->output ? o->output : "",
+			      reason ? strerror(reason) : "output error");
+	return -1;
 }
 
 int main(int argc, char **argv)
@@ -582,18 +684,18 @@ int main(int argc, char **argv)
 			return STATUS_TROUBLE;
 		}
 	}
-	/* A reader that goes away is an error in writing, not an end. */
+	/* A reader that goes away, or a file that may not grow, is an error in writing, not
+	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	if (o.output && strcmp(o.output, "-")) {
 		if (!o.interface && is_input(o.output, argv + optind, argc - optind)) {
 			nbds_complain("%s: the report would overwrite the capture", o.output);
 			return STATUS_TROUBLE;
 		}
-		out = fopen(o.output, "w");
-		if (!out) {
-			nbds_complain("%s: %s", o.output, strerror(errno));
+		out = open_output(o.output);
+		if (!out)
 			return STATUS_TROUBLE;
-		}
 	}
 	if (o.report.format == NBDS_REPORT_TEXT)
 		prepare_paper(out, &o.report);
@@ -616,7 +718,7 @@ int main(int argc, char **argv)
 		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
 	} else {
 		for (int i = optind; i < argc && !ferror(out); i++) {
-			int one = audit_file(argv[i], &config, report, &o, out);
+			int one = audit_file(argv[i], &config, report, &o, out, i == argc - 1);
 
 			if (one > status)
 				status = one;
@@ -639,11 +741,7 @@ int main(int argc, char **argv)
 		status = judge(report, &o);
 	nbds_report_free(report);
 
-	errno = 0;
-	if (ferror(out) | fflush(out) | (out != stdout && fclose(out))) {
-		nbds_complain("cannot write the report%s%s: %s", o.output ? " to " : "",
-			      o.output ? o.output : "", errno ? strerror(errno) : "output error");
+	if (close_output(out, &o) < 0)
 		status = STATUS_TROUBLE;
-	}
 	return status;
 }

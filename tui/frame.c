@@ -28,7 +28,7 @@ static const char *state_words(const struct ui *ui, char buf[64], enum style *st
 	}
 	switch (s->state) {
 	case STATE_LIVE:
-		return s->saving ? "LIVE, saving" : "LIVE";
+		return s->save_failed ? "LIVE, NOT saving" : s->saving ? "LIVE, saving" : "LIVE";
 	case STATE_REPLAY:
 		snprintf(buf, 64, "REPLAY x%g", s->replay_speed);
 		return buf;

@@ -131,8 +131,8 @@ struct snapshot {
 	double replay_speed;
 	struct nbds_pipeline_info info;
 	struct nbds_engine_totals totals;
-	bool saving;
-	uint64_t messages; /* added to the log so far */
+	bool saving, save_failed; /* failed: no more is saved */
+	uint64_t messages;        /* added to the log so far */
 	double packet_rate, byte_rate;
 
 	struct export_row *exports;
@@ -169,8 +169,10 @@ struct worker_config {
 
 struct worker;
 
-/* Opens, gives up privileges, and starts. */
+/* Opens, gives up privileges, and starts a thread that waits. */
 struct worker *worker_start(const struct worker_config *config, char *err, size_t errsize);
+/* Now packets are handled. */
+void worker_go(struct worker *w);
 /* Ends everything. -1: the saved packets could not be written, with the reason. */
 int worker_stop(struct worker *w, char *err, size_t errsize);
 
@@ -189,7 +191,11 @@ void worker_replay_speed(struct worker *w, double speed);
 /* Forgets findings, or finished connections, or what the flush order shows. */
 enum clear { CLEAR_FINDINGS = 1, CLEAR_CONNECTIONS = 2, CLEAR_ORDER = 4 };
 void worker_clear(struct worker *w, unsigned what);
-/* Live: saves the packets from now on. The outcome is a notice. */
-void worker_save(struct worker *w, const char *path);
+/* A descriptor of the new file `path`, which nothing else could open any more. -1 with
+ * the reason in `err`. */
+int worker_create(struct worker *w, const char *path, char *err, size_t errsize);
+/* Live: saves the packets from now on; the descriptor becomes the worker's. The outcome
+ * is a notice. */
+void worker_save(struct worker *w, int fd, const char *name);
 
 #endif

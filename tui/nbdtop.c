@@ -12,12 +12,12 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../analyzer/capture/sandbox.h"
 #include "../analyzer/options/options.h"
 #include "ui.h"
 
@@ -284,7 +284,7 @@ int main(int argc, char **argv)
 		return status;
 	if (!has_terminal(&o))
 		return STATUS_TROUBLE;
-	signal(SIGPIPE, SIG_IGN);
+	ui_catch_signals();
 	setlocale(LC_CTYPE, "");
 	filter = nbds_option_filter(argv + optind, o.worker.interface ? argc - optind : 0);
 	if (!filter) {
@@ -306,6 +306,9 @@ int main(int argc, char **argv)
 	o.screen.colour = wants_colour(&o);
 	o.screen.keyboard_from_tty = o.worker.file && !strcmp(o.worker.file, "-");
 	if (screen_open(&o.screen, err, sizeof(err))) {
+		if (nbds_sandbox_possible() && !nbds_sandbox_enter(err, sizeof(err)))
+			ui_notice(&ui, "%s", err);
+		worker_go(ui.worker);
 		ui_run(&ui);
 		screen_close();
 		last_words(ui.s);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NCURSES_WIDECHAR 1
 #include <curses.h>
@@ -62,40 +63,70 @@ void prompt_open(struct ui *ui, enum prompt_kind kind, const char *text)
 	ui->prompt.at = (unsigned)strlen(ui->prompt.text);
 }
 
-static void save_to(struct ui *ui, const char *path)
+static void save_packets(struct ui *ui, const char *path)
 {
-	size_t len = strlen(path);
-	struct nbds_buf b = {0};
-	FILE *file;
+	char err[300];
+	int fd;
 
-	if (!len)
-		return;
-	if (len > 7 && !strcmp(path + len - 7, ".pcapng")) {
-		if (ui->s && ui->s->state == STATE_LIVE)
-			worker_save(ui->worker, path);
-		else
-			ui_notice(ui, "Packets can be saved of live traffic only.");
+	if (!ui->s || ui->s->state != STATE_LIVE) {
+		ui_notice(ui, "Packets can be saved of live traffic only.");
 		return;
 	}
+	if (ui->s->saving) {
+		ui_notice(ui, "the packets are saved already");
+		return;
+	}
+	fd = worker_create(ui->worker, path, err, sizeof(err));
+	if (fd < 0)
+		ui_notice(ui, "%s: %s", path, err);
+	else
+		worker_save(ui->worker, fd, path);
+}
+
+static bool write_text(int fd, const struct nbds_buf *b)
+{
+	FILE *file = fdopen(fd, "w");
+	bool good;
+
+	if (!file) {
+		close(fd);
+		return false;
+	}
+	good = fwrite(nbds_buf_text(b), 1, b->len, file) == b->len;
+	return fclose(file) == 0 && good;
+}
+
+static void save_screen(struct ui *ui, const char *path)
+{
+	struct nbds_buf b = {0};
+	char err[300];
+	int fd;
+
 	if (!ui_view(ui)->text || !ui->s) {
 		ui_notice(ui, "There is nothing to save here.");
 		return;
 	}
-	ui_view(ui)->text(ui, &b);
-	/* Nothing is overwritten. */
-	file = fopen(path, "wx");
-	if (!file) {
-		ui_notice(ui, "%s: %s", path, strerror(errno));
-	} else {
-		bool bad = fwrite(nbds_buf_text(&b), 1, b.len, file) != b.len;
-
-		bad |= fclose(file) != 0;
-		if (bad)
-			ui_notice(ui, "%s: %s", path, strerror(errno));
-		else
-			ui_notice(ui, "Saved to %s.", path);
+	fd = worker_create(ui->worker, path, err, sizeof(err));
+	if (fd < 0) {
+		ui_notice(ui, "%s: %s", path, err);
+		return;
 	}
+	ui_view(ui)->text(ui, &b);
+	if (write_text(fd, &b))
+		ui_notice(ui, "Saved to %s.", path);
+	else
+		ui_notice(ui, "%s: %s", path, strerror(errno));
 	nbds_buf_free(&b);
+}
+
+static void save_to(struct ui *ui, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len > 7 && !strcmp(path + len - 7, ".pcapng"))
+		save_packets(ui, path);
+	else if (len)
+		save_screen(ui, path);
 }
 
 static void prompt_live(struct ui *ui)

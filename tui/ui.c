@@ -492,14 +492,23 @@ static int patience(const struct ui *ui, int64_t drawn, bool ready)
 	return until > now ? (int)((until - now) / 1000000) + 1 : 0;
 }
 
-static void catch_signals(void)
+void ui_catch_signals(void)
 {
-	struct sigaction action = {.sa_handler = on_signal};
+	/* Whatever would end the program ends it well. */
+	static const int numbers[] = {SIGTERM, SIGHUP,    SIGINT,  SIGQUIT, SIGUSR1,
+				      SIGUSR2, SIGALRM,   SIGPROF, SIGPWR,  SIGVTALRM,
+				      SIGPOLL, SIGSTKFLT, SIGXCPU};
+	struct sigaction action = {.sa_handler = on_signal}, before;
 
 	sigemptyset(&action.sa_mask);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGHUP, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+			continue;
+		sigaction(numbers[i], &action, NULL);
+	}
+	/* What cannot be written is an error, not an end. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 void ui_run(struct ui *ui)
@@ -509,7 +518,6 @@ void ui_run(struct ui *ui)
 	bool ready = true;
 	uint64_t behind = 0;
 
-	catch_signals();
 	views_init(ui);
 	ui->dirty = true;
 	while (!ui->quit && !ended) {

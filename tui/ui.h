@@ -107,6 +107,8 @@ void lists_init(struct ui *ui);
 void findings_init(struct ui *ui);
 void views_free(struct ui *ui);
 
+/* To be called before anything is opened: a signal ends ui_run(), also before it begins. */
+void ui_catch_signals(void);
 /* Runs until the user quits. */
 void ui_run(struct ui *ui);
 /* Draws all: what is around the screen, and the screen (frame.c). */

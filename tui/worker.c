@@ -128,9 +128,9 @@ static void publish(struct worker *w)
 	} else {
 		rows_refresh(&w->told.rows, false, 0, false);
 	}
-	if (w->saving && !w->save_failed && *nbds_pipeline_error(w->pipeline)) {
+	if (!w->save_failed && *nbds_pipeline_save_error(w->pipeline)) {
 		w->save_failed = true;
-		notice(w, "%s", nbds_pipeline_error(w->pipeline));
+		notice(w, "%s", nbds_pipeline_save_error(w->pipeline));
 	}
 	s->state = w->state;
 	s->cancelled = w->cancelled;
@@ -143,6 +143,7 @@ static void publish(struct worker *w)
 	s->now = now;
 	s->replay_speed = w->speed;
 	s->saving = w->saving;
+	s->save_failed = w->save_failed;
 	s->packet_rate = w->packet_rate;
 	s->byte_rate = w->byte_rate;
 	s->messages = log_total(w->told.log);
@@ -186,16 +187,14 @@ static bool changed(struct worker *w)
 
 /* --- orders from the screen --- */
 
-static void save(struct worker *w, const char *path)
+static void save(struct worker *w, int fd, const char *name)
 {
-	if (w->saving)
-		notice(w, "the packets are saved already");
-	else if (nbds_pipeline_save(w->pipeline, path) < 0)
-		notice(w, "%.100s: %s", path, nbds_pipeline_error(w->pipeline));
-	else {
-		w->saving = true;
-		notice(w, "packets go to %.100s from now on", path);
+	if (nbds_pipeline_save_fd(w->pipeline, fd) < 0) {
+		notice(w, "%s: %s", name, nbds_pipeline_error(w->pipeline));
+		return;
 	}
+	w->saving = true;
+	notice(w, "packets go to %s from now on", name);
 }
 
 static void clear(struct worker *w, unsigned what)
@@ -228,15 +227,15 @@ static bool obey(struct worker *w)
 	pthread_mutex_lock(&w->lock);
 	o = w->orders;
 	w->orders.clear = 0;
-	w->orders.save[0] = '\0';
+	w->orders.save = -1;
 	pthread_mutex_unlock(&w->lock);
 	if (memcmp(&o.want, &w->want, sizeof(o.want)) != 0)
 		w->latency_stale = true;
 	w->want = o.want;
 	if (o.clear)
 		clear(w, o.clear);
-	if (o.save[0])
-		save(w, o.save);
+	if (o.save >= 0)
+		save(w, o.save, o.save_name);
 	if (o.speed > 0)
 		w->speed = o.speed;
 	w->hold = o.hold;
@@ -343,6 +342,9 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 
+	/* Not a packet is looked at before the program is confined. */
+	while (!atomic_load(&w->go) && !atomic_load(&w->quit))
+		rest(w, -1);
 	publish(w);
 	while (!atomic_load(&w->quit)) {
 		bool now = obey(w), wait = false;
@@ -401,6 +403,9 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	};
 	bool borrowed = nbds_privileges_borrowed();
 
+	w->opener = nbds_opener_start(c->save, borrowed || !c->file, c->user, err, errsize);
+	if (!w->opener)
+		return false;
 	if (c->file) {
 		/* Files are read with the rights of who runs the program. */
 		if (borrowed && nbds_privileges_drop(c->user, err, errsize) < 0)
@@ -443,6 +448,9 @@ static void destroy(struct worker *w)
 		snapshot_free(&w->snapshots[i]);
 	findings_close(&w->told.findings);
 	rows_free(&w->told.rows);
+	if (w->orders.save >= 0)
+		close(w->orders.save);
+	nbds_opener_stop(w->opener);
 	if (w->fd >= 0)
 		close(w->fd);
 	pthread_cond_destroy(&w->wake);
@@ -462,7 +470,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	}
 	w->config = *config;
 	w->speed = config->replay;
-	w->fd = -1;
+	w->fd = w->orders.save = -1;
 	w->back = &w->snapshots[0];
 	w->ready = &w->snapshots[1];
 	w->taken = &w->snapshots[2];
@@ -599,10 +607,26 @@ void worker_clear(struct worker *w, unsigned what)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void worker_save(struct worker *w, const char *path)
+void worker_go(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
-	snprintf(w->orders.save, sizeof(w->orders.save), "%s", path);
+	atomic_store(&w->go, true);
+	poke(w);
+	pthread_mutex_unlock(&w->lock);
+}
+
+int worker_create(struct worker *w, const char *path, char *err, size_t errsize)
+{
+	return nbds_opener_create(w->opener, path, err, errsize);
+}
+
+void worker_save(struct worker *w, int fd, const char *name)
+{
+	pthread_mutex_lock(&w->lock);
+	if (w->orders.save >= 0)
+		close(w->orders.save);
+	w->orders.save = fd;
+	nbds_escape_text(name, strlen(name), w->orders.save_name, sizeof(w->orders.save_name));
 	poke(w);
 	pthread_mutex_unlock(&w->lock);
 }

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "../analyzer/capture/opener.h"
 #include "snapshot.h"
 #include "told.h"
 
@@ -17,14 +18,16 @@ struct orders {
 	bool cancel, hold;
 	double speed;
 	unsigned clear;
-	char save[4096];
+	int save; /* a descriptor, or -1 */
+	char save_name[200];
 };
 
 struct worker {
 	struct worker_config config;
 	pthread_t thread;
 	int fd;
-	atomic_bool quit, poked;
+	atomic_bool quit, poked, go;
+	struct nbds_opener *opener; /* the screen's thread asks it */
 
 	pthread_mutex_t lock;
 	pthread_cond_t wake;

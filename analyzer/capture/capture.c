@@ -23,8 +23,10 @@
 #include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-enum { STREAM_BUFFER = 128 * 1024 };
+enum { STREAM_BUFFER = 128 * 1024, FLUSH_NS = 500000000 };
 
 /* First four bytes of classic capture files, written big-endian. */
 #define MAGIC_MICRO    0xa1b2c3d4u
@@ -45,8 +47,9 @@ struct nbds_capture {
 	struct nbds_pcapng *pcapng;
 	struct nbds_live *live;
 	struct nbds_pcapng_writer *save;
+	int64_t flushed; /* clock: when the saved file was last brought up to date */
 	struct nbds_capture_info info;
-	char error[512];
+	char error[512], save_error[128];
 };
 
 __attribute__((format(printf, 2, 3))) static int fail(struct nbds_capture *c, const char *format,
@@ -259,13 +262,35 @@ static int next_pcapng(struct nbds_capture *c, struct nbds_packet *p)
 	return stop(c, nbds_pcapng_error(c->pcapng));
 }
 
+/* Saving goes on without effect once it has failed, and the reading as before. */
+static void saved(struct nbds_capture *c, int result)
+{
+	if (result < 0 && !c->save_error[0])
+		snprintf(c->save_error, sizeof(c->save_error), "cannot save the packets: %s",
+			 strerror(errno));
+}
+
+/* The saved file is that of half a second ago at most: others may look at it, and
+ * a disk that is full is found to be. */
+static void flush_saved(struct nbds_capture *c, bool quiet)
+{
+	struct timespec t;
+	int64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+	if (!quiet && now - c->flushed < FLUSH_NS)
+		return;
+	c->flushed = now;
+	saved(c, nbds_pcapng_flush(c->save));
+}
+
 static int live_result(struct nbds_capture *c, int result)
 {
 	if (result < 0)
 		return stop(c, nbds_live_error(c->live));
-	/* In a quiet moment others may look at the saved file. */
-	if (result == 0 && c->save)
-		nbds_pcapng_flush(c->save);
+	if (c->save)
+		flush_saved(c, result == 0);
 	return result;
 }
 
@@ -308,8 +333,7 @@ static void handed_out(struct nbds_capture *c, struct nbds_packet *p)
 	if (c->save) {
 		while (nbds_pcapng_written_interfaces(c->save) <= p->interface)
 			describe_interface(c, nbds_pcapng_written_interfaces(c->save));
-		if (nbds_pcapng_write_packet(c->save, p) < 0 && !c->error[0])
-			fail(c, "cannot save the packets: %s", strerror(errno));
+		saved(c, nbds_pcapng_write_packet(c->save, p));
 	}
 }
 
@@ -366,6 +390,21 @@ int nbds_capture_save(struct nbds_capture *c, const char *path)
 		return fail(c, "the packets are saved already");
 	c->save = nbds_pcapng_create(path, c->error, sizeof(c->error));
 	return c->save ? 0 : -1;
+}
+
+int nbds_capture_save_fd(struct nbds_capture *c, int fd)
+{
+	if (c->save) {
+		close(fd);
+		return fail(c, "the packets are saved already");
+	}
+	c->save = nbds_pcapng_writer_new(fd);
+	return c->save ? 0 : fail(c, "not enough memory");
+}
+
+const char *nbds_capture_save_error(const struct nbds_capture *c)
+{
+	return c->save_error;
 }
 
 void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info)

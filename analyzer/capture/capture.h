@@ -62,8 +62,13 @@ void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), vo
 /* Also save every packet handed out from now on to `path` ("-": standard output)
  * as pcapng, and what was dropped. 0, or -1 with the reason in
  * nbds_capture_error(). A save that fails later does not stop the reading: the
- * reason is in nbds_capture_error() too, and nbds_capture_close() returns -1. */
+ * reason is in nbds_capture_save_error(), live within a second, what was saved
+ * before can be read, and nbds_capture_close() returns -1. */
 int nbds_capture_save(struct nbds_capture *c, const char *path);
+/* The same to an open file, whose descriptor becomes the capture's. */
+int nbds_capture_save_fd(struct nbds_capture *c, int fd);
+/* "": nothing has failed. */
+const char *nbds_capture_save_error(const struct nbds_capture *c);
 
 /* The state now. Live: asks the kernel for its drop counters. */
 void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info);

@@ -47,6 +47,9 @@ struct nbds_pcapng_writer;
 
 /* Creates `path` ("-": standard output). NULL on failure, reason in `err`. */
 struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_t errsize);
+/* The same with an open descriptor, which becomes the writer's. NULL without memory:
+ * it is closed. */
+struct nbds_pcapng_writer *nbds_pcapng_writer_new(int fd);
 /* Interfaces are numbered from 0 in the order of these calls. `name` may be
  * NULL. Functions return 0, or -1 with errno set, also for an earlier failure. */
 int nbds_pcapng_write_interface(struct nbds_pcapng_writer *w, int linktype, uint32_t snaplen,

@@ -3,24 +3,32 @@
  * pcapng_write.c - writes pcapng. See pcapng.h; the blocks are described in
  * draft-ietf-opsawg-pcapng, section 4.
  *
- * Every block goes to the stream whole, so that a file flushed at any time
- * between calls can be read.
+ * Every block goes to the file whole, so that a file flushed at any time between
+ * calls can be read; and what is left of one that did not fit on the disk is cut
+ * off again.
  */
 #include "pcapng.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pcap/dlt.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { STREAM_BUFFER = 256 * 1024, OPTIONS_MAX = 256 };
+#include <base/assert.h>
+
+#include "create.h"
+
+enum { OPTIONS_MAX = 256, BUFFER_FIRST = 256 * 1024 };
 
 struct nbds_pcapng_writer {
-	FILE *file;
-	char *buffer;
+	int fd;
+	uint8_t *buffer; /* whole blocks, but while one is put together */
+	size_t used, room;
+	off_t end;  /* of the whole blocks in the file */
 	int failed; /* errno of the first failure */
 	uint32_t interfaces;
 };
@@ -55,11 +63,87 @@ static void end_options(struct block_options *o)
 	o->length += 4;
 }
 
+/* Room for a block. */
+static bool reserve(struct nbds_pcapng_writer *w, size_t more)
+{
+	size_t room = w->room ? w->room : BUFFER_FIRST;
+	uint8_t *buffer;
+
+	if (w->room && more <= w->room - w->used)
+		return true;
+	while (room - w->used < more)
+		room *= 2;
+	buffer = realloc(w->buffer, room);
+	if (!buffer) {
+		w->failed = ENOMEM;
+		return false;
+	}
+	w->buffer = buffer;
+	w->room = room;
+	return true;
+}
+
 static void put(struct nbds_pcapng_writer *w, const void *bytes, size_t length)
 {
-	errno = 0;
-	if (!w->failed && length && fwrite(bytes, 1, length, w->file) != length)
-		w->failed = errno ? errno : EIO;
+	if (!length)
+		return;
+	NBDS_ASSERT(length <= w->room - w->used);
+	memcpy(w->buffer + w->used, bytes, length);
+	w->used += length;
+}
+
+/* How many of the first `length` bytes of the buffer are whole blocks. */
+static size_t whole_blocks(const struct nbds_pcapng_writer *w, size_t length)
+{
+	size_t at = 0;
+	uint32_t block;
+
+	while (length - at >= 8) {
+		memcpy(&block, w->buffer + at + 4, 4);
+		NBDS_ASSERT(block >= 12 && block <= w->used - at);
+		if (block > length - at)
+			break;
+		at += block;
+	}
+	return at;
+}
+
+/* Bytes written. Fewer than there are: errno says why. */
+static size_t write_bytes(int fd, const uint8_t *bytes, size_t length)
+{
+	size_t done = 0;
+
+	while (done < length) {
+		ssize_t n = write(fd, bytes + done, length - done);
+		struct pollfd full = {.fd = fd, .events = POLLOUT};
+
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno == EAGAIN)
+			poll(&full, 1, -1);
+		else if (errno != EINTR)
+			break;
+	}
+	return done;
+}
+
+static void write_out(struct nbds_pcapng_writer *w)
+{
+	size_t done;
+
+	if (w->failed || !w->used)
+		return;
+	done = write_bytes(w->fd, w->buffer, w->used);
+	if (done < w->used) {
+		w->failed = errno;
+		w->end += (off_t)whole_blocks(w, done);
+		/* A pipe cannot be cut, and who reads it sees where it ends. */
+		if (ftruncate(w->fd, w->end) < 0)
+			return;
+	} else {
+		w->end += (off_t)w->used;
+	}
+	w->used = 0;
 }
 
 static int result(const struct nbds_pcapng_writer *w)
@@ -78,6 +162,10 @@ static int put_block(struct nbds_pcapng_writer *w, uint32_t type, const void *fi
 		12 + fixed_length + data_length + padding(data_length) + (o ? o->length : 0);
 	uint32_t head[2] = {type, length};
 
+	if (w->used + length > BUFFER_FIRST)
+		write_out(w);
+	if (w->failed || !reserve(w, length))
+		return result(w);
 	put(w, head, sizeof(head));
 	put(w, fixed, fixed_length);
 	put(w, data, data_length);
@@ -90,6 +178,29 @@ static int put_block(struct nbds_pcapng_writer *w, uint32_t type, const void *fi
 
 struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_t errsize)
 {
+	struct nbds_pcapng_writer *w;
+	char why[256];
+	int fd;
+
+	/* The packets hold what is on the disks: a new file is for its owner alone. */
+	if (strcmp(path, "-")) {
+		fd = nbds_create(path, 0600, why, sizeof(why));
+	} else {
+		fd = dup(STDOUT_FILENO);
+		snprintf(why, sizeof(why), "%s", strerror(errno));
+	}
+	if (fd < 0) {
+		snprintf(err, errsize, "cannot create %s: %s", path, why);
+		return NULL;
+	}
+	w = nbds_pcapng_writer_new(fd);
+	if (!w)
+		snprintf(err, errsize, "not enough memory");
+	return w;
+}
+
+struct nbds_pcapng_writer *nbds_pcapng_writer_new(int fd)
+{
 	struct nbds_pcapng_writer *w = calloc(1, sizeof(*w));
 	struct {
 		uint32_t magic;
@@ -97,26 +208,16 @@ struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_
 		int64_t length;
 	} section = {0x1a2b3c4d, 1, 0, -1};
 	struct block_options o = {.length = 0};
-	int fd = -1;
 
-	if (!w || !(w->buffer = malloc(STREAM_BUFFER))) {
-		snprintf(err, errsize, "not enough memory");
-		free(w);
+	if (!w) {
+		close(fd);
 		return NULL;
 	}
-	/* The packets hold what is on the disks: a new file is for its owner alone. */
-	fd = strcmp(path, "-") ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)
-			       : dup(STDOUT_FILENO);
-	w->file = fd < 0 ? NULL : fdopen(fd, "wb");
-	if (!w->file) {
-		snprintf(err, errsize, "cannot create %s: %s", path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		free(w->buffer);
-		free(w);
-		return NULL;
-	}
-	setvbuf(w->file, w->buffer, _IOFBF, STREAM_BUFFER);
+	w->fd = fd;
+	/* Not the beginning, if it is a standard output that others wrote to. */
+	w->end = lseek(fd, 0, SEEK_CUR);
+	if (w->end < 0)
+		w->end = 0;
 	add_option(&o, 4, "nbdscope", 8); /* shb_userappl */
 	end_options(&o);
 	put_block(w, NBDS_PCAPNG_MAGIC, &section, 16, NULL, 0, &o);
@@ -172,9 +273,7 @@ int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, in
 
 int nbds_pcapng_flush(struct nbds_pcapng_writer *w)
 {
-	errno = 0;
-	if (!w->failed && fflush(w->file))
-		w->failed = errno ? errno : EIO;
+	write_out(w);
 	return result(w);
 }
 
@@ -182,10 +281,9 @@ int nbds_pcapng_finish(struct nbds_pcapng_writer *w)
 {
 	int failed;
 
-	nbds_pcapng_flush(w);
-	errno = 0;
-	if (fclose(w->file) && !w->failed)
-		w->failed = errno ? errno : EIO;
+	write_out(w);
+	if (close(w->fd) < 0 && !w->failed)
+		w->failed = errno;
 	failed = w->failed;
 	free(w->buffer);
 	free(w);

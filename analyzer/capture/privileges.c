@@ -22,8 +22,7 @@ bool nbds_privileges_borrowed(void)
 	return getuid() != geteuid() || getgid() != getegid();
 }
 
-/* 1: *uid and *gid are to be taken on. 0: nothing to change. */
-static int choose(const char *user, uid_t *uid, gid_t *gid, char *err, size_t errsize)
+int nbds_privileges_target(const char *user, uid_t *uid, gid_t *gid, char *err, size_t errsize)
 {
 	const struct passwd *entry = NULL;
 
@@ -71,21 +70,9 @@ static int become(uid_t uid, gid_t gid, char *err, size_t errsize)
 	return 0;
 }
 
-int nbds_privileges_drop(const char *user, char *err, size_t errsize)
+/* No capability, also none that an executed program would gain. */
+static int empty(char *err, size_t errsize)
 {
-	uid_t uid = getuid();
-	gid_t gid = getgid();
-	int change = choose(user, &uid, &gid, err, errsize), bounded;
-
-	if (change < 0)
-		return -1;
-	/* The bounding set first, as that needs a capability itself; without that
-	 * one it does not matter if it fails, since nothing can be gained any more. */
-	capng_clear(CAPNG_SELECT_BOTH);
-	bounded = capng_apply(CAPNG_SELECT_BOUNDS);
-	(void)bounded;
-	if (change && become(uid, gid, err, errsize) < 0)
-		return -1;
 	capng_clear(CAPNG_SELECT_BOTH);
 	if (capng_apply(CAPNG_SELECT_CAPS) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
 		snprintf(err, errsize, "cannot give up the capabilities of this process: %s",
@@ -94,8 +81,47 @@ int nbds_privileges_drop(const char *user, char *err, size_t errsize)
 	}
 	/* An inheritable or ambient one may come from the parent. */
 	if (capng_get_caps_process() < 0 ||
-	    capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE ||
-	    (change && uid != 0 && setresuid(0, 0, 0) == 0)) {
+	    capng_have_capabilities(CAPNG_SELECT_CAPS) != CAPNG_NONE) {
+		snprintf(err, errsize, "giving up privileges had no effect");
+		return -1;
+	}
+	return 0;
+}
+
+/* The bounding set first, as that needs a capability itself; without that one it does
+ * not matter if it fails, since nothing can be gained any more. */
+static void bound(void)
+{
+	int bounded;
+
+	capng_clear(CAPNG_SELECT_BOTH);
+	bounded = capng_apply(CAPNG_SELECT_BOUNDS);
+	(void)bounded;
+}
+
+int nbds_privileges_two(bool split, uid_t uid, gid_t gid, char *err, size_t errsize)
+{
+	bound();
+	if (split && (setgroups(0, NULL) < 0 || setresgid((gid_t)-1, (gid_t)-1, gid) < 0 ||
+		      setresuid((uid_t)-1, (uid_t)-1, uid) < 0)) {
+		snprintf(err, errsize, "cannot become user %ld: %s", (long)uid, strerror(errno));
+		return -1;
+	}
+	return empty(err, errsize);
+}
+
+int nbds_privileges_drop(const char *user, char *err, size_t errsize)
+{
+	uid_t uid = getuid();
+	gid_t gid = getgid();
+	int change = nbds_privileges_target(user, &uid, &gid, err, errsize);
+
+	if (change < 0)
+		return -1;
+	bound();
+	if ((change && become(uid, gid, err, errsize) < 0) || empty(err, errsize) < 0)
+		return -1;
+	if (change && uid != 0 && setresuid(0, 0, 0) == 0) {
 		snprintf(err, errsize, "giving up privileges had no effect");
 		return -1;
 	}

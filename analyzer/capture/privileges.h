@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /*
  * `user`: whom root becomes. NULL: the user tcpdump, or nobody if there is none.
@@ -24,6 +25,13 @@
  * somebody's rights by its set-user-ID bit becomes the one who runs it.
  */
 int nbds_privileges_drop(const char *user, char *err, size_t errsize);
+
+/* Whom that would make of root. 1: *uid and *gid are to be taken on. 0: nothing is to be
+ * changed. -1: reason in `err`. */
+int nbds_privileges_target(const char *user, uid_t *uid, gid_t *gid, char *err, size_t errsize);
+/* Gives up all capabilities and keeps the user. `split`: the process may take turns
+ * between its user and `uid`, with setreuid() and setregid(). */
+int nbds_privileges_two(bool split, uid_t uid, gid_t gid, char *err, size_t errsize);
 
 /* The rights are those of the file, not of who runs it: files named by the user
  * must not be opened before nbds_privileges_drop(). */

@@ -44,6 +44,9 @@ int nbds_usage_error(void)
 int nbds_finish_stdout(int status)
 {
 	if (fflush(stdout) || ferror(stdout)) {
+		/* Whoever read it has gone: that is no error to speak of. */
+		if (errno == EPIPE)
+			return NBDS_STATUS_TROUBLE;
 		nbds_complain("cannot write to standard output: %s", strerror(errno));
 		return NBDS_STATUS_TROUBLE;
 	}

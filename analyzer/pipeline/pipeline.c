@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* A live capture that is silent: packets younger than this may still be on
  * their way from the kernel. */
@@ -106,6 +107,19 @@ struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_conf
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path)
 {
 	return p->capture ? nbds_capture_save(p->capture, path) : -1;
+}
+
+int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd)
+{
+	if (p->capture)
+		return nbds_capture_save_fd(p->capture, fd);
+	close(fd);
+	return -1;
+}
+
+const char *nbds_pipeline_save_error(const struct nbds_pipeline *p)
+{
+	return p->capture ? nbds_capture_save_error(p->capture) : "";
 }
 
 static int64_t clock_now(void)

@@ -75,6 +75,10 @@ void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *pac
 /* Live: also save the packets to `path`, from now on. 0, or -1: see
  * nbds_pipeline_error(). */
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path);
+/* The same to an open file, whose descriptor becomes the pipeline's. */
+int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd);
+/* Why packets cannot be saved any more; "": they are. */
+const char *nbds_pipeline_save_error(const struct nbds_pipeline *p);
 
 /* A file that is a pipe: see nbds_capture_on_wait(). It is called between two
  * packets, on the thread that steps. */

@@ -665,6 +665,12 @@ static void json_opened(struct nbds_report *r)
 	if (r->options.live) {
 		nbds_json_member_string(begin_capture(r), "format", "live");
 		end(r);
+	} else if (r->options.messages && !r->spool) {
+		/* While files can still be opened. */
+		errno = 0;
+		spool_open(r);
+		if (!r->spool)
+			r->spool_error = errno ? errno : EIO;
 	}
 }
 

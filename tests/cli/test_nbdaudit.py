@@ -411,13 +411,14 @@ class Outputs(Case):
                 self.assertIn("No space left", run.err)
 
     def test_closed_pipe(self):
+        """Silent, as every tool: nobody is there to be told."""
         for options in ([], ["-m", "--format=json"]):
             reader, writer = os.pipe()
             os.close(reader)
             with os.fdopen(writer, "w") as pipe:
                 run = Run(*options, LIAR, stdout=pipe)
             self.assertEqual(run.status, 2)
-            self.assertIn("Broken pipe", run.err)
+            self.assertEqual(run.err, "")
 
 
 class Statuses(Case):

@@ -1207,7 +1207,8 @@ static void test_save_fails(void **state)
 		while (nbds_capture_next(c, &p) == 1)
 			count++;
 		assert_int_equal(count, 3000);
-		assert_non_null(strstr(nbds_capture_error(c), "No space left"));
+		assert_non_null(strstr(nbds_capture_save_error(c), "No space left"));
+		assert_string_equal(nbds_capture_error(c), "");
 		errno = 0;
 		assert_int_equal(nbds_capture_close(c), -1);
 		assert_int_equal(errno, ENOSPC);

@@ -570,6 +570,7 @@ static struct worker *start(struct worker_config *config, const char *name)
 	w = worker_start(config, err, sizeof(err));
 	if (!w)
 		fail_msg("%s", err);
+	worker_go(w);
 	return w;
 }
 

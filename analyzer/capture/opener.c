@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * opener.c - a process that makes the files which are named later. See opener.h.
+ */
+#include "opener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "privileges.h"
+#include "sandbox.h"
+
+/* A new file for its owner alone; never one that there is. */
+#define FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY)
+#define MODE  0600
+
+#define FOLDERS 2
+
+struct folder {
+	int fd; /* -1: none */
+	char name[PATH_MAX];
+};
+
+struct nbds_opener {
+	int socket;
+	pid_t pid;
+	bool drops;
+	char folder[PATH_MAX]; /* where the program was started */
+};
+
+/* What the process knows. */
+struct keeper {
+	int socket;
+	struct folder folders[FOLDERS];
+	bool split; /* two users: who started this, and whom the program becomes */
+	uid_t uid, own_uid;
+	gid_t gid, own_gid;
+};
+
+struct answer {
+	int error; /* errno; 0: the descriptor comes with this */
+};
+
+/* --- the process --- */
+
+static bool hidden(const char *path)
+{
+	for (const char *at = path; *at; at += strspn(at, "/")) {
+		size_t len = strcspn(at, "/");
+
+		if (*at == '.' && !(len == 1 || (len == 2 && at[1] == '.')))
+			return true;
+		at += len;
+	}
+	return false;
+}
+
+static int open_beneath(int folder, const char *path)
+{
+	struct open_how how = {
+		.flags = FLAGS,
+		.mode = MODE,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd = (int)syscall(SYS_openat2, folder, path, &how, sizeof(how));
+
+	if (fd >= 0 || errno != ENOSYS)
+		return fd;
+	/* An older kernel: a plain name leads nowhere else. */
+	if (strchr(path, '/')) {
+		errno = EXDEV;
+		return -1;
+	}
+	return openat(folder, path, FLAGS, MODE);
+}
+
+/* The part of `path` beneath the folder; NULL: it does not look like that. */
+static const char *beneath(const struct folder *f, bool first, const char *path)
+{
+	size_t len = strlen(f->name);
+
+	if (f->fd < 0)
+		return NULL;
+	if (*path != '/')
+		return first ? path : NULL;
+	if (strncmp(path, f->name, len) != 0)
+		return NULL;
+	if (len && f->name[len - 1] == '/')
+		return path + len;
+	return path[len] == '/' ? path + len + strspn(path + len, "/") : NULL;
+}
+
+static int take_turn(const struct keeper *k, bool other)
+{
+	if (!k->split)
+		return 0;
+	if (other)
+		return setregid((gid_t)-1, k->gid) < 0 || setreuid((uid_t)-1, k->uid) < 0 ? -1 : 0;
+	return setreuid((uid_t)-1, k->own_uid) < 0 || setregid((gid_t)-1, k->own_gid) < 0 ? -1 : 0;
+}
+
+static int make(const struct keeper *k, const char *path)
+{
+	int fd = -1, reason;
+
+	if (hidden(path)) {
+		errno = EINVAL;
+		return -1;
+	}
+	for (int i = 0; i < FOLDERS; i++) {
+		const char *name = beneath(&k->folders[i], i == 0, path);
+
+		if (!name || !*name)
+			continue;
+		fd = open_beneath(k->folders[i].fd, name);
+		/* It is not beneath it after all, or by way of a link. */
+		if (fd >= 0 || (errno != EXDEV && errno != ELOOP))
+			return fd;
+	}
+	if (take_turn(k, true) < 0)
+		return -1;
+	fd = openat(AT_FDCWD, path, FLAGS, MODE);
+	reason = errno;
+	if (take_turn(k, false) < 0)
+		_exit(1);
+	errno = reason;
+	return fd;
+}
+
+static void answer(int socket, int fd, int error)
+{
+	struct answer a = {.error = error};
+	struct iovec bytes = {&a, sizeof(a)};
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+
+	if (fd >= 0) {
+		memset(&control, 0, sizeof(control));
+		message.msg_control = control.room;
+		message.msg_controllen = sizeof(control.room);
+		control.head.cmsg_level = SOL_SOCKET;
+		control.head.cmsg_type = SCM_RIGHTS;
+		control.head.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+	}
+	if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
+		_exit(0); /* nobody listens any more */
+}
+
+static _Noreturn void serve(const struct keeper *k)
+{
+	static char path[PATH_MAX + 1];
+
+	for (;;) {
+		ssize_t n = read(k->socket, path, sizeof(path));
+		int fd;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			_exit(0);
+		/* A name whole, with its end. */
+		if (memchr(path, '\0', (size_t)n) != path + n - 1) {
+			answer(k->socket, -1, EINVAL);
+			continue;
+		}
+		fd = make(k, path);
+		answer(k->socket, fd, fd < 0 ? errno : 0);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+/* Both users, and no capability. */
+static bool become_two(struct keeper *k, const char *user, char *err, size_t errsize)
+{
+	int change;
+
+	if (nbds_privileges_borrowed())
+		return nbds_privileges_drop(NULL, err, errsize) == 0;
+	change = nbds_privileges_target(user, &k->uid, &k->gid, err, errsize);
+	if (change < 0)
+		return false;
+	k->own_uid = geteuid();
+	k->own_gid = getegid();
+	k->split = change > 0;
+	return nbds_privileges_two(k->split, k->uid, k->gid, err, errsize) == 0;
+}
+
+static _Noreturn void keep(struct keeper *k, int parent, bool drops, const char *user)
+{
+	char err[256];
+	sigset_t all;
+
+	/* Keys and hang-ups are for the program; without it this ends by itself. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	close(parent);
+	/* The terminal is not held open by this, nor is a pipe. */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		int none = open("/dev/null", O_RDWR);
+
+		if (none >= 0)
+			dup2(none, fd);
+		if (none > STDERR_FILENO)
+			close(none);
+	}
+	if (drops && !become_two(k, user, err, sizeof(err)))
+		_exit(1);
+	if (nbds_sandbox_possible())
+		nbds_sandbox_opener(err, sizeof(err));
+	serve(k);
+}
+
+/* --- the program --- */
+
+static void folder_open(struct folder *f, const char *name)
+{
+	char resolved[PATH_MAX];
+
+	f->fd = -1;
+	f->name[0] = '\0';
+	if (!realpath(name, resolved))
+		return;
+	snprintf(f->name, sizeof(f->name), "%s", resolved);
+	f->fd = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void folder_beside(struct folder *f, const char *file)
+{
+	char name[PATH_MAX];
+	const char *slash = file ? strrchr(file, '/') : NULL;
+
+	f->fd = -1;
+	f->name[0] = '\0';
+	if (!slash || (size_t)(slash - file) + 1 >= sizeof(name))
+		return;
+	snprintf(name, sizeof(name), "%.*s", (int)(slash - file) + 1, file);
+	folder_open(f, name);
+}
+
+struct nbds_opener *nbds_opener_start(const char *beside, bool drops, const char *user, char *err,
+				      size_t errsize)
+{
+	struct nbds_opener *o = calloc(1, sizeof(*o));
+	struct keeper *k = calloc(1, sizeof(*k));
+	int pair[2];
+
+	if (!o || !k || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		snprintf(err, errsize, "cannot prepare to save: %s", strerror(errno));
+		free(o);
+		free(k);
+		return NULL;
+	}
+	folder_open(&k->folders[0], ".");
+	folder_beside(&k->folders[1], beside);
+	k->socket = pair[1];
+	o->socket = pair[0];
+	o->drops = drops;
+	snprintf(o->folder, sizeof(o->folder), "%s", k->folders[0].name);
+	o->pid = fork();
+	if (o->pid == 0)
+		keep(k, pair[0], drops, user);
+	if (o->pid < 0)
+		snprintf(err, errsize, "cannot start a process: %s", strerror(errno));
+	close(pair[1]);
+	for (int i = 0; i < FOLDERS; i++)
+		if (k->folders[i].fd >= 0)
+			close(k->folders[i].fd);
+	free(k);
+	if (o->pid > 0)
+		return o;
+	close(pair[0]);
+	free(o);
+	return NULL;
+}
+
+void nbds_opener_stop(struct nbds_opener *o)
+{
+	if (!o)
+		return;
+	close(o->socket);
+	while (waitpid(o->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	free(o);
+}
+
+/* The answer: 0 and a descriptor in *fd, or an errno. */
+static int hear(int socket, int *fd)
+{
+	struct answer a = {.error = EIO};
+	struct iovec bytes = {&a, sizeof(a)};
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct msghdr message = {.msg_iov = &bytes,
+				 .msg_iovlen = 1,
+				 .msg_control = control.room,
+				 .msg_controllen = sizeof(control.room)};
+	const struct cmsghdr *head;
+	ssize_t n;
+
+	do
+		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(a))
+		return n < 0 ? errno : EPIPE;
+	head = CMSG_FIRSTHDR(&message);
+	if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
+	    head->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(fd, CMSG_DATA(head), sizeof(*fd));
+	return a.error ? a.error : *fd < 0 ? EIO : 0;
+}
+
+static void explain(const struct nbds_opener *o, const char *path, int error, char *err,
+		    size_t errsize)
+{
+	if (error == EINVAL && hidden(path))
+		snprintf(err, errsize, "no part of the name may begin with a dot");
+	else if (error == EEXIST)
+		snprintf(err, errsize, "File exists, and nothing is overwritten");
+	else if (o->drops && (error == EACCES || error == EPERM))
+		snprintf(err, errsize,
+			 "%s, as privileges were given up; a name in %s will do, where this was "
+			 "started",
+			 strerror(error), o->folder);
+	else
+		snprintf(err, errsize, "%s", strerror(error));
+}
+
+int nbds_opener_create(struct nbds_opener *o, const char *path, char *err, size_t errsize)
+{
+	size_t len = strlen(path) + 1;
+	int fd = -1, error = 0;
+
+	if (len > PATH_MAX)
+		error = ENAMETOOLONG;
+	else if (write(o->socket, path, len) != (ssize_t)len)
+		error = errno;
+	if (!error)
+		error = hear(o->socket, &fd);
+	if (!error)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	explain(o, path, error, err, errsize);
+	return -1;
+}

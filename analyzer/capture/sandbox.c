@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sandbox.c - what may still be asked of the kernel. See sandbox.h.
+ */
+#include "sandbox.h"
+
+#include <asm/termbits.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/sockios.h>
+#include <seccomp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <wchar.h>
+
+/* asm/termbits.h and sys/ioctl.h do not go together. */
+#include <asm/ioctls.h>
+
+/* Reading, writing, waiting, time, memory, and the end; of threads what those that run
+ * need. */
+static const int common[] = {
+	SCMP_SYS(read),
+	SCMP_SYS(readv),
+	SCMP_SYS(pread64),
+	SCMP_SYS(write),
+	SCMP_SYS(writev),
+	SCMP_SYS(pwrite64),
+	SCMP_SYS(lseek),
+	SCMP_SYS(_llseek),
+	SCMP_SYS(close),
+	SCMP_SYS(fstat),
+	SCMP_SYS(fstat64),
+	SCMP_SYS(ftruncate),
+	SCMP_SYS(ftruncate64),
+	SCMP_SYS(fcntl),
+	SCMP_SYS(fcntl64),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(select),
+	SCMP_SYS(pselect6),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(recv),
+	SCMP_SYS(getsockopt),
+	SCMP_SYS(getsockname),
+	SCMP_SYS(brk),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(madvise),
+	SCMP_SYS(futex),
+	SCMP_SYS(futex_time64),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(rseq),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_gettime64),
+	SCMP_SYS(clock_getres),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(gettimeofday),
+	SCMP_SYS(time),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(getpid),
+	SCMP_SYS(gettid),
+	SCMP_SYS(getuid),
+	SCMP_SYS(geteuid),
+	SCMP_SYS(getrusage),
+	SCMP_SYS(sysinfo),
+	SCMP_SYS(uname),
+	SCMP_SYS(wait4),
+	SCMP_SYS(waitid),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(sigreturn),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+};
+
+/* The terminal's modes and size, how much there is to read, and what libpcap asks of
+ * an interface that may be gone. Not among them: TIOCSTI, which types. */
+static const unsigned long ioctls[] = {
+	TCGETS,    TCSETS,   TCSETSW,  TCSETSF,      TCFLSH,       TCXONC,      TIOCGWINSZ,
+	TIOCGPGRP, FIONREAD, FIONBIO,  SIOCGIFFLAGS, SIOCGIFINDEX, SIOCGIFNAME, SIOCGIFHWADDR,
+#ifdef TCGETS2
+	TCGETS2,   TCSETS2,  TCSETSW2, TCSETSF2,
+#endif
+};
+
+/* The opener's own: to open, and to take turns between two users. */
+static const int opening[] = {
+	SCMP_SYS(openat),    SCMP_SYS(openat2),     SCMP_SYS(setresuid), SCMP_SYS(setresuid32),
+	SCMP_SYS(setresgid), SCMP_SYS(setresgid32), SCMP_SYS(setreuid),  SCMP_SYS(setregid),
+};
+
+/* What this machine does not have under that name is left out. */
+static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+
+		if (status < 0 && status != -EDOM && status != -EINVAL)
+			return status;
+	}
+	return 0;
+}
+
+static int allow_arguments(scmp_filter_ctx filter)
+{
+	static const int mapping[] = {SCMP_SYS(mmap), SCMP_SYS(mmap2), SCMP_SYS(mprotect)};
+	int status = 0;
+
+	for (size_t i = 0; i < sizeof(mapping) / sizeof(mapping[0]) && !status; i++) {
+		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, mapping[i], 1,
+					  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+		if (status == -EDOM || status == -EINVAL)
+			status = 0;
+	}
+	for (size_t i = 0; i < sizeof(ioctls) / sizeof(ioctls[0]) && !status; i++)
+		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+					  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, ioctls[i]));
+	/* fstat() of newer libraries: a file that is open, and has no name here. The flag
+	 * is not enough, as a name may still be given; but nothing is opened by it. */
+	if (!status)
+		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(newfstatat), 1,
+					  SCMP_A3(SCMP_CMP_MASKED_EQ, 0x1000, 0x1000));
+	return status == -EDOM || status == -EINVAL ? 0 : status;
+}
+
+static bool enter(const int *more, size_t count, char *err, size_t errsize)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	int status = filter ? 0 : -ENOMEM;
+
+	if (!status)
+		status = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+	/* Whatever is not of this machine's own kind is not of this program. */
+	if (!status)
+		status = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(EPERM));
+	/* Decoding is not slowed down for what only a confined program that runs the
+	 * code of others would need. An older kernel does not ask. */
+	if (!status) {
+		seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
+		seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	}
+	if (!status)
+		status = allow(filter, common, sizeof(common) / sizeof(common[0]));
+	if (!status)
+		status = allow(filter, more, count);
+	if (!status)
+		status = allow_arguments(filter);
+	if (!status)
+		status = seccomp_load(filter);
+	if (filter)
+		seccomp_release(filter);
+	if (!status)
+		return true;
+	snprintf(err, errsize,
+		 "the kernel does not confine the program (seccomp: %s): it goes on, and could "
+		 "still open files and sockets",
+		 strerror(-status));
+	return false;
+}
+
+/* Files that the C library opens when something is asked of it for the first time:
+ * the time zone, and tables of the locale's characters. */
+static void warm(void)
+{
+	wchar_t wide;
+	char bytes[MB_LEN_MAX];
+	int n;
+
+	tzset();
+	n = wctomb(bytes, L'x');
+	if (n > 0 && mbtowc(&wide, bytes, (size_t)n) < 0) {
+		/* They are there, whatever they say. */
+	}
+}
+
+bool nbds_sandbox_enter(char *err, size_t errsize)
+{
+	warm();
+	return enter(NULL, 0, err, errsize);
+}
+
+bool nbds_sandbox_opener(char *err, size_t errsize)
+{
+	return enter(opening, sizeof(opening) / sizeof(opening[0]), err, errsize);
+}
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+	__has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+bool nbds_sandbox_possible(void)
+{
+	return !SANITIZED;
+}

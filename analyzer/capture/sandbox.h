@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * sandbox.h - what a decoder of strangers' packets may still ask of the kernel.
+ *
+ * Purpose.  Once everything is open, reading packets and writing what was opened is all
+ * that is left to do.  All threads of the process are confined to it with seccomp: no
+ * file is opened or named, no socket made or connected, no program or process started,
+ * no memory made executable, no other process looked at, no key typed into the
+ * terminal.  Whatever is not in the list of what is needed fails with EPERM; nothing
+ * is killed.
+ *
+ * A file that is named later is opened by another process: see opener.h.
+ *
+ * Failure.  One line in `err`: the kernel does not have it.  The program can go on.
+ */
+#ifndef NBDSCOPE_ANALYZER_SANDBOX_H
+#define NBDSCOPE_ANALYZER_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* For ever, for all threads that there are. False: reason in `err`. */
+bool nbds_sandbox_enter(char *err, size_t errsize);
+/* The same for the process of opener.h, which opens new files. */
+bool nbds_sandbox_opener(char *err, size_t errsize);
+
+/* Sanitizers look at files and processes of their own when they report: a program
+ * that is built with them is not confined. */
+bool nbds_sandbox_possible(void);
+
+#endif
