@@ -12,6 +12,26 @@ void nbds_report_write(struct nbds_report *r)
 	nbds_buf_clear(&r->line);
 }
 
+bool nbds_message_waits(const struct nbds_message *m)
+{
+	return (m->type == NBDS_MSG_SIMPLE_REPLY || m->type == NBDS_MSG_CHUNK) &&
+	       m->payload_len > 0;
+}
+
+void nbds_report_queue(struct nbds_report *r, struct nbds_connection *c,
+		       const struct nbds_buf *broken)
+{
+	bool waits = broken->len > 0;
+	struct nbds_waiting_line *line =
+		nbds_waiting_add(&r->waiting, nbds_buf_text(&r->line), r->line.len,
+				 waits ? nbds_buf_text(broken) : NULL, broken->len);
+
+	/* A side sends one message after the other. */
+	if (waits)
+		c->user = line;
+	nbds_buf_clear(&r->line);
+}
+
 const struct nbds_connection *nbds_report_connection(const struct nbds_report *r, uint32_t id)
 {
 	return nbds_engine_connection(nbds_pipeline_engine(r->pipeline), id);

@@ -17,6 +17,7 @@
 #include "keep.h"
 #include "paper.h"
 #include "report.h"
+#include "waiting.h"
 #include "words.h"
 
 /* How often a rule was broken in a capture, by level. */
@@ -34,8 +35,9 @@ struct nbds_form {
 	void (*begin)(struct nbds_report *r);  /* before the first capture */
 	void (*opened)(struct nbds_report *r); /* a capture begins */
 	void (*finding)(struct nbds_report *r, const struct nbds_finding *f); /* live */
-	void (*message)(struct nbds_report *r, const struct nbds_connection *c,
+	void (*message)(struct nbds_report *r, struct nbds_connection *c,
 			const struct nbds_message *m);
+	void (*line)(void *ctx, const char *line, size_t len); /* a message's; ctx: r */
 	void (*trouble)(struct nbds_report *r, const struct nbds_connection *c,
 			const struct nbds_trouble *t);
 	void (*capture)(struct nbds_report *r, const struct nbds_outcome *o); /* it is over */
@@ -53,17 +55,19 @@ struct nbds_report {
 	const struct nbds_form *form;
 	const char *name;
 	struct nbds_pipeline *pipeline;
-	struct nbds_keep keep;    /* findings for the end */
-	struct nbds_tally *tally; /* of this capture, by place in nbds_rules */
-	uint64_t counted;         /* findings of this capture, repeats included */
-	uint64_t hidden;          /* of them below options.severity */
-	uint64_t lost;            /* of all captures, for want of memory */
-	int worst;                /* greatest severity of all captures, -1: none */
-	bool unaudited;           /* one of the captures was */
-	double least_judged;      /* percent */
-	bool told;                /* text: messages were printed before the report */
-	FILE *spool;              /* JSON: messages, which follow `capture`; NULL: none */
-	int spool_error;          /* errno of what became of it; 0: well */
+	struct nbds_keep keep;       /* findings for the end */
+	struct nbds_tally *tally;    /* of this capture, by place in nbds_rules */
+	uint64_t counted;            /* findings of this capture, repeats included */
+	uint64_t hidden;             /* of them below options.severity */
+	uint64_t lost;               /* of all captures, for want of memory */
+	int worst;                   /* greatest severity of all captures, -1: none */
+	bool unaudited;              /* one of the captures was */
+	double least_judged;         /* percent */
+	bool told;                   /* text: messages were printed before the report */
+	struct nbds_waiting waiting; /* lines of messages whose end is awaited */
+	struct nbds_buf broken;      /* scratch: such a line, if it is broken off */
+	FILE *spool;                 /* JSON: messages, which follow `capture`; NULL: none */
+	int spool_error;             /* errno of what became of it; 0: well */
 	unsigned captures;
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */
@@ -111,6 +115,13 @@ size_t nbds_rule_place(const struct nbds_rule *rule);
 /* The frame that shows a finding most directly: a message at fault, a read; 0: none. */
 uint64_t nbds_finding_frame(const struct nbds_finding *f);
 
+/* The scratch line is that of a message: it is written now, or when it is known how
+ * the message ends. `broken`: the line if it is broken off; empty: nothing waits. */
+void nbds_report_queue(struct nbds_report *r, struct nbds_connection *c,
+		       const struct nbds_buf *broken);
+/* Whether what is said of it depends on whether its payload comes. */
+bool nbds_message_waits(const struct nbds_message *m);
+
 /* Writes the scratch line to the stream. */
 void nbds_report_write(struct nbds_report *r);
 
@@ -122,7 +133,7 @@ void nbds_json_fields_free(struct nbds_json_fields *fields);
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f);
 
 /* messages.c */
-void nbds_text_message(struct nbds_report *r, const struct nbds_connection *c,
+void nbds_text_message(struct nbds_report *r, struct nbds_connection *c,
 		       const struct nbds_message *m);
 void nbds_text_trouble(struct nbds_report *r, const struct nbds_connection *c,
 		       const struct nbds_trouble *t);

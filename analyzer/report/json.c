@@ -844,7 +844,7 @@ static void put_fields(struct nbds_buf *b, struct nbds_json_fields *c, const str
 	}
 }
 
-static void json_message(struct nbds_report *r, const struct nbds_connection *c,
+static void json_message(struct nbds_report *r, struct nbds_connection *c,
 			 const struct nbds_message *m)
 {
 	static const struct {
@@ -874,10 +874,24 @@ static void json_message(struct nbds_report *r, const struct nbds_connection *c,
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
 		if (m->flags & marks[i].flag)
 			nbds_json_member_bool(b, marks[i].key, true);
+	nbds_buf_clear(&r->broken);
+	if (nbds_message_waits(m)) {
+		nbds_buf_add(&r->broken, nbds_buf_text(b), b->len);
+		nbds_json_member_bool(&r->broken, "incomplete", true);
+		nbds_buf_puts(&r->broken, "}\n");
+	}
 	nbds_json_close(b, '}');
 	nbds_buf_puts(b, "\n");
+	nbds_report_queue(r, c, &r->broken);
+}
+
+/* Where a message's line goes. */
+static void json_line(void *ctx, const char *line, size_t len)
+{
+	struct nbds_report *r = ctx;
+
 	if (r->options.live) {
-		nbds_report_write(r);
+		fwrite(line, 1, len, r->out);
 		return;
 	}
 	if (!r->spool && !r->spool_error)
@@ -885,15 +899,15 @@ static void json_message(struct nbds_report *r, const struct nbds_connection *c,
 	if (!r->spool) {
 		if (!r->spool_error)
 			r->spool_error = errno ? errno : EIO;
-	} else if (fwrite(nbds_buf_text(b), 1, b->len, r->spool) < b->len && !r->spool_error) {
+	} else if (fwrite(line, 1, len, r->spool) < len && !r->spool_error) {
 		r->spool_error = errno ? errno : EIO;
 	}
-	nbds_buf_clear(b);
 }
 
 const struct nbds_form nbds_json_form = {
 	.opened = json_opened,
 	.finding = nbds_json_finding,
 	.message = json_message,
+	.line = json_line,
 	.capture = json_capture,
 };

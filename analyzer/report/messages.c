@@ -23,8 +23,9 @@ static void put_place(struct nbds_report *r, const struct nbds_connection *c,
 	nbds_buf_printf(&r->line, "%15s  #%-3" PRIu32 " ", nbds_buf_text(&r->text), c->id);
 }
 
-void nbds_text_message(struct nbds_report *r, const struct nbds_connection *c,
-		       const struct nbds_message *m)
+/* Adds the line of a message, as its flags say. */
+static void put_line(struct nbds_report *r, const struct nbds_connection *c,
+		     const struct nbds_message *m)
 {
 	static const struct {
 		uint32_t flag;
@@ -44,7 +45,21 @@ void nbds_text_message(struct nbds_report *r, const struct nbds_connection *c,
 		if (m->flags & marks[i].flag)
 			nbds_buf_printf(&r->line, " [%s]", marks[i].word);
 	nbds_buf_puts(&r->line, "\n");
-	nbds_report_write(r);
+}
+
+void nbds_text_message(struct nbds_report *r, struct nbds_connection *c,
+		       const struct nbds_message *m)
+{
+	struct nbds_message broken = *m;
+
+	nbds_buf_clear(&r->broken);
+	if (nbds_message_waits(m)) {
+		broken.flags |= NBDS_MSG_INCOMPLETE;
+		put_line(r, c, &broken);
+		nbds_buf_add(&r->broken, nbds_buf_text(&r->line), r->line.len);
+	}
+	put_line(r, c, m);
+	nbds_report_queue(r, c, &r->broken);
 }
 
 void nbds_text_trouble(struct nbds_report *r, const struct nbds_connection *c,
@@ -61,5 +76,6 @@ void nbds_text_trouble(struct nbds_report *r, const struct nbds_connection *c,
 	if (t->text && *t->text && t->kind != NBDS_TROUBLE_LOST)
 		nbds_buf_printf(&r->line, ": %s", t->text);
 	nbds_buf_puts(&r->line, "\n");
-	nbds_report_write(r);
+	nbds_waiting_add(&r->waiting, nbds_buf_text(&r->line), r->line.len, NULL, 0);
+	nbds_buf_clear(&r->line);
 }

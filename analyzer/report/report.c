@@ -48,6 +48,8 @@ struct nbds_report *nbds_report_new(FILE *out, const struct nbds_report_options 
 		.ascii = options->ascii,
 	};
 	r->keep.budget.limit = options->memory ? options->memory : MEMORY_USUAL;
+	r->waiting.print = r->form->line;
+	r->waiting.ctx = r;
 	r->worst = -1;
 	r->least_judged = 100;
 	r->tally = calloc(nbds_rules_count, sizeof(*r->tally));
@@ -69,6 +71,7 @@ void nbds_report_free(struct nbds_report *r)
 	if (r->spool)
 		fclose(r->spool);
 	nbds_buf_free(&r->line);
+	nbds_buf_free(&r->broken);
 	nbds_buf_free(&r->text);
 	nbds_buf_free(&r->assumed);
 	nbds_buf_free(&r->artifacts);
@@ -116,6 +119,18 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	r->told = true;
 }
 
+static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+			   uint64_t came)
+{
+	struct nbds_report *r = ctx;
+	struct nbds_waiting_line *line = c->user;
+
+	if (m->from != NBDS_SERVER || !line)
+		return;
+	c->user = NULL;
+	nbds_waiting_end(&r->waiting, line, came < m->payload_len);
+}
+
 static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t)
 {
 	struct nbds_report *r = ctx;
@@ -128,8 +143,10 @@ void nbds_report_callbacks(const struct nbds_report *r, struct nbds_engine_ops *
 {
 	memset(ops, 0, sizeof(*ops));
 	ops->finding = on_finding;
-	if (r->options.messages && r->form->message)
+	if (r->options.messages && r->form->message) {
 		ops->message = on_message;
+		ops->message_end = on_message_end;
+	}
 	if (r->options.messages && r->form->trouble)
 		ops->trouble = on_trouble;
 }
@@ -160,6 +177,7 @@ static void finish(struct nbds_report *r, struct nbds_outcome *o)
 		if (judged < r->least_judged)
 			r->least_judged = judged;
 	}
+	nbds_waiting_finish(&r->waiting);
 	nbds_keep_sort(&r->keep);
 	if (r->form->capture)
 		r->form->capture(r, o);

@@ -1082,7 +1082,13 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	put_verdict(r, o);
 }
 
+static void text_line(void *ctx, const char *line, size_t len)
+{
+	fwrite(line, 1, len, ((struct nbds_report *)ctx)->out);
+}
+
 const struct nbds_form nbds_text_form = {
+	.line = text_line,
 	.opened = text_opened,
 	.finding = nbds_text_finding,
 	.message = nbds_text_message,

@@ -1050,6 +1050,11 @@ static void on_message_end(void *ctx, const struct nbds_message *m)
 	struct nbds_request *r = m->request;
 	struct inflight *f = r ? r->user : NULL;
 
+	if (s->engine->ops.message_end)
+		s->engine->ops.message_end(s->engine->ctx, &s->c, m,
+					   m->from == NBDS_SERVER && s->progress < m->payload_len
+						   ? s->progress
+						   : m->payload_len);
 	if (m->type == NBDS_MSG_REQUEST) {
 		if (f && f->op && m->payload == NBDS_PAYLOAD_WRITE)
 			nbds_op_write_end(f->op);

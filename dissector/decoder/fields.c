@@ -950,6 +950,10 @@ static void say_reply(struct line *l)
 	if (m->request)
 		say(l, " to %s", nbds_text_of(&nbds_commands, m->request->type, buf));
 	l->between = ": ";
+	if (m->flags & NBDS_MSG_INCOMPLETE) {
+		PART(l, "broken off before all of its %" PRIu64 " byte%s", PLURAL(m->payload_len));
+		return;
+	}
 	if (l->has_error)
 		PART(l, "%s", nbds_text_of(&nbds_errors, l->error, buf));
 	if (l->text_len) {

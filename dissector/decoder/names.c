@@ -27,6 +27,44 @@ const char *nbds_name_of(const struct nbds_name_table *table, uint64_t value)
 	return NULL;
 }
 
+/* Errors that are none: what some servers put there instead. */
+static bool error_text(uint64_t value, char buf[NBDS_TEXT_OF_MAX])
+{
+	static const struct {
+		int32_t number;
+		const char *name;
+	} errnos[] = {
+		{1, "EPERM"},       {2, "ENOENT"},      {5, "EIO"},         {6, "ENXIO"},
+		{9, "EBADF"},       {11, "EAGAIN"},     {12, "ENOMEM"},     {13, "EACCES"},
+		{14, "EFAULT"},     {16, "EBUSY"},      {19, "ENODEV"},     {22, "EINVAL"},
+		{27, "EFBIG"},      {28, "ENOSPC"},     {30, "EROFS"},      {32, "EPIPE"},
+		{61, "ENODATA"},    {75, "EOVERFLOW"},  {95, "EOPNOTSUPP"}, {107, "ENOTCONN"},
+		{108, "ESHUTDOWN"}, {110, "ETIMEDOUT"}, {112, "EHOSTDOWN"}, {116, "ESTALE"},
+	};
+	const char *name = nbds_name_of(&nbds_reply_types, value);
+
+	if (value > UINT32_MAX - 4095 && value <= UINT32_MAX) {
+		int32_t number = (int32_t)(UINT32_MAX - value + 1);
+
+		for (size_t i = 0; i < sizeof(errnos) / sizeof(errnos[0]); i++) {
+			if (errnos[i].number != number)
+				continue;
+			snprintf(buf, NBDS_TEXT_OF_MAX,
+				 "error -%" PRId32 " (%s as a raw negative errno)", number,
+				 errnos[i].name);
+			return true;
+		}
+		snprintf(buf, NBDS_TEXT_OF_MAX, "error -%" PRId32 " (a raw negative errno)",
+			 number);
+		return true;
+	}
+	if (value > 1 && name) {
+		snprintf(buf, NBDS_TEXT_OF_MAX, "%s, which no command has", name);
+		return true;
+	}
+	return false;
+}
+
 const char *nbds_text_of(const struct nbds_name_table *table, uint64_t value,
 			 char buf[NBDS_TEXT_OF_MAX])
 {
@@ -34,6 +72,8 @@ const char *nbds_text_of(const struct nbds_name_table *table, uint64_t value,
 
 	if (name)
 		return name;
+	if (table == &nbds_errors && error_text(value, buf))
+		return buf;
 	snprintf(buf, NBDS_TEXT_OF_MAX,
 		 table->hex ? "unknown %s 0x%" PRIx64 : "unknown %s %" PRIu64,
 		 table->kind ? table->kind : "value", value);

@@ -5,6 +5,7 @@
 #include "stream.h"
 
 #include <base/assert.h>
+#include <inttypes.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -441,7 +442,8 @@ void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct 
 		s->count.trailing += told;
 		nbds_tell_end(d, s, &last);
 		nbds_trouble(d, s, NBDS_TROUBLE_TRAILING, offset, told, where, NULL,
-			     "the end came inside a message");
+			     "%s ends after %" PRIu64 " of %" PRIu64 " bytes of its payload",
+			     s->m.name, s->at, s->m.payload_len);
 	} else if (s->phase == NBDS_PHASE_SEARCH) {
 		nbds_search_end(d, s, where);
 	}

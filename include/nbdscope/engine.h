@@ -229,6 +229,10 @@ struct nbds_engine_ops {
 	void (*connection)(void *ctx, struct nbds_connection *c);
 	/* Every message when its head is complete (fields can be walked). */
 	void (*message)(void *ctx, struct nbds_connection *c, const struct nbds_message *m);
+	/* A message told before is over. `came`: how much of its payload was sent, what
+	 * the capture lost included; if less than payload_len, it was broken off. */
+	void (*message_end)(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+			    uint64_t came);
 	void (*trouble)(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t);
 	/* A finding. After 1,000 of one rule on one connection, repeats are only
 	 * counted, and told once more at the end with their `count`. */

@@ -338,9 +338,10 @@ static inline bool nbds_command_writes(uint16_t type)
 const char *nbds_name_of(const struct nbds_name_table *table, uint64_t value);
 
 /* Room for any text of nbds_text_of(). */
-#define NBDS_TEXT_OF_MAX 48
+#define NBDS_TEXT_OF_MAX 64
 
-/* The name of `value`, or "unknown command 42" written to `buf`. */
+/* The name of `value`, or "unknown command 42" written to `buf`; of an error also what
+ * it is mistaken for: "error -5 (EIO as a raw negative errno)". */
 const char *nbds_text_of(const struct nbds_name_table *table, uint64_t value,
 			 char buf[NBDS_TEXT_OF_MAX]);
 

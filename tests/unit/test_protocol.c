@@ -321,6 +321,14 @@ static void unknown_values(void **state)
 	assert_string_equal(nbds_text_of(&nbds_chunk_types, 3, buf), "unknown chunk type 0x3");
 	assert_string_equal(nbds_text_of(&nbds_info_types, 65535, buf), "unknown info type 65535");
 	assert_string_equal(nbds_text_of(&nbds_errors, 30, buf), "unknown error 30");
+	assert_string_equal(nbds_text_of(&nbds_errors, 0xfffffffb, buf),
+			    "error -5 (EIO as a raw negative errno)");
+	assert_string_equal(nbds_text_of(&nbds_errors, 0xfffff001, buf),
+			    "error -4095 (a raw negative errno)");
+	assert_string_equal(nbds_text_of(&nbds_errors, 0xfffff000, buf),
+			    "unknown error 4294963200");
+	assert_string_equal(nbds_text_of(&nbds_errors, NBD_REP_ERR_EXT_HEADER_REQD, buf),
+			    "NBD_REP_ERR_EXT_HEADER_REQD, which no command has");
 	assert_string_equal(nbds_text_of(&nbds_magics64, UINT64_MAX, buf),
 			    "unknown magic 0xffffffffffffffff");
 	/* The longest there can be, whole. */

@@ -404,6 +404,53 @@ static void test_reasons(void **state)
 	assert_string_equal(nbds_unchecked_words("anything else"), "anything else");
 }
 
+/* --- lines that wait --- */
+
+static void print_to(void *ctx, const char *line, size_t len)
+{
+	nbds_buf_add(ctx, line, len);
+}
+
+static void test_waiting(void **state)
+{
+	static char big[100000];
+	struct nbds_buf out = {0};
+	struct nbds_waiting w = {.print = print_to, .ctx = &out};
+	struct nbds_waiting_line *a, *b;
+
+	(void)state;
+	assert_null(nbds_waiting_add(&w, "1", 1, NULL, 0));
+	assert_string_equal(nbds_buf_text(&out), "1");
+	a = nbds_waiting_add(&w, "2", 1, "broken", 6);
+	assert_null(nbds_waiting_add(&w, "3", 1, NULL, 0));
+	b = nbds_waiting_add(&w, "4", 1, "broken", 6);
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_null(nbds_waiting_add(&w, "5", 1, NULL, 0));
+	assert_string_equal(nbds_buf_text(&out), "1");
+	nbds_waiting_end(&w, b, false);
+	assert_string_equal(nbds_buf_text(&out), "1");
+	nbds_waiting_end(&w, a, true);
+	assert_string_equal(nbds_buf_text(&out), "1broken345");
+	assert_int_equal(w.bytes, 0);
+
+	/* What waits is bounded; one that had to go is told of its end all the same. */
+	nbds_buf_clear(&out);
+	a = nbds_waiting_add(&w, "6", 1, "broken", 6);
+	memset(big, 'x', sizeof(big));
+	for (int i = 0; i < 100; i++)
+		assert_null(nbds_waiting_add(&w, big, sizeof(big), NULL, 0));
+	assert_true(w.bytes < 5000000);
+	assert_int_equal(nbds_buf_text(&out)[0], '6');
+	nbds_waiting_end(&w, a, true);
+	a = nbds_waiting_add(&w, "7", 1, "broken", 6);
+	nbds_waiting_finish(&w);
+	assert_int_equal(out.len, 2 + 100 * sizeof(big));
+	assert_int_equal(out.s[out.len - 1], '7');
+	nbds_waiting_end(&w, a, false);
+	nbds_buf_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -413,6 +460,7 @@ int main(void)
 		cmocka_unit_test(test_wrap),         cmocka_unit_test(test_finding_text),
 		cmocka_unit_test(test_finding_json), cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_reasons),      cmocka_unit_test(test_keep),
+		cmocka_unit_test(test_waiting),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
