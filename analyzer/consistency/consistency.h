@@ -218,6 +218,17 @@ void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at);
  * enough to hide a write-class request. */
 void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since);
 
+/* How it ended, before nbds_party_end(). `frame`: where the side closed that closed
+ * first; `request_frame`: of a request that was not answered then, a flush rather than
+ * another, 0: there was none; `type`: NBD_CMD_* of it. */
+struct nbds_hang_up {
+	bool by_server;
+	uint64_t frame;
+	uint64_t request_frame;
+	uint16_t type;
+};
+void nbds_party_hung_up(struct nbds_party *p, const struct nbds_hang_up *how);
+
 /* It ended at `at`. Its operations must have been ended before. */
 void nbds_party_end(struct nbds_party *p, const struct nbds_point *at);
 

@@ -243,10 +243,11 @@ static bool reissue(struct nbds_op *old, struct nbds_op *op)
 	old->reissue_told = true;
 	snprintf(text, sizeof(text),
 		 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64 " (frame %" PRIu64
-		 ") was not answered, and conn %" PRIu32 " sent it again (frame %" PRIu64
+		 ") %s, and conn %" PRIu32 " sent it again (frame %" PRIu64
 		 "): the first copy may still be executed later, over newer data",
-		 old->party->id, old->length, old->offset, old->request_frame, op->party->id,
-		 op->request_frame);
+		 old->party->id, old->length, old->offset, old->request_frame,
+		 old->state == OP_FLIGHT ? "had not been answered" : "was never answered",
+		 op->party->id, op->request_frame);
 	f.frames[NBDS_ROLE_STALE_WRITE] = old->request_frame;
 	witness_add(&f, NBDS_ROLE_STALE_WRITE, old);
 	witness_add(&f, NBDS_ROLE_WRITE, op);
@@ -298,7 +299,10 @@ void hazard_reply(struct nbds_op *op)
 	struct nbds_party *p = op->party;
 	char text[300];
 
-	if (op->type == NBD_CMD_FLUSH && op->state == OP_FAILED) {
+	/* One that was never offered is refused with good reason, and says nothing of what
+	 * was written. */
+	if (op->type == NBD_CMD_FLUSH && op->state == OP_FAILED &&
+	    !(p->known && !(p->flags & NBD_FLAG_SEND_FLUSH))) {
 		if (p->failed_flush)
 			op_unref(p->failed_flush);
 		op_ref(op);
@@ -358,15 +362,50 @@ static const struct nbds_op *missing_flush(const struct nbds_party *p)
 	return NULL;
 }
 
+void nbds_party_hung_up(struct nbds_party *p, const struct nbds_hang_up *how)
+{
+	p->hung_up = *how;
+}
+
+/* Who could have flushed what p left, in words, and the side. */
+static enum nbds_at_fault unflushed_blame(const struct nbds_party *p, char *text, size_t size)
+{
+	const struct nbds_hang_up *h = &p->hung_up;
+	char name[NBDS_TEXT_OF_MAX];
+	const char *command = nbds_text_of(&nbds_commands, h->type, name);
+
+	text[0] = '\0';
+	if (!(p->flags & NBD_FLAG_SEND_FLUSH)) {
+		snprintf(text, size, " (the server offers no flush)");
+		return NBDS_FAULT_SERVER;
+	}
+	if (h->frame && h->by_server && h->request_frame) {
+		snprintf(text, size,
+			 ": the server closed first (frame %" PRIu64 "), with %s of frame %" PRIu64
+			 " unanswered",
+			 h->frame, command, h->request_frame);
+		return NBDS_FAULT_SERVER;
+	}
+	if (h->frame && h->by_server) {
+		snprintf(text, size, ": the server closed first (frame %" PRIu64 ")", h->frame);
+		return NBDS_FAULT_EITHER;
+	}
+	if (h->request_frame && h->type == NBD_CMD_FLUSH) {
+		snprintf(text, size, ": %s of frame %" PRIu64 " was never answered", command,
+			 h->request_frame);
+		return NBDS_FAULT_EITHER;
+	}
+	return NBDS_FAULT_CLIENT;
+}
+
 void unflushed_end(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
 	uint64_t n = p->unflushed_over + p->unflushed_count;
 	const struct nbds_op *first = unflushed_oldest(p);
-	char text[400];
+	char text[400], blame[200];
 
 	if (n && first && p->known && !p->end_told) {
-		bool offered = p->flags & NBD_FLAG_SEND_FLUSH;
 		const struct nbds_op *f0 = party_mc(p) ? NULL : missing_flush(p);
 		struct nbds_finding f = {.time = p->end.time};
 
@@ -390,11 +429,13 @@ void unflushed_end(struct nbds_party *p)
 			witness_add(&g, NBDS_ROLE_FLUSH, f0);
 			tell(w, &g, RULE_FLUSH_MISSES, p, first, text);
 		}
+		f.side = unflushed_blame(p, blame, sizeof(blame));
+		f.other_side = true;
 		snprintf(text, sizeof(text),
 			 "conn %" PRIu32 " ended with %" PRIu64 " completed write%s (%" PRIu64
 			 " bytes, the first in frame %" PRIu64 ") that nothing flushed%s",
 			 p->id, n, n == 1 ? "" : "s", p->unflushed_bytes, first->request_frame,
-			 offered ? "" : " (the server offers no flush)");
+			 blame);
 		f.frames[NBDS_ROLE_WRITE] = first->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
 		witness_add(&f, NBDS_ROLE_WRITE, first);

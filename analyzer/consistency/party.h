@@ -93,6 +93,7 @@ struct nbds_party {
 	struct nbds_point older[2];   /* in the list of these: of it and all behind it the latest */
 	struct nbds_op *failed_flush; /* until work goes on */
 	bool end_told;
+	struct nbds_hang_up hung_up; /* frame 0: not known */
 	/* completed and not flushed: unflushed[unflushed_first ...] */
 	struct nbds_op **unflushed;
 	uint32_t unflushed_first, unflushed_count, unflushed_room;

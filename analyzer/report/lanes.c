@@ -64,7 +64,8 @@ struct picture {
 	bool open;       /* some command was never answered */
 };
 
-static const char no_reply[] = " no reply yet";
+/* The finding may have been told before a reply came. */
+static const char no_reply[] = " no reply by then";
 
 /* --- labels --- */
 

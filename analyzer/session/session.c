@@ -182,6 +182,25 @@ void session_refresh(struct session *s)
 	refresh_unflushed(s);
 }
 
+/* Who closed first, and a request that was unanswered then. */
+static void hang_up(struct session *s)
+{
+	const struct nbds_connection *c = &s->c;
+	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
+	struct nbds_hang_up how = {.by_server = server && (!client || server < client)};
+
+	how.frame = how.by_server ? server : client;
+	for (unsigned i = 0; i < c->left_open_count; i++) {
+		const struct nbds_outstanding *q = &c->left_open[i];
+
+		if (how.request_frame && (how.type == NBD_CMD_FLUSH || q->type != NBD_CMD_FLUSH))
+			continue;
+		how.request_frame = q->frame;
+		how.type = q->type;
+	}
+	nbds_party_hung_up(s->party, &how);
+}
+
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where)
 {
 	struct nbds_engine *e = s->engine;
@@ -204,8 +223,10 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	session_refresh(s);
 	nbds_decoder_free(s->decoder);
 	s->decoder = NULL;
-	if (s->party && !open)
+	if (s->party && !open) {
+		hang_up(s);
 		nbds_party_end(s->party, &at);
+	}
 	s->ended = true;
 	client_leave(&e->clients, &s->use);
 	session_unlist(s, &e->open);
