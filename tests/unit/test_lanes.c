@@ -94,11 +94,11 @@ static void test_open(void **state)
 
 	(void)state;
 	assert_picture(w, 2, 78, true,
-		       "conn 3                                       434|- WRITE 4 KiB - no reply "
-		       "yet\n"
-		       "conn 12  428|- older WRITE 4 KiB -.............................. no reply "
-		       "yet\n"
-		       "time        +-------------- 3.5 s --------------+\n");
+		       "conn 3                                   434|- WRITE 4 KiB - no reply by "
+		       "then\n"
+		       "conn 12  428|- older WRITE 4 KiB -.......................... no reply by "
+		       "then\n"
+		       "time        +------------ 3.5 s ------------+\n");
 }
 
 /* What a row of the picture says in column x. */
