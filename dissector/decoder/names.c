@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "invisible.h"
 #include "tables.h"
 
 #define X_VALUE(NAME, VALUE, SUFFIX, LABEL, WHAT) {NAME, #NAME, SUFFIX, LABEL, WHAT},
@@ -170,12 +171,10 @@ static size_t utf8(const uint8_t *p, size_t left, uint32_t *code)
 	return n;
 }
 
-/* Characters that move the cursor, break the line or turn the direction of
- * writing around: on a terminal they could make one text look like another. */
+/* On a terminal they could make one text look like another. */
 static bool unprintable(uint32_t c)
 {
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f ||
-	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c == 0xfeff;
+	return c < 0x20 || (c >= 0x7f && nbds_invisible(c));
 }
 
 /* Text in the making: `len` counts what did not fit too. */
@@ -252,6 +251,16 @@ size_t nbds_escape_text(const void *bytes, size_t len, char *buf, size_t size)
 	return o.len;
 }
 
+/* \u and the code, or two of them beyond U+FFFF. */
+static size_t json_code(char piece[16], uint32_t c)
+{
+	if (c < 0x10000)
+		return (size_t)snprintf(piece, 16, "\\u%04x", c & 0xffff);
+	c -= 0x10000;
+	return (size_t)snprintf(piece, 16, "\\u%04x\\u%04x", 0xd800 | (c >> 10 & 0x3ff),
+				0xdc00 | (c & 0x3ff));
+}
+
 size_t nbds_escape_json(const void *bytes, size_t len, char *buf, size_t size)
 {
 	const uint8_t *p = bytes;
@@ -261,7 +270,7 @@ size_t nbds_escape_json(const void *bytes, size_t len, char *buf, size_t size)
 	while (len) {
 		uint32_t c = 0;
 		size_t n = utf8(p, len, &c);
-		char piece[8];
+		char piece[16];
 
 		if (!n) {
 			put(&o, "\xef\xbf\xbd", 3); /* U+FFFD */
@@ -271,9 +280,7 @@ size_t nbds_escape_json(const void *bytes, size_t len, char *buf, size_t size)
 			piece[1] = c == '"' ? '"' : short_escape(c);
 			put(&o, piece, 2);
 		} else if (unprintable(c)) {
-			/* All of them are below U+10000: one \u is enough. */
-			put(&o, piece,
-			    (size_t)snprintf(piece, sizeof(piece), "\\u%04x", c & 0xffff));
+			put(&o, piece, json_code(piece, c));
 		} else {
 			put(&o, (const char *)p, n);
 		}

@@ -424,8 +424,26 @@ static void escapes(void **state)
 	TEXT("\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80", FFFD FFFD FFFD FFFD);
 	TEXT("\xe2\x82", "\\xe2\\x82", FFFD FFFD);
 	TEXT("\xe2\x82x", "\\xe2\\x82x", FFFD FFFD "x");
-	TEXT("\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf", "\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf",
-	     "\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf");
+	/* The edges of what is: the last before the surrogates, which has no character, the
+	 * first after them, which is for private use, and the last of all. */
+	TEXT("\xed\x9f\xbf", "\\xed\\x9f\\xbf", "\\ud7ff");
+	TEXT("\xee\x80\x80", "\\xee\\x80\\x80", "\\ue000");
+	TEXT("\xf4\x8f\xbf\xbf", "\\xf4\\x8f\\xbf\\xbf", "\\udbff\\udfff");
+	/* Nothing to see: a space without width, a tag, a filler, a variant's selector, a
+	 * space that is none. */
+	TEXT("a\xe2\x80\x8b"
+	     "b",
+	     "a\\xe2\\x80\\x8b"
+	     "b",
+	     "a\\u200bb");
+	TEXT("\xf3\xa0\x80\x81", "\\xf3\\xa0\\x80\\x81", "\\udb40\\udc01");
+	TEXT("\xe3\x85\xa4", "\\xe3\\x85\\xa4", "\\u3164");
+	TEXT("\xf3\xa0\x84\x80", "\\xf3\\xa0\\x84\\x80", "\\udb40\\udd00");
+	TEXT("\xc2\xa0\xe3\x80\x80", "\\xc2\\xa0\\xe3\\x80\\x80", "\\u00a0\\u3000");
+	TEXT("\xc2\xad", "\\xc2\\xad", "\\u00ad");
+	/* Letters, marks that go onto them, and pictures are seen. */
+	TEXT("e\xcc\x81 \xe6\x97\xa5\xd7\xa9\xd8\xb4", "e\xcc\x81 \xe6\x97\xa5\xd7\xa9\xd8\xb4",
+	     "e\xcc\x81 \xe6\x97\xa5\xd7\xa9\xd8\xb4");
 }
 
 /* A second opinion on UTF-8, by the ranges of the Unicode standard's table of
