@@ -425,6 +425,7 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 	nbds_json_member_u64(b, "max_in_flight", c->max_in_flight);
 	nbds_json_member_u64(b, "unanswered", c->unanswered);
 	nbds_json_member_u64(b, "unsolicited", c->unsolicited);
+	nbds_json_member_u64(b, "second_replies", c->second_replies);
 	nbds_json_member_u64(b, "unflushed_writes", c->unflushed_writes);
 	nbds_json_member_u64(b, "unflushed_bytes", c->unflushed_bytes);
 	if (c->unflushed_writes)
@@ -874,6 +875,10 @@ static void json_message(struct nbds_report *r, struct nbds_connection *c,
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
 		if (m->flags & marks[i].flag)
 			nbds_json_member_bool(b, marks[i].key, true);
+	if (m->again) {
+		nbds_json_member_u64(b, "request_frame", m->again->request_frame);
+		nbds_json_member_u64(b, "answered_frame", m->again->reply_frame);
+	}
 	nbds_buf_clear(&r->broken);
 	if (nbds_message_waits(m)) {
 		nbds_buf_add(&r->broken, nbds_buf_text(b), b->len);

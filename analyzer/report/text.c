@@ -511,9 +511,15 @@ static void put_open_ends(struct nbds_report *r, const struct nbds_connection *c
 		nbds_buf_puts(t, " unanswered");
 		between = "; ";
 	}
-	if (c->unsolicited) {
+	if (c->second_replies) {
 		nbds_buf_puts(t, between);
-		nbds_buf_count(t, c->unsolicited, "reply", "replies");
+		nbds_buf_count(t, c->second_replies, "second reply", "second replies");
+		nbds_buf_puts(t, " to requests that were answered");
+		between = "; ";
+	}
+	if (c->unsolicited > c->second_replies) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, c->unsolicited - c->second_replies, "reply", "replies");
 		nbds_buf_puts(t, " to no request that was seen");
 		between = "; ";
 	}

@@ -987,6 +987,8 @@ static void on_message(void *ctx, const struct nbds_message *m)
 		session_announce(s);
 	if (m->flags & NBDS_MSG_UNSOLICITED)
 		s->c.unsolicited++;
+	if (m->again)
+		s->c.second_replies++;
 	if ((m->flags & NBDS_MSG_MALFORMED) && !s->c.malformed++)
 		s->c.malformed_frame = m->first.frame;
 	if (m->from == NBDS_SERVER)

@@ -982,6 +982,7 @@ static void say_reply(struct line *l)
 int nbds_summary(const struct nbds_message *m, char *buf, size_t size)
 {
 	struct line l = {.m = m, .buf = buf, .size = size, .between = " "};
+	char other[NBDS_TEXT_OF_MAX];
 
 	if (size)
 		buf[0] = '\0';
@@ -993,7 +994,11 @@ int nbds_summary(const struct nbds_message *m, char *buf, size_t size)
 		say_reply(&l);
 	if (l.has_cookie)
 		PART(&l, "cookie 0x%" PRIx64, l.cookie);
-	if (m->flags & NBDS_MSG_UNSOLICITED)
+	if (m->again)
+		PART(&l, "second reply to %s of frame %" PRIu64 ", answered in frame %" PRIu64,
+		     nbds_text_of(&nbds_commands, m->again->type, other), m->again->request_frame,
+		     m->again->reply_frame);
+	else if (m->flags & NBDS_MSG_UNSOLICITED)
 		PART(&l, "no such request");
 	if (m->flags & NBDS_MSG_MALFORMED)
 		PART(&l, "malformed");

@@ -17,6 +17,8 @@
  */
 #include "stream.h"
 
+#include <base/assert.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +59,7 @@ void nbds_flights_free(struct nbds_decoder *d)
 {
 	struct nbds_flights *fl = &d->flights;
 
+	free(d->answers.at);
 	for (unsigned i = 0; i < fl->slab_count; i++)
 		free(fl->slabs[i]);
 	if (fl->buckets != fl->few)
@@ -262,4 +265,52 @@ void nbds_decoder_each_request(const struct nbds_decoder *d,
 		next = f->newer;
 		each(arg, &f->pub);
 	}
+}
+
+/* Those that were answered ------------------------------------------------------ */
+
+#define ANSWERED_FIRST 4u
+
+void nbds_answered_add(struct nbds_decoder *d, const struct nbds_request *r, uint64_t frame)
+{
+	struct nbds_answers *a = &d->answers;
+
+	if (a->count == a->room && a->room < NBDS_ANSWERED_MAX) {
+		uint32_t room = a->room ? 4 * a->room : ANSWERED_FIRST;
+		struct nbds_answered *at = nbds_decoder_realloc(a->at, room * sizeof(*at));
+
+		if (at) {
+			a->at = at;
+			a->room = room;
+			a->next = a->count;
+		}
+	}
+	if (!a->room)
+		return;
+	NBDS_ASSERT(a->next < a->room && a->count <= a->room && a->room <= NBDS_ANSWERED_MAX);
+	a->at[a->next] = (struct nbds_answered){
+		.serial = r->serial,
+		.cookie = r->cookie,
+		.offset = r->offset,
+		.length = r->length,
+		.type = r->type,
+		.request_frame = ((const struct nbds_flight *)r)->frame,
+		.reply_frame = frame,
+	};
+	a->next = (a->next + 1) % a->room;
+	if (a->count < a->room)
+		a->count++;
+}
+
+const struct nbds_answered *nbds_answered_find(const struct nbds_decoder *d, uint64_t cookie)
+{
+	const struct nbds_answers *a = &d->answers;
+
+	for (uint32_t i = 1; i <= a->count; i++) {
+		const struct nbds_answered *r = &a->at[(a->next + a->room - i) % a->room];
+
+		if (r->cookie == cookie)
+			return r;
+	}
+	return NULL;
 }

@@ -185,9 +185,12 @@ void nbds_tell_end(struct nbds_decoder *d, struct nbds_stream *s, const struct n
 	if (d->ops.message_end)
 		d->ops.message_end(d->ctx, m);
 	s->in_message = false;
-	if (s->side == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL) && m->request)
+	if (s->side == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL) && m->request) {
+		nbds_answered_add(d, m->request, m->first.frame);
 		nbds_flight_remove(d, m->request);
+	}
 	m->request = NULL;
+	m->again = NULL;
 }
 
 void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)

@@ -109,6 +109,7 @@ struct nbds_flight {
 	struct nbds_request pub;
 	uint64_t offset;              /* of the request in the stream */
 	uint64_t order;               /* nbds_decoder.order of the request */
+	uint64_t frame;               /* of its first byte */
 	uint64_t epoch, client_epoch; /* those of the decoder when it was sent */
 	struct nbds_flight *older, *newer;
 	struct nbds_flight *same;  /* the next with this cookie */
@@ -137,6 +138,12 @@ struct nbds_flights {
 	struct nbds_flight first[NBDS_SLAB_FIRST];
 };
 
+/* The requests that were answered last: a ring, grown while they are few. */
+struct nbds_answers {
+	struct nbds_answered *at;
+	uint32_t room, count, next; /* next: where the next one goes */
+};
+
 struct nbds_decoder {
 	struct nbds_decoder_ops ops;
 	void *ctx;
@@ -146,6 +153,7 @@ struct nbds_decoder {
 	struct nbds_negotiated neg;
 	struct nbds_stream streams[2];
 	struct nbds_flights flights;
+	struct nbds_answers answers;
 	struct nbds_request disc; /* the request of NBD_CMD_DISC: never in flight */
 	uint64_t serial;          /* of the last request */
 	uint64_t epoch;           /* counts how often the server's feet were lost or found */
@@ -315,6 +323,11 @@ struct nbds_request *nbds_flight_alive(struct nbds_request *r, uint64_t serial);
 void nbds_flight_remove(struct nbds_decoder *d, struct nbds_request *r);
 /* The same, told as NBDS_TROUBLE_FORGOT. */
 void nbds_flight_forget(struct nbds_decoder *d, struct nbds_request *r, const char *why);
+
+/* Its final reply began in `frame`. */
+void nbds_answered_add(struct nbds_decoder *d, const struct nbds_request *r, uint64_t frame);
+/* The last one answered with this cookie, or NULL. */
+const struct nbds_answered *nbds_answered_find(const struct nbds_decoder *d, uint64_t cookie);
 
 /* resync.c ------------------------------------------------------------------ */
 

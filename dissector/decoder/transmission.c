@@ -180,6 +180,7 @@ void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
 		*r = (struct nbds_request){.cookie = h.cookie, .serial = ++d->serial};
 	} else {
 		r = nbds_flight_add(d, h.cookie, place->offset);
+		((struct nbds_flight *)r)->frame = place->first->frame;
 	}
 	r->offset = h.offset;
 	r->length = h.length;
@@ -401,8 +402,10 @@ void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct
 	m->request = r;
 	if (h.final)
 		m->flags |= NBDS_MSG_FINAL;
-	if (!r)
+	if (!r) {
 		m->flags |= NBDS_MSG_UNSOLICITED;
+		m->again = nbds_answered_find(d, h.cookie);
+	}
 	d->neg.transmission = true;
 
 	s->stray = h.error && r && r->type == NBD_CMD_READ ? r->length : 0;
@@ -469,11 +472,29 @@ static bool unsized(const struct nbds_decoder *d, const struct nbds_reply_head *
 	return d->requests_missing && h->magic == NBD_SIMPLE_REPLY_MAGIC && !h->error;
 }
 
+/*
+ * The bytes after the header of a reply to a request that is not in flight: as many
+ * as a second reply has to one that was answered before, or as the header says.
+ * A second success without the data of the first is followed by a reply to a request
+ * in flight; `next` is what follows, NBDS_SIMPLE_REPLY_LEN bytes, or NULL.
+ */
+static uint64_t surplus_payload(const struct nbds_decoder *d, const struct nbds_reply_head *h,
+				const uint8_t *next)
+{
+	const struct nbds_answered *a = nbds_answered_find(d, h->cookie);
+	struct nbds_request r = {.type = a ? a->type : NBD_CMD_DISC, .length = a ? a->length : 0};
+
+	if (next && nbds_reply_len(nbds_be32(next)) && nbds_flight_find(d, nbds_be64(next + 8)))
+		return h->length;
+	return nbds_reply_payload(h, &r);
+}
+
 bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
 {
 	struct nbds_reply_head h;
 	struct nbds_request *r;
 	struct nbds_place place;
+	uint64_t payload;
 	const uint8_t *p;
 	size_t len;
 
@@ -502,8 +523,19 @@ bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 		nbds_lose(d, s, 0);
 		return true;
 	}
+	if (r) {
+		payload = nbds_reply_payload(&h, r);
+	} else {
+		payload = surplus_payload(d, &h, NULL);
+		if (payload > h.length) {
+			p = nbds_peek(s, sp, len + NBDS_SIMPLE_REPLY_LEN);
+			if (!p)
+				return false; /* or until nbds_cut_transmission() */
+			payload = surplus_payload(d, &h, p + len);
+		}
+	}
 	place = nbds_here(s, sp);
-	nbds_tell_reply(d, s, &place, p, len, h.len + nbds_reply_payload(&h, r) - len, r);
+	nbds_tell_reply(d, s, &place, p, len, h.len + payload - len, r);
 	nbds_told(d, s, sp);
 	return true;
 }
@@ -513,6 +545,8 @@ void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s)
 	struct nbds_span none = {NULL, 0, d->now};
 	struct nbds_place place = nbds_here(s, &none);
 	struct nbds_reply_head h;
+	struct nbds_request *r;
+	uint64_t payload;
 	size_t len;
 
 	if (s->have < 4 || s->discard)
@@ -529,8 +563,11 @@ void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s)
 		nbds_reply_parse(s->kept, &h);
 		if (h.magic != NBD_SIMPLE_REPLY_MAGIC)
 			len = s->have;
-		nbds_tell_reply(d, s, &place, s->kept, len, h.len + h.length - len,
-				match(d, &h, s->kept, len));
+		r = match(d, &h, s->kept, len);
+		payload = r ? h.length : surplus_payload(d, &h, NULL);
+		nbds_tell_reply(d, s, &place, s->kept, len, h.len + payload - len, r);
 	}
 	nbds_told(d, s, &none);
+	if (s->in_message && s->have)
+		nbds_run(d, s, &none);
 }

@@ -138,6 +138,15 @@ struct nbds_request {
 	void *user;           /* the caller's, NULL at first */
 };
 
+/* A request that has had its final reply, as far back as is remembered
+ * (NBDS_ANSWERED_MAX). */
+struct nbds_answered {
+	uint64_t serial, cookie, offset, length; /* as in struct nbds_request */
+	uint16_t type;                           /* enum nbd_cmd */
+	uint64_t request_frame, reply_frame;     /* where it, and its final reply, begin */
+};
+#define NBDS_ANSWERED_MAX 64u
+
 enum nbds_message_type {
 	NBDS_MSG_GREETING,          /* NBDMAGIC..., new or old style (server) */
 	NBDS_MSG_CLIENT_FLAGS,      /* 4 bytes (client) */
@@ -210,6 +219,10 @@ struct nbds_message {
 	 * forgotten) before its payload was all sent.
 	 * DISC is never kept past its own message_end. */
 	struct nbds_request *request;
+	/* UNSOLICITED: the request with this cookie that was answered before: this is a
+	 * second reply to it, and as long as one is.  NULL: its cookie is that of no
+	 * request seen, or of one answered too long ago.  Valid until the message's end. */
+	const struct nbds_answered *again;
 
 	union {
 		struct {

@@ -166,6 +166,7 @@ struct nbds_connection {
 
 	struct nbds_command_stats commands[NBDS_COMMAND_KINDS];
 	uint64_t requests, replies, unanswered, unsolicited, in_flight, max_in_flight;
+	uint64_t second_replies; /* of unsolicited: to requests that were answered before */
 	/* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
 	uint64_t chunks[6];
 	uint64_t simple_replies;

@@ -154,6 +154,8 @@ static void on_message(void *ctx, const struct nbds_message *m)
 	mix64(&r->digest, m->payload);
 	mix64(&r->digest, m->request ? m->request->serial : 0);
 	mix64(&r->digest, m->request ? m->request->ambiguous : 0);
+	CHECK(!m->again || m->flags & NBDS_MSG_UNSOLICITED);
+	mix64(&r->digest, m->again ? m->again->serial : 0);
 	mix(&r->digest, m->name, strlen(m->name));
 	mix(&r->digest, m->head, m->head_len);
 	mix64(&r->digest, m->negotiated->structured);

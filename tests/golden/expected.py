@@ -109,8 +109,13 @@ EXPLAINED = [
         "requests": "2",
         "requests_by_command": "read=2",
         "unanswered": "1",
-        "bytes_left(client+server)": "0+4096",
-    }, "after the server's nonsense the table stops; the client's second read (28 bytes) is whole"),
+        "bytes_left(client+server)": "0+0",
+    }, "the table stops after the second reply to the first read; nbdaudit knows how long it is, "
+       "and the client's second read (28 bytes) is whole"),
+    ("fakeserver_raw-client_unsolicited.pcap", 0, {
+        "bytes_left(client+server)": "0+32",
+    }, "a read is answered a second time, without its 512 bytes: the 16 bytes of nonsense that "
+       "come next are taken for the first of them"),
     ("nbdkit-1.32.5_libnbd-1.14_mid-connection-simple.pcap", 0, {
         "requests": "41",
         "requests_by_command": "disc=1,read=20,write=20",

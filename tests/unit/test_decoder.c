@@ -408,6 +408,8 @@ static void on_message(void *ctx, const struct nbds_message *m)
 	for (unsigned i = 0; i < 7; i++)
 		if (m->flags & 1u << i)
 			write_log(r, " %s", names[i]);
+	if (m->again)
+		write_log(r, " again#%llu", (unsigned long long)m->again->serial);
 	write_log(r, "\n");
 }
 
@@ -1286,6 +1288,87 @@ static void test_same_cookie(void **state)
 			       "unsure\n");
 }
 
+/* A request is answered a second time: as long as the first time, unless a reply
+ * to another one follows. */
+static void test_second_reply(void **state)
+{
+	(void)state;
+	begin(NBDS_START_GREETING);
+	handshake(NBD_OPT_STRUCTURED_REPLY);
+	request(NBD_CMD_READ, 1, 0, 64);
+	simple(0, 1, 64);
+	request(NBD_CMD_READ, 2, 4096, 8);
+	request(NBD_CMD_WRITE, 3, 4096, 8);
+	simple(0, 1, 64);
+	simple(0, 3, 0);
+	simple(0, 3, 0);
+	simple(0, 1, 0);
+	data_chunk(2, 4096, 8);
+	data_chunk(2, 4096, 8);
+	simple(NBD_EIO, 1, 0);
+	simple(0, 1, 3);
+	expect(structured_log, "C 42 NBD_CMD_READ 28+0 #1\n"
+			       "S 90 NBD_SIMPLE_REPLY 16+64 #1 final\n"
+			       "S 90 . 64\n"
+			       "C 70 NBD_CMD_READ 28+0 #2\n"
+			       "C 98 NBD_CMD_WRITE 28+8 #3\n"
+			       "C 98 . 8\n"
+			       "S 170 NBD_SIMPLE_REPLY 16+64 unsolicited final again#1\n"
+			       "S 170 . 64\n"
+			       "S 250 NBD_SIMPLE_REPLY 16+0 #3 final\n"
+			       "S 266 NBD_SIMPLE_REPLY 16+0 unsolicited final again#3\n"
+			       "S 282 NBD_SIMPLE_REPLY 16+0 unsolicited final again#1\n"
+			       "S 298 NBD_REPLY_TYPE_OFFSET_DATA 28+8 #2 final\n"
+			       "S 298 . 8\n"
+			       "S 334 NBD_REPLY_TYPE_OFFSET_DATA 28+8 unsolicited final again#2\n"
+			       "S 334 . 8\n"
+			       "S 370 NBD_SIMPLE_REPLY 16+0 unsolicited final again#1\n"
+			       "S 386 NBD_SIMPLE_REPLY 16+64 unsolicited final again#1\n"
+			       "S 386 . 3 incomplete\n"
+			       "S 386 TRAILING 19\n");
+
+	/* Bytes are lost while it is not known whether the data follow. */
+	begin(NBDS_START_GREETING);
+	handshake(0);
+	request(NBD_CMD_READ, 1, 0, 64);
+	simple(0, 1, 64);
+	simple(0, 1, 64);
+	forget(16 + 7);
+	request(NBD_CMD_READ, 2, 0, 4);
+	simple(0, 2, 4);
+	expect(handshake_log, "C 26 NBD_CMD_READ 28+0 #1\n"
+			      "S 70 NBD_SIMPLE_REPLY 16+64 #1 final\n"
+			      "S 70 . 64\n"
+			      "S 150 NBD_SIMPLE_REPLY 16+64 unsolicited final again#1\n"
+			      "S 150 . 7 lost 57 incomplete\n"
+			      "C 54 NBD_CMD_READ 28+0 #2\n"
+			      "S 230 NBD_SIMPLE_REPLY 16+4 #2 final\n"
+			      "S 230 . 4\n");
+}
+
+/* Of many that were answered the last are remembered. */
+static void test_second_reply_late(void **state)
+{
+	char expected[200];
+
+	(void)state;
+	for (unsigned later = NBDS_ANSWERED_MAX - 1; later <= NBDS_ANSWERED_MAX; later++) {
+		begin(NBDS_START_GREETING);
+		handshake(0);
+		for (unsigned i = 1; i <= later + 1; i++) {
+			request(NBD_CMD_FLUSH, i, 0, 0);
+			simple(0, i, 0);
+		}
+		simple(0, 1, 0);
+		over();
+		play(&whole, 0);
+		snprintf(expected, sizeof(expected),
+			 "S %u NBD_SIMPLE_REPLY 16+0 unsolicited final%s\n", 70 + 16 * (later + 1),
+			 later < NBDS_ANSWERED_MAX ? " again#1" : "");
+		assert_non_null(strstr(whole.log, expected));
+	}
+}
+
 static void test_unsolicited(void **state)
 {
 	(void)state;
@@ -1302,7 +1385,7 @@ static void test_unsolicited(void **state)
 			      "C 26 . 4\n"
 			      "S 70 NBD_SIMPLE_REPLY 16+0 unsolicited final\n"
 			      "S 86 NBD_SIMPLE_REPLY 16+0 #1 final\n"
-			      "S 102 NBD_SIMPLE_REPLY 16+0 unsolicited final\n"
+			      "S 102 NBD_SIMPLE_REPLY 16+0 unsolicited final again#1\n"
 			      "S 118 NBD_REPLY_TYPE_OFFSET_DATA 28+4 unsolicited final\n"
 			      "S 118 . 4\n"
 			      "C 58 NBD_CMD_READ 28+0 #2\n"
@@ -2445,6 +2528,8 @@ int main(void)
 		cmocka_unit_test(test_simple_in_structured),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_same_cookie),
+		cmocka_unit_test(test_second_reply),
+		cmocka_unit_test(test_second_reply_late),
 		cmocka_unit_test(test_unsolicited),
 		cmocka_unit_test(test_early_reply),
 		cmocka_unit_test(test_data_after_error),
