@@ -261,8 +261,10 @@ void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, ui
 			   const struct nbds_point *hi);
 
 /* The final reply: error 0 is success (no error chunk in the series, and no
- * gap that could hide one). The operation is not the caller's after this. */
-void nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_order *order);
+ * gap that could hide one). The operation is not the caller's after this, unless it is
+ * true: a WRITE that was answered before its payload came. That is still to be told, up to
+ * nbds_op_write_end(), with which it ends. */
+bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_order *order);
 /* Its outcome will never be known: connection ended, status in a gap,
  * ambiguous cookie, forgotten. The operation is not the caller's after this. */
 void nbds_op_open(struct nbds_op *op);

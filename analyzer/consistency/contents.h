@@ -14,30 +14,50 @@
  * below its length, that it touches (two at most), and a look-up asks one
  * granule of each size class in use.
  *
- * Entries that no reader can need any more are dropped from a block when it
- * has too many of them; the entry that superseded them then carries a *shadow*
- * bit: readers for which it is in force lose nothing, all others learn that
- * something was forgotten here and do not judge.
+ * An entry that is superseded for every reader still to come leaves for a grave (grave.h),
+ * where only its value is kept.  Nothing is forgotten by count; when memory is short, old
+ * values and bytes go first, then what is quiet, then whole blocks, oldest first: see
+ * contents_shrink().
  */
 #ifndef NBDS_CONSISTENCY_CONTENTS_H
 #define NBDS_CONSISTENCY_CONTENTS_H
 
-#include "order.h"
+#include "grave.h"
 
-#define BLOCK_SECTORS  8u
-#define BLOCK_BYTES    (BLOCK_SECTORS * NBDS_SECTOR)
-#define CANDIDATES_MAX 128u /* sources looked at for one sector */
+#define BLOCK_SECTORS 8u
+#define BLOCK_BYTES   (BLOCK_SECTORS * NBDS_SECTOR)
+#define SAMPLES       4u /* bytes of a sector that its value has */
+
+/* Bytes of one sector as they were written, or read. */
+struct piece {
+	uint32_t refs;
+	uint16_t from, to; /* of the sector */
+	uint16_t have;     /* of those; the others are still to come, or lost */
+	uint8_t bytes[];
+};
+
+/* What few entries have. */
+struct extra {
+	struct piece *piece[BLOCK_SECTORS];
+	struct nbds_point hi; /* a READ saw it, */
+	uint64_t lone_from;   /* see struct miss */
+	bool seen;            /* if it did */
+};
+
+#define NO_RING UINT32_MAX
 
 struct entry {
-	struct entry *next; /* older */
-	struct nbds_op *op; /* a WRITE, or a READ that showed these values */
-	uint8_t valued;     /* sectors with a value */
-	uint8_t unknown;    /* sectors touched, with contents unknown */
-	uint8_t full;       /* sectors covered wholly */
-	bool coarse;        /* its values slept: only 32 bits are known of each */
-	bool alone;         /* it superseded all older writes to the block */
-	uint8_t shadow;     /* sectors where older entries were dropped for this one */
-	uint8_t initial;    /* READ: sectors that it found as they were before the capture */
+	struct entry *next;  /* older */
+	struct nbds_op *op;  /* a WRITE, or a READ that showed these values */
+	uint8_t valued;      /* sectors with a value */
+	uint8_t unknown;     /* sectors touched in part: see the piece */
+	uint8_t full;        /* sectors covered wholly */
+	bool coarse;         /* its values slept: only 32 bits are known of each */
+	bool alone;          /* it superseded all older writes to the block */
+	uint8_t initial;     /* READ: sectors that it found as they were before the capture */
+	uint8_t ring_first;  /* sector whose bytes went to */
+	uint32_t ring;       /* this place in the ring, in sectors; NO_RING: none */
+	struct extra *extra; /* or NULL */
 	uint64_t value[BLOCK_SECTORS];
 };
 
@@ -45,10 +65,13 @@ struct block {
 	struct block *chain;
 	struct block *lru_prev, *lru_next;
 	struct entry *entries; /* newest first */
-	uint64_t number;       /* offset / BLOCK_BYTES */
-	uint16_t count;
-	uint16_t pins;     /* pending misses that need its entries */
-	uint16_t prune_at; /* count at which it is pruned next */
+	struct grave *graves;
+	const struct nbds_op *written_last; /* only to be looked into while `entries` has it */
+	uint64_t number;                    /* offset / BLOCK_BYTES */
+	uint32_t count;
+	uint32_t pins;     /* misses so young that their source may still come */
+	uint32_t prune_at; /* count at which it is pruned next */
+	bool tidy;         /* pruned since it was last touched */
 	uint8_t cut;       /* sectors where something was forgotten for good */
 	bool based;        /* made after forgetting: what was before `base` is unknown */
 	struct nbds_point base;
@@ -65,9 +88,10 @@ enum range_kind {
 
 struct range {
 	struct nbds_op *op;
-	uint64_t start, end; /* bytes */
+	uint64_t start, end;  /* bytes */
+	struct nbds_point hi; /* when it was seen, if it was */
+	uint64_t lone_from;   /* see struct miss */
 	uint8_t kind;
-	bool shadow;
 	uint8_t links; /* granules that file it */
 };
 
@@ -82,8 +106,46 @@ struct granule {
 	struct link *links; /* newest first */
 	uint32_t count;
 	uint8_t size_class;
-	bool cut; /* something was forgotten */
-	bool pinned;
+	uint32_t prune_at;
+};
+
+/* What may have been the source of a sector's contents. */
+struct candidate {
+	struct nbds_op *op;      /* NULL: many, of a */
+	const struct grave *old; /* grave */
+	uint64_t value;
+	const uint8_t *bytes; /* [from, to), or NULL: not kept */
+	struct piece *piece;  /* that holds them, or NULL */
+	uint16_t from, to;    /* what it covers of the sector */
+	bool valued;          /* `value` is that of the whole sector */
+	bool any;             /* its contents are unknown */
+	bool establishes;     /* puts its contents in force, if it is itself */
+	bool seen;            /* a read that showed it, not a write */
+	bool hole;            /* a report of undefined contents, not a write */
+	bool damage;          /* leaves them undefined for ever */
+	bool coarse;          /* 32 bits are known of the value */
+	bool initial;         /* seen: what was there before the capture, as was known then */
+	bool found;           /* `old`: the value in question is there, and was this: */
+	struct old_write was;
+	uint8_t why;          /* enum nbds_unchecked, if `any` */
+	struct nbds_point hi; /* seen: then */
+	uint64_t lone_from;   /* seen: see struct miss */
+};
+
+/* What contents_gather() found, until it is called again. */
+struct gathered {
+	struct candidate *list; /* older ones first */
+	size_t count, room;
+	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
+	bool shadow;                   /* something was forgotten that may matter */
+};
+
+/* See contents.c. */
+struct ring {
+	uint8_t *bytes;
+	uint64_t size, full; /* what it is now, and will be */
+	uint64_t end;        /* bytes that were ever put in, from a multiple of the size on */
+	bool failed;
 };
 
 struct contents {
@@ -98,6 +160,9 @@ struct contents {
 	bool iterating;   /* over blocks: none may go to sleep */
 	bool forgot;
 	struct nbds_point forgot_at;
+	struct ring ring;
+	uint64_t piece_bytes; /* kept of sectors as they were */
+	struct gathered gathered;
 };
 
 uint64_t sector_value(const uint8_t *bytes);
@@ -105,16 +170,27 @@ void contents_init(struct nbds_world *w);
 void contents_free(struct nbds_world *w);
 struct block *block_find(struct nbds_world *w, uint64_t number);
 struct block *block_get(struct nbds_world *w, uint64_t number); /* NULL without memory */
-/* A sector of a write, or seen by a read. Returns a write of the same bytes that is
+/* A sector of a write; bytes: its 512, or NULL. Returns a write of the same bytes that is
  * in flight, or NULL. */
-struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value);
-/* The latter; initial: no write was in force for it. */
-void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, bool initial);
-/* A sector that a write covers only partly. Returns as contents_sector(). */
-struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector);
+struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value,
+				const uint8_t *bytes);
+/* A sector that a read saw, at hi; initial: no write was in force for it. */
+void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
+		   bool initial, const struct nbds_point *hi, uint64_t lone_from);
+/* Bytes [at, at + len) of a sector of which a write covers [from, to) only. Returns as
+ * contents_sector(). */
+struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
+				 unsigned at, const uint8_t *bytes, unsigned len);
+/* Place of the i-th sampled byte of a sector. */
+unsigned sample_at(unsigned i);
+void piece_unref(struct nbds_world *w, struct piece *p);
+void entry_free(struct nbds_world *w, struct entry *e);
 /* What a command without data says of [start, end) bytes. Returns as contents_sector(). */
 struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
-			       enum range_kind kind);
+			       enum range_kind kind, const struct nbds_point *hi,
+			       uint64_t lone_from);
+/* A block that was not used for long: only what may be needed stays. */
+void contents_tidy(struct nbds_world *w, struct block *b);
 void contents_trim_memory(struct nbds_world *w);
 /* Forgets contents until no more than `goal` bytes are kept, if it can. */
 void contents_shrink(struct nbds_world *w, uint64_t goal);
@@ -123,22 +199,9 @@ void lru_remove(struct block *b);
 void lru_append(struct nbds_world *w, struct block *b);
 void forget_point(struct nbds_world *w, const struct nbds_point *hi);
 
-/* What may have been the source of a sector's contents. */
-struct candidate {
-	struct nbds_op *op;
-	uint64_t value;
-	bool any;     /* value unknown */
-	bool full;    /* covers the sector wholly */
-	bool seen;    /* a read that showed it, not a write */
-	bool hole;    /* a report of undefined contents, not a write */
-	bool coarse;  /* 32 bits are known of the value */
-	bool shadow;  /* it hides dropped ones */
-	bool initial; /* seen: what was there before the capture, as was known then */
-	uint8_t why;  /* enum nbds_unchecked, if `any` */
-};
-/* Candidates for a sector; false: too many, or something was forgotten. */
-bool contents_gather(struct nbds_world *w, uint64_t sector, struct candidate *list, unsigned *count,
-		     struct block **block);
+/* Into contents.gathered: who may have left its data in a sector. `value`: what to look for
+ * among old ones. False: without memory. */
+bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value);
 /* Calls `each` for every block with data, written or seen, in [start, end) bytes. */
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg);

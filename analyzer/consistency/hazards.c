@@ -71,9 +71,6 @@ static void tell(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule_id
 
 /* --- flags --------------------------------------------------------------- */
 
-/* DF and BLOCK_STATUS_PAYLOAD depend on what each connection negotiated. */
-#define FLAGS_COMPARED (~(NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD))
-
 void hazard_export(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
@@ -329,23 +326,25 @@ void hazard_reply(struct nbds_op *op)
 		f.severity = op->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION;
 		tell_at(w, &f, RULE_READ_ONLY, p, op, text);
 	}
-	if (op->type == NBD_CMD_WRITE && op->proves && p->known &&
-	    op->status_acked != NBDS_NO_ACK && op->header_end <= UINT64_MAX - op->length &&
-	    op->status_acked < op->header_end + op->length) { /* V7 */
-		struct nbds_finding f = {0};
+}
 
-		snprintf(text, sizeof(text),
-			 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
-			 " was answered with success by a segment that acknowledges only %" PRIu64
-			 " of its bytes",
-			 p->id, op->length, op->offset,
-			 op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
-		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
-		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
-		witness_add(&f, NBDS_ROLE_WRITE, op);
-		f.severity = NBDS_VIOLATION;
-		tell_at(w, &f, RULE_REPLY_BEFORE_PAYLOAD, p, op, text);
-	}
+void hazard_early(const struct nbds_op *op)
+{
+	struct nbds_finding f = {.severity = NBDS_VIOLATION, .time = op->hi.time};
+	char text[300];
+
+	if (!op->proves || !op->party->known)
+		return;
+	snprintf(text, sizeof(text),
+		 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
+		 " was answered with success by a segment that acknowledges only %" PRIu64
+		 " of its bytes",
+		 op->party->id, op->length, op->offset,
+		 op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
+	f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
+	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
+	witness_add(&f, NBDS_ROLE_WRITE, op);
+	tell_at(op->world, &f, RULE_REPLY_BEFORE_PAYLOAD, op->party, op, text);
 }
 
 /* --- ends ---------------------------------------------------------------- */

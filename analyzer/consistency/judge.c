@@ -2,10 +2,22 @@
 /*
  * Judging a sector of a read: is what it returned admissible, and if not, what
  * proves it?
+ *
+ * The sector is cut where any write begins or ends.  For each piece the definitions are
+ * gone through: which writes are in force for the reader, on which grounds; which are
+ * superseded by one of those; the others are admissible, and a byte may come from any of
+ * them, since nothing is atomic.  What is not admissible is convicted by the smallest set
+ * of grounds that still excludes it (the table in convict()): flushes, then FUA, then the
+ * connection's own writes where nobody else wrote, then what is suspect at most.
+ *
+ * Bytes are compared where they are kept, else hashes of sectors: equal ones are taken for
+ * equal contents, different ones differ for certain.  Where several writes are admissible
+ * and the bytes of one are not kept, a mixture is only excluded by a sampled byte that none
+ * of them has.
  */
+#include <stdlib.h>
 #include <string.h>
 
-#include "../rules/rules.h"
 #include "world.h"
 
 const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
@@ -23,637 +35,1095 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 	[NBDS_UNCHECKED_ORDER] = "order-not-trustworthy",
 };
 
-static const char another_wrote[] =
-	"another connection wrote as well, with no flush before this write: the server may have "
-	"written back a neighbour's stale block";
+/* --- memory -------------------------------------------------------------- */
 
-/* Everything known about one sector, for one reader. */
-struct view {
-	const struct nbds_op *reader;
-	bool final; /* commands in flight are not hoped to succeed any more */
-	struct candidate c[CANDIDATES_MAX];
-	unsigned n;
-	unsigned est[CANDIDATES_MAX]; /* paths on which it is in force */
-	struct nbds_op *flush[CANDIDATES_MAX];
-	bool admissible[CANDIDATES_MAX];
-	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
-	bool shadow; /* something was dropped for a write that the reader cannot have seen */
-};
+#define SCRATCH_EACH (3 * sizeof(unsigned) + sizeof(struct nbds_op *) + 6 * sizeof(bool))
 
-/* Which of the commands in force are relied upon. */
-struct trust {
-	unsigned paths;     /* EST_* */
-	bool same_epoch;    /* and only those since the last time without connections */
-	uint64_t lone_from; /* of those in force by E1 alone, from this serial on */
-};
+bool scratch_room(struct nbds_world *w, size_t n)
+{
+	struct scratch *s = &w->scratch;
+	size_t room = s->room ? s->room : 16;
+	uint8_t *at;
 
-static const struct trust trust_all = {EST_E1 | EST_E2 | EST_E3, false, 0};
+	if (n <= s->room)
+		return true;
+	while (room < n)
+		room *= 2;
+	at = world_alloc(w, room * SCRATCH_EACH);
+	if (!at)
+		return false;
+	scratch_free(w);
+	s->memory = at;
+	s->room = room;
+	s->flush = (struct nbds_op **)(void *)at;
+	at += room * sizeof(struct nbds_op *);
+	s->reader = (unsigned *)(void *)at;
+	s->paths = s->reader + room;
+	s->force = s->paths + room;
+	s->later = (bool *)(s->force + room);
+	s->after = s->later + room;
+	for (unsigned i = 0; i < 2; i++) {
+		s->admissible[i] = s->after + room * (1 + i);
+		s->in_force[i] = s->after + room * (3 + i);
+	}
+	return true;
+}
 
-/* What is known of the sector under some trust. */
-struct weighing {
-	enum judgement result;
+void scratch_free(struct nbds_world *w)
+{
+	world_dealloc(w, w->scratch.memory, w->scratch.room * SCRATCH_EACH);
+	w->scratch = (struct scratch){0};
+}
+
+/* --- masks --------------------------------------------------------------- */
+
+static void mask_range(struct mask *m, unsigned from, unsigned to)
+{
+	memset(m, 0, sizeof(*m));
+	for (unsigned i = from; i < to;) {
+		if (i % 64 == 0 && to - i >= 64) {
+			m->bits[i / 64] = UINT64_MAX;
+			i += 64;
+		} else {
+			m->bits[i / 64] |= UINT64_C(1) << (i % 64);
+			i++;
+		}
+	}
+}
+
+static void mask_or(struct mask *to, const struct mask *m)
+{
+	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+		to->bits[i] |= m->bits[i];
+}
+
+static void mask_and(struct mask *to, const struct mask *m)
+{
+	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+		to->bits[i] &= m->bits[i];
+}
+
+static void mask_without(struct mask *to, const struct mask *m)
+{
+	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+		to->bits[i] &= ~m->bits[i];
+}
+
+static void mask_equal(struct mask *m, const uint8_t *a, const uint8_t *b, unsigned from,
+		       unsigned to)
+{
+	if (from == 0 && to == NBDS_SECTOR && memcmp(a, b, NBDS_SECTOR) == 0) {
+		memset(m, 0xff, sizeof(*m));
+		return;
+	}
+	memset(m, 0, sizeof(*m));
+	for (unsigned i = from; i < to; i++)
+		if (a[i - from] == b[i - from])
+			m->bits[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
+/* --- at work ------------------------------------------------------------- */
+
+#define PAIRS_MAX 48u /* candidates whose pairs are remembered */
+/* In force, of many: so many of the newest are tried on each candidate. */
+#define NEWEST_MAX 24u
+
+/* What is found of all candidates for one piece, on some grounds. */
+struct look {
+	bool *admissible, *in_force;
+	bool initial;
+	bool judged; /* all sources are known */
 	enum nbds_unchecked why;
-	unsigned values;
-	bool matched, all_established;
-	bool in_flight; /* unknown as long as a write in flight is not answered */
-	bool admissible[CANDIDATES_MAX];
+	bool settles; /* not judged, as long as a command is in flight */
+	/* of the bytes of the piece: */
+	struct mask bad; /* none of the admissible has them */
+	bool somewhere;  /* nor all the others, though it is not known which */
+	bool mixed;      /* may be a mixture of what is not kept */
+	bool matched;    /* one of the admissible is just this */
+	unsigned values; /* different admissible contents, as far as that is known */
 };
 
-/* Could a sector with this candidate's contents have this value? */
-static bool shows(const struct candidate *k, uint64_t value)
+struct work {
+	const struct view *v;
+	const struct sample *s;
+	const struct candidate *c;
+	unsigned n;
+	unsigned *paths; /* on which each is in force for the reader */
+	struct nbds_op **flush;
+	bool *after;       /* provably began after the bytes were sent */
+	unsigned from, to; /* the piece, of the sector */
+	bool all_paths;    /* some rest on what is not sure */
+	struct look base, step;
+	struct nbds_world *world;
+	uint16_t pairs[PAIRS_MAX * PAIRS_MAX];
+};
+#define PAIR_KNOWN 0x8000u
+
+static bool covers(const struct work *k, unsigned i)
 {
-	return !k->any && k->value == (k->coarse ? coarse_value(value) : value);
+	return k->c[i].from <= k->from && k->c[i].to >= k->to;
 }
 
-static bool same_value(const struct candidate *a, const struct candidate *b)
+/* Est(i, j), whatever it rests on: PATH_* bits. */
+static unsigned pair(struct work *k, unsigned i, unsigned j)
 {
-	if (a->coarse || b->coarse)
-		return coarse_value(a->value) == coarse_value(b->value);
-	return a->value == b->value;
-}
+	uint16_t *known = k->n <= PAIRS_MAX ? &k->pairs[i * PAIRS_MAX + j] : NULL;
+	const struct nbds_op *a = k->c[i].op, *b = k->c[j].op;
+	unsigned paths;
 
-/* Sup(old, by) */
-static bool superseded(const struct candidate *old, const struct nbds_op *by)
-{
-	if (old->op == by)
-		return false;
-	if (old->hole) /* a report, not a write: what came after it counts */
-		return op_before(old->op, by);
-	return established(old->op, by, by->state == OP_OK ? &by->hi : NULL, NULL) != 0;
-}
-
-/* Who is in force for reader r whose byte was sent by `hi`. */
-static void view_fill(struct view *v, const struct nbds_op *r, const struct nbds_point *hi)
-{
-	unsigned n = 0;
-
-	v->reader = r;
-	v->shadow = false;
-	/* what provably began after the byte was sent is no source of it */
-	for (unsigned i = 0; i < v->n; i++) {
-		const struct candidate *k = &v->c[i];
-
-		if (k->op == r || (k->seen && (k->op->state != OP_OK || !k->op->proves)))
-			continue;
-		if (!k->seen && point_before(r->world, hi, &k->op->lo)) {
-			/* a read told late may need what newer writes pushed out */
-			v->shadow |= k->shadow;
-			continue;
-		}
-		v->c[n++] = *k;
-	}
-	v->n = n;
-	for (unsigned i = 0; i < n; i++) {
-		v->flush[i] = NULL;
-		v->est[i] = v->c[i].seen ? 0 : established(v->c[i].op, r, hi, &v->flush[i]);
-	}
-}
-
-/* Is candidate i in force, covers it the sector, and is it relied upon? */
-static bool in_force(const struct view *v, unsigned i, const struct trust *t)
-{
-	return (v->est[i] & t->paths) && v->c[i].full &&
-	       (!t->same_epoch || v->c[i].op->epoch == v->reader->epoch) &&
-	       ((v->est[i] & t->paths) != EST_E1 || v->c[i].op->serial >= t->lone_from);
-}
-
-/* The first of the reader's own writes before which no other connection wrote
- * anything that was not in force: so it is for all later ones. */
-static uint64_t lone_from(const struct view *v)
-{
-	uint64_t first = UINT64_MAX;
-
-	for (unsigned i = 0; i < v->n; i++)
-		if ((v->est[i] & EST_E1) && v->c[i].op->serial < first && lone_writer(v->c[i].op))
-			first = v->c[i].op->serial;
-	return first;
-}
-
-/* A failed write leaves anything behind until the next established one. So does
- * one that was not answered, since its error may be what the capture lacks: until
- * an established one whose request came after its own. */
-static bool settled(const struct view *v, unsigned i, const struct trust *t)
-{
-	const struct nbds_op *op = v->c[i].op;
-
-	if (op->state == OP_FLIGHT) /* when it fails, if it does, is not known yet */
-		return false;
-	for (unsigned j = 0; j < v->n; j++) {
-		const struct nbds_op *by = v->c[j].op;
-
-		if (!in_force(v, j, t) || by == op)
-			continue;
-		if (op->state == OP_FAILED   ? op_before(op, by)
-		    : op->party == by->party ? op->serial < by->serial
-					     : point_before(op->world, &op->lo, &by->lo))
-			return true;
-	}
-	return false;
-}
-
-/* Can no mixture of the admissible values have the sampled bytes of `value`? */
-static bool no_mixture(const struct view *v, const bool *admissible, uint64_t value)
-{
-	for (unsigned k = 0; k < 4; k++) {
-		uint8_t byte = (uint8_t)(value >> (32 + 8 * k));
-		bool possible = false;
-
-		for (unsigned i = 0; i < v->n && !possible; i++)
-			/* of what slept, only the first sample is known */
-			possible = admissible[i] &&
-				   ((k && v->c[i].coarse) ||
-				    (uint8_t)(v->c[i].value >> (32 + 8 * k)) == byte);
-		if (!possible)
-			return true;
-	}
-	return false;
-}
-
-/* Adm and allowed, and whether `value` is among them. */
-static void weigh(const struct view *v, uint64_t value, const struct trust *t, struct weighing *o)
-{
-	bool initial = true, renewal = !v->base;
-
-	*o = (struct weighing){.result = JUDGE_UNKNOWN, .all_established = true};
-	for (unsigned i = 0; i < v->n; i++) {
-		if (!in_force(v, i, t))
-			continue;
-		initial = false;
-		renewal = renewal || renewed(v->reader->party, v->base, v->c[i].op);
-	}
-	for (unsigned i = 0; i < v->n; i++) {
-		o->admissible[i] = !v->c[i].seen;
-		for (unsigned j = 0; j < v->n && o->admissible[i]; j++)
-			if (in_force(v, j, t) && superseded(&v->c[i], v->c[j].op))
-				o->admissible[i] = false;
-	}
-	if (v->shadow) {
-		o->why = NBDS_UNCHECKED_FORGOTTEN;
-		return;
-	}
-	if (initial || !renewal) {
-		o->why = v->base ? NBDS_UNCHECKED_FORGOTTEN : NBDS_UNCHECKED_UNKNOWN;
-		return;
-	}
-	for (unsigned i = 0; i < v->n; i++) {
-		const struct candidate *k = &v->c[i];
-		bool new_value = true;
-
-		if (k->shadow && !in_force(v, i, t)) {
-			o->why = NBDS_UNCHECKED_FORGOTTEN;
-			return;
-		}
-		if (!o->admissible[i])
-			continue;
-		if (k->any) {
-			o->why = (enum nbds_unchecked)k->why;
-			return;
-		}
-		/* as long as a command is in flight it is hoped to succeed, but for
-		 * the final word */
-		if (k->op->state != OP_OK && (k->op->state != OP_FLIGHT || v->final) &&
-		    !settled(v, i, t)) {
-			o->why = NBDS_UNCHECKED_FAILED_WRITE;
-			o->in_flight = k->op->state == OP_FLIGHT;
-			return;
-		}
-		o->all_established &= v->est[i] != 0;
-		o->matched |= shows(k, value);
-		for (unsigned j = 0; j < i && new_value; j++)
-			new_value = !(o->admissible[j] && same_value(&v->c[j], k));
-		o->values += new_value;
-	}
-	if (o->matched)
-		o->result = JUDGE_FINE;
-	else if (o->values > 1 && !no_mixture(v, o->admissible, value))
-		o->why = NBDS_UNCHECKED_MIXED;
+	if (known && *known)
+		return *known & ~PAIR_KNOWN;
+	if (k->c[i].old)
+		paths = grave_paths(k->c[i].old, b);
 	else
-		o->result = JUDGE_WRONG;
+		paths = paths_of(a, b, b->state == OP_OK ? &b->hi : NULL, false, NULL);
+	if (known)
+		*known = (uint16_t)(paths | PAIR_KNOWN);
+	return paths;
 }
 
-/* --- legal, and dangerous ------------------------------------------------ */
-
-/* Two completed writes of different connections came out in the other order
- * (Q6): what was read is admissible only because no flush lay between them. */
-static bool unordered(const struct view *v, uint64_t value, struct verdict *out)
+static bool is_source(const struct candidate *c)
 {
-	struct nbds_op *first = NULL, *second = NULL, *flush = NULL;
-
-	for (unsigned i = 0; i < v->n; i++) {
-		bool later = false;
-
-		if (!v->admissible[i] || !shows(&v->c[i], value))
-			continue;
-		for (unsigned j = 0; j < v->n && !later; j++) {
-			if (!v->est[j] || !v->c[j].full || v->c[j].any || shows(&v->c[j], value) ||
-			    v->c[j].op->party == v->c[i].op->party || v->c[i].op->state != OP_OK ||
-			    !v->c[i].op->proves || !op_before(v->c[i].op, v->c[j].op) ||
-			    v->c[i].op->party->xport != v->c[j].op->party->xport ||
-			    !party_mc(v->c[i].op->party) || !party_mc(v->c[j].op->party))
-				continue;
-			later = true;
-			first = v->c[i].op;
-			second = v->c[j].op;
-			flush = v->flush[j];
-		}
-		if (!later)
-			return false; /* it has another, innocent source */
-	}
-	if (!first)
-		return false;
-	out->rule = rule_get(RULE_UNORDERED);
-	out->severity = out->rule->severity;
-	out->missed = second;
-	out->source = first;
-	out->flush = flush;
-	return true;
+	return !c->seen && !c->hole;
 }
 
-/* What was read is admissible because the first copy of a write that was sent
- * again elsewhere may be executed at any time: it landed late, over newer data. */
-static bool landed_late(const struct view *v, uint64_t value, struct verdict *out)
+/* The requests of a and b were made in this order. */
+static bool requested_before(const struct nbds_op *a, const struct nbds_op *b)
 {
-	const struct candidate *copy = NULL;
-
-	for (unsigned i = 0; i < v->n; i++)
-		if (v->admissible[i] && shows(&v->c[i], value) && v->c[i].op->reissue_told)
-			copy = &v->c[i];
-	if (!copy)
-		return false;
-	for (unsigned j = 0; j < v->n; j++) {
-		if (!v->est[j] || !v->c[j].full || v->c[j].any ||
-		    v->c[j].op->serial < copy->op->serial)
-			continue;
-		if (out->missed && out->missed->serial > v->c[j].op->serial)
-			continue;
-		out->missed = shows(&v->c[j], value) ? NULL : v->c[j].op;
-		out->flush = v->flush[j];
-	}
-	if (!out->missed)
-		return false;
-	out->rule = rule_get(RULE_REISSUED);
-	out->severity = out->rule->severity;
-	out->source = copy->op;
-	return true;
+	return a->party == b->party ? a->serial < b->serial
+				    : point_before(a->world, &a->lo, &b->lo);
 }
 
-/* Another connection's completed write was missed, which nothing forbids. */
-static void missed_unflushed(const struct view *v, const struct nbds_op *r, uint64_t value,
-			     struct verdict *out)
+/* --- contents ------------------------------------------------------------ */
+
+static bool same_value(uint64_t a, bool a_coarse, uint64_t b, bool b_coarse)
 {
-	const struct candidate *w = NULL, *old = NULL;
-
-	for (unsigned i = 0; i < v->n; i++) {
-		const struct candidate *k = &v->c[i];
-
-		if (k->seen || !k->full || k->any || k->op->state != OP_OK || !k->op->proves ||
-		    k->op->party->xport != r->party->xport || !op_before(k->op, r))
-			continue;
-		if (!w || k->op->serial > w->op->serial)
-			w = k;
-	}
-	if (!w || shows(w, value) || w->op->party == r->party ||
-	    w->op->party->xport != r->party->xport || !w->op->party->known || !r->party->known)
-		return;
-	for (unsigned i = 0; i < v->n; i++) {
-		const struct candidate *k = &v->c[i];
-
-		if (k->op == w->op)
-			continue;
-		/* what failed, or was never answered, may land at any time */
-		if (!k->seen && (k->op->state != OP_OK || !op_before(k->op, w->op))) {
-			/* concurrent with it, or later: an innocent source? */
-			if (k->any || shows(k, value))
-				return;
-			continue;
-		}
-		if (shows(k, value) && op_before(k->op, w->op))
-			old = k;
-	}
-	if (!old)
-		return;
-	out->rule = rule_get(party_mc(w->op->party) && party_mc(r->party)
-				     ? RULE_STALE_UNFLUSHED
-				     : RULE_STALE_NO_MULTI_CONN);
-	out->severity = out->rule->severity;
-	out->missed = w->op;
-	out->source = old->op;
-	/* one that is not proved to lie in between should be looked at all the same */
-	out->flush = flush_close(w->op, r);
+	if (a_coarse || b_coarse)
+		return coarse_value(a) == coarse_value(b);
+	return a == b;
 }
 
-/* Two reads of one connection, one after the other, with the same writes in
- * force and nothing else possible, differ (V9). */
-static bool unstable(const struct view *v, const struct nbds_op *r, const struct miss *m,
-		     struct verdict *out)
+static bool whole(const struct sample *s)
 {
-	for (unsigned i = 0; i < v->n; i++)
-		if (v->admissible[i] && !v->est[i])
-			return false;
-	for (unsigned s = 0; s < v->n; s++) {
-		const struct nbds_op *before = v->c[s].op;
-		bool same = true;
+	return s->from == 0 && s->to == NBDS_SECTOR;
+}
 
-		if (!v->c[s].seen || before->type != NBD_CMD_READ || before->party != r->party ||
-		    shows(&v->c[s], m->value) || !before->proves || !op_before(before, r))
-			continue;
-		/* what it showed has to be one of the outcomes too */
-		same = false;
-		for (unsigned i = 0; i < v->n && !same; i++)
-			same = v->admissible[i] && !v->c[i].any && same_value(&v->c[i], &v->c[s]);
-		/* the earlier reader's view, from the same candidates */
-		for (unsigned i = 0; i < v->n && same; i++) {
-			bool adm, est;
+/* Where candidate i has the sample's bytes for certain, and where it may have them. True:
+ * it is known byte by byte, or is just the same. */
+static bool compare(const struct work *k, const struct candidate *c, struct mask *equal,
+		    struct mask *maybe)
+{
+	const struct sample *s = k->s;
+	struct mask piece;
 
-			if (v->c[i].seen)
-				continue;
-			est = established(v->c[i].op, before, &before->hi, NULL) != 0;
-			adm = !point_before(r->world, &before->hi, &v->c[i].op->lo);
-			for (unsigned j = 0; j < v->n && adm; j++)
-				if (!v->c[j].seen && v->c[j].full &&
-				    established(v->c[j].op, before, &before->hi, NULL) &&
-				    superseded(&v->c[i], v->c[j].op))
-					adm = false;
-			same = adm == v->admissible[i] && (!adm || est);
-		}
-		if (!same)
-			continue;
-		out->result = JUDGE_WRONG;
-		out->rule = rule_get(RULE_UNSTABLE_READ);
-		out->severity = out->rule->severity;
-		out->source = v->c[s].op;
-		/* a write that is in force by its own connection alone is the weak point */
-		bool own = false, lone = true;
-
-		for (unsigned i = 0; i < v->n; i++) {
-			bool weak = v->est[i] == EST_E1;
-
-			if (!v->admissible[i])
-				continue;
-			lone &= !weak || v->c[i].op->serial >= m->lone_from;
-			if (own > weak)
-				continue;
-			if (!out->missed || weak > own || v->c[i].op->serial > out->missed->serial)
-				out->missed = v->c[i].op;
-			own = weak;
-		}
-		if (!lone) {
-			out->severity = NBDS_SUSPECT;
-			out->lowered = another_wrote;
-		}
+	memset(maybe, 0, sizeof(*maybe));
+	if (c->bytes && s->bytes) {
+		mask_equal(equal, c->bytes + (k->from - c->from), s->bytes + (k->from - s->from),
+			   k->from, k->to);
 		return true;
+	}
+	memset(equal, 0, sizeof(*equal));
+	mask_range(&piece, k->from, k->to);
+	if (c->old) {
+		if (c->found)
+			*equal = piece;
+		else
+			*maybe = piece;
+		return c->found;
+	}
+	if (c->valued && whole(s) && k->from == 0 && k->to == NBDS_SECTOR &&
+	    same_value(c->value, c->coarse, s->value, false)) {
+		*equal = piece;
+		return true;
+	}
+	*maybe = piece;
+	for (unsigned i = 0; c->valued && i < (c->coarse ? 1u : SAMPLES); i++) {
+		unsigned at = sample_at(i);
+		uint64_t bit = UINT64_C(1) << (at % 64);
+		uint8_t byte;
+
+		if (at < k->from || at >= k->to)
+			continue;
+		byte = s->bytes ? s->bytes[at - s->from] : (uint8_t)(s->value >> (32 + 8 * i));
+		if (byte == (uint8_t)(c->value >> (32 + 8 * i)))
+			continue;
+		maybe->bits[at / 64] &= ~bit;
 	}
 	return false;
 }
 
-/* --- wrong --------------------------------------------------------------- */
-
-/* A report of zeroes, or a read of some, on the reader's connection, with nothing
- * written that could lie between it and the read of other contents (V6). */
-static bool said_zero(const struct view *v, uint64_t value, struct verdict *out)
+/* Which bytes of the piece are allowed by what look found. */
+static void allow(struct work *k, struct look *l)
 {
-	const struct nbds_op *r = v->reader;
+	struct mask equal = {{0}}, maybe = {{0}};
+	const struct candidate *first = NULL;
+	bool one = true;
 
-	if (value == r->world->contents.zero_value || r->type != NBD_CMD_READ)
-		return false;
-	for (unsigned s = 0; s < v->n; s++) {
-		struct nbds_op *o = v->c[s].op;
-		bool between = false;
+	l->matched = l->mixed = l->somewhere = false;
+	l->values = 0;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct candidate *c = &k->c[i];
+		struct mask e, m;
 
-		if (!v->c[s].seen || o->type != NBD_CMD_BLOCK_STATUS || o->party != r->party ||
-		    !op_before(o, r))
+		if (!l->admissible[i])
 			continue;
-		for (unsigned i = 0; i < v->n && !between; i++)
-			between = !v->c[i].seen &&
-				  (v->c[i].any || v->c[i].op->type == NBD_CMD_TRIM ||
-				   shows(&v->c[i], value) || !v->est[i] ||
-				   !established(v->c[i].op, o, &o->hi, NULL));
-		if (between)
-			continue;
-		out->result = JUDGE_WRONG;
-		out->rule = rule_get(RULE_ZERO_STATUS);
-		out->severity = out->rule->severity;
-		out->missed = o;
-		return true;
+		if (compare(k, c, &e, &m)) {
+			struct mask rest;
+
+			mask_range(&rest, k->from, k->to);
+			mask_without(&rest, &e);
+			l->matched |= !mask_any(&rest);
+		}
+		mask_or(&equal, &e);
+		mask_or(&maybe, &m);
+		if (c->old && !c->found)
+			one = false;
+		if (!first) {
+			first = c;
+			l->values = 1;
+		} else if (c->old || first->old || !c->valued || !first->valued ||
+			   !same_value(c->value, c->coarse, first->value, first->coarse)) {
+			one = false;
+			l->values = 2;
+		}
 	}
-	return false;
-}
-
-/* No write to the sector was dropped. */
-static bool all_known(const struct view *v)
-{
-	for (unsigned i = 0; i < v->n; i++)
-		if (v->c[i].shadow)
-			return false;
-	return !v->base;
-}
-
-/* Was what the earlier reader saw the contents from before the capture? Had a
- * write, even of a part, been in force for it, that, or something unexplained, was
- * what it saw. */
-static bool saw_initial(const struct view *v, unsigned s)
-{
-	const struct nbds_op *r = v->c[s].op;
-
-	/* one that is not known any more may have been in force for it */
-	if (!v->c[s].initial && !all_known(v))
-		return false;
-	for (unsigned i = 0; i < v->n; i++)
-		if (!v->c[i].seen && established(v->c[i].op, r, &r->hi, NULL))
-			return false;
-	return true;
-}
-
-/* What was read is not admissible under trust t: find whose data it was, and
- * what should have been there. */
-static void name_witnesses(const struct view *v, uint64_t value, const struct trust *t,
-			   const struct weighing *o, struct verdict *out)
-{
-	unsigned source = v->n, missed = v->n;
-
-	for (unsigned i = 0; i < v->n; i++) {
-		bool old = false;
-
-		if (!shows(&v->c[i], value) || o->admissible[i] ||
-		    (v->c[i].seen &&
-		     (v->c[i].op->type != NBD_CMD_READ ||
-		      v->c[i].op->party->xport != v->reader->party->xport || !saw_initial(v, i))))
-			continue;
-		for (unsigned j = 0; j < v->n && !old; j++)
-			old = in_force(v, j, t) &&
-			      (v->c[i].seen ? op_before(v->c[i].op, v->c[j].op)
-					    : superseded(&v->c[i], v->c[j].op));
-		/* a write is a better witness than an earlier read, the newest the best */
-		if (old && (source == v->n || (v->c[source].seen && !v->c[i].seen) ||
-			    (v->c[source].seen == v->c[i].seen &&
-			     v->c[i].op->serial > v->c[source].op->serial)))
-			source = i;
-	}
-	for (unsigned j = 0; j < v->n; j++) {
-		bool direct, best_direct;
-
-		if (!in_force(v, j, t) || !o->admissible[j])
-			continue;
-		direct = source < v->n &&
-			 (v->c[source].seen ? op_before(v->c[source].op, v->c[j].op)
-					    : superseded(&v->c[source], v->c[j].op));
-		best_direct = missed < v->n && source < v->n &&
-			      (v->c[source].seen ? op_before(v->c[source].op, v->c[missed].op)
-						 : superseded(&v->c[source], v->c[missed].op));
-		if (missed == v->n || (direct && !best_direct) ||
-		    (direct == best_direct && v->c[j].op->serial > v->c[missed].op->serial))
-			missed = j;
-	}
-	out->source = source < v->n ? v->c[source].op : NULL;
-	if (missed == v->n) /* superseded in a circle: cannot be, but never crash on it */
+	mask_range(&l->bad, k->from, k->to);
+	mask_without(&l->bad, &equal);
+	mask_without(&maybe, &equal);
+	if (!mask_any(&maybe))
 		return;
-	out->missed = v->c[missed].op;
-	out->flush = t->paths & EST_E3 && v->est[missed] & EST_E3 ? v->flush[missed] : NULL;
+	mask_without(&l->bad, &maybe);
+	if (mask_any(&l->bad))
+		return;
+	/* of one contents alone it is known that it is not this, as a whole */
+	if (one && first && first->valued && whole(k->s) && k->from == 0 && k->to == NBDS_SECTOR)
+		l->somewhere = true;
+	else
+		l->mixed = true;
 }
 
-/* Any write of zeroes in force, where something else was read? */
-static bool zeroes_missed(const struct view *v, uint64_t value, const struct trust *t,
-			  const struct weighing *o, struct verdict *out)
+static bool excludes(const struct look *l)
 {
-	if (value == v->reader->world->contents.zero_value)
-		return false;
-	for (unsigned j = 0; j < v->n; j++) {
-		if (in_force(v, j, t) && o->admissible[j] &&
-		    v->c[j].op->type == NBD_CMD_WRITE_ZEROES) {
-			out->missed = v->c[j].op;
+	return l->judged && (mask_any(&l->bad) || l->somewhere);
+}
+
+/* --- Adm ----------------------------------------------------------------- */
+
+static bool lone(const struct work *k, unsigned j, uint64_t lone_from)
+{
+	return k->c[j].op->serial >= lone_from;
+}
+
+/* Is i superseded, on a ground of `sup`, by one of the n candidates j[], which are in
+ * force, the newest first? */
+static bool superseded(struct work *k, unsigned i, const unsigned *j, unsigned n, unsigned sup)
+{
+	unsigned tried = 0;
+
+	for (unsigned m = 0; m < n; m++) {
+		const struct nbds_op *by = k->c[j[m]].op;
+
+		if (k->c[i].op == by)
+			continue;
+		/* of many the newest ones do, and the newest of its own connection */
+		if (tried >= NEWEST_MAX && n > 2 * NEWEST_MAX &&
+		    (!k->c[i].op || k->c[i].op->party != by->party))
+			continue;
+		tried++;
+		if (pair(k, i, j[m]) & sup)
 			return true;
-		}
 	}
 	return false;
 }
 
 /*
- * What was read is not admissible. The rule follows from the smallest set of
- * commands in force that still excludes it: what flushes made visible, then
- * FUA, then the connection's own writes, then what was before a reconnect.
+ * Adm(x,R) for the piece, if a write is in force on a ground of `mask` only (on E1 only
+ * from serial `lone_from` on), and superseded on a ground of `sup`.
  */
-static void convict(const struct view *v, const struct miss *m, struct verdict *out)
+static void look(struct work *k, const unsigned *paths, const bool *after, unsigned mask,
+		 unsigned sup, uint64_t lone_from, struct look *l)
 {
-	const struct {
-		struct trust trust;
-		enum nbds_rule_id rule;
-		const char *lowered;
-	} steps[] = {
-		{{EST_E3, true, 0}, RULE_STALE_AFTER_FLUSH, NULL},
-		{{EST_E3 | EST_E2, true, 0}, RULE_STALE_AFTER_FUA, NULL},
-		{{EST_E3 | EST_E2 | EST_E1, true, m->lone_from}, RULE_STALE_OWN_WRITE, NULL},
-		{{EST_E3 | EST_E2 | EST_E1, true, 0}, RULE_STALE_OWN_WRITE, another_wrote},
-		{{EST_E3 | EST_E2 | EST_E1, false, 0},
-		 RULE_LOST_AFTER_RECONNECT,
-		 "every connection to the server had ended in between"},
-	};
-	const struct nbds_op *r = v->reader;
-	enum nbds_rule_id rule = RULE_COUNT;
-	struct weighing o;
-	unsigned i;
+	unsigned *force = k->world->scratch.force, n = 0;
+	bool renewal = !k->v->base;
 
-	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		weigh(v, m->value, &steps[i].trust, &o);
-		if (o.result == JUDGE_WRONG)
-			break;
+	l->initial = true;
+	l->judged = true;
+	l->settles = false;
+	l->why = NBDS_UNCHECKED_UNKNOWN;
+	for (unsigned i = k->n; i > 0; i--) { /* the list is older ones first */
+		const struct candidate *c = &k->c[i - 1];
+		unsigned p;
+
+		l->in_force[i - 1] = false;
+		if (!c->establishes || !covers(k, i - 1))
+			continue;
+		p = paths[i - 1] & mask;
+		if (p == PATH_E1 && !lone(k, i - 1, lone_from))
+			p = 0;
+		if (!p)
+			continue;
+		l->in_force[i - 1] = true;
+		l->initial = false;
+		force[n++] = i - 1;
+		renewal = renewal || renewed(k->s->read->party, k->v->base, c->op);
 	}
-	if (i == sizeof(steps) / sizeof(steps[0]))
-		return;
-	rule = steps[i].rule;
-	out->result = JUDGE_WRONG;
-	name_witnesses(v, m->value, &steps[i].trust, &o, out);
-	if (!out->missed) {
-		out->result = JUDGE_UNKNOWN;
-		out->why = NBDS_UNCHECKED_ORDER;
-		return;
+	if (l->initial || !renewal) {
+		l->judged = false;
+		l->why = k->v->base || k->v->shadow ? NBDS_UNCHECKED_FORGOTTEN
+						    : NBDS_UNCHECKED_UNKNOWN;
+	} else if (k->v->shadow) {
+		l->judged = false;
+		l->why = NBDS_UNCHECKED_FORGOTTEN;
 	}
-	if (rule == RULE_STALE_OWN_WRITE && zeroes_missed(v, m->value, &steps[i].trust, &o, out))
-		rule = RULE_ZEROES_NOT_READ_BACK;
-	out->severity = NBDS_VIOLATION;
-	if (rule != RULE_LOST_AFTER_RECONNECT && r->world->parties.hears &&
-	    !same_server(out->missed, r)) {
-		out->waits = true;
-		out->severity = NBDS_SUSPECT;
-		out->lowered = "no connection shows that the server was not restarted in between";
-	} else if (steps[i].lowered) {
-		out->severity = NBDS_SUSPECT;
-		out->lowered = steps[i].lowered;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct candidate *c = &k->c[i];
+		const struct nbds_op *op = c->op;
+
+		l->admissible[i] = false;
+		if (c->seen || !covers(k, i) || after[i])
+			continue;
+		if (c->hole) {
+			bool over = false;
+
+			for (unsigned m = 0; m < n && !over; m++)
+				over = op_before(op, k->c[force[m]].op);
+			if (!over) {
+				l->judged = false;
+				l->why = (enum nbds_unchecked)c->why;
+			}
+			continue;
+		}
+		if (c->damage) { /* for ever */
+			l->judged = false;
+			l->why = (enum nbds_unchecked)c->why;
+			continue;
+		}
+		if (c->old ? (paths[i] & mask) != 0 : false)
+			continue; /* what superseded it is in force */
+		if (superseded(k, i, force, n, sup))
+			continue;
+		l->admissible[i] = true;
+		if (c->any) {
+			l->judged = false;
+			l->why = (enum nbds_unchecked)c->why;
+		} else if (op && op->state == OP_FLIGHT && !op->early) {
+			/* it is hoped to succeed, but for the final word: when it fails, if
+			 * it does, is not known yet */
+			l->settles = true;
+			if (k->v->final) {
+				l->judged = false;
+				l->why = NBDS_UNCHECKED_FAILED_WRITE;
+			}
+		} else if (op && ((op->state != OP_OK && !op->early) || !op->proves)) {
+			/* What a failed write leaves is anything, until an established
+			 * write that began after it.  One that was not answered may have
+			 * failed, with its error lost: there one that was requested after
+			 * it does. */
+			bool over = false;
+
+			for (unsigned m = 0; m < n && !over; m++) {
+				const struct nbds_op *by = k->c[force[m]].op;
+
+				over = op->state == OP_FAILED || op->state == OP_OK
+					       ? op_before(op, by)
+					       : requested_before(op, by);
+			}
+			if (!over) {
+				l->judged = false;
+				l->why = NBDS_UNCHECKED_FAILED_WRITE;
+			}
+		}
 	}
-	if (!r->party->known && out->severity == NBDS_VIOLATION) {
-		out->severity = NBDS_SUSPECT;
-		out->lowered = "the capture lacks a part of the connection's handshake";
-	}
-	if (r->type == NBD_CMD_BLOCK_STATUS) {
-		rule = RULE_ZERO_STATUS;
-	} else if (!out->source) {
-		rule = RULE_UNEXPLAINED;
-		if (!r->world->config.exclusive)
-			out->severity = NBDS_SUSPECT;
-	}
+	if (l->judged)
+		allow(k, l);
+}
+
+/* --- combining ----------------------------------------------------------- */
+
+/* The order in which what is found of a read is told: a level's rules, first ones first. */
+static const uint8_t violations_first[] = {
+	RULE_STALE_AFTER_FLUSH, RULE_STALE_AFTER_FUA, RULE_ZEROES_NOT_READ_BACK,
+	RULE_STALE_OWN_WRITE,   RULE_UNSTABLE_READ,   RULE_ZERO_STATUS,
+	RULE_UNEXPLAINED,
+};
+static const uint8_t suspects_first[] = {
+	RULE_LOST_AFTER_RECONNECT, RULE_STALE_AFTER_FLUSH, RULE_STALE_AFTER_FUA,
+	RULE_ZEROES_NOT_READ_BACK, RULE_STALE_OWN_WRITE,   RULE_UNSTABLE_READ,
+	RULE_ZERO_STATUS,          RULE_UNORDERED,         RULE_UNEXPLAINED,
+};
+
+unsigned verdict_rank(const struct nbds_rule *rule, enum nbds_severity severity)
+{
+	bool suspect = severity == NBDS_SUSPECT;
+	const uint8_t *list = suspect ? suspects_first : violations_first;
+	size_t n = suspect ? sizeof(suspects_first) : sizeof(violations_first);
+	unsigned id = (unsigned)(rule - nbds_rules), place = 0;
+
+	while (place < n && list[place] != id)
+		place++;
+	return (NBDS_VIOLATION - severity) * 100u + (place == n ? 50 + id : place);
+}
+
+/* At the level that the rule has where these conditions are not met. */
+static void find(struct verdict *out, enum nbds_rule_id rule, enum nbds_severity severity,
+		 unsigned broken)
+{
+	const char *why;
+
 	out->rule = rule_get(rule);
+	out->broken = broken;
+	out->severity = precondition_level(rule, severity, broken, &why);
+	out->result = JUDGE_WRONG;
 }
 
-static void judge_view(struct view *v, const struct miss *m, struct verdict *out)
+/* Adds what was found of a piece to what was found of the sector. */
+static void combine(struct verdict *out, const struct verdict *piece)
 {
-	const struct nbds_op *read = v->reader;
-	struct weighing o;
+	bool waits = out->waits || piece->waits;
 
-	weigh(v, m->value, &trust_all, &o);
-	memcpy(v->admissible, o.admissible, sizeof(v->admissible));
-	out->result = o.result;
-	out->why = o.why;
-	out->waits = o.in_flight;
-	out->values = o.values;
-	out->all_established = o.all_established;
-	out->initial = o.result == JUDGE_UNKNOWN && o.why == NBDS_UNCHECKED_UNKNOWN && all_known(v);
-	if (o.result == JUDGE_WRONG) {
-		convict(v, m, out);
-		if (m->written_later && out->rule == rule_get(RULE_UNEXPLAINED))
-			*out = (struct verdict){.result = JUDGE_UNKNOWN,
-						.why = NBDS_UNCHECKED_ORDER};
-		return;
+	/* a sector is foreign if any of its bytes is */
+	if (piece->rule &&
+	    (!out->rule || (piece->foreign && !out->foreign) ||
+	     (piece->foreign == out->foreign && verdict_rank(piece->rule, piece->severity) <
+							verdict_rank(out->rule, out->severity)))) {
+		bool remember = out->remember;
+
+		*out = *piece;
+		out->remember |= remember;
+	} else if (piece->rule && piece->rule == out->rule && piece->severity == out->severity &&
+		   piece->missed && (!out->missed || piece->missed->serial > out->missed->serial)) {
+		out->missed = piece->missed;
+		out->flush = piece->flush;
+		out->source = piece->source;
+		out->old = piece->old;
 	}
-	if (o.result == JUDGE_UNKNOWN && o.why != NBDS_UNCHECKED_MIXED) {
-		if (o.why == NBDS_UNCHECKED_UNKNOWN && !said_zero(v, m->value, out))
-			missed_unflushed(v, read, m->value, out);
-		return;
-	}
-	if (o.matched && o.values > 1 && o.all_established && read->type == NBD_CMD_READ &&
-	    unstable(v, read, m, out))
-		return;
-	if (o.matched && !landed_late(v, m->value, out) && !unordered(v, m->value, out))
-		missed_unflushed(v, read, m->value, out);
+	out->waits = waits;
 }
 
-void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *out)
-{
-	struct nbds_world *w = read->world;
-	struct view v;
-	struct block *block;
+/* --- wrong --------------------------------------------------------------- */
 
-	*out = (struct verdict){.result = JUDGE_UNKNOWN};
-	if (w->blind) {
+/* No write to the sector was forgotten. */
+static bool all_known(const struct work *k)
+{
+	return !k->v->shadow && !k->v->base;
+}
+
+/* Was what the earlier reader saw the contents from before the capture? Had a write been
+ * in force for it, that, or something unexplained, was what it saw. */
+static bool saw_initial(const struct work *k, unsigned s)
+{
+	const struct nbds_op *r = k->c[s].op;
+
+	/* one that is not known any more may have been in force for it */
+	if (!k->c[s].initial && !all_known(k))
+		return false;
+	for (unsigned i = 0; i < k->n; i++)
+		if (k->c[i].establishes && covers(k, i) && !k->c[i].old &&
+		    (paths_of(k->c[i].op, r, &k->c[s].hi, false, NULL) & PATH_SURE))
+			return false;
+	return true;
+}
+
+/* A read of the export, over before some write in force began, that showed what was there
+ * before the capture. */
+static bool is_learned(const struct work *k, unsigned i, const struct look *l)
+{
+	const struct candidate *c = &k->c[i];
+
+	if (!c->seen || c->op->type != NBD_CMD_READ || !covers(k, i) || c->op->state != OP_OK ||
+	    !c->op->proves || c->op->party->xport != k->s->read->party->xport)
+		return false;
+	for (unsigned j = 0; j < k->n; j++)
+		if (l->in_force[j] && op_before(c->op, k->c[j].op))
+			return saw_initial(k, i);
+	return false;
+}
+
+/*
+ * Whose data are the bytes `bad`? What is left in it after this is nobody's.  Of those who
+ * explain any of it the newest write is named, or else a read.
+ */
+static void name_source(const struct work *k, const struct look *l, struct mask *bad,
+			struct verdict *out)
+{
+	struct mask left = *bad;
+	bool learned = false;
+
+	for (unsigned pass = 0; pass < 2; pass++) {
+		for (unsigned i = k->n; i > 0 && mask_any(&left); i--) {
+			const struct candidate *c = &k->c[i - 1];
+			struct mask equal, maybe;
+
+			if (!covers(k, i - 1) || k->after[i - 1] || c->any ||
+			    (pass == 0 ? !is_source(c) || c->damage || l->admissible[i - 1]
+				       : !is_learned(k, i - 1, l)))
+				continue;
+			compare(k, c, &equal, &maybe);
+			mask_and(&equal, bad);
+			if (!mask_any(&equal))
+				continue;
+			mask_without(&left, &equal);
+			if (out->source || out->old.frame)
+				continue;
+			if (c->old)
+				out->old = c->was;
+			else
+				out->source = c->op;
+			learned = pass == 1;
+		}
+	}
+	(void)learned;
+	*bad = left;
+}
+
+/* The newest of the writes that were missed. */
+static void name_missed(const struct work *k, const struct look *l, unsigned without,
+			struct verdict *out)
+{
+	for (unsigned i = 0; i < k->n; i++) {
+		struct nbds_op *op = k->c[i].op;
+
+		if (!l->in_force[i] || !l->admissible[i] || (without && (k->paths[i] & without)))
+			continue;
+		if (out->missed && out->missed->serial > op->serial)
+			continue;
+		out->missed = op;
+		out->flush = k->flush[i];
+	}
+}
+
+/* One of the writes that were missed, of this kind, which no other of them came after. */
+static struct nbds_op *missed_zeroes(const struct work *k, const struct look *l)
+{
+	struct nbds_op *zeroes = NULL;
+
+	for (unsigned i = 0; i < k->n; i++)
+		if (l->in_force[i] && l->admissible[i] &&
+		    k->c[i].op->type == NBD_CMD_WRITE_ZEROES &&
+		    (!zeroes || k->c[i].op->serial > zeroes->serial))
+			zeroes = k->c[i].op;
+	return zeroes;
+}
+
+static bool sample_is_zero(const struct work *k)
+{
+	if (!k->s->bytes)
+		return k->s->value == k->world->contents.zero_value;
+	for (unsigned i = k->from; i < k->to; i++)
+		if (k->s->bytes[i - k->s->from])
+			return false;
+	return true;
+}
+
+struct step {
+	unsigned mask, sup;
+	bool g10;
+	enum nbds_rule_id rule;
+	enum nbds_severity severity;
+};
+
+#define FLUSHED (PATH_E3 | PATH_UNSURE3 | PATH_BREACH3 | PATH_AGAIN)
+/* What is trusted, the least first: the first that excludes what was read convicts. */
+static const struct step steps[] = {
+	{PATH_E3, PATH_SURE, false, RULE_STALE_AFTER_FLUSH, NBDS_VIOLATION},
+	{PATH_E3 | PATH_E2, PATH_SURE, false, RULE_STALE_AFTER_FUA, NBDS_VIOLATION},
+	{PATH_E3 | PATH_E2 | PATH_E1, PATH_SURE, true, RULE_STALE_OWN_WRITE, NBDS_VIOLATION},
+	{PATH_E3 | PATH_E2 | PATH_ACROSS, PATH_SURE, false, RULE_LOST_AFTER_RECONNECT,
+	 NBDS_SUSPECT},
+	{FLUSHED, PATH_ALL, false, RULE_STALE_AFTER_FLUSH, NBDS_SUSPECT},
+	{FLUSHED | PATH_E2 | PATH_UNSURE2 | PATH_BREACH2, PATH_ALL, false, RULE_STALE_AFTER_FUA,
+	 NBDS_SUSPECT},
+	{PATH_ALL, PATH_ALL, false, RULE_STALE_OWN_WRITE, NBDS_SUSPECT},
+};
+
+/* The conditions that this step does not ask for. */
+static unsigned broken_by(const struct work *k, const struct step *step, const struct verdict *out)
+{
+	unsigned paths = 0, broken = 0;
+
+	if (step->severity == NBDS_VIOLATION)
+		return 0;
+	if (step->rule == RULE_LOST_AFTER_RECONNECT)
+		return BROKEN_ENDED;
+	for (unsigned i = 0; i < k->n; i++)
+		if (k->c[i].op == out->missed)
+			paths |= k->paths[i] & step->mask;
+	if (paths & PATH_AGAIN)
+		broken |= BROKEN_FAILED;
+	if (paths & PATH_BREACH)
+		broken |= BROKEN_BREACH;
+	if (paths & (PATH_UNSURE2 | PATH_UNSURE3))
+		broken |= BROKEN_SERVER;
+	/* else it is not who is in force, but who superseded whom */
+	return broken ? broken : step->rule == RULE_STALE_OWN_WRITE ? BROKEN_WRITER : BROKEN_FAILED;
+}
+
+/* Excluded whatever is trusted: by what least? What is so excluded is put into *done. */
+static void convict(struct work *k, struct verdict *out, struct mask *done)
+{
+	struct look *l = &k->step;
+	bool status = k->s->read->type == NBD_CMD_BLOCK_STATUS;
+
+	memset(done, 0, sizeof(*done));
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		const struct step *step = &steps[i];
+		struct verdict one = {0};
+		struct mask bad, foreign;
+		struct nbds_op *zeroes;
+		enum nbds_rule_id rule = step->rule;
+		unsigned broken;
+
+		if (i > 3 && !k->all_paths && step->rule != RULE_STALE_OWN_WRITE)
+			continue;
+		look(k, k->paths, k->after, step->mask, step->sup, step->g10 ? k->s->lone_from : 0,
+		     l);
+		if (!excludes(l))
+			continue;
+		bad = l->bad;
+		if (!mask_any(&bad))
+			mask_range(&bad, k->from, k->to); /* somewhere in it */
+		mask_without(&bad, done);
+		if (!mask_any(&bad))
+			continue;
+		mask_or(done, &bad);
+		name_missed(k, l, 0, &one);
+		if (!one.missed) /* superseded in a circle: cannot be, but never crash on it */
+			continue;
+		foreign = bad;
+		broken = broken_by(k, step, &one);
+		one.waits = (broken & BROKEN_SERVER) != 0;
+		if (status) {
+			find(&one, RULE_ZERO_STATUS, step->severity, broken);
+			combine(out, &one);
+			continue;
+		}
+		name_source(k, l, &foreign, &one);
+		zeroes = rule == RULE_STALE_OWN_WRITE && !sample_is_zero(k) ? missed_zeroes(k, l)
+									    : NULL;
+		if (zeroes) {
+			rule = RULE_ZEROES_NOT_READ_BACK;
+			if (!op_before(zeroes, one.missed))
+				one.missed = zeroes;
+		}
+		if (!(step->mask & PATH_E3))
+			one.flush = NULL;
+		if (mask_any(&foreign)) {
+			struct verdict nowhere = one;
+			struct mask stale = bad;
+
+			mask_without(&stale, &foreign);
+			/* what was written just so afterwards is no verdict */
+			if (k->s->later)
+				mask_without(&foreign, k->s->later);
+			if (mask_any(&foreign)) {
+				nowhere.source = NULL;
+				nowhere.old.frame = 0;
+				nowhere.foreign = true;
+				find(&nowhere, RULE_UNEXPLAINED,
+				     k->world->config.exclusive ? step->severity : NBDS_SUSPECT,
+				     broken);
+				combine(out, &nowhere);
+				continue;
+			}
+			if (!mask_any(&stale) || l->somewhere)
+				continue;
+		}
+		find(&one, rule, step->severity, broken);
+		combine(out, &one);
+	}
+}
+
+/* --- changed its mind ---------------------------------------------------- */
+
+/* A write that is in force on a ground that needs no lone writer, or by one that does and
+ * there is none else. */
+static bool sure(const struct work *k, unsigned paths, unsigned i, uint64_t lone_from)
+{
+	return (paths & PATH_SHARED) || lone(k, i, lone_from);
+}
+
+/* An earlier read of the connection with the same choice chose otherwise (V9); block status
+ * said zero with the same choice (V6). */
+static void unstable(struct work *k, struct verdict *out)
+{
+	const struct nbds_op *r = k->s->read;
+	const struct look *now = &k->base;
+	unsigned *paths = k->world->scratch.paths;
+	bool *after = k->world->scratch.after;
+
+	if (!now->judged || now->values < 2)
+		return;
+	for (unsigned i = 0; i < k->n; i++)
+		if (now->admissible[i] && (k->c[i].old || !(k->paths[i] & PATH_SURE)))
+			return;
+	for (unsigned s = k->n; s > 0; s--) {
+		const struct candidate *seen = &k->c[s - 1];
+		const struct nbds_op *before = seen->op;
+		struct verdict one = {0};
+		struct look *then = &k->step;
+		bool same = true, status = seen->seen && before->type == NBD_CMD_BLOCK_STATUS;
+		struct sample shown;
+		struct work other;
+		unsigned broken;
+
+		if (!seen->seen || before->party != r->party || before->state != OP_OK ||
+		    !before->proves || !covers(k, s - 1) || !op_before(before, r))
+			continue;
+		if (seen->bytes && k->s->bytes) {
+			if (memcmp(seen->bytes + (k->from - seen->from),
+				   k->s->bytes + (k->from - k->s->from), k->to - k->from) == 0)
+				continue;
+		} else if (!seen->valued || !whole(k->s) ||
+			   same_value(seen->value, seen->coarse, k->s->value, false)) {
+			continue;
+		}
+		for (unsigned i = 0; i < k->n; i++) {
+			const struct nbds_op *op = k->c[i].op;
+
+			paths[i] = k->c[i].establishes && !k->c[i].old
+					   ? paths_of(op, before, &seen->hi, false, NULL)
+					   : 0;
+			after[i] = op && (point_before(k->world, &seen->hi, &op->lo) ||
+					  op_before(before, op));
+		}
+		shown = (struct sample){.read = before,
+					.sector = k->s->sector,
+					.value = seen->value,
+					.bytes = seen->bytes,
+					.from = seen->from,
+					.to = seen->to,
+					.hi = seen->hi};
+		other = *k;
+		other.s = &shown;
+		look(&other, paths, after, PATH_SURE, PATH_SURE, 0, then);
+		/* where it differs, what it showed has to be one of the outcomes too */
+		if (!then->judged)
+			continue;
+		if (seen->bytes && k->s->bytes) {
+			struct mask differ, equal;
+
+			mask_equal(&equal, seen->bytes + (k->from - seen->from),
+				   k->s->bytes + (k->from - k->s->from), k->from, k->to);
+			mask_range(&differ, k->from, k->to);
+			mask_without(&differ, &equal);
+			mask_without(&differ, &then->bad);
+			mask_without(&differ, &now->bad);
+			if (!mask_any(&differ) || then->mixed || now->mixed)
+				continue;
+		} else if (!then->matched || !now->matched) {
+			continue;
+		}
+		/* what was buried since may have been a choice for it */
+		for (unsigned i = 0; i < k->n && same; i++)
+			same = then->admissible[i] == now->admissible[i] &&
+			       (!now->admissible[i] || (paths[i] & PATH_SURE)) &&
+			       (!k->c[i].old ||
+				point_before(k->world, &k->c[i].old->hi, &before->lo));
+		if (!same)
+			continue;
+		broken = 0;
+		/* G10, for both: what only a flush between them settled was open at first */
+		for (unsigned i = 0; i < k->n && same; i++) {
+			if (!now->admissible[i])
+				continue;
+			if (!sure(k, k->paths[i], i, k->s->lone_from)) {
+				broken |= BROKEN_WRITER;
+			} else if (!sure(k, paths[i], i, seen->lone_from)) {
+				same = false;
+			}
+		}
+		if (!same)
+			continue;
+		one.source = seen->op;
+		for (unsigned i = 0; i < k->n; i++) {
+			if (!now->admissible[i])
+				continue;
+			one.parted |= k->c[i].op->epoch != r->epoch;
+			if (!one.missed || k->c[i].op->serial > one.missed->serial)
+				one.missed = k->c[i].op;
+		}
+		find(&one, status ? RULE_ZERO_STATUS : RULE_UNSTABLE_READ, NBDS_VIOLATION, broken);
+		one.since = before->lo;
+		one.has_since = true;
+		combine(out, &one);
+		if (out->severity == NBDS_VIOLATION)
+			return;
+	}
+}
+
+/* What block status said zero of, where nothing was ever written, is not zero (V6). */
+static void not_zero(const struct work *k, struct verdict *out)
+{
+	struct verdict one = {0};
+
+	if (!all_known(k) || k->s->read->type != NBD_CMD_READ || sample_is_zero(k))
+		return;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct candidate *c = &k->c[i];
+
+		if (!covers(k, i) && !(is_source(c) && c->from < k->to && c->to > k->from))
+			continue;
+		if (k->after[i])
+			continue;
+		if (!c->seen)
+			return;
+		if (c->op->type == NBD_CMD_BLOCK_STATUS && c->op->state == OP_OK && c->op->proves &&
+		    c->op->party == k->s->read->party && op_before(c->op, k->s->read))
+			one.missed = c->op;
+	}
+	if (!one.missed)
+		return;
+	find(&one, RULE_ZERO_STATUS, NBDS_VIOLATION, 0);
+	combine(out, &one);
+}
+
+/* --- legal, and dangerous ------------------------------------------------ */
+
+/* Had completed writes of different connections come out in the order in which they were
+ * done, what was read would be excluded by those in force (Q6). */
+static void unordered(struct work *k, struct verdict *out)
+{
+	struct verdict one = {0};
+	struct look *l = &k->step;
+	struct mask bad;
+
+	look(k, k->paths, k->after, PATH_SURE, PATH_SURE | PATH_PLAIN_MC, 0, l);
+	if (!excludes(l))
+		return;
+	name_missed(k, l, 0, &one);
+	if (!one.missed)
+		return;
+	find(&one, RULE_UNORDERED, NBDS_SUSPECT, 0);
+	bad = l->bad;
+	if (!mask_any(&bad))
+		mask_range(&bad, k->from, k->to);
+	name_source(k, l, &bad, &one);
+	combine(out, &one);
+}
+
+/* What was read is admissible because the first copy of a write that was sent again
+ * elsewhere may be executed at any time: it landed late, over newer data. */
+static void landed_late(const struct work *k, struct verdict *out)
+{
+	const struct candidate *copy = NULL;
+	struct verdict one = {0};
+
+	for (unsigned i = 0; i < k->n; i++) {
+		struct mask equal, maybe;
+
+		if (!k->base.admissible[i] || !k->c[i].op || !k->c[i].op->reissue_told)
+			continue;
+		compare(k, &k->c[i], &equal, &maybe);
+		if (mask_any(&equal))
+			copy = &k->c[i];
+	}
+	if (!copy)
+		return;
+	for (unsigned j = 0; j < k->n; j++) {
+		struct mask equal, maybe, all;
+
+		if (!(k->paths[j] & PATH_SURE) || !k->c[j].establishes || k->c[j].old ||
+		    !covers(k, j) || k->c[j].op->serial < copy->op->serial)
+			continue;
+		if (one.missed && one.missed->serial > k->c[j].op->serial)
+			continue;
+		compare(k, &k->c[j], &equal, &maybe);
+		mask_range(&all, k->from, k->to);
+		mask_without(&all, &equal);
+		one.missed = mask_any(&all) ? k->c[j].op : NULL;
+		one.flush = k->flush[j];
+	}
+	if (!one.missed)
+		return;
+	find(&one, RULE_REISSUED, rule_get(RULE_REISSUED)->severity, 0);
+	one.source = copy->op;
+	combine(out, &one);
+}
+
+/* Had completed writes been in force for everyone at once, it would be excluded: another
+ * connection's was missed, which nothing forbids. */
+static void missed_others(struct work *k, struct verdict *out)
+{
+	const struct nbds_op *r = k->s->read;
+	struct look *l = &k->step;
+	struct mask bad;
+
+	if (!r->party->known)
+		return;
+	look(k, k->paths, k->after, PATH_SURE | PATH_PLAIN, PATH_SURE | PATH_PLAIN_ANY, 0, l);
+	if (!excludes(l))
+		return;
+	for (int multi = 1; multi >= 0; multi--) {
+		struct verdict one = {0};
+
+		for (unsigned i = 0; i < k->n; i++) {
+			struct nbds_op *op = k->c[i].op;
+
+			if (!l->in_force[i] || !l->admissible[i] || (k->paths[i] & PATH_SURE) ||
+			    op->party == r->party || !op->party->known ||
+			    both_mc(op->party, r->party) != (bool)multi)
+				continue;
+			if (!one.missed || op->serial > one.missed->serial)
+				one.missed = op;
+		}
+		if (!one.missed)
+			continue;
+		find(&one, multi ? RULE_STALE_UNFLUSHED : RULE_STALE_NO_MULTI_CONN, NBDS_HAZARD, 0);
+		bad = l->bad;
+		if (!mask_any(&bad))
+			mask_range(&bad, k->from, k->to);
+		name_source(k, l, &bad, &one);
+		/* one that is not proved to lie in between should be looked at all the same */
+		one.flush = multi ? flush_close(one.missed, r) : NULL;
+		combine(out, &one);
+	}
+}
+
+/* --- a sector ------------------------------------------------------------ */
+
+static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum nbds_unchecked *why)
+{
+	struct verdict piece = {0};
+	struct mask done;
+	bool status = k->s->read->type == NBD_CMD_BLOCK_STATUS;
+
+	look(k, k->paths, k->after, PATH_SURE, PATH_SURE, 0, &k->base);
+	out->settles |= k->base.settles;
+	if (k->base.judged && !(k->base.mixed && !mask_any(&k->base.bad)))
+		*judged = true;
+	else if (k->base.judged)
+		*why = NBDS_UNCHECKED_MIXED;
+	else
+		*why = k->base.why;
+	if (k->base.initial && all_known(k) && !k->base.judged)
+		out->initial = true;
+	/* one of several outcomes, all in force: it has to stay */
+	if (k->base.judged && k->base.values > 1) {
+		bool all = true;
+
+		for (unsigned i = 0; i < k->n && all; i++)
+			all = !k->base.admissible[i] || (!k->c[i].old && (k->paths[i] & PATH_SURE));
+		out->remember |= all;
+	}
+	convict(k, &piece, &done);
+	combine(out, &piece);
+	if (mask_any(&done) && excludes(&k->base)) {
+		/* bytes beside them may still have changed their mind, and so on; but what
+		 * is wrong outright is told before all that */
+		if (!piece.rule) {
+			*judged = false;
+			*why = NBDS_UNCHECKED_ORDER;
+		}
+		return;
+	}
+	if (piece.rule)
+		return;
+	if (!status) {
+		not_zero(k, &piece);
+		unstable(k, &piece);
+	}
+	if (!piece.rule)
+		unordered(k, &piece);
+	if (!piece.rule)
+		missed_others(k, &piece);
+	if (!piece.rule)
+		landed_late(k, &piece);
+	combine(out, &piece);
+}
+
+/* The first of the reader's own writes before which no other connection wrote anything
+ * that was not in force: so it is for all later ones. */
+static uint64_t lone_from(const struct work *k)
+{
+	uint64_t first = UINT64_MAX;
+
+	for (unsigned i = 0; i < k->n; i++)
+		if (!k->c[i].old && k->c[i].establishes && (k->paths[i] & PATH_E1) &&
+		    k->c[i].op->serial < first && lone_writer(k->c[i].op))
+			first = k->c[i].op->serial;
+	return first;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const uint16_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The places in [from, to] where a candidate begins or ends; *n of them, sorted. At most
+ * `max`: beyond that the rest is one piece. */
+static void cut(const struct candidate *c, unsigned count, uint16_t *at, unsigned *n, unsigned max)
+{
+	unsigned have = 2, kept = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t ends[2] = {c[i].from, c[i].to};
+
+		for (unsigned e = 0; e < 2; e++)
+			if (ends[e] > at[0] && ends[e] < at[1] && have < max)
+				at[have++] = ends[e];
+	}
+	qsort(at, have, sizeof(*at), by_number);
+	for (unsigned i = 0; i < have; i++)
+		if (!kept || at[kept - 1] != at[i])
+			at[kept++] = at[i];
+	*n = kept;
+}
+
+#define CUTS_MAX 514u
+
+void judge(const struct view *v, const struct sample *s, struct verdict *out)
+{
+	struct nbds_world *w = s->read->world;
+	struct work k = {.v = v, .s = s, .c = v->list, .n = v->count, .world = w};
+	uint16_t at[CUTS_MAX] = {s->from, s->to};
+	enum nbds_unchecked why = NBDS_UNCHECKED_UNKNOWN;
+	bool judged = false;
+	struct sample own = *s;
+	unsigned cuts;
+
+	*out = (struct verdict){.result = JUDGE_UNKNOWN, .lone_from = s->lone_from};
+	if (!scratch_room(w, v->count)) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;
 	}
-	if (w->poisoned && m->hi.frame > w->poison.frame) {
-		out->why = NBDS_UNCHECKED_GAP;
-		return;
+	k.paths = w->scratch.reader;
+	k.flush = w->scratch.flush;
+	k.after = w->scratch.later;
+	k.base = (struct look){.admissible = w->scratch.admissible[0],
+			       .in_force = w->scratch.in_force[0]};
+	k.step = (struct look){.admissible = w->scratch.admissible[1],
+			       .in_force = w->scratch.in_force[1]};
+	for (unsigned i = 0; i < k.n; i++) {
+		const struct candidate *c = &k.c[i];
+
+		k.flush[i] = NULL;
+		k.after[i] = c->op &&
+			     (point_before(w, &s->hi, &c->op->lo) || op_before(s->read, c->op));
+		k.paths[i] = c->old ? grave_self(c->old, s->read, &s->hi)
+			     : c->establishes || c->op->type == NBD_CMD_TRIM
+				     ? paths_of(c->op, s->read, &s->hi, true, &k.flush[i])
+				     : 0;
+		k.all_paths |= (k.paths[i] &
+				(PATH_BREACH | PATH_AGAIN | PATH_UNSURE2 | PATH_UNSURE3)) != 0;
 	}
-	if (!read->proves) {
-		out->why = NBDS_UNCHECKED_ILLEGAL;
-		return;
+	if (!v->final) {
+		own.lone_from = lone_from(&k);
+		out->lone_from = own.lone_from;
 	}
-	v.final = final;
-	v.n = 0;
-	if (!contents_gather(w, m->sector, v.c, &v.n, &block)) {
-		out->why = NBDS_UNCHECKED_FORGOTTEN;
-		return;
+	k.s = &own;
+	cut(k.c, k.n, at, &cuts, CUTS_MAX);
+	for (unsigned i = 0; i + 1 < cuts; i++) {
+		k.from = at[i];
+		k.to = at[i + 1];
+		judge_piece(&k, out, &judged, &why);
 	}
-	v.base = block ? (block->based ? &block->base : NULL)
-		       : (w->contents.forgot ? &w->contents.forgot_at : NULL);
-	view_fill(&v, read, &m->hi);
-	judge_view(&v, m, out);
-	if (out->rule && !final)
-		out->lone_from = lone_from(&v);
+	out->lone_from = own.lone_from;
+	out->waits |= v->final && out->settles && !judged;
+	if (!out->rule)
+		out->result = judged ? JUDGE_FINE : JUDGE_UNKNOWN;
+	else if (out->severity == NBDS_HAZARD || out->rule == rule_get(RULE_UNORDERED))
+		out->result = judged ? JUDGE_FINE : JUDGE_UNKNOWN;
+	out->why = why;
 }

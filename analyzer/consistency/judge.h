@@ -2,32 +2,92 @@
 /*
  * analyzer/consistency/judge.h - is what a read returned admissible, and if not,
  * what proves it?
+ *
+ * A pure function from a view, which is all that may have left its data in a sector, to
+ * a verdict.  See judge.c.
  */
 #ifndef NBDS_CONSISTENCY_JUDGE_H
 #define NBDS_CONSISTENCY_JUDGE_H
 
 #include <nbdscope/finding.h>
 
-#include "life.h"
+#include "../rules/rules.h"
+#include "paths.h"
+#include "preconditions.h"
 #include "quiet.h"
 
+/* Bytes of a sector, one bit each. */
+struct mask {
+	uint64_t bits[NBDS_SECTOR / 64];
+};
+
+static inline bool mask_any(const struct mask *m)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+		any |= m->bits[i];
+	return any != 0;
+}
+
+/* What a read returned of one sector. */
+struct sample {
+	const struct nbds_op *read;
+	uint64_t sector;
+	uint64_t value;           /* of the whole sector, if [from, to) is all of it */
+	const uint8_t *bytes;     /* [from, to), or NULL: only the value is known */
+	uint16_t from, to;        /* bytes of the sector that were read */
+	struct nbds_point hi;     /* when they were seen */
+	uint64_t lone_from;       /* see struct miss */
+	const struct mask *later; /* bytes that a later command wrote just so, or NULL */
+};
+
+/* All that is known of one sector. */
+struct view {
+	const struct candidate *list;
+	unsigned count;
+	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
+	bool shadow; /* something was forgotten: where it matters nothing is judged */
+	bool final;  /* commands in flight are not hoped to succeed any more */
+};
+
 enum judgement { JUDGE_FINE, JUDGE_UNKNOWN, JUDGE_WRONG };
+
 struct verdict {
 	enum judgement result;
 	enum nbds_unchecked why;      /* UNKNOWN */
-	const struct nbds_rule *rule; /* WRONG, or a hazard with FINE and UNKNOWN; NULL: none */
+	const struct nbds_rule *rule; /* what is told of it; NULL: nothing */
 	enum nbds_severity severity;
-	const char *lowered;    /* why it is lower than the rule's, or NULL */
+	unsigned broken;        /* conditions that are not met: BROKEN_* */
 	struct nbds_op *missed; /* the write that should have been seen */
 	struct nbds_op *flush;  /* the flush that made it visible */
 	struct nbds_op *source; /* the write (or read) whose data came instead */
+	struct old_write old;   /* or, if there is no such operation any more, this one */
+	bool foreign;           /* data from nowhere: waits for being written after all */
 	bool waits;             /* later frames may raise it */
-	unsigned values;        /* FINE: different admissible values */
-	bool all_established;
-	bool initial;       /* UNKNOWN: certainly what was there before the capture */
-	uint64_t lone_from; /* see struct miss; with a rule only */
+	bool settles;           /* commands in flight decide */
+	bool remember;          /* of a read: what it saw may be held against another one */
+	bool initial;           /* UNKNOWN: certainly what was there before the capture */
+	bool has_since;         /* it rests on nothing before `since` */
+	struct nbds_point since;
+	bool parted;        /* in one life of the server, but what was written was in another */
+	uint64_t lone_from; /* see struct miss */
 };
-/* `final`: no more evidence is waited for. */
-void judge_sector(struct nbds_op *read, const struct miss *m, bool final, struct verdict *v);
+
+/* Lower is told rather; for a rule at a level. */
+unsigned verdict_rank(const struct nbds_rule *rule, enum nbds_severity severity);
+
+void judge(const struct view *v, const struct sample *s, struct verdict *out);
+
+/* Working memory of judge(), for n candidates. False without memory. */
+struct scratch {
+	size_t room;
+	void *memory;
+	unsigned *reader, *paths, *force;
+	struct nbds_op **flush;
+	bool *later, *after, *admissible[2], *in_force[2];
+};
+bool scratch_room(struct nbds_world *w, size_t n);
+void scratch_free(struct nbds_world *w);
 
 #endif

@@ -31,11 +31,18 @@ struct nbds_op {
 	bool voider;      /* its failure voids: FLUSH, or FUA */
 	bool awaited;     /* in the list of those whose outcome verdicts wait for */
 	bool overlap_told, reissue_told, landing_told;
-	bool proves; /* legal and unambiguous: can establish something */
+	bool proves;  /* legal and unambiguous: can establish something */
+	bool breach;  /* voids, but it was never offered, and refused */
+	bool early;   /* answered before its payload, which has not come yet */
+	bool reads;   /* READ or BLOCK_STATUS, in the list of those in flight */
+	bool owed;    /* early: the caller still has its payload to tell */
+	bool telling; /* may still say something of contents */
+	bool late;    /* READ: others did not wait for it any more */
 	uint32_t refs;
 	uint32_t past; /* index + 1 of what is kept of it for sleeping blocks */
 	uint32_t error;
 	uint32_t epoch;
+	uint32_t flush_mark; /* flushes of the export requested when it was answered */
 	struct nbds_point lo, hi;
 	uint64_t header_end, acked;        /* of the request */
 	uint64_t status_end, status_acked; /* of the status */
@@ -44,6 +51,9 @@ struct nbds_op {
 	struct nbds_op *prev_write, *next_write;   /* writes in flight, oldest first */
 	struct nbds_table_node place;              /* WRITE: among those that may be sent again, */
 	bool placed;                               /* if it is */
+	struct nbds_op *next_early;                /* the party's answered before their payload */
+	struct nbds_op *prev_telling, *next_telling;
+	struct nbds_op *prev_read, *next_read; /* reads in flight, oldest first */
 
 	/* WRITE in progress */
 	uint64_t next_at; /* bytes of payload seen or known lost */
@@ -58,26 +68,17 @@ struct nbds_op {
 /* What is known of a read that is not over, or waits for its verdict. */
 struct reading {
 	struct miss *misses; /* sectors that look wrong, or dangerous */
-	uint32_t miss_count, miss_room;
-	uint32_t told; /* rules, by bit */
-	bool listed;   /* among the world's reads with misses */
-	struct nbds_op *prev, *next;
+	uint32_t miss_count;
+	bool told;
 	uint64_t checked, seen_bytes;
 	uint64_t unchecked[NBDS_UNCHECKED_MAX];
 };
 
-struct miss {
-	uint64_t sector;
-	uint64_t value;
-	struct nbds_point hi;
-	uint64_t lone_from; /* serial of the first of its connection's writes for which G10
-	                     * held when it was read: it does for all later ones */
-	bool written_later; /* by a command that provably began after it was read */
-};
-
-/* Reads with misses, in flight or not. */
 struct reads {
-	struct nbds_op *missed;
+	struct nbds_op *first, *last; /* in flight, oldest first */
+	/* commands that may still say something of contents: writes with payload to come,
+	 * block status in flight; oldest first */
+	struct nbds_op *telling_first, *telling_last;
 	uint64_t waiting; /* for their verdicts */
 };
 
@@ -88,18 +89,20 @@ void world_dealloc(struct nbds_world *w, void *p, size_t size);
 /* What is new is not zeroed. NULL without memory: `p` is as it was. */
 void *world_realloc(struct nbds_world *w, void *p, size_t from, size_t to);
 
+/* An array of *room elements of `size` bytes, to hold `need`. False without memory. */
+bool world_grow(struct nbds_world *w, void **p, size_t *room, size_t size, size_t need);
+
 void op_ref(struct nbds_op *op);
 void op_unref(struct nbds_op *op);
-/* The read has no misses any more: it is no longer looked for. */
-void reading_unlist(struct nbds_op *op);
+/* Into, and out of, the reads in flight. */
+void reads_add(struct nbds_op *op);
+void reads_remove(struct nbds_op *op);
+void telling_add(struct nbds_op *op);
+void telling_remove(struct nbds_op *op);
 /* To the later one of both, in each regard; of several interfaces: an order with none. */
 void later_of(struct nbds_point *to, const struct nbds_point *point);
 
-static inline size_t hash_number(uint64_t n)
-{
-	n ^= n >> 31;
-	n *= 0x9e3779b97f4a7c15u;
-	return (size_t)(n ^ (n >> 29));
-}
+/* For what is named by numbers on the wire: of another seed each run. */
+size_t hash_number(const struct nbds_world *w, uint64_t n);
 
 #endif

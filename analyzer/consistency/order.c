@@ -27,7 +27,7 @@ bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 {
 	if (a->state != OP_OK && a->state != OP_FAILED)
 		return false;
-	if (a->party == b->party) {
+	if (a->party == b->party && !a->early) {
 		/* T1: when a's status left, b's header had not all arrived */
 		if (a->status_acked != NBDS_NO_ACK && a->status_acked < b->header_end)
 			return true;

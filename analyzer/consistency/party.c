@@ -137,3 +137,42 @@ void wrote_nothing(struct nbds_party *p)
 	p->writes_unresolved = 0;
 	p->voided = false;
 }
+
+void face_shown(struct nbds_party *p)
+{
+	struct xport *x = p->xport;
+	uint16_t flags = p->flags & FLAGS_COMPARED;
+
+	if (!x->shown) {
+		x->shown = true;
+		x->face_flags = flags;
+		x->face_size = p->size;
+		return;
+	}
+	if (!x->faces_differ && x->face_flags == flags && x->face_size == p->size)
+		return;
+	/* once there are two, every one differs from one before */
+	x->faces_differ = true;
+	if (world_grow(p->world, (void **)&x->faces, &x->face_room, sizeof(*x->faces),
+		       x->face_count + 1))
+		x->faces[x->face_count++] = p->connected;
+	else
+		p->world->blind = true;
+}
+
+bool face_changed(const struct nbds_world *w, const struct xport *x, const struct nbds_point *since,
+		  const struct nbds_point *upto)
+{
+	size_t lo = 0, hi = x ? x->face_count : 0;
+
+	/* the first one since then: those after it are later yet */
+	while (since && lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (x->faces[mid].frame >= since->frame)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return x && lo < x->face_count && !point_before(w, upto, &x->faces[lo]);
+}

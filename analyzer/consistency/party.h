@@ -61,6 +61,13 @@ struct xport {
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
 	uint32_t log_count, log_room;
 	bool flags_differ; /* told */
+	uint32_t flushes;  /* requests for flushes */
+	/* what connections were shown of it (G9) */
+	bool shown, faces_differ;
+	uint16_t face_flags;
+	uint64_t face_size;
+	struct nbds_point *faces; /* when another size, or other flags, were */
+	size_t face_count, face_room;
 	/* what connections wrote that are folded */
 	bool past_written, past_fua;
 	struct nbds_point past_settled; /* it is in force for all that begins later */
@@ -79,7 +86,7 @@ struct nbds_party {
 	uint16_t flags;
 	bool from_start, known, opaque, ended;
 	bool left; /* by its caller */
-	struct nbds_point end;
+	struct nbds_point connected, end;
 	uint64_t size;
 	bool size_known;
 	bool heard, alive;
@@ -92,6 +99,7 @@ struct nbds_party {
 	struct nbds_op *last[2];      /* completed, greatest hi: without and with FUA */
 	struct nbds_point older[2];   /* in the list of these: of it and all behind it the latest */
 	struct nbds_op *failed_flush; /* until work goes on */
+	struct nbds_op *early;        /* answered before their payload */
 	bool end_told;
 	struct nbds_hang_up hung_up; /* frame 0: not known */
 	/* completed and not flushed: unflushed[unflushed_first ...] */
@@ -165,6 +173,14 @@ static inline struct nbds_party *party_next(const struct nbds_party *p, enum par
 {
 	return p->links[role].next;
 }
+/* What the connection is shown of its export is another size, or other flags, than what one
+ * was shown before? SEND_DF, and with it what payload block status takes, follow from what
+ * each negotiated. */
+#define FLAGS_COMPARED (~(NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD))
+void face_shown(struct nbds_party *p);
+/* Was that so at or after `since` (NULL: ever), and not certainly after `upto`? */
+bool face_changed(const struct nbds_world *w, const struct xport *x, const struct nbds_point *since,
+		  const struct nbds_point *upto);
 
 static inline bool party_mc(const struct nbds_party *p)
 {

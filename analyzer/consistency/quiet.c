@@ -51,7 +51,7 @@ uint64_t quiet_value(const struct cell *c, unsigned i)
 
 static struct region **region_slot(const struct nbds_world *w, uint64_t number)
 {
-	return &w->quiet.regions[hash_number(number) & (w->quiet.buckets - 1)];
+	return &w->quiet.regions[hash_number(w, number) & (w->quiet.buckets - 1)];
 }
 
 static struct region *region_find(const struct nbds_world *w, uint64_t number)
@@ -121,6 +121,11 @@ static void past_unref(struct nbds_world *w, uint32_t index)
 	p->party->ops--;
 	p->next_free = w->quiet.past_free;
 	w->quiet.past_free = index + 1;
+	if (--w->quiet.past_used)
+		return;
+	world_dealloc(w, w->quiet.pasts, w->quiet.past_room * sizeof(*w->quiet.pasts));
+	w->quiet.pasts = NULL;
+	w->quiet.past_room = w->quiet.past_free = 0;
 }
 
 static void region_free(struct nbds_world *w, struct region *r)
@@ -224,6 +229,7 @@ static uint32_t past_get(struct nbds_op *op)
 	p = &w->quiet.pasts[op->past - 1];
 	w->quiet.past_free = p->next_free;
 	op->party->ops++;
+	w->quiet.past_used++;
 	*p = (struct past){
 		.party = op->party,
 		.op = op,
@@ -315,10 +321,10 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	struct cell *c;
 	uint32_t past;
 
-	if (!e || e->next || b->pins || b->cut || w->order.no_t3)
+	if (!e || e->next || b->pins || b->cut || b->graves || w->order.no_t3)
 		return false;
 	op = e->op;
-	if (e->valued != 0xff || e->full != 0xff || e->unknown || e->shadow || op->state != OP_OK ||
+	if (e->valued != 0xff || e->full != 0xff || e->unknown || op->early || op->state != OP_OK ||
 	    !op->proves || !fits(op) || w->now < op->hi.time || w->now - op->hi.time < QUIET_AGE)
 		return false;
 	if (op->type == NBD_CMD_READ ? e->initial != 0xff
@@ -352,8 +358,10 @@ void quiet_wake(struct nbds_world *w, struct block *b)
 	if (!c)
 		return;
 	e = world_alloc(w, sizeof(*e));
-	if (e)
+	if (e) {
 		e->op = past_op(w, c->past);
+		e->ring = NO_RING;
+	}
 	if (!e || !e->op) {
 		world_dealloc(w, e, sizeof(*e));
 		w->blind = true;
@@ -379,6 +387,7 @@ void quiet_sweep(struct nbds_world *w)
 	     n++) {
 		struct block *b = w->contents.lru.lru_next;
 
+		contents_tidy(w, b);
 		if (quiet_settle(w, b))
 			continue;
 		/* its turn comes again */

@@ -41,6 +41,7 @@ struct quiet {
 	size_t buckets, count;
 	struct past *pasts;
 	uint32_t past_room, past_free; /* index + 1 */
+	uint32_t past_used;
 };
 
 /* What is known of a value after it slept. */

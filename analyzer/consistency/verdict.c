@@ -24,16 +24,15 @@ static const char *verb(const struct nbds_op *op)
 	}
 }
 
+/* What is told of a read: the rule that ranks first, of all sectors that broke it. */
 struct group {
 	const struct nbds_rule *rule;
 	enum nbds_severity severity;
-	struct verdict first;
-	uint64_t low, high; /* first and last sector */
+	struct verdict first; /* with the newest write that was missed */
+	uint64_t low, high;   /* first and last sector */
 	uint64_t sectors;
+	uint64_t lesser; /* sectors that broke another one */
 };
-#define GROUPS_MAX 8
-/* Of these only one is told for a read. */
-#define STALE_RULES ((UINT32_C(2) << RULE_STALE_OWN_WRITE) - 1)
 
 /* How long a verdict waits for flushes in flight and bytes held back, and data
  * from nowhere for being written after all; in ns of capture time. */
@@ -41,105 +40,23 @@ struct group {
 #define FOREIGN_WAIT  UINT64_C(30000000000)
 #define FOREIGN_MAX   512u
 
-/* --- misses -------------------------------------------------------------- */
-
-/* Is a sampled byte the same? (A part of the sector may have come from there.) */
-static bool shares_sample(uint64_t a, uint64_t b)
-{
-	for (unsigned k = 32; k < 64; k += 8)
-		if ((uint8_t)(a >> k) == (uint8_t)(b >> k))
-			return true;
-	return false;
-}
-
-static uint32_t *missed_at(struct nbds_world *w, uint64_t sector)
-{
-	return &w->verdicts.missed[hash_number(sector / BLOCK_SECTORS) % MISSED_BUCKETS];
-}
-
-static void pin(struct nbds_world *w, uint64_t sector, int delta)
-{
-	struct block *b = block_find(w, sector / BLOCK_SECTORS);
-	uint32_t *missed = missed_at(w, sector);
-
-	*missed = delta > 0 ? *missed + 1 : *missed - 1;
-	if (b && (delta > 0 ? b->pins < UINT16_MAX : b->pins > 0))
-		b->pins = (uint16_t)(b->pins + delta);
-}
-
-void written_meanwhile(const struct nbds_op *op)
-{
-	struct nbds_world *w = op->world;
-
-	for (struct nbds_op *r = w->reads.missed; r; r = r->reading->next)
-		for (uint32_t i = 0; r->party != op->party && i < r->reading->miss_count; i++)
-			if (!point_before(w, &r->reading->misses[i].hi, &op->lo))
-				r->reading->misses[i].lone_from = UINT64_MAX;
-}
-
 void reading_drop(struct nbds_op *op)
 {
 	struct reading *rd = op->reading;
 
-	while (rd->miss_count)
-		pin(op->world, rd->misses[--rd->miss_count].sector, -1);
-	reading_unlist(op);
-}
+	while (rd->misses) {
+		struct miss *m = rd->misses;
 
-void miss_add(struct nbds_op *op, const struct miss *m)
-{
-	struct reading *rd = op->reading;
-	struct nbds_world *w = op->world;
-
-	if (rd->miss_count == rd->miss_room) {
-		uint32_t room = rd->miss_room ? rd->miss_room * 2 : 4;
-		struct miss *misses;
-
-		if (room > MISSES_MAX)
-			return;
-		misses = world_realloc(w, rd->misses, rd->miss_room * sizeof(*misses),
-				       room * sizeof(*misses));
-		if (!misses)
-			return;
-		rd->misses = misses;
-		rd->miss_room = room;
-	}
-	rd->misses[rd->miss_count++] = *m;
-	pin(w, m->sector, 1);
-	if (!w->reads.missed)
-		w->verdicts.missed_hi = m->hi;
-	later_of(&w->verdicts.missed_hi, &m->hi);
-	if (!rd->listed) {
-		rd->listed = true;
-		rd->prev = NULL;
-		rd->next = w->reads.missed;
-		if (rd->next)
-			rd->next->reading->prev = op;
-		w->reads.missed = op;
-	}
-}
-
-void written_later(struct nbds_op *op, uint64_t start, uint64_t end, const uint64_t *value)
-{
-	if (end - start == 1 && !*missed_at(op->world, start))
-		return;
-	for (struct nbds_op *r = op->world->reads.missed; r; r = r->reading->next) {
-		struct reading *rd = r->reading;
-
-		for (uint32_t i = 0; i < rd->miss_count; i++) {
-			struct miss *m = &rd->misses[i];
-
-			if (m->sector >= start && m->sector < end &&
-			    (!value || shares_sample(m->value, *value)) &&
-			    point_before(op->world, &m->hi, &op->lo))
-				m->written_later = true;
-		}
+		rd->misses = m->next;
+		rd->miss_count--;
+		miss_free(m);
 	}
 }
 
 /* --- telling ------------------------------------------------------------- */
 
-static void tell_text(char *text, size_t size, const struct nbds_op *r, const struct group *g)
+static void tell_text(char *text, size_t size, const struct nbds_op *r, const struct group *g,
+		      const char *why)
 {
 	const struct verdict *v = &g->first;
 	char missed[160] = "", by[128] = "", got[192];
@@ -157,9 +74,14 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 			 v->flush->party->id, v->flush->request_frame, v->flush->reply_frame);
 	else if (v->missed->fua)
 		snprintf(by, sizeof(by), " with FUA");
-	if (r->type == NBD_CMD_BLOCK_STATUS)
+	if (r->type == NBD_CMD_BLOCK_STATUS && g->rule == rule_get(RULE_ZERO_STATUS))
 		snprintf(got, sizeof(got), "says that 0x%" PRIx64 " reads as zeroes",
 			 g->low * NBDS_SECTOR);
+	else if (v->old.frame)
+		snprintf(got, sizeof(got),
+			 "returned at 0x%" PRIx64 " the data that conn %" PRIu32
+			 " had written before (frame %" PRIu64 ")",
+			 g->low * NBDS_SECTOR, v->old.connection, v->old.frame);
 	else if (!v->source)
 		snprintf(got, sizeof(got),
 			 "returned data at 0x%" PRIx64 " that nothing in the capture explains",
@@ -202,9 +124,18 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 			      "capture (more than %" PRId64 " us are needed)",
 			      (r->lo.time - v->flush->hi.time) / 1000,
 			      r->world->config.epsilon / 1000);
-	if (n > 0 && (size_t)n < size && v->lowered)
-		snprintf(text + n, size - (size_t)n, "; not called a violation because %s",
-			 v->lowered);
+	if (n > 0 && (size_t)n < size && v->parted)
+		n += snprintf(text + n, size - (size_t)n,
+			      "; what they differ in was written before every connection to the "
+			      "server had ended, and both reads came after that");
+	if (n > 0 && (size_t)n < size && why)
+		n += snprintf(text + n, size - (size_t)n, "; not called a violation because %s",
+			      why);
+	if (n > 0 && (size_t)n < size && g->lesser)
+		snprintf(text + n, size - (size_t)n,
+			 "; %" PRIu64 " other sector%s of it %s a "
+			 "lesser rule",
+			 g->lesser, g->lesser == 1 ? "" : "s", g->lesser == 1 ? "breaks" : "break");
 }
 
 static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
@@ -224,18 +155,13 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 				 .connection = r->party->id,
 				 .has_range = true,
 				 .time = r->hi.time};
-	char text[900];
+	const char *why;
+	char text[1200];
 
-	if (w->open_world && f.severity == NBDS_VIOLATION) {
-		f.severity = NBDS_SUSPECT;
-		g->first.lowered = "other connections to this server cannot be seen from their "
-				   "beginning or are encrypted, and could have written too";
-	}
-	if (w->dropped && f.severity == NBDS_VIOLATION) {
-		f.severity = NBDS_SUSPECT;
-		g->first.lowered = "the capture dropped packets, which could hide another writer";
-	}
-	tell_text(text, sizeof(text), r, g);
+	precondition_level((enum nbds_rule_id)(g->rule - nbds_rules), g->severity, v->broken, &why);
+	if (g->severity == NBDS_HAZARD || g->severity == g->rule->severity)
+		why = NULL;
+	tell_text(text, sizeof(text), r, g, why);
 	f.message = text;
 	f.export_name = r->party->xport ? r->party->xport->name : NULL;
 	f.export_name_len = r->party->xport ? r->party->xport->name_len : 0;
@@ -249,6 +175,8 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	if (v->source && v->source->type == NBD_CMD_READ) {
 		f.frames[NBDS_ROLE_EARLIER_READ] = v->source->reply_frame;
 		witness_add(&f, NBDS_ROLE_EARLIER_READ, v->source);
+	} else if (v->old.frame) {
+		f.frames[NBDS_ROLE_STALE_WRITE] = v->old.frame;
 	} else if (v->source) {
 		f.frames[NBDS_ROLE_STALE_WRITE] = v->source->request_frame;
 		witness_add(&f, NBDS_ROLE_STALE_WRITE, v->source);
@@ -264,94 +192,125 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	withhold(w, r, &f);
 }
 
-/* The final word on one read; but misses that nothing explains are kept for the
- * time being, unless `last`. */
-static void judge_final(struct nbds_op *r, bool last)
+/* Another endpoint of the address serves an export alike, and wrote to the sector. */
+static bool written_outside(const struct nbds_op *r, uint64_t sector)
+{
+	(void)r;
+	(void)sector;
+	return false;
+}
+
+/* What is broken of the conditions that no judge of one sector knows. */
+static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, const struct miss *m,
+			      const struct verdict *v)
+{
+	unsigned broken = 0;
+
+	if (!r->party->known || (w->open_world && w->open_since.frame <= r->hi.frame))
+		broken |= BROKEN_UNSEEN;
+	if (w->dropped)
+		broken |= BROKEN_DROPPED;
+	if (face_changed(w, r->party->xport, v->has_since ? &v->since : NULL, &m->hi))
+		broken |= BROKEN_FACE;
+	if (written_outside(r, m->sector))
+		broken |= BROKEN_OUTSIDE;
+	return broken;
+}
+
+/* The verdict on one sector, at the level that it has in the end. */
+static void judge_miss(struct nbds_op *r, const struct miss *m, struct verdict *v)
+{
+	const char *why;
+
+	miss_judge(r->world, m, v);
+	if (!v->rule)
+		return;
+	if (v->severity == NBDS_VIOLATION)
+		v->broken |= broken_around(r->world, r, m, v);
+	v->severity = precondition_level((enum nbds_rule_id)(v->rule - nbds_rules), v->severity,
+					 v->broken, &why);
+}
+
+static void group_add(struct group *g, const struct miss *m, const struct verdict *v)
+{
+	unsigned old = g->rule ? verdict_rank(g->rule, g->severity) : UINT32_MAX;
+	unsigned rank = verdict_rank(v->rule, v->severity);
+
+	if (rank > old) {
+		g->lesser++;
+		return;
+	}
+	if (rank < old) {
+		*g = (struct group){.rule = v->rule,
+				    .severity = v->severity,
+				    .first = *v,
+				    .low = m->sector,
+				    .high = m->sector,
+				    .lesser = g->lesser + g->sectors};
+	} else if (v->missed && (!g->first.missed || v->missed->serial > g->first.missed->serial)) {
+		g->first = *v;
+	}
+	if (m->sector < g->low)
+		g->low = m->sector;
+	if (m->sector > g->high)
+		g->high = m->sector;
+	g->sectors++;
+}
+
+/*
+ * The final word on one read: what ranks first is told, once.  But if there are sectors
+ * whose data nothing explains, or that later frames may still raise, and which would be
+ * told rather, all of it waits, unless this is the `last` chance.  False: it waits.
+ */
+static bool judge_final(struct nbds_op *r, bool last)
 {
 	struct nbds_world *w = r->world;
 	struct reading *rd = r->reading;
-	struct group groups[GROUPS_MAX];
-	unsigned n = 0;
-	uint32_t kept = 0;
+	struct group g = {0};
+	unsigned may_be = UINT32_MAX;
+	uint64_t checked = 0, unchecked[NBDS_UNCHECKED_MAX] = {0};
 
-	for (uint32_t i = 0; i < rd->miss_count; i++) {
-		struct miss m = rd->misses[i];
+	for (const struct miss *m = rd->misses; m; m = m->next) {
 		struct verdict v;
-		unsigned k;
 
-		judge_sector(r, &m, true, &v);
-		if ((v.rule == rule_get(RULE_UNEXPLAINED) || v.waits) && !last) {
-			rd->misses[kept++] = m;
+		judge_miss(r, m, &v);
+		if ((v.foreign || v.waits) && !last) {
+			unsigned rank = !v.rule ? 0
+						: verdict_rank(v.rule, v.waits ? NBDS_VIOLATION
+									       : v.severity);
+
+			may_be = rank < may_be ? rank : may_be;
 			continue;
 		}
-		pin(w, m.sector, -1);
 		if (v.result == JUDGE_UNKNOWN)
-			w->stats.unchecked[v.why] += NBDS_SECTOR;
+			unchecked[v.why] += m->to - m->from;
 		else
-			w->stats.checked_bytes += NBDS_SECTOR;
-		if (!v.rule)
-			continue;
-		for (k = 0;
-		     k < n && (groups[k].rule != v.rule || groups[k].severity != v.severity);)
-			k++;
-		if (k == n) {
-			if (n == GROUPS_MAX)
-				continue;
-			groups[n++] = (struct group){.rule = v.rule,
-						     .severity = v.severity,
-						     .first = v,
-						     .low = m.sector,
-						     .high = m.sector};
-		}
-		if (m.sector < groups[k].low)
-			groups[k].low = m.sector;
-		if (m.sector > groups[k].high)
-			groups[k].high = m.sector;
-		groups[k].sectors++;
+			checked += m->to - m->from;
+		if (v.rule)
+			group_add(&g, m, &v);
 	}
-	rd->miss_count = kept;
-	if (!kept)
-		reading_unlist(r);
+	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
+		return false;
+	w->stats.checked_bytes += checked;
+	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
+		w->stats.unchecked[i] += unchecked[i];
 	/* a late copy is told once, where it shows first */
-	for (unsigned k = 0; k < n; k++) {
-		if (groups[k].rule != rule_get(RULE_REISSUED))
-			continue;
-		if (groups[k].first.source->landing_told)
-			groups[k--] = groups[--n];
+	if (g.rule == rule_get(RULE_REISSUED)) {
+		if (g.first.source->landing_told)
+			g.rule = NULL;
 		else
-			groups[k].first.source->landing_told = true;
+			g.first.source->landing_told = true;
 	}
-	/* of V2, V3, V4 and V1 the first, once for the read, at its highest level */
-	for (unsigned k = 0; k < n; k++) {
-		bool tell_it = true;
-
-		for (unsigned j = 0; j < n && tell_it; j++) {
-			bool both = groups[k].rule <= rule_get(RULE_STALE_OWN_WRITE) &&
-				    groups[j].rule <= rule_get(RULE_STALE_OWN_WRITE);
-
-			if (j == k || (!both && groups[j].rule != groups[k].rule))
-				continue;
-			if (groups[j].severity != groups[k].severity)
-				tell_it = groups[j].severity < groups[k].severity;
-			else
-				tell_it = groups[j].rule > groups[k].rule;
-		}
-		unsigned id = (unsigned)(groups[k].rule - nbds_rules);
-
-		/* some of it may have been told before */
-		if (rd->told & (id <= RULE_STALE_OWN_WRITE ? STALE_RULES : UINT32_C(1) << id))
-			tell_it = false;
-		if (!tell_it)
-			continue;
-		rd->told |= UINT32_C(1) << id;
-		tell(w, r, &groups[k]);
-	}
+	if (g.rule)
+		tell(w, r, &g);
+	reading_drop(r);
+	return true;
 }
 
 void verdict_await(struct nbds_op *r)
 {
 	struct nbds_world *w = r->world;
-	struct pending *p = r->reading->miss_count ? world_alloc(w, sizeof(*p)) : NULL;
+	struct pending *p = r->reading->misses ? world_alloc(w, sizeof(*p)) : NULL;
 
 	if (!p) {
 		reading_drop(r);
@@ -369,6 +328,7 @@ void verdict_await(struct nbds_op *r)
 static void pending_free(struct nbds_world *w, struct pending *p)
 {
 	w->reads.waiting--;
+	reading_drop(p->read);
 	op_unref(p->read);
 	world_dealloc(w, p, sizeof(*p));
 }
@@ -409,12 +369,13 @@ void verdicts_pass(struct nbds_world *w, bool all)
 			     (w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi))))
 				break;
 		}
-		judge_final(p->read, false);
+		bool told = judge_final(p->read, false);
+
 		w->verdicts.pending = p->next;
 		if (!w->verdicts.pending)
 			w->verdicts.pending_tail = &w->verdicts.pending;
 		w->verdicts.pending_count--;
-		if (!p->read->reading->miss_count) {
+		if (told) {
 			pending_free(w, p);
 			continue;
 		}

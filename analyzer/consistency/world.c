@@ -21,6 +21,7 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	if (!w)
 		return NULL;
 	w->own_budget = own;
+	w->hash = nbds_hash_key_new();
 	w->budget = config->budget ? config->budget : &w->own_budget;
 	w->config = *config;
 	w->ops = *ops;
@@ -63,6 +64,16 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	return x;
 }
 
+/* Someone is there, from `at` on, who may write unseen. */
+static void world_opens(struct nbds_world *w, const struct nbds_point *at)
+{
+	if (!w->open_world || at->frame < w->open_since.frame)
+		w->open_since = *at;
+	w->open_world = true;
+}
+
+static void payloads_lost(struct nbds_party *p);
+
 /* --- connections --------------------------------------------------------- */
 
 struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool from_start,
@@ -70,7 +81,6 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 {
 	struct nbds_party *p = world_alloc(w, sizeof(*p));
 
-	(void)at;
 	past_sweep(w);
 	if (!p) {
 		w->blind = true;
@@ -85,8 +95,9 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 	party_append(&w->parties.open, PARTY_PLACE, p);
 	/* nothing is complete of it yet */
 	party_prepend(&w->parties.silent, PARTY_SILENT, p);
+	p->connected = *at;
 	if (!from_start)
-		w->open_world = true;
+		world_opens(w, at);
 	return p;
 }
 
@@ -99,10 +110,14 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 	p->size_known = known;
 	party_enter(p, x, flags, known);
 	p->world->order.version++;
+	if (!p->known)
+		world_opens(p->world, &p->connected);
 	if (!x)
 		p->world->blind = true;
 	else
 		hazard_export(p);
+	if (p->xport && p->known)
+		face_shown(p);
 }
 
 void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
@@ -136,10 +151,9 @@ void nbds_party_complete(struct nbds_party *p, uint64_t frame)
 
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
 {
-	(void)at;
 	p->opaque = true;
 	party_unlink(p, PARTY_SILENT);
-	p->world->open_world = true;
+	world_opens(p->world, at);
 }
 
 void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
@@ -159,6 +173,7 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 
 	if (p->ended)
 		return;
+	payloads_lost(p);
 	p->ended = true;
 	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
 	p->carry = NULL;
@@ -183,28 +198,13 @@ static void wrote(struct nbds_op *op, struct nbds_op *overlaps)
 		hazard_overlap(op, overlaps);
 }
 
-static void put_sector(struct nbds_op *op, uint64_t sector, uint64_t value)
-{
-	wrote(op, contents_sector(op, sector, value));
-	if (op->world->reads.missed)
-		written_later(op, sector, sector + 1, &value);
-}
-
-static void put_partial(struct nbds_op *op, uint64_t sector)
-{
-	wrote(op, contents_partial(op, sector));
-	if (op->world->reads.missed)
-		written_later(op, sector, sector + 1, NULL);
-}
-
 static void put_range(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind)
 {
-	struct nbds_world *w = op->world;
-
-	if (end > start && w->reads.missed && kind == RANGE_ZERO)
-		written_later(op, (start + NBDS_SECTOR - 1) / NBDS_SECTOR, end / NBDS_SECTOR,
-			      &w->contents.zero_value);
-	wrote(op, contents_range(op, start, end, kind));
+	if (end <= start)
+		return;
+	if (kind == RANGE_ZERO)
+		misses_zeroed(op, start, end);
+	wrote(op, contents_range(op, start, end, kind, NULL, 0));
 }
 
 /* --- requests ------------------------------------------------------------ */
@@ -221,6 +221,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	struct nbds_world *w = p->world;
 	struct nbds_op *op = world_alloc(w, sizeof(*op));
 
+	misses_close(w, &order->lo);
 	if (op && (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)) {
 		op->reading = world_alloc(w, sizeof(*op->reading));
 		if (!op->reading) {
@@ -256,8 +257,13 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	op->fua = op->write_class && (flags & NBD_CMD_FLAG_FUA) && p->known &&
 		  (p->flags & NBD_FLAG_SEND_FUA);
 	/* a server may flush for any command with FUA, reads too */
-	op->voider = type == NBD_CMD_FLUSH ||
-		     ((flags & NBD_CMD_FLAG_FUA) && !(p->known && !(p->flags & NBD_FLAG_SEND_FUA)));
+	op->voider = type == NBD_CMD_FLUSH || (flags & NBD_CMD_FLAG_FUA);
+	if (type == NBD_CMD_FLUSH && p->xport)
+		p->xport->flushes++;
+	if (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)
+		reads_add(op);
+	if (type == NBD_CMD_BLOCK_STATUS || (type == NBD_CMD_WRITE && op->write_class))
+		telling_add(op);
 	op->proves =
 		!order->ambiguous && !order->illegal && range_fits(offset, length) &&
 		!(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
@@ -285,8 +291,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 			w->parties.writer = p;
 		w->parties.written = true;
 		w->parties.many_writers |= w->parties.writer != p;
-		if (w->reads.missed && !point_before(w, &w->verdicts.missed_hi, &op->lo))
-			written_meanwhile(op);
+		misses_written(op);
 	}
 	hazard_request(op);
 	if (op->write_class && range_fits(offset, length)) {
@@ -321,8 +326,9 @@ struct cutter {
 	struct nbds_op *op;
 	uint64_t start, end;
 	struct carry *carry;
-	void (*whole)(struct cutter *c, uint64_t sector, uint64_t value);
-	void (*part)(struct cutter *c, uint64_t sector, uint32_t bytes);
+	void (*whole)(struct cutter *c, uint64_t sector, const uint8_t *bytes);
+	void (*part)(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
+		     uint32_t len);
 	const struct nbds_point *hi;
 };
 
@@ -336,9 +342,9 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 		struct carry *k = c->carry;
 
 		if (in == 0 && n == NBDS_SECTOR) {
-			c->whole(c, sector, sector_value(data));
+			c->whole(c, sector, data);
 		} else if (first < c->start || c->end - first < NBDS_SECTOR) {
-			c->part(c, sector, n);
+			c->part(c, sector, in, data, n);
 		} else if (in == 0 && k) {
 			k->op = c->op;
 			k->offset = pos;
@@ -350,10 +356,10 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 			k->have += n;
 			if (k->have == NBDS_SECTOR) {
 				k->op = NULL;
-				c->whole(c, sector, sector_value(k->bytes));
+				c->whole(c, sector, k->bytes);
 			}
 		} else {
-			c->part(c, sector, n);
+			c->part(c, sector, in, data, n);
 		}
 		pos += n;
 		data += n;
@@ -361,15 +367,29 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 	}
 }
 
-static void write_whole(struct cutter *c, uint64_t sector, uint64_t value)
+/* What of the sector [first, first + 512) the command covers. */
+static void covered(const struct cutter *c, uint64_t first, unsigned *from, unsigned *to)
 {
-	put_sector(c->op, sector, value);
+	*from = c->start > first ? (unsigned)(c->start - first) : 0;
+	*to = c->end - first < NBDS_SECTOR ? (unsigned)(c->end - first) : NBDS_SECTOR;
 }
 
-static void write_part(struct cutter *c, uint64_t sector, uint32_t bytes)
+static void write_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 {
-	(void)bytes;
-	put_partial(c->op, sector);
+	uint64_t value = sector_value(bytes);
+
+	wrote(c->op, contents_sector(c->op, sector, value, bytes));
+	misses_later(c->op, sector, value, bytes, 0, NBDS_SECTOR);
+}
+
+static void write_part(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
+		       uint32_t len)
+{
+	unsigned from, to;
+
+	covered(c, sector * NBDS_SECTOR, &from, &to);
+	wrote(c->op, contents_partial(c->op, sector, from, to, at, bytes, len));
+	misses_later(c->op, sector, 0, bytes, at, len);
 }
 
 /* Bytes [from, to) of the payload will never be known. */
@@ -410,11 +430,16 @@ void nbds_op_write_end(struct nbds_op *op)
 	if (!op->write_class || op->payload_over)
 		return;
 	op->payload_over = true;
+	telling_remove(op);
 	if (op->type != NBD_CMD_WRITE || !range_fits(op->offset, op->length))
 		return;
 	if (op->next_at < op->length)
 		write_lost(op, op->next_at, op->length);
 	hazard_written(op);
+	if (op->owed) {
+		op->owed = false;
+		op_unref(op);
+	}
 }
 
 /* --- reads --------------------------------------------------------------- */
@@ -429,7 +454,7 @@ static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
  * verdict depends on what else is. */
 static bool stands_alone(struct entry *e)
 {
-	if (e->alone || e->op->state != OP_OK)
+	if (e->alone || e->op->state != OP_OK || e->op->early)
 		return e->alone;
 	for (const struct entry *old = e->next; old; old = old->next) {
 		if (old->op->type != NBD_CMD_WRITE)
@@ -448,7 +473,8 @@ static bool stands_alone(struct entry *e)
  * of this very value (FINE; no order needs to be looked at), or it was only ever
  * read, and with this value (UNKNOWN). Else WRONG: look closer.
  */
-static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_t value)
+static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *read, uint64_t sector,
+				  uint64_t value)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
@@ -462,14 +488,16 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 
 		while (e && !((e->valued | e->unknown) >> i & 1))
 			e = e->next;
-		if (!e || e->op->type != NBD_CMD_WRITE || !entry_shows(e, i, value))
+		if (!e || e->op->type != NBD_CMD_WRITE || !(e->full >> i & 1) ||
+		    !entry_shows(e, i, value))
 			return JUDGE_WRONG;
-		/* several versions: which of them are possible has to be looked at */
-		for (const struct entry *old = e->alone && (e->full >> i & 1) ? NULL : e->next; old;
-		     old = old->next)
-			if (((old->valued | old->unknown) >> i & 1) &&
-			    old->op->type == NBD_CMD_WRITE) {
-				if (!(e->full >> i & 1) || !stands_alone(e))
+		/* several versions: which of them are possible has to be looked at if it
+		 * matters that this one was: where it is in force, and so may be others */
+		for (const struct entry *old = e->alone ? NULL : e->next; old; old = old->next)
+			if ((old->valued | old->unknown) >> i & 1) {
+				if (old->op->type != NBD_CMD_WRITE)
+					return JUDGE_WRONG;
+				if (!stands_alone(e) && op_before(e->op, read))
 					return JUDGE_WRONG;
 				break;
 			}
@@ -490,30 +518,69 @@ static enum judgement at_a_glance(struct nbds_world *w, uint64_t sector, uint64_
 	return by->type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
 
-/* Did an earlier read of this connection show the same? */
+/* Did an earlier read show the same contents from before the capture? */
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
 			  const struct nbds_op *by)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
 
-	for (const struct entry *e = b ? b->entries : NULL; e && n < 8; e = e->next, n++)
-		if (e->op->type == NBD_CMD_READ && e->op->party == by->party &&
-		    entry_shows(e, i, value))
+	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++)
+		if (e->op->type == NBD_CMD_READ && (e->initial >> i & 1) &&
+		    e->op->party->xport == by->party->xport && entry_shows(e, i, value))
 			return true;
 	return false;
 }
 
-static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
+/* Judges what was read of a sector, as far as that can be known by now. */
+static void judge_now(const struct sample *s, bool whole)
+{
+	struct nbds_op *op = (struct nbds_op *)s->read;
+	struct nbds_world *w = op->world;
+	const struct gathered *g = &w->contents.gathered;
+	struct reading *rd = op->reading;
+	uint32_t bytes = (uint32_t)(s->to - s->from);
+	struct sample seen = *s;
+	struct view view;
+	struct verdict v;
+
+	if (w->blind || (w->poisoned && s->hi.frame > w->poison.frame) || !op->proves ||
+	    !contents_gather(w, s->sector, s->value)) {
+		rd->unchecked[w->blind      ? NBDS_UNCHECKED_FORGOTTEN
+			      : w->poisoned ? NBDS_UNCHECKED_GAP
+			      : !op->proves ? NBDS_UNCHECKED_ILLEGAL
+					    : NBDS_UNCHECKED_FORGOTTEN] += bytes;
+		return;
+	}
+	view = (struct view){g->list, (unsigned)g->count, g->base, g->shadow || op->late, false};
+	judge(&view, &seen, &v);
+	seen.lone_from = v.lone_from;
+	if (v.rule)
+		miss_add(&seen, v.foreign);
+	else if (v.result == JUDGE_UNKNOWN)
+		rd->unchecked[whole ? v.why : NBDS_UNCHECKED_PARTIAL] += bytes;
+	else
+		rd->checked += bytes;
+	/* what is read here is an old value for later, unless a write tells more; or it is
+	 * one of several possible outcomes, which then has to stay */
+	if (!whole || op->type != NBD_CMD_READ || (op->party->flags & NBD_FLAG_READ_ONLY))
+		return;
+	if (v.remember || (v.initial && !known_already(w, s->sector, s->value, op)))
+		contents_seen(op, s->sector, s->value, s->bytes, v.initial, &s->hi, v.lone_from);
+}
+
+static void read_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 {
 	struct nbds_op *op = c->op;
-	struct nbds_world *w = op->world;
-	struct miss m = {.sector = sector, .value = value, .hi = *c->hi};
-	struct verdict v;
-	bool remember;
+	struct sample s = {.read = op,
+			   .sector = sector,
+			   .value = sector_value(bytes),
+			   .bytes = bytes,
+			   .to = NBDS_SECTOR,
+			   .hi = *c->hi};
 
 	if (op->type == NBD_CMD_READ) {
-		switch (at_a_glance(w, sector, value)) {
+		switch (at_a_glance(op->world, op, sector, s.value)) {
 		case JUDGE_FINE:
 			op->reading->checked += NBDS_SECTOR;
 			return;
@@ -524,30 +591,20 @@ static void read_whole(struct cutter *c, uint64_t sector, uint64_t value)
 			break;
 		}
 	}
-	judge_sector(op, &m, false, &v);
-	/* what is read here is an old value for later, unless a write tells more;
-	 * or it is one of several possible outcomes, which then has to stay */
-	remember = op->type == NBD_CMD_READ && op->proves &&
-		   !(op->party->flags & NBD_FLAG_READ_ONLY) &&
-		   ((v.result == JUDGE_UNKNOWN && v.why == NBDS_UNCHECKED_UNKNOWN) ||
-		    (v.values > 1 &&
-		     (v.result != JUDGE_WRONG || v.rule == rule_get(RULE_UNSTABLE_READ))));
-	if (v.rule) {
-		m.lone_from = v.lone_from;
-		miss_add(op, &m);
-	} else if (v.result == JUDGE_UNKNOWN) {
-		op->reading->unchecked[v.why] += NBDS_SECTOR;
-	} else {
-		op->reading->checked += NBDS_SECTOR;
-	}
-	if (remember && (v.values > 1 || !known_already(w, sector, value, op)))
-		contents_seen(op, sector, value, v.initial);
+	judge_now(&s, true);
 }
 
-static void read_part(struct cutter *c, uint64_t sector, uint32_t bytes)
+static void read_part(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
+		      uint32_t len)
 {
-	(void)sector;
-	c->op->reading->unchecked[NBDS_UNCHECKED_PARTIAL] += bytes;
+	struct sample s = {.read = c->op,
+			   .sector = sector,
+			   .bytes = bytes,
+			   .from = (uint16_t)at,
+			   .to = (uint16_t)(at + len),
+			   .hi = *c->hi};
+
+	judge_now(&s, false);
 }
 
 void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
@@ -572,6 +629,8 @@ struct hole {
 	uint64_t start, end;
 };
 
+static const uint8_t zeroes[NBDS_SECTOR];
+
 static void hole_block(void *arg, struct block *b)
 {
 	struct hole *h = arg;
@@ -579,13 +638,19 @@ static void hole_block(void *arg, struct block *b)
 
 	for (const struct entry *e = b->entries; e; e = e->next)
 		if (e->op->type == NBD_CMD_WRITE)
-			bits |= e->valued;
+			bits |= e->valued | e->unknown;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
-		uint64_t sector = b->number * BLOCK_SECTORS + i;
+		uint64_t first = (b->number * BLOCK_SECTORS + i) * NBDS_SECTOR;
+		uint64_t from = h->start > first ? h->start - first : 0;
+		uint64_t to = h->end - first < NBDS_SECTOR ? h->end - first : NBDS_SECTOR;
 
-		if ((bits >> i & 1) && sector * NBDS_SECTOR >= h->start &&
-		    sector * NBDS_SECTOR <= h->end - NBDS_SECTOR)
-			read_whole(h->c, sector, h->c->op->world->contents.zero_value);
+		if (!(bits >> i & 1) || from >= NBDS_SECTOR || h->end <= first)
+			continue;
+		if (from == 0 && to == NBDS_SECTOR)
+			read_whole(h->c, first / NBDS_SECTOR, zeroes);
+		else
+			read_part(h->c, first / NBDS_SECTOR, (uint32_t)from, zeroes,
+				  (uint32_t)(to - from));
 	}
 }
 
@@ -596,9 +661,15 @@ static void zeroes_seen(struct nbds_op *op, uint64_t offset, uint64_t len,
 	struct cutter c = {.op = op, .hi = hi};
 	struct hole h = {.c = &c, .start = offset, .end = offset + len};
 
-	if (len < NBDS_SECTOR)
-		return;
 	contents_each_block(op->world, h.start, h.end, hole_block, &h);
+}
+
+/* The first serial from which the connection is the only writer, for what it sees now. */
+static uint64_t alone_from(const struct nbds_op *op)
+{
+	const struct nbds_op *last = op->party->last[0] ? op->party->last[0] : op->party->last[1];
+
+	return last && lone_writer(last) ? 0 : UINT64_MAX;
 }
 
 void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
@@ -610,7 +681,7 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 	op->reading->seen_bytes += len;
 	zeroes_seen(op, offset, len, hi);
 	if (op->proves && !(op->party->flags & NBD_FLAG_READ_ONLY))
-		put_range(op, offset, offset + len, RANGE_SEEN_ZERO);
+		contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi, alone_from(op));
 }
 
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
@@ -623,9 +694,10 @@ void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, ui
 	if (status & NBD_STATE_ZERO) {
 		zeroes_seen(op, offset, len, hi);
 		if (op->proves)
-			put_range(op, offset, offset + len, RANGE_SEEN_ZERO);
+			contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi,
+				       alone_from(op));
 	} else if (status & NBD_STATE_HOLE) {
-		put_range(op, offset, offset + len, RANGE_HOLE);
+		contents_range(op, offset, offset + len, RANGE_HOLE, hi, 0);
 	}
 }
 
@@ -642,6 +714,9 @@ static void flight_remove(struct nbds_op *op)
 		*(op->next_flight ? &op->next_flight->prev_flight : &w->order.flight_last) =
 			op->prev_flight;
 	}
+	telling_remove(op);
+	if (op->reads)
+		reads_remove(op);
 	if (op->write_class) {
 		*(op->prev_write ? &op->prev_write->next_write : &w->parties.write_first) =
 			op->next_write;
@@ -723,7 +798,7 @@ static void op_over(struct nbds_op *op)
 
 		if (op->state == OP_OK) {
 			if (op->type == NBD_CMD_READ) {
-				w->stats.reads += rd->checked || rd->miss_count;
+				w->stats.reads += rd->checked || rd->misses;
 				w->stats.checked_bytes += rd->checked;
 				for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
 					w->stats.unchecked[i] += rd->unchecked[i];
@@ -742,16 +817,84 @@ static void op_over(struct nbds_op *op)
 	op_unref(op);
 }
 
-void nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_order *order)
+/* Answered with success before its payload had reached the server (V7)? */
+static bool too_early(const struct nbds_op *op, const struct nbds_reply_order *order)
 {
+	return op->type == NBD_CMD_WRITE && op->write_class && order->acked != NBDS_NO_ACK &&
+	       op->header_end <= UINT64_MAX - op->length &&
+	       order->acked < op->header_end + op->length;
+}
+
+/* Its payload counts as written once something shows that the server has all of it, at
+ * `hi`; NULL: nothing ever did. */
+static void payload_arrived(struct nbds_op *op, const struct nbds_point *hi)
+{
+	op->hi = hi ? *hi : (struct nbds_point){UINT64_MAX, INT64_MAX, op->lo.interface};
+	op->state = OP_OK;
+	op_over(op);
+}
+
+/* An answer on the connection shows of those that were answered too early that their
+ * payload has arrived: one to a later request, or one that acknowledges it. */
+static void payloads_shown(struct nbds_party *p, const struct nbds_op *by)
+{
+	for (struct nbds_op **at = &p->early, *op; (op = *at);) {
+		if (op == by || !(by->serial > op->serial ||
+				  (by->status_acked != NBDS_NO_ACK &&
+				   by->status_acked >= op->header_end + op->length))) {
+			at = &op->next_early;
+			continue;
+		}
+		*at = op->next_early;
+		payload_arrived(op, &by->hi);
+	}
+}
+
+static void payloads_lost(struct nbds_party *p)
+{
+	while (p->early) {
+		struct nbds_op *op = p->early;
+
+		p->early = op->next_early;
+		payload_arrived(op, NULL);
+	}
+}
+
+bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_order *order)
+{
+	struct nbds_party *p = op->party;
+	bool early = !error && too_early(op, order);
+
 	op->hi = order->hi;
 	op->reply_frame = order->frame;
 	op->status_end = order->status_end;
 	op->status_acked = order->acked;
 	op->error = error;
+	op->flush_mark = p->xport ? p->xport->flushes : 0;
+	op->breach =
+		error && p->known &&
+		!(p->flags & (op->type == NBD_CMD_FLUSH ? NBD_FLAG_SEND_FLUSH : NBD_FLAG_SEND_FUA));
+	nbds_party_alive(p, &op->lo);
+	if (early) {
+		bool more = !op->payload_over;
+
+		hazard_early(op);
+		op->early = true;
+		op->hi = (struct nbds_point){UINT64_MAX, INT64_MAX, op->lo.interface};
+		op->next_early = p->early;
+		p->early = op;
+		op->owed = more;
+		if (more)
+			op_ref(op); /* until nbds_op_write_end() */
+		return more;
+	}
 	op->state = error ? OP_FAILED : OP_OK;
-	nbds_party_alive(op->party, &op->lo);
+	op_ref(op);
 	op_over(op);
+	if (p->early)
+		payloads_shown(p, op);
+	op_unref(op);
+	return false;
 }
 
 void nbds_op_open(struct nbds_op *op)
@@ -807,6 +950,8 @@ void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
 
 void nbds_world_finish(struct nbds_world *w)
 {
+	for (struct nbds_party *p = w->parties.open.first; p; p = party_next(p, PARTY_PLACE))
+		payloads_lost(p);
 	/* whatever is still in flight was never answered */
 	while (w->order.flight_first) {
 		struct nbds_op *x = w->order.flight_first;
@@ -857,8 +1002,11 @@ void nbds_world_free(struct nbds_world *w)
 	for (struct xport *x = w->parties.xports, *next; x; x = next) {
 		next = x->next;
 		world_dealloc(w, x->name, x->name_len + 1);
+		world_dealloc(w, x->faces, x->face_room * sizeof(*x->faces));
 		world_dealloc(w, x, sizeof(*x));
 	}
+	misses_free(w);
+	scratch_free(w);
 	nbds_table_free(&w->parties.names, w->budget);
 	if (w->budget == &w->own_budget)
 		free(w);

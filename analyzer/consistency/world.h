@@ -34,21 +34,25 @@ struct nbds_world {
 	struct nbds_budget *budget;    /* what all is counted in */
 	struct nbds_budget own_budget; /* which is this one if none is given */
 	struct nbds_hash_key key;
+	struct nbds_hash_key hash;
 	uint64_t serial;
 	int64_t now;
 	/* what may be missing */
 	bool dropped;    /* the capture says that it lost packets */
 	bool open_world; /* a connection cannot be (or was not always) seen */
+	struct nbds_point open_since;
 	bool poisoned;
 	struct nbds_point poison;
 	bool blind; /* forgetting could not be told apart: no verdicts any more */
 	uint64_t memory, memory_cap;
 	struct nbds_world_stats stats;
 	struct reads reads;
+	struct scratch scratch;
 	struct parties parties;
 	struct order order;
 	struct contents contents;
 	struct quiet quiet;
+	struct misses misses;
 	struct verdicts verdicts;
 	struct withholding withheld;
 	struct hazards hazards;

@@ -56,6 +56,7 @@ struct session {
 	struct session *next, *prev;           /* of the engine, in the order of ids */
 	struct session *next_open, *prev_open; /* of the engine: open, or ended */
 	struct inflight *oldest, *newest;      /* requests in flight */
+	struct nbds_op *owed; /* a write that was answered, and whose payload still comes */
 	bool announced, ended;
 	bool closing; /* its requests in flight are noted as left open */
 	bool heard;

@@ -143,6 +143,14 @@ static void leave_open(struct session *s, const struct inflight *f)
 	c->left_open_count++;
 }
 
+/* No more payload comes of the write that was answered before. */
+static void end_owed(struct session *s)
+{
+	if (s->owed)
+		nbds_op_write_end(s->owed);
+	s->owed = NULL;
+}
+
 static void drop_request(void *arg, struct nbds_request *r)
 {
 	struct session *s = arg;
@@ -212,6 +220,7 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	e->current = s;
 	nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
 	nbds_decoder_end(s->decoder, NBDS_SERVER, where);
+	end_owed(s);
 	for (const struct inflight *f = s->oldest; f && s->c.left_open_count < NBDS_LEFT_OPEN_MAX;
 	     f = f->newer)
 		leave_open(s, f);
@@ -710,6 +719,7 @@ static void request(struct session *s, const struct nbds_message *m)
 	struct nbds_command_stats *c;
 	struct inflight *f;
 
+	end_owed(s);
 	if (!r)
 		return;
 	if (r->type == NBD_CMD_DISC) {
@@ -873,10 +883,10 @@ static void answered(struct session *s, const struct nbds_message *m)
 
 		if (r->ambiguous || hidden)
 			nbds_op_open(f->op);
-		else
-			nbds_op_reply(f->op,
-				      r->error ? (r->first_error ? r->first_error : NBD_EIO) : 0,
-				      &o);
+		else if (nbds_op_reply(f->op,
+				       r->error ? (r->first_error ? r->first_error : NBD_EIO) : 0,
+				       &o))
+			s->owed = f->op; /* its payload is what the client sends just now */
 		f->op = NULL;
 	}
 	release(s, r);
@@ -1035,6 +1045,8 @@ static void on_payload(void *ctx, const struct nbds_message *m, uint64_t at, con
 
 	if (m->from == NBDS_SERVER)
 		s->progress = at + len;
+	if (s->owed && m->payload == NBDS_PAYLOAD_WRITE)
+		nbds_op_write_data(s->owed, at, data, len);
 	if (!f || !f->op)
 		return;
 	switch (m->payload) {
@@ -1079,6 +1091,7 @@ static void on_message_end(void *ctx, const struct nbds_message *m)
 						   ? s->progress
 						   : m->payload_len);
 	if (m->type == NBDS_MSG_REQUEST) {
+		end_owed(s);
 		if (f && f->op && m->payload == NBDS_PAYLOAD_WRITE)
 			nbds_op_write_end(f->op);
 		if (r && r->type == NBD_CMD_DISC)

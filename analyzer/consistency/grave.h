@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/grave.h - values that were superseded, and little else of them.
+ *
+ * A write that another one supersedes leaves the block's list of entries for one of its
+ * graves once no reader that is still to come can need to know when it was done:
+ *
+ *	block ── grave: superseded by a flushed write     16 bytes an old sector:
+ *	      ── grave: ... by one with FUA                  value | frame, connection
+ *	      ── grave: ... by the same connection's own
+ *
+ * All in one grave have the same relation to every reader and every write that comes
+ * after them, so the grave is weighed as if it were one command: who superseded them
+ * (`party`, or all), what they were (`fua`), and the latest instant at which any of
+ * their successors was answered (`hi`).  They are dead for those readers for whom the
+ * successors are in force, and sources like any other for all others.
+ *
+ *	recent  [ . . . . ]                unsorted, up to 32
+ *	runs    [........] [................] [................................]
+ *
+ * Old values are in sorted runs, merged when two have one size: finding one among n is
+ * O(log^2 n), putting one in O(log n), and nothing is kept but the values.  Equal values
+ * of a sector are kept once, with the newest command.
+ */
+#ifndef NBDS_CONSISTENCY_GRAVE_H
+#define NBDS_CONSISTENCY_GRAVE_H
+
+#include "paths.h"
+
+/* What is left of a write that only a grave knows. */
+struct old_write {
+	uint64_t frame; /* of its request; 0: none */
+	uint32_t connection;
+	uint16_t type;
+};
+
+struct grave_item {
+	uint64_t value;
+	uint64_t rest; /* frame: 37 bits, connection: 24, sector of the block: 3 */
+};
+
+struct grave_run {
+	struct grave_run *next; /* a larger one */
+	uint32_t count;
+	struct grave_item items[];
+};
+
+struct grave {
+	struct grave *next;
+	struct xport *xport;
+	struct nbds_party *party;  /* each was superseded by its own connection, this one; or
+	                           * NULL: by writes that are in force for all */
+	bool fua;                  /* all carried FUA that counts */
+	bool mc;                   /* all are of connections with CAN_MULTI_CONN */
+	bool flushed;              /* a flush has put the successors in force, */
+	struct nbds_point visible; /* at this instant at the latest */
+	struct nbds_point hi;      /* the successors were answered */
+	uint32_t flushes;          /* requests for flushes that came before that */
+	uint32_t born;             /* failures known when the newest was put in */
+	uint32_t epoch;
+	struct grave_item *recent;
+	uint8_t recent_count, recent_room;
+	struct grave_run *runs; /* smallest first */
+	uint64_t count;
+};
+
+/* Superseded by `by`; the list is a block's. False without memory. */
+bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
+	       const struct nbds_op *flush, unsigned sector, uint64_t value);
+/* Is a value of this sector in it? */
+bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct old_write *was);
+/* Does it hold anything of this sector? */
+bool grave_has(const struct grave *g, unsigned sector);
+/* Est(any of them, c), and Est(its successors, c), which was over at hi: PATH_* bits. */
+unsigned grave_paths(const struct grave *g, const struct nbds_op *c);
+unsigned grave_self(const struct grave *g, const struct nbds_op *c, const struct nbds_point *hi);
+/* Frees the list; `dead_only`: those alone whose successors are in force for all. Returns
+ * how many old values are gone. */
+uint64_t graves_free(struct nbds_world *w, struct grave **list, bool dead_only);
+
+/* How strongly a write is in force for others: a flush, FUA, or not at all. *flush: that of
+ * the first. */
+enum strength { STRENGTH_OWN, STRENGTH_FUA, STRENGTH_FLUSH };
+enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush);
+
+#endif

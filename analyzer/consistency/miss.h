@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/miss.h - sectors of reads that look wrong, or dangerous, until the
+ * final word on them.
+ *
+ *	young    seen so lately that a source of it may be told yet: its block is pinned
+ *	  │      (nothing of it is buried) until the first request that provably came later
+ *	  ▼
+ *	closed   has its own snapshot of all that may have been its source, with references;
+ *	         what becomes of the block does not matter any more
+ *
+ * Those with data from nowhere are found by sector when something is written there: if it
+ * is just what was read, the capture has the two in the wrong order, or it is chance.
+ */
+#ifndef NBDS_CONSISTENCY_MISS_H
+#define NBDS_CONSISTENCY_MISS_H
+
+#include "judge.h"
+
+struct snapshot;
+
+struct miss {
+	struct miss *next; /* of the read */
+	struct nbds_op *read;
+	struct miss *prev_young, *next_young;
+	struct miss *chain; /* in the table by sector, if it is foreign */
+	uint64_t sector;
+	uint64_t value;
+	struct nbds_point hi;
+	uint64_t lone_from; /* serial of the first of its connection's writes for which G10
+	                     * held when it was read: it does for all later ones */
+	uint16_t from, to;  /* of the sector */
+	bool young;
+	bool foreign;              /* in the table */
+	uint8_t *bytes;            /* [from, to) */
+	struct mask *later;        /* bytes that a later command wrote just so; NULL: none */
+	struct snapshot *snapshot; /* once it is closed */
+};
+
+struct misses {
+	struct miss *young_first, *young_last;
+	struct miss **table; /* by sector; a power of two */
+	size_t table_room, table_count;
+};
+
+/* A sector of s->read; `foreign`: with data from nowhere. */
+void miss_add(const struct sample *s, bool foreign);
+/* Judges it by all that is known of its sources by now. */
+void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v);
+/* A request, of which the first byte was seen at `lo`, comes in: closes those that were
+ * read before. */
+void misses_close(struct nbds_world *w, const struct nbds_point *lo);
+/* Where this write may have been there already when a sector was read, its reader's
+ * connection was not the only one that wrote. */
+void misses_written(const struct nbds_op *op);
+/* `op` wrote bytes [at, at + len) of the sector; with value, if these are all. */
+void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
+		  unsigned at, unsigned len);
+/* ... zeroes in [start, end) bytes of the export. */
+void misses_zeroed(const struct nbds_op *op, uint64_t start, uint64_t end);
+/* Takes it out of everything but the read's list, and frees it. */
+void miss_free(struct miss *m);
+void misses_free(struct nbds_world *w);
+
+#endif
