@@ -111,6 +111,13 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 		r->lost++;
 }
 
+/* `user` is the line of a message whose end is awaited. */
+static void on_connection(void *ctx, struct nbds_connection *c)
+{
+	(void)ctx;
+	c->user = NULL;
+}
+
 static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
 {
 	struct nbds_report *r = ctx;
@@ -144,6 +151,7 @@ void nbds_report_callbacks(const struct nbds_report *r, struct nbds_engine_ops *
 	memset(ops, 0, sizeof(*ops));
 	ops->finding = on_finding;
 	if (r->options.messages && r->form->message) {
+		ops->connection = on_connection;
 		ops->message = on_message;
 		ops->message_end = on_message_end;
 	}

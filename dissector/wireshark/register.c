@@ -273,26 +273,58 @@ static void register_fields(void)
 	proto_register_subtree_array(trees, ST_COUNT);
 }
 
-#define FINDING(LEVEL, GROUP, NAME, SEVERITY, TEXT)                                  \
-	{                                                                            \
-		&nbds_shark_ei[SE_FINDING + 2 * (LEVEL) + ((GROUP) == PI_PROTOCOL)], \
-		{                                                                    \
-			"nbd.expert." NAME, GROUP, SEVERITY, TEXT, EXPFILL           \
-		}                                                                    \
+#define LEVELS (NBDS_VIOLATION + 1)
+
+static expert_field *finding_ei; /* by place in nbds_rules, and level */
+
+expert_field *nbds_shark_ei_of(const struct nbds_finding *f)
+{
+	return &finding_ei[(size_t)(f->rule - nbds_rules) * LEVELS + f->severity];
+}
+
+/* The row of the catalogue is one of single messages: "R-04". */
+static bool about_messages(const struct nbds_rule *rule)
+{
+	return strchr("HOBRSCXMD", rule->ref[0]) && rule->ref[1] == '-' &&
+	       strcmp(rule->name, "multiplex-without-multi-conn") != 0;
+}
+
+/* Each rule is an item of its own, under its name; and where it is told at another level
+ * than its own, that has another item. */
+static void register_rules(expert_module_t *module)
+{
+	static const int severities[LEVELS] = {
+		[NBDS_NOTE] = PI_CHAT,
+		[NBDS_HAZARD] = PI_NOTE,
+		[NBDS_SUSPECT] = PI_WARN,
+		[NBDS_VIOLATION] = PI_ERROR,
+	};
+	size_t count = nbds_rules_count * LEVELS;
+	ei_register_info *ei = wmem_alloc0_array(wmem_epan_scope(), ei_register_info, count);
+
+	finding_ei = wmem_alloc0_array(wmem_epan_scope(), expert_field, count);
+	for (size_t i = 0; i < count; i++) {
+		const struct nbds_rule *rule = &nbds_rules[i / LEVELS];
+		enum nbds_severity level = (enum nbds_severity)(i % LEVELS);
+		const char *behind = level == rule->severity ? "" : nbds_severity_name(level);
+		expert_field none = EI_INIT;
+
+		finding_ei[i] = none;
+		ei[i].ids = &finding_ei[i];
+		ei[i].eiinfo.name = wmem_strdup_printf(wmem_epan_scope(), "nbd.expert.%s%s%s",
+						       rule->name, *behind ? "." : "", behind);
+		ei[i].eiinfo.group = about_messages(rule) ? PI_PROTOCOL : PI_SEQUENCE;
+		ei[i].eiinfo.severity = severities[level];
+		ei[i].eiinfo.summary = wmem_strdup_printf(wmem_epan_scope(), "NBD %s: %s",
+							  nbds_severity_name(level), rule->summary);
 	}
+	expert_register_field_array(module, ei, (int)count);
+}
 
 static void register_experts(void)
 {
 	static ei_register_info ei[] = {
 		/* clang-format off */
-		FINDING(NBDS_NOTE, PI_SEQUENCE, "note", PI_CHAT, "NBD consistency: note"),
-		FINDING(NBDS_NOTE, PI_PROTOCOL, "note.protocol", PI_CHAT, "NBD protocol: note"),
-		FINDING(NBDS_HAZARD, PI_SEQUENCE, "hazard", PI_NOTE, "NBD consistency: hazard"),
-		FINDING(NBDS_HAZARD, PI_PROTOCOL, "hazard.protocol", PI_NOTE, "NBD protocol: hazard"),
-		FINDING(NBDS_SUSPECT, PI_SEQUENCE, "suspect", PI_WARN, "NBD consistency: suspect"),
-		FINDING(NBDS_SUSPECT, PI_PROTOCOL, "suspect.protocol", PI_WARN, "NBD protocol: suspect"),
-		FINDING(NBDS_VIOLATION, PI_SEQUENCE, "violation", PI_ERROR, "NBD consistency: violation"),
-		FINDING(NBDS_VIOLATION, PI_PROTOCOL, "violation.protocol", PI_ERROR, "NBD protocol: violation"),
 		{&nbds_shark_ei[SE_NONSENSE], {"nbd.expert.nonsense", PI_UNDECODED, PI_WARN,
 			"NBD: bytes that are no legal message", EXPFILL}},
 		{&nbds_shark_ei[SE_MALFORMED], {"nbd.expert.malformed", PI_PROTOCOL, PI_ERROR,
@@ -308,8 +340,10 @@ static void register_experts(void)
 		/* clang-format on */
 	};
 
-	expert_register_field_array(expert_register_protocol(nbds_shark_proto), ei,
-				    G_N_ELEMENTS(ei));
+	expert_module_t *module = expert_register_protocol(nbds_shark_proto);
+
+	expert_register_field_array(module, ei, G_N_ELEMENTS(ei));
+	register_rules(module);
 }
 
 /* --- preferences --- */

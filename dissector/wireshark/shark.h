@@ -203,8 +203,6 @@ extern int nbds_shark_ett[ST_COUNT];
 
 /* Expert infos. */
 enum shark_expert {
-	SE_FINDING, /* four levels, twice: sequence, then protocol */
-	SE_FINDING_LAST = SE_FINDING + 7,
 	SE_NONSENSE,
 	SE_MALFORMED,
 	SE_UNSOLICITED,
@@ -214,6 +212,8 @@ enum shark_expert {
 	SE_COUNT,
 };
 extern expert_field nbds_shark_ei[SE_COUNT];
+/* That of a finding: of its rule, at its level. */
+expert_field *nbds_shark_ei_of(const struct nbds_finding *f);
 
 struct nbds_shark_prefs {
 	nbds_ws_bool builtin;   /* leave NBD to the dissector that Wireshark brings */
@@ -246,6 +246,8 @@ struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload);
 const struct nbds_connection *nbds_watch_connection(uint32_t id);
 /* The findings that a frame is a proof of. */
 const struct note *nbds_watch_notes(uint32_t frame);
+/* True once in a file: what is said but once, of a single pass. */
+bool nbds_watch_first(void);
 /* The next finding that was shown in no frame yet, and now is; NULL: none for now. */
 const struct nbds_finding *nbds_watch_news(void);
 

@@ -241,6 +241,9 @@ static void message_column(struct show *s, const struct msg *kept, const struct 
 			 kept->payload_len && !extents[0] ? " " : "",
 			 kept->payload_len && !extents[0] ? size_text(kept->payload_len, bytes)
 							  : "");
+	} else if (kept->flags & NBDS_MSG_INCOMPLETE) {
+		snprintf(text, sizeof(text), "%s → broken off before all of its %s", request,
+			 size_text(kept->payload_len, bytes));
 	} else if (op->failed) {
 		snprintf(text, sizeof(text), "%s → %s", request,
 			 short_name(nbds_text_of(&nbds_errors, op->error, error), "NBD_"));
@@ -551,8 +554,10 @@ static void show_message(struct show *s, const struct msg *kept)
 	rebuild(s->k, kept, &m, &r);
 	message_column(s, kept, &m);
 	nbds_tap_message(s->pinfo, s->k, kept, nbds_shark_op(s->k, kept));
-	if (!s->tree)
+	if (!s->tree) {
+		add_expert(s, NULL, kept);
 		return;
+	}
 	memset(&mw, 0, sizeof(mw));
 	mw.w.s = s;
 	mw.head_len = kept->head_len;
@@ -704,6 +709,18 @@ static bool awaits(const struct show *s, uint64_t offset, const struct trouble *
 	       (last && t->offset < last->offset + message_length(last));
 }
 
+static void expert_undecoded(struct show *s, proto_item *item, const struct trouble *t)
+{
+	if (!t || t->frame != s->pinfo->num)
+		return;
+	if (t->kind == NBDS_TROUBLE_NONSENSE)
+		expert_add_info_format(s->pinfo, item, &nbds_shark_ei[SE_NONSENSE],
+				       "NBD: no legal message%s%s", t->text[0] ? ": " : "",
+				       t->text);
+	else if (t->kind == NBDS_TROUBLE_LOST)
+		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_LOST]);
+}
+
 static void show_undecoded(struct show *s, uint64_t from, uint64_t to)
 {
 	const struct trouble *t = trouble_at(s, from);
@@ -719,21 +736,16 @@ static void show_undecoded(struct show *s, uint64_t from, uint64_t to)
 		why = t->text[0] ? t->text : trouble_words[t->kind];
 	snprintf(text, sizeof(text), "%d byte%s, %s", here, here == 1 ? "" : "s", why);
 	column(s, text);
-	if (!s->tree)
+	if (!s->tree) {
+		expert_undecoded(s, NULL, t);
 		return;
+	}
 	item = proto_tree_add_protocol_format(s->tree, nbds_shark_proto, s->tvb, start, here,
 					      "Network Block Device, %s", text);
 	tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
 	proto_tree_add_item(tree, nbds_shark_gen[SF_UNDECODED], s->tvb, start, here, ENC_NA);
 	generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_CONN], s->tvb, 0, 0, s->k->id));
-	if (!t || t->frame != s->pinfo->num)
-		return;
-	if (t->kind == NBDS_TROUBLE_NONSENSE)
-		expert_add_info_format(s->pinfo, item, &nbds_shark_ei[SE_NONSENSE],
-				       "NBD: no legal message%s%s", t->text[0] ? ": " : "",
-				       t->text);
-	else if (t->kind == NBDS_TROUBLE_LOST)
-		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_LOST]);
+	expert_undecoded(s, item, t);
 }
 
 /* --- findings --- */
@@ -750,6 +762,15 @@ static void role_text(uint16_t roles, char *buf, size_t size)
 	}
 }
 
+static uint64_t last_frame(const struct nbds_finding *f)
+{
+	uint64_t last = 0;
+
+	for (int i = 0; i < NBDS_ROLE_MAX; i++)
+		last = MAX(last, f->frames[i]);
+	return last;
+}
+
 /* `roles` 0: the frame is none of those that prove it. */
 static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 			 const struct nbds_finding *f, uint16_t roles_here)
@@ -758,7 +779,6 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 					    [NBDS_FAULT_CLIENT] = "client",
 					    [NBDS_FAULT_EITHER] = "either"};
 	const char *severity = nbds_severity_name(f->severity);
-	bool protocol = f->frames[NBDS_ROLE_MESSAGE];
 	char roles[160], name[1024];
 	proto_item *item;
 	proto_tree *tree;
@@ -805,17 +825,14 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 		proto_tree_add_uint64(tree, nbds_shark_gen[SF_FINDING_COUNT], tvb, 0, 0, f->count));
 	for (const char *const *a = f->assumptions; a && *a; a++)
 		add_text(tree, SF_FINDING_ASSUMPTION, tvb, *a);
-	expert_add_info_format(pinfo, item, &nbds_shark_ei[SE_FINDING + 2 * f->severity + protocol],
-			       "%s: %s", f->rule->name, f->message);
-}
-
-static uint64_t last_frame(const struct nbds_finding *f)
-{
-	uint64_t last = 0;
-
-	for (int i = 0; i < NBDS_ROLE_MAX; i++)
-		last = MAX(last, f->frames[i]);
-	return last;
+	/* It counts once; its other frames are linked, and have it in their trees. */
+	if (roles_here && pinfo->num != last_frame(f))
+		return;
+	expert_add_info_format(pinfo, item, nbds_shark_ei_of(f), "%s: %s%s", f->rule->name,
+			       f->message,
+			       !PINFO_FD_VISITED(pinfo) && nbds_watch_first()
+				       ? " (tshark -2 shows all findings)"
+				       : "");
 }
 
 void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)

@@ -24,6 +24,7 @@ static struct {
 	GPtrArray *conns, *findings, *inside;
 	GArray *told;          /* for each finding: bool *, it was shown in some frame */
 	unsigned untold;       /* all before this one were */
+	bool first;            /* what is said but once was */
 	struct nbds_mark mark; /* of the bytes that the engine is given */
 	int64_t last_time;     /* ns: of the last frame */
 	uint32_t interfaces;   /* told to the engine */
@@ -302,6 +303,21 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	}
 }
 
+/* A reply that was broken off is not shown as one whose data came. */
+static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+			   uint64_t came)
+{
+	struct conn *k = c->user;
+	uint32_t open = k ? k->side[m->from].open : NO_INDEX;
+
+	(void)ctx;
+	if (open == NO_INDEX || came >= m->payload_len ||
+	    k->side[m->from].items[open].offset != m->offset)
+		return;
+	k->side[m->from].items[open].flags |= NBDS_MSG_INCOMPLETE;
+	k->side[m->from].open = NO_INDEX;
+}
+
 static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t)
 {
 	struct conn *k = c->user;
@@ -406,6 +422,14 @@ const struct note *nbds_watch_notes(uint32_t frame)
 	struct notes *notes = w.on ? wmem_map_lookup(w.notes, GUINT_TO_POINTER(frame)) : NULL;
 
 	return notes ? notes->first : NULL;
+}
+
+bool nbds_watch_first(void)
+{
+	bool first = !w.first;
+
+	w.first = true;
+	return first;
 }
 
 const struct nbds_finding *nbds_watch_news(void)
@@ -833,6 +857,33 @@ static void finish(void)
 	nbds_feed_finish(w.feed);
 }
 
+/* Wireshark's light for expert infos shows the worst that was told while the file was
+ * read.  What becomes certain at its end is told of no frame then, so that the light is
+ * told here; who lists expert infos has them from the frames, later. */
+static void light(void)
+{
+	const struct nbds_finding *worst = NULL;
+	packet_info pinfo;
+
+	for (unsigned i = 0; w.on && i < w.findings->len; i++) {
+		const struct nbds_finding *f = g_ptr_array_index(w.findings, i);
+
+		if (!worst || f->severity > worst->severity)
+			worst = f;
+	}
+	if (!worst || have_tap_listener(find_tap_id("expert")))
+		return;
+	memset(&pinfo, 0, sizeof(pinfo));
+	pinfo.num = w.current_frame ? w.current_frame : 1;
+	expert_add_info(&pinfo, NULL, nbds_shark_ei_of(worst));
+}
+
+static void sequence_over(void)
+{
+	finish();
+	light();
+}
+
 static void conn_free(void *data)
 {
 	struct conn *k = data;
@@ -873,6 +924,7 @@ static void init(void)
 		.engine.exclusive = nbds_shark_prefs.exclusive,
 		.ops = {.connection = on_connection,
 			.message = on_message,
+			.message_end = on_message_end,
 			.trouble = on_trouble,
 			.finding = on_finding},
 		.hooks = hooks,
@@ -900,7 +952,7 @@ void nbds_watch_handoff(void)
 
 	register_init_routine(init);
 	register_cleanup_routine(cleanup);
-	register_postseq_cleanup_routine(finish);
+	register_postseq_cleanup_routine(sequence_over);
 	tcp_handle = dissector_get_uint_handle(protocols, 6);
 	if (!tcp_handle)
 		return;

@@ -9,11 +9,13 @@ import random
 import re
 import shutil
 import struct
+import subprocess
 import unittest
 
 import shark
 
 S = shark.SAMPLES
+R = shark.ROOT / "tests" / "reports"
 
 
 class Base(unittest.TestCase):
@@ -177,8 +179,38 @@ class Visits(Base):
         capture = S / "multi-conn-unsafe.pcap"
         self.assertEqual(self.count(capture, 'nbd.finding.severity == "violation"'), 28)
         self.assertEqual(self.count(capture, "nbd.finding.rule", "-o", "nbd.findings:FALSE"), 0)
+        # As an expert info each counts once, under its rule's name.
         self.assertEqual(self.count(capture, "_ws.expert.severity == error && "
-                                             "_ws.expert.group == sequence"), 28)
+                                             "_ws.expert.group == sequence"), 4)
+        self.assertEqual(self.count(capture, "nbd.expert.stale-read-after-flush"), 4)
+        self.assertEqual(self.count(capture, "nbd.expert.stale-read-after-flush.suspect"), 0)
+
+    def test_expert_list(self):
+        """-z expert has each finding once, and what is no legal message."""
+        capture = S / "multi-conn-unsafe.pcap"
+        said = "\n".join(self.lines(capture, "-2", "-q", "-z", "expert"))
+        self.assertEqual(said.count("stale-read-after-flush: conn"), 4)
+        self.assertNotIn("tshark -2", said)
+        for odd in sorted(R.glob("*.pcap")):
+            told = subprocess.run([shark.BIN / "nbdaudit", "-m", odd], stdout=subprocess.PIPE,
+                                  check=False).stdout.decode()
+            if "nonsense: " in told:
+                said = "\n".join(self.lines(odd, "-2", "-q", "-z", "expert"))
+                self.assertIn("no legal message", said, odd.name)
+
+    def test_broken_off(self):
+        """A reply whose data never came is not shown as one that came."""
+        said = self.lines(R / "x_read_header_then_fin.pcap", "-2")
+        self.assertIn("READ 4 KiB @ 0x0 → broken off before all of its 4 KiB", said[13])
+        self.assertFalse([line for line in said if "OK 4 KiB" in line])
+
+    def test_single_pass_says_so(self):
+        """Its first finding says that -2 shows all, and only that one."""
+        capture = S / "multi-conn-off.pcap"
+        said = "\n".join(self.lines(capture, "-V"))
+        self.assertIn("Rule: ", said)
+        self.assertEqual(said.count("tshark -2 shows"), 1)
+        self.assertNotIn("tshark -2 shows", "\n".join(self.lines(capture, "-2", "-V")))
 
     def test_findings_in_a_single_pass(self):
         """What became certain later is told when it does, once: also to the tap."""

@@ -52,7 +52,7 @@ def audit(path):
     run = subprocess.run([shark.BIN / "nbdaudit", "--format=json", "--messages", path],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, timeout=300)
-    if run.returncode not in (0, 1, 2):
+    if run.returncode not in (0, 1, 2, 3):
         raise RuntimeError("nbdaudit: status %d\n%s" % (run.returncode, run.stderr.decode()))
     found = collections.defaultdict(list)
     for line in run.stdout.decode().splitlines():
@@ -237,10 +237,19 @@ class Checker:
             self.fail(path, "nbdaudit has no such finding on frame %d: %s" % (key[1], key[0]))
 
     def compare_expert(self, path, frame, item):
-        """The expert info of a finding has its level and its words."""
+        """The expert info of a finding has its level and its words, and is in the last of
+        its frames alone."""
         rule, said = item.find("nbd.finding.rule").show, item.find("nbd.finding.message").show
         level = EXPERT[item.find("nbd.finding.severity").show]
         expert = item.find("_ws.expert")
+        names = ["nbd.finding." + ("message_in" if role == "message" else role)
+                 for role in ROLES]
+        frames = [int(field.show) for field in map(item.find, names) if field]
+        if frame.number != max(frames):
+            if expert:
+                self.fail(path, "frame %d: %s has an expert info before its last frame" %
+                          (frame.number, rule))
+            return
         if not expert or int(expert.find("_ws.expert.severity").show, 0) != level or \
                 not expert.find("_ws.expert.message").show.startswith("%s: %s" % (rule, said[:100])):
             self.fail(path, "frame %d: the expert info of %s is %s" %
