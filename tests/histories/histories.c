@@ -52,7 +52,7 @@ struct options {
 	unsigned seconds;
 	bool has_seed, has_only, reference_only, keep_going, print, survey, strict, examples,
 		faceless;
-	int kind; // 0: both, 1: legal, 2: broken
+	int kind; // 0: legal or broken, 1: legal, 2: broken, 3: accused
 };
 
 struct totals {
@@ -867,11 +867,14 @@ static bool run_random(const struct options *o, uint64_t index, struct totals *t
 	int known = kind_count;
 
 	if (o->kind)
-		legal = o->kind == 1;
+		legal = o->kind != 2;
 	running_seed = o->seed;
 	running_index = current_history = index;
 	alarm(60);
-	simulate(&h, &sim, sim_random(&random), legal);
+	simulate(&h, &sim, sim_random(&random),
+		 o->kind == 3 ? SIM_KIND_ACCUSED
+		 : legal      ? SIM_KIND_LEGAL
+			      : SIM_KIND_BROKEN);
 	if (sim_random(&random) % 8 == 0 && !o->strict) // the engine has to forget
 		options.memory = 2000 + sim_random(&random) % 30000;
 	if (sim.shape == SIM_VEILED || o->strict)
@@ -1184,7 +1187,10 @@ int main(int argc, char **argv)
 			o.has_only = true;
 			break;
 		case 'k':
-			o.kind = !strcmp(optarg, "legal") ? 1 : !strcmp(optarg, "broken") ? 2 : 0;
+			o.kind = !strcmp(optarg, "legal")     ? 1
+				 : !strcmp(optarg, "broken")  ? 2
+				 : !strcmp(optarg, "accused") ? 3
+							      : 0;
 			good = o.kind;
 			break;
 		case 'r':

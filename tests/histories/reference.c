@@ -55,6 +55,11 @@ struct ref_world {
 	unsigned short *paths; // [w * n + c]: of Est(w,c), but for voiding
 	unsigned short *est;   // ... and with it, c being over when it was answered
 	int64_t *last_alive;   // of each connection
+	int *voiders;          // commands that may void
+	int voider_count;
+	// a byte is looked at: the writes and block status that cover it
+	uint64_t at;
+	int touching[MAX_COMMANDS], touching_count;
 };
 static const struct h_connection *conn(const struct ref_world *w, int c)
 {
@@ -220,9 +225,11 @@ static enum voiding voided(const struct ref_world *w, int wr, int64_t end)
 {
 	enum voiding result = VOID_NOT;
 
-	for (int x = 0; x < w->n; x++) {
-		if (x == wr || !voids(&w->h->commands[x]) ||
-		    instant_before(w, end, w->h->commands[x].request) || !may_drop(w, x, wr))
+	for (int v = 0; v < w->voider_count; v++) {
+		int x = w->voiders[v];
+
+		if (x == wr || instant_before(w, end, w->h->commands[x].request) ||
+		    !may_drop(w, x, wr))
 			continue;
 		if (!is_breach(w, x))
 			return VOID;
@@ -234,10 +241,11 @@ static enum voiding voided(const struct ref_world *w, int wr, int64_t end)
 // All that voided W for a command over at `end` was answered before flush F.
 static bool voided_before(const struct ref_world *w, int wr, int64_t end, int f)
 {
-	for (int x = 0; x < w->n; x++) {
-		if (x != wr && voids(&w->h->commands[x]) &&
-		    !instant_before(w, end, w->h->commands[x].request) && may_drop(w, x, wr) &&
-		    !before(w, x, f))
+	for (int v = 0; v < w->voider_count; v++) {
+		int x = w->voiders[v];
+
+		if (x != wr && !instant_before(w, end, w->h->commands[x].request) &&
+		    may_drop(w, x, wr) && !before(w, x, f))
 			return false;
 	}
 	return true;
@@ -397,6 +405,12 @@ static void world_init(struct ref_world *w, const struct history *h)
 	w->paths = zalloc(n * n, sizeof(*w->paths));
 	w->est = zalloc(n * n, sizeof(*w->est));
 	w->last_alive = zalloc((size_t)h->connection_count, sizeof(*w->last_alive));
+	w->voiders = zalloc(n, sizeof(*w->voiders));
+	for (int i = 0; i < w->n; i++) {
+		if (voids(&h->commands[i]))
+			w->voiders[w->voider_count++] = i;
+	}
+	w->at = UINT64_MAX;
 	for (int k = 0; k < h->connection_count; k++)
 		w->last_alive[k] = last_alive(w, k);
 	for (int a = 0; a < w->n; a++)
@@ -428,6 +442,7 @@ static void world_free(struct ref_world *w)
 	free(w->paths);
 	free(w->est);
 	free(w->last_alive);
+	free(w->voiders);
 }
 
 // One byte of one read
@@ -521,20 +536,38 @@ static bool requested_before(const struct ref_world *w, int a, int b)
 					      : instant_before(w, x->request, y->request);
 }
 
-// Adm(x,R), and what it allows, if a write is in force by a path of `mask` only (E1
-// only for a lone writer, if `g10`), and superseded by a path of `sup`.
-static void look(const struct ref_world *w, const struct byte *b, unsigned mask, unsigned sup,
-		 bool g10, struct view *v)
+// Lists the commands that cover the byte, and may say something about it.
+static void touch(struct ref_world *w, uint64_t at)
 {
-	v->initial = true;
-	v->why = REF_JUDGED;
-	v->allowed = false;
+	if (w->at == at)
+		return;
+	w->at = at;
+	w->touching_count = 0;
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
 
-		v->paths[i] = 0;
+		if (covers(c, at) && (is_write(c) || c->type == NBD_CMD_BLOCK_STATUS))
+			w->touching[w->touching_count++] = i;
+	}
+}
+
+// Adm(x,R), and what it allows, if a write is in force by a path of `mask` only (E1
+// only for a lone writer, if `g10`), and superseded by a path of `sup`.
+static void look(struct ref_world *w, const struct byte *b, unsigned mask, unsigned sup, bool g10,
+		 struct view *v)
+{
+	touch(w, b->at);
+	v->initial = true;
+	v->why = REF_JUDGED;
+	v->allowed = false;
+	memset(v->paths, 0, sizeof(v->paths[0]) * (size_t)w->n);
+	memset(v->admissible, 0, sizeof(v->admissible[0]) * (size_t)w->n);
+	for (int t = 0; t < w->touching_count; t++) {
+		int i = w->touching[t];
+		const struct h_command *c = &w->h->commands[i];
+
 		// a trim may be shrunk to nothing: it puts nothing in force
-		if (!is_write(c) || c->type == NBD_CMD_TRIM || !covers(c, b->at))
+		if (!is_write(c) || c->type == NBD_CMD_TRIM)
 			continue;
 		v->paths[i] = in_force(w, b, i, mask);
 		if (v->paths[i] == E1 && g10 && !lone_writer(w, b, i))
@@ -542,19 +575,21 @@ static void look(const struct ref_world *w, const struct byte *b, unsigned mask,
 		if (v->paths[i])
 			v->initial = false;
 	}
-	for (int i = 0; i < w->n; i++) {
-		const struct h_command *c = &w->h->commands[i];
+	for (int t = 0; t < w->touching_count; t++) {
+		int i = w->touching[t];
 
-		v->admissible[i] = is_write(c) && here(w, b, i) && covers(c, b->at) &&
-				   !after(w, b, i);
-		for (int j = 0; j < w->n && v->admissible[i]; j++) {
+		v->admissible[i] = is_write(&w->h->commands[i]) && here(w, b, i) && !after(w, b, i);
+		for (int u = 0; u < w->touching_count && v->admissible[i]; u++) {
+			int j = w->touching[u];
+
 			if (v->paths[j] && (w->est[i * w->n + j] & sup))
 				v->admissible[i] = false;
 		}
 	}
 	if (v->initial)
 		v->why = REF_INITIAL;
-	for (int i = 0; i < w->n; i++) {
+	for (int t = 0; t < w->touching_count; t++) {
+		int i = w->touching[t];
 		const struct h_command *c = &w->h->commands[i];
 		// What a failed write leaves is anything, until an established write
 		// that began after it.  One that was not answered may have failed just
@@ -563,9 +598,11 @@ static void look(const struct ref_world *w, const struct byte *b, unsigned mask,
 		bool renewed = false;   // by an established write that began after it
 		bool succeeded = false; // ... after its request
 
-		if (!covers(c, b->at) || !here(w, b, i) || after(w, b, i))
+		if (!here(w, b, i) || after(w, b, i))
 			continue;
-		for (int j = 0; j < w->n; j++) {
+		for (int u = 0; u < w->touching_count; u++) {
+			int j = w->touching[u];
+
 			renewed |= v->paths[j] && before(w, i, j);
 			succeeded |= v->paths[j] && requested_before(w, i, j);
 		}
@@ -615,7 +652,7 @@ static bool other_read(const struct ref_world *w, const struct byte *b, int i, s
 // An earlier read of the export, over before some write that is in force
 // (paths of v) began, showed this value here - rightly: if it was foreign then,
 // or junk, an unseen writer may have been at work, then and now.
-static bool seen_before(const struct ref_world *w, const struct byte *b, const struct view *v)
+static bool seen_before(struct ref_world *w, const struct byte *b, const struct view *v)
 {
 	static struct view then;
 
@@ -648,8 +685,7 @@ static bool is_old(const struct ref_world *w, const struct byte *b, const struct
 }
 
 // Is the value that of such a write, or known from an earlier read? Else it is foreign.
-static bool is_stale(const struct ref_world *w, const struct byte *b, const struct view *v,
-		     bool *learned)
+static bool is_stale(struct ref_world *w, const struct byte *b, const struct view *v, bool *learned)
 {
 	*learned = false;
 	for (int i = 0; i < w->n; i++) {
@@ -819,7 +855,7 @@ static void name_missed(const struct ref_world *w, const struct byte *b, const s
 }
 
 // Excluded whatever is trusted: by what least?
-static void convict(const struct ref_world *w, const struct byte *b, struct verdict *out)
+static void convict(struct ref_world *w, const struct byte *b, struct verdict *out)
 {
 	static const struct step {
 		unsigned mask, sup;
@@ -840,6 +876,10 @@ static void convict(const struct ref_world *w, const struct byte *b, struct verd
 	bool stale = false;
 
 	memset(out, 0, sizeof(*out));
+	// the more is trusted, the more is excluded: if not by all, then by nothing
+	look(w, b, ALL, ALL, false, &v);
+	if (!convicts(&v))
+		return;
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		const struct step *s = &steps[i];
 
@@ -883,7 +923,7 @@ static bool sure_write(const struct ref_world *w, const struct byte *b, const st
 
 // V9: an earlier read of the connection with the same choice chose otherwise; V6, second
 // half: block status of the connection said zero with the same choice.
-static void unstable(const struct ref_world *w, const struct byte *b, const struct view *v,
+static void unstable(struct ref_world *w, const struct byte *b, const struct view *v,
 		     struct verdict *out)
 {
 	static struct view other;
@@ -957,7 +997,7 @@ static void not_zero(const struct ref_world *w, const struct byte *b, struct ver
 
 // Q6: had completed writes of different connections the order in which they were done,
 // the value would be excluded by those in force.
-static void unordered(const struct ref_world *w, const struct byte *b, struct verdict *out)
+static void unordered(struct ref_world *w, const struct byte *b, struct verdict *out)
 {
 	struct verdict one = {.found = true, .rule = REF_UNORDERED, .severity = NBDS_SUSPECT};
 	static struct view v;
@@ -970,8 +1010,8 @@ static void unordered(const struct ref_world *w, const struct byte *b, struct ve
 }
 
 // Hz4 to Hz6: had completed writes been in force for everyone at once, it would be.
-static void missed_others(const struct ref_world *w, const struct byte *b,
-			  const struct view *strong, struct verdict *out)
+static void missed_others(struct ref_world *w, const struct byte *b, const struct view *strong,
+			  struct verdict *out)
 {
 	static struct view v;
 	struct verdict one = {.found = true, .severity = NBDS_HAZARD};
@@ -998,7 +1038,7 @@ static void missed_others(const struct ref_world *w, const struct byte *b,
 	}
 }
 
-static void judge_byte(const struct ref_world *w, const struct byte *b, struct ref_verdict *r,
+static void judge_byte(struct ref_world *w, const struct byte *b, struct ref_verdict *r,
 		       struct verdict *out)
 {
 	static struct view v;
@@ -1067,39 +1107,55 @@ static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t
 	return list;
 }
 
+// The commands with contents in a sector.
+static int with_contents(const struct history *h, uint64_t sector, int *list)
+{
+	int n = 0;
+
+	for (int i = 0; i < h->command_count; i++) {
+		const struct h_command *c = &h->commands[i];
+
+		if ((c->type == NBD_CMD_WRITE || c->type == NBD_CMD_READ) &&
+		    c->offset < (sector + 1) * H_SECTOR &&
+		    c->offset + c->length > sector * H_SECTOR)
+			list[n++] = i;
+	}
+	return n;
+}
+
 // Which of the commands have equal bytes at `at`, zero being one more: key[i] is the
 // first that has i's byte.  False: all contents are plain, so one byte is like another.
-static bool likeness(const struct history *h, const struct h_command *r, uint64_t at, short *key)
+static bool likeness(const struct history *h, const int *list, int count, uint64_t at, short *key)
 {
-	int bytes[MAX_COMMANDS];
 	bool plain = true;
 	short first[257];
 
 	memset(first, -1, sizeof(first));
 	first[1] = 0; // the byte 0
-	for (int i = 0; i < h->command_count; i++) {
-		const struct h_command *c = &h->commands[i];
+	for (int i = 0; i < count; i++) {
+		const struct h_command *c = &h->commands[list[i]];
+		int value, byte;
 
 		key[i] = -1;
-		if (!covers(c, at) || (c->type != NBD_CMD_WRITE && c->type != NBD_CMD_READ))
+		if (!covers(c, at))
 			continue;
-		plain &=
-			h_is_plain(h_value_at(&cell_at(c, at)->content, (unsigned)(at % H_SECTOR)));
-		bytes[i] = byte_of(c, at);
-		if (first[bytes[i] + 1] < 0)
-			first[bytes[i] + 1] = (short)(i + 1);
-		key[i] = first[bytes[i] + 1];
+		value = h_value_at(&cell_at(c, at)->content, (unsigned)(at % H_SECTOR));
+		plain &= h_is_plain(value);
+		byte = value == H_LOST ? H_LOST : h_byte(value, (unsigned)(at % H_SECTOR));
+		if (first[byte + 1] < 0)
+			first[byte + 1] = (short)(i + 1);
+		key[i] = first[byte + 1];
 	}
-	(void)r;
 	return !plain;
 }
 
 #define MAX_KINDS 24
 
-static void judge_read(const struct ref_world *w, int index, struct ref_verdict *out)
+static void judge_read(struct ref_world *w, int index, struct ref_verdict *out)
 {
 	static struct verdict whole, sector, part;
 	static short keys[MAX_KINDS][MAX_COMMANDS];
+	int list_of[MAX_COMMANDS], contents;
 	const struct h_command *c = &w->h->commands[index];
 	size_t count;
 	uint64_t *list = cuts(w->h, c, &count);
@@ -1114,6 +1170,7 @@ static void judge_read(const struct ref_world *w, int index, struct ref_verdict 
 
 		memset(&sector, 0, sizeof(sector));
 		h_cell_range(c, s, &from, &to);
+		contents = with_contents(w->h, from / H_SECTOR, list_of);
 		for (size_t i = 0; i + 1 < count; i++) {
 			struct byte b = {.cell = s, .read = index, .seen = c->cells[s].seen};
 			int kinds = 0;
@@ -1122,11 +1179,12 @@ static void judge_read(const struct ref_world *w, int index, struct ref_verdict 
 			    b.seen == H_NEVER)
 				continue;
 			for (b.at = list[i]; b.at < list[i + 1]; b.at++) {
-				bool varied = likeness(w->h, c, b.at, keys[kinds]), known = false;
+				bool varied = likeness(w->h, list_of, contents, b.at, keys[kinds]);
+				bool known = false;
 
 				for (int k = 0; k < kinds && !known; k++)
 					known = !memcmp(keys[k], keys[kinds],
-							sizeof(keys[0][0]) * (size_t)w->n);
+							sizeof(keys[0][0]) * (size_t)contents);
 				if (known)
 					continue;
 				if (kinds < MAX_KINDS - 1)

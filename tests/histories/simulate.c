@@ -18,7 +18,8 @@
 #define MAX_SECTORS     48
 #define MAX_UNITS       (MAX_SECTORS * H_PIECES)
 #define MAX_CONNECTIONS 12
-#define MAX_COMMANDS    96
+#define MAX_COMMANDS    220
+#define VERSIONS        12   // of a unit that the server could find again
 #define STEP            1024 // us of capture a step
 #define GRAIN           32   // connections have instants of their own within it
 #define UNSTABLE        (-2) // reads as anything, each time anew
@@ -42,6 +43,30 @@ const char *const sim_defect_names[SIM_DEFECTS] = {
 	[SIM_PARTIAL_ZEROES] = "zeroes only a part",
 	[SIM_FALSE_STATUS] = "false block status",
 	[SIM_FICKLE] = "reorders concurrent writes again",
+	[SIM_TORN_WRITES] = "tears writes",
+	[SIM_MISPLACED] = "writes beside",
+	[SIM_MISREADS] = "reads beside",
+	[SIM_EARLY_REPLIES] = "confirms writes early",
+	[SIM_EARLY_PAYLOAD] = "confirms writes before their payload",
+	[SIM_EARLY_FLUSH] = "confirms flushes early",
+	[SIM_RESURRECTS] = "resurrects old data",
+	[SIM_FALSE_MULTI] = "private caches with multi-conn",
+	[SIM_FALSE_SHARING] = "copy on write with multi-conn",
+	[SIM_READ_CACHE] = "keeps what was read",
+	[SIM_ZEROES_NOTHING] = "zeroes nothing",
+	[SIM_ZEROES_MORE] = "zeroes too much",
+	[SIM_TRIMS_MORE] = "trims too much",
+	[SIM_LOSES_NEIGHBOUR] = "writes back neighbours",
+	[SIM_FLIPS] = "flips bytes",
+	[SIM_SWAPS] = "swaps sectors",
+	[SIM_REPEATS] = "repeats writes",
+	[SIM_FORGETS_CLIENT] = "forgets a client that went",
+	[SIM_SNAPSHOTS] = "shows newcomers old contents",
+	[SIM_MIXES_UP] = "mixes up reads",
+	[SIM_FLUSHES_HALF] = "flushes a half",
+	[SIM_OLD_STATUS] = "old block status",
+	[SIM_WRITES_TO_RO] = "writes to read-only exports",
+	[SIM_RESTART_LOSES] = "loses flushed data in a restart",
 };
 
 uint64_t sim_random(uint64_t *state)
@@ -64,6 +89,10 @@ struct task {
 	bool silent;            // it will never be answered
 	bool late;              // units left at failure are done later
 	int twin;               // another command with its cookie, or -1
+	int neighbour;          // SIM_LOSES_NEIGHBOUR: the unit behind, or -1 ...
+	int16_t beside;         // ... and what was there
+	bool early;             // it is confirmed before it is done
+	bool again;             // SIM_REPEATS: it was done, and will be once more
 	int16_t got[MAX_UNITS]; // READ: sampled
 	bool sampled[MAX_UNITS];
 	bool shown[MAX_SECTORS]; // sectors of the command whose data was sent
@@ -85,6 +114,8 @@ struct cache {
 
 struct device {
 	int16_t stable[MAX_UNITS], shared[MAX_UNITS], previous[MAX_UNITS];
+	int16_t versions[MAX_UNITS][VERSIONS]; // that it had; the newest at version_count - 1
+	int version_count[MAX_UNITS];
 	bool dirty[MAX_UNITS];
 };
 
@@ -100,6 +131,8 @@ struct link {
 	unsigned cookies;
 	int64_t skew;
 	struct cache cache;
+	bool snapshot;          // it is shown the contents of `old` until it writes them
+	int16_t old[MAX_UNITS]; // SIM_SNAPSHOTS, SIM_READ_CACHE: a value, or -1
 };
 
 struct state {
@@ -114,8 +147,9 @@ struct state {
 	struct link links[MAX_CONNECTIONS];
 	int link_count;
 	struct task tasks[MAX_COMMANDS];
-	int budget; // commands to be sent
-	int fresh;  // next value not used before
+	int budget;                  // commands to be sent
+	int fresh;                   // next value not used before
+	bool said_zero[MAX_SECTORS]; // SIM_OLD_STATUS
 	// habits
 	int in_flight_max, span_max;
 	unsigned error_rate, silence_rate, trim_rate, status_rate, fua_rate, repeat_rate;
@@ -124,6 +158,11 @@ struct state {
 	unsigned rush_rate;  // commands that are over before anything else happens
 	unsigned probe_rate; // a write, perhaps a flush, and a read after each other
 	bool filled;         // all sectors are written at first
+	int hot;             // sectors that most commands are about; 0: none
+	unsigned hot_rate;
+	enum { VALUES_PLAIN, VALUES_FEW, VALUES_COUNTERS, VALUES_BYTES, VALUES_MIXED } values;
+	enum { FLUSHES_AT_RANDOM, FLUSHES_AFTER_WRITES, FLUSHES_BY_ONE, FLUSHES_NEVER } flushing;
+	bool accused, face, breaches, shutdowns, read_only;
 	bool junk, drops, late, evidence, multi_conn, flush, fua, restarts_silently;
 };
 
@@ -180,8 +219,15 @@ static struct device *device(struct state *s, int k)
 
 static void store(struct state *s, struct device *d, int unit, int value)
 {
-	if (d->shared[unit] != value)
+	if (d->shared[unit] != value) {
 		d->previous[unit] = d->shared[unit];
+		if (d->version_count[unit] == VERSIONS) {
+			memmove(d->versions[unit], d->versions[unit] + 1,
+				(VERSIONS - 1) * sizeof(d->versions[unit][0]));
+			d->version_count[unit]--;
+		}
+		d->versions[unit][d->version_count[unit]++] = d->shared[unit];
+	}
 	d->shared[unit] = (int16_t)value;
 	d->dirty[unit] = true;
 	if (s->sim->server != SIM_SHARED) {
@@ -293,12 +339,35 @@ static int16_t peek(struct state *s, int k, int unit)
 	return value;
 }
 
+// A version of long ago; else the present one.
+static int16_t any_version(struct state *s, const struct device *d, int unit)
+{
+	if (!d->version_count[unit])
+		return d->shared[unit];
+	return d->versions[unit][below(s, (unsigned)d->version_count[unit])];
+}
+
 static int16_t get(struct state *s, int k, int unit)
 {
-	int16_t value = peek(s, k, unit);
+	struct link *l = &s->links[k];
+	int16_t value;
+	int from = unit;
 
+	if (defect(s, SIM_MISREADS) && unit + s->cuts < s->units)
+		from = unit + s->cuts;
+	value = peek(s, k, from);
 	if (defect(s, SIM_OLD_VERSIONS))
 		value = device(s, k)->previous[unit];
+	if (l->snapshot && l->old[unit] != -1)
+		value = l->old[unit];
+	if (s->sim->defect == SIM_READ_CACHE) {
+		if (l->old[unit] != -1 && chance(s, s->defect_rate))
+			value = l->old[unit];
+		else
+			l->old[unit] = value;
+	}
+	if (defect(s, SIM_FLIPS) && value > 0)
+		value = (int16_t)(value % 256 == 255 ? value - 1 : value + 1);
 	return value == UNSTABLE ? anything(s) : value;
 }
 
@@ -360,6 +429,8 @@ static void collect_dirty(struct state *s, int k, struct task *t)
 		t->units[i] = t->units[j];
 		t->units[j] = swap;
 	}
+	if (defect(s, SIM_FLUSHES_HALF))
+		t->left /= 2;
 }
 
 static void write_back(struct state *s, int entry)
@@ -416,6 +487,8 @@ static void background(struct state *s)
 		store(s, d, unit, chance(s, 500) ? d->previous[unit] : anything(s));
 	if (defect(s, SIM_FICKLE))
 		store(s, d, unit, d->previous[unit]);
+	if (defect(s, SIM_RESURRECTS))
+		store(s, d, unit, any_version(s, d, unit));
 }
 
 // Tasks
@@ -459,14 +532,36 @@ static void arrive(struct state *s, int index)
 	if (chance(s, c->type == NBD_CMD_FLUSH ? 3 * s->error_rate : s->error_rate) ||
 	    ((c->flags & NBD_CMD_FLAG_FAST_ZERO) && chance(s, 400)))
 		t->spoils = (int)below(s, (unsigned)t->left + 1);
+	if (t->spoils >= 0 && s->shutdowns && chance(s, 300))
+		c->error = NBD_ESHUTDOWN;
+	if ((c->type == NBD_CMD_FLUSH && !s->flush) ||
+	    ((c->flags & NBD_CMD_FLAG_FUA) && !s->fua && chance(s, 500))) { // never offered
+		t->spoils = 0;
+		c->error = NBD_EINVAL;
+	}
 	if ((c->flags & NBD_CMD_FLAG_FAST_ZERO) && t->spoils >= 0) {
 		c->error = NBD_ENOTSUP;
 		t->spoils = chance(s, 800) ? 0 : t->spoils;
 	}
 	if (c->type == NBD_CMD_WRITE_ZEROES && defect(s, SIM_PARTIAL_ZEROES))
 		t->left = (t->left + 1) / 2;
+	if (c->type == NBD_CMD_WRITE_ZEROES && defect(s, SIM_ZEROES_NOTHING))
+		t->left = 0;
 	if (c->type == NBD_CMD_WRITE && defect(s, SIM_LOSES_WRITES))
+		t->left = 0;
+	if (c->type == NBD_CMD_WRITE && t->left && defect(s, SIM_TORN_WRITES))
 		t->left = (int)below(s, (unsigned)t->left);
+	if (h_is_write(c->type) && t->left && defect(s, SIM_LOSES_NEIGHBOUR)) {
+		int last = end_unit(s, c);
+
+		t->neighbour = last < s->units ? last : -1;
+		if (t->neighbour >= 0)
+			t->beside = device(s, c->connection)->shared[last];
+	}
+	t->early = (c->type == NBD_CMD_FLUSH
+			    ? defect(s, SIM_EARLY_FLUSH)
+			    : h_is_write(c->type) && defect(s, SIM_EARLY_REPLIES)) &&
+		   t->spoils < 0;
 	if (chance(s, s->silence_rate))
 		t->silent = true;
 	t->late = s->late && chance(s, 700);
@@ -476,7 +571,7 @@ static void do_unit(struct state *s, int index, int unit)
 {
 	struct h_command *c = &s->h->commands[index];
 	struct task *t = &s->tasks[index];
-	bool fua = c->flags & NBD_CMD_FLAG_FUA;
+	bool fua = (c->flags & NBD_CMD_FLAG_FUA) && s->fua;
 
 	switch (c->type) {
 	case NBD_CMD_READ:
@@ -489,12 +584,31 @@ static void do_unit(struct state *s, int index, int unit)
 	case NBD_CMD_TRIM:
 		if (chance(s, 600))
 			put(s, c->connection, unit, chance(s, 500) ? UNSTABLE : 0, fua);
+		if (unit + s->cuts < s->units && defect(s, SIM_TRIMS_MORE))
+			put(s, c->connection, unit + s->cuts, chance(s, 500) ? anything(s) : 0,
+			    fua);
 		break;
 	case NBD_CMD_BLOCK_STATUS:
 		break;
-	default:
-		put(s, c->connection, unit, value_to_write(s, c, unit), fua);
+	default: {
+		int to = unit, value = value_to_write(s, c, unit);
+
+		if (c->type == NBD_CMD_WRITE && defect(s, SIM_MISPLACED))
+			to = unit + s->cuts < s->units ? unit + s->cuts : unit % s->cuts;
+		if (c->type == NBD_CMD_WRITE && c->sectors > 1 && defect(s, SIM_SWAPS)) {
+			int other = first_unit(s, c) +
+				    (int)below(s, (unsigned)(end_unit(s, c) - first_unit(s, c)));
+
+			value = value_to_write(s, c, other);
+		}
+		put(s, c->connection, to, value, fua);
+		s->links[c->connection].old[unit] =
+			s->sim->defect == SIM_READ_CACHE ? s->links[c->connection].old[unit] : -1;
+		if (c->type == NBD_CMD_WRITE_ZEROES && unit + s->cuts < s->units &&
+		    defect(s, SIM_ZEROES_MORE))
+			put(s, c->connection, unit + s->cuts, 0, fua);
 		break;
+	}
 	}
 }
 
@@ -518,6 +632,13 @@ static void take_status(struct state *s, int index)
 		}
 		if (defect(s, SIM_FALSE_STATUS))
 			zero = true;
+		if (s->sim->defect == SIM_OLD_STATUS) {
+			unsigned sector = (unsigned)h_first_sector(c) + i;
+
+			if (s->said_zero[sector] && chance(s, s->defect_rate))
+				zero = true;
+			s->said_zero[sector] |= zero;
+		}
 		c->cells[i].status = 0;
 		if (zero && chance(s, 800))
 			c->cells[i].status = NBD_STATE_ZERO |
@@ -539,6 +660,10 @@ static void decide(struct state *s, int index)
 			drop_dirty(s, c->connection);
 		return;
 	}
+	if (t->neighbour >= 0)
+		put(s, c->connection, t->neighbour, t->beside, false);
+	if (h_is_write(c->type) && defect(s, SIM_REPEATS))
+		t->again = true;
 	if (c->type == NBD_CMD_FLUSH)
 		end_flush(s, c->connection);
 	if (c->type == NBD_CMD_BLOCK_STATUS)
@@ -593,6 +718,23 @@ static void fill_cell(struct state *s, int index, unsigned cell)
 	int unit = (int)(h_first_sector(c) + cell) * s->cuts, value = 0;
 	bool any = false;
 
+	if (defect(s, SIM_MIXES_UP)) { // another's, of the same sector number
+		for (int i = 0; i < s->h->command_count; i++) {
+			const struct h_command *o = &s->h->commands[i];
+
+			if (i != index && o->type == NBD_CMD_READ && o->outcome == H_PENDING &&
+			    s->tasks[i].stage == RUNNING && cell < o->sectors &&
+			    c->offset % H_SECTOR == 0 && o->offset % H_SECTOR == 0) {
+				for (int u = 0; u < s->cuts; u++) {
+					int other = (int)(h_first_sector(o) + cell) * s->cuts + u;
+
+					if (other < s->units && unit + u < s->units &&
+					    s->tasks[i].sampled[other])
+						t->got[unit + u] = s->tasks[i].got[other];
+				}
+			}
+		}
+	}
 	for (int u = unit; u < unit + s->cuts && !any; u++) {
 		if (u >= first_unit(s, c) && u < end_unit(s, c)) {
 			value = t->got[u];
@@ -628,6 +770,12 @@ static void progress(struct state *s, int index)
 		arrive(s, index);
 		break;
 	case RUNNING:
+		if (t->early && chance(s, 600)) {
+			send_answer(s, index, true, 0);
+			t->early = false;
+			t->stage = GHOST;
+			break;
+		}
 		cell = ready_sector(s, index);
 		if (cell >= 0 && chance(s, 300)) {
 			fill_cell(s, index, (unsigned)cell);
@@ -672,6 +820,12 @@ static void progress(struct state *s, int index)
 		send_answer(s, index, true, 0);
 		t->stage = t->spoils >= 0 && t->left && t->late && h_is_write(c->type) ? GHOST
 										       : ANSWERED;
+		if (t->again) {
+			t->again = false;
+			t->stage = GHOST;
+			for (int u = first_unit(s, c); u < end_unit(s, c); u++)
+				t->units[t->left++] = u;
+		}
 		break;
 	case GHOST:
 		// what a failed or forgotten command leaves is done late, or never
@@ -680,7 +834,8 @@ static void progress(struct state *s, int index)
 				write_back(s, t->units[--t->left]);
 				break;
 			}
-			drop_dirty(s, c->connection);
+			if (c->outcome != H_OK)
+				drop_dirty(s, c->connection);
 			t->stage = GONE;
 		} else if (h_is_write(c->type) && t->left) {
 			do_unit(s, index, t->units[--t->left]);
@@ -750,6 +905,8 @@ static void deliver(struct state *s, int k)
 	settle(s, a.command, t->spoils >= 0 ? H_FAILED : H_OK, at);
 	if (c->outcome == H_FAILED && !c->error)
 		c->error = NBD_EIO;
+	if (c->outcome == H_FAILED && c->error == NBD_ESHUTDOWN && !s->evidence)
+		drop_dirty(s, c->connection); // known by its answer only
 	if (c->outcome == H_FAILED && h_is_write(c->type) && s->junk) {
 		for (int u = first_unit(s, c); u < end_unit(s, c); u++) {
 			if (chance(s, 200))
@@ -764,16 +921,36 @@ static void deliver(struct state *s, int k)
 		c->reply_ack.known = true;
 		c->reply_ack.upto = a.acked;
 	}
+	if (c->type == NBD_CMD_WRITE && c->outcome == H_OK && defect(s, SIM_EARLY_PAYLOAD)) {
+		c->reply_ack.known = true;
+		c->reply_ack.upto = c->request;
+		c->reply_ack.short_ = 1 + below(s, (unsigned)c->length);
+	}
 }
 
 // Clients
 
 static int new_value(struct state *s)
 {
+	int n;
+
 	if (chance(s, s->repeat_rate))
-		return (int)below(s, 4);
+		return s->values == VALUES_COUNTERS ? 1000 + (int)below(s, 4)
+		       : s->values == VALUES_BYTES  ? 3001 + (int)below(s, 4)
+						    : (int)below(s, 4);
 	s->fresh = s->fresh % 250 + 1;
-	return s->fresh;
+	n = s->fresh;
+	switch (s->values == VALUES_MIXED ? (int)below(s, 4) : (int)s->values) {
+	case VALUES_FEW:
+		return n % 4;
+	case VALUES_COUNTERS:
+		return 1000 + 256 * (int)(chance(s, 800) ? 0 : below(s, 4)) + n;
+	case VALUES_BYTES:
+		return chance(s, 500) ? 3001 + n % 6
+				      : 4000 + 16 * (1 + n % 5) + 1 + (int)below(s, 5);
+	default:
+		return n;
+	}
 }
 
 static void pick_range(struct state *s, uint64_t *offset, uint64_t *length)
@@ -786,7 +963,9 @@ static void pick_range(struct state *s, uint64_t *offset, uint64_t *length)
 		from = (int)below(s, (unsigned)s->sectors) * s->cuts;
 		to = from + count * s->cuts;
 	} else {
-		from = (int)below(s, (unsigned)s->sectors) * s->cuts;
+		from = (int)below(s, (unsigned)(s->hot && chance(s, s->hot_rate) ? s->hot
+										 : s->sectors)) *
+		       s->cuts;
 		to = from + (1 + (int)below(s, chance(s, 500) ? 1 : 4)) * s->cuts;
 	}
 	if (s->cuts > 1 && chance(s, 400)) {
@@ -817,7 +996,7 @@ static struct h_command *send_request(struct state *s, int k, uint16_t type, uin
 	}
 	memset(&s->tasks[index], 0, sizeof(s->tasks[index]));
 	s->tasks[index].stage = SENT;
-	s->tasks[index].twin = -1;
+	s->tasks[index].twin = s->tasks[index].neighbour = -1;
 	l->in_flight++;
 	return c;
 }
@@ -853,7 +1032,13 @@ static void issue(struct state *s, int k)
 	int index = s->h->command_count;
 
 	pick_range(s, &offset, &length);
-	if (conn->flags & NBD_FLAG_READ_ONLY)
+	if (index && s->flushing == FLUSHES_AFTER_WRITES && s->mix_flush &&
+	    h_is_write(s->h->commands[index - 1].type) &&
+	    s->h->commands[index - 1].outcome == H_OK && chance(s, 700))
+		kind = s->mix_write + s->mix_read;
+	if (s->flushing == FLUSHES_BY_ONE && k != 0 && kind >= s->mix_write + s->mix_read)
+		kind = s->mix_write;
+	if ((conn->flags & NBD_FLAG_READ_ONLY) && !defect(s, SIM_WRITES_TO_RO))
 		kind = s->mix_write;
 	if (kind < s->mix_write) {
 		type = NBD_CMD_WRITE;
@@ -863,9 +1048,9 @@ static void issue(struct state *s, int k)
 			type = NBD_CMD_WRITE_ZEROES;
 		if (type == NBD_CMD_WRITE_ZEROES && chance(s, 200))
 			flags |= NBD_CMD_FLAG_FAST_ZERO;
-		if (s->fua && chance(s, s->fua_rate))
+		if ((s->fua || s->breaches) && chance(s, s->fua_rate))
 			flags |= NBD_CMD_FLAG_FUA;
-	} else if (kind < s->mix_write + s->mix_read || !s->flush) {
+	} else if (kind < s->mix_write + s->mix_read || !(s->flush || s->breaches)) {
 		type = chance(s, s->status_rate) ? NBD_CMD_BLOCK_STATUS : NBD_CMD_READ;
 		if (s->fua && type == NBD_CMD_READ && chance(s, 30))
 			flags |= NBD_CMD_FLAG_FUA;
@@ -891,8 +1076,17 @@ static void issue(struct state *s, int k)
 
 static void connect_link(struct state *s, int k)
 {
-	s->links[k].open = true;
+	struct link *l = &s->links[k];
+
+	l->open = true;
 	s->h->connections[k].connect = capture_instant(s, k);
+	for (int u = 0; u < s->units; u++)
+		l->old[u] = -1;
+	if (!defect(s, SIM_SNAPSHOTS))
+		return;
+	l->snapshot = true;
+	for (int u = 0; u < s->units; u++)
+		l->old[u] = any_version(s, device(s, k), u);
 }
 
 static void end_link(struct state *s, int k, bool seen)
@@ -917,6 +1111,14 @@ static void end_link(struct state *s, int k, bool seen)
 		}
 		t->spoils = -1;
 		t->stage = s->late ? GHOST : GONE;
+	}
+	for (int i = 0; i < s->h->command_count && defect(s, SIM_FORGETS_CLIENT); i++) {
+		const struct h_command *c = &s->h->commands[i];
+
+		if (c->connection != k || !h_is_write(c->type))
+			continue;
+		for (int u = first_unit(s, c); u < end_unit(s, c); u++)
+			store(s, device(s, k), u, any_version(s, device(s, k), u));
 	}
 }
 
@@ -951,16 +1153,17 @@ static void restart(struct state *s)
 				d->stable[u] = d->shared[u];
 			d->shared[u] = d->stable[u];
 			d->dirty[u] = false;
-			if (defect(s, SIM_LOSES_FLUSHED))
-				store(s, d, u, d->previous[u]);
+			if (defect(s, SIM_LOSES_FLUSHED) || defect(s, SIM_RESTART_LOSES))
+				store(s, d, u, any_version(s, d, u));
 		}
 	}
 }
 
 // One history
 
-static void choose_habits(struct state *s, uint64_t seed, bool legal)
+static void choose_habits(struct state *s, uint64_t seed, enum sim_kind kind)
 {
+	bool legal = kind != SIM_KIND_BROKEN;
 	struct sim *sim = s->sim;
 
 	s->random = seed;
@@ -969,8 +1172,12 @@ static void choose_habits(struct state *s, uint64_t seed, bool legal)
 	if (!legal) {
 		sim->defect = (enum sim_defect)(1 + below(s, SIM_DEFECTS - 1));
 		if (sim->defect == SIM_FLUSH_MISSES || sim->defect == SIM_STALE_READS ||
-		    sim->defect == SIM_FUA_MISSES)
+		    sim->defect == SIM_FUA_MISSES || sim->defect == SIM_FLUSHES_HALF)
 			sim->server = SIM_REPLICATED;
+		if (sim->defect == SIM_FALSE_MULTI)
+			sim->server = SIM_PRIVATE;
+		if (sim->defect == SIM_FALSE_SHARING)
+			sim->server = SIM_OVERLAY;
 	}
 	sim->shape = chance(s, 600) ? SIM_ALIGNED : chance(s, 600) ? SIM_TORN : SIM_VEILED;
 	s->cuts = sim->shape == SIM_ALIGNED || chance(s, 200) ? 1 : 2 + (int)below(s, 3);
@@ -986,13 +1193,22 @@ static void choose_habits(struct state *s, uint64_t seed, bool legal)
 	s->units = s->sectors * s->cuts;
 	s->block = s->cuts << below(s, 3);
 	s->budget = 4 + (int)below(s, chance(s, 300) ? 80 : 40);
-	s->in_flight_max = 1 + (int)below(s, 5);
+	if (chance(s, 40))
+		s->budget = MAX_COMMANDS - 20;
+	s->hot = chance(s, 400) ? 1 + (int)below(s, 2) : 0;
+	s->hot_rate = 500 + below(s, 500);
+	s->in_flight_max = chance(s, 200) ? 1 : 1 + (int)below(s, 8);
 	s->error_rate = chance(s, 400) ? below(s, 100) : 0;
 	s->silence_rate = chance(s, 300) ? below(s, 80) : 0;
 	s->trim_rate = chance(s, 400) ? below(s, 250) : 0;
 	s->status_rate = chance(s, 400) ? below(s, 300) : 0;
 	s->fua_rate = chance(s, 600) ? below(s, 600) : 0;
-	s->repeat_rate = chance(s, 500) ? below(s, 600) : 50;
+	s->repeat_rate = chance(s, 500) ? below(s, 600) : chance(s, 500) ? 50 : 0;
+	s->values = chance(s, 600) ? VALUES_PLAIN : 1 + below(s, VALUES_MIXED);
+	s->flushing = chance(s, 500) ? FLUSHES_AT_RANDOM : 1 + below(s, FLUSHES_NEVER);
+	s->face = chance(s, 60);
+	s->shutdowns = chance(s, 100);
+	s->read_only = chance(s, 100);
 	s->twin_rate = chance(s, 200) ? below(s, 60) : 0;
 	s->restart_rate = chance(s, 250) ? 3 + below(s, 25) : 0;
 	s->defect_rate = 20 + below(s, 980);
@@ -1011,12 +1227,57 @@ static void choose_habits(struct state *s, uint64_t seed, bool legal)
 	s->evidence = chance(s, 300);
 	// junk comes when the error is seen, which is later than what TCP tells
 	s->junk = s->junk && !s->evidence;
+	if (s->flushing == FLUSHES_NEVER)
+		s->mix_flush = 0;
 	s->multi_conn = sim->server != SIM_PRIVATE && sim->server != SIM_OVERLAY &&
 			(sim->defect == SIM_FLUSH_MISSES || sim->defect == SIM_STALE_READS ||
 			 sim->defect == SIM_FUA_MISSES || chance(s, 800));
+	s->multi_conn |= sim->defect == SIM_FALSE_MULTI || sim->defect == SIM_FALSE_SHARING ||
+			 sim->defect == SIM_FLUSHES_HALF;
 	s->flush = chance(s, 950);
 	s->fua = chance(s, 850);
+	s->breaches = chance(s, 200);
 	s->restarts_silently = chance(s, 300);
+	if (sim->defect == SIM_WRITES_TO_RO)
+		s->read_only = true;
+	if (sim->defect == SIM_RESTART_LOSES)
+		s->restart_rate = 10 + below(s, 20);
+	if (!legal && chance(s, 600)) { // the defect alone, where it can be seen
+		bool restarts = sim->defect == SIM_RESTART_LOSES;
+
+		if (sim->server >= SIM_PRIVATE && sim->defect != SIM_FALSE_MULTI &&
+		    sim->defect != SIM_FALSE_SHARING && chance(s, 700)) {
+			sim->server = (enum sim_server)below(s, SIM_PRIVATE);
+			s->multi_conn = true;
+		}
+		s->error_rate = s->silence_rate = s->twin_rate = 0;
+		if (sim->defect != SIM_TRIMS_MORE)
+			s->trim_rate = 0;
+		s->restart_rate = restarts ? s->restart_rate : 0;
+		s->late = s->junk = s->face = s->shutdowns = s->breaches = false;
+		s->flush = s->fua = true;
+		s->filled = true;
+		s->rush_rate = 600 + below(s, 400);
+		s->probe_rate = 100 + below(s, 400);
+		s->mix_flush = 10 + below(s, 30);
+		if (sim->shape == SIM_VEILED)
+			sim->shape = SIM_TORN;
+	}
+	s->accused = kind == SIM_KIND_ACCUSED;
+	if (s->accused) { // few places, few values, and much that may go wrong
+		s->sectors = s->span_max > 8 ? s->sectors : 1 + (int)below(s, 3);
+		s->units = s->sectors * s->cuts;
+		s->late = chance(s, 800);
+		s->drops = chance(s, 800);
+		s->evidence = chance(s, 500);
+		s->values = chance(s, 300) ? s->values : VALUES_FEW;
+		s->background_rate = below(s, 600);
+		s->in_flight_max = 2 + (int)below(s, 8);
+		s->face = chance(s, 150);
+		s->breaches = chance(s, 400);
+		if (sim->shape == SIM_ALIGNED && chance(s, 400))
+			sim->shape = SIM_VEILED;
+	}
 	s->fresh = (int)below(s, 100);
 }
 
@@ -1026,13 +1287,15 @@ static void prepare(struct state *s)
 	int names = chance(s, 250) ? 2 : 1, devices = names == 2 && chance(s, 500) ? 2 : 1;
 	int64_t spread = 0;
 
+	if (s->hot > s->sectors)
+		s->hot = s->sectors;
 	h_init(h);
 	if (chance(s, 300)) {
 		spread = 1 + below(s, chance(s, 800) ? 8 : 120);
 		h->epsilon = (spread + 2) * GRAIN;
 	}
 	h->exclusive = chance(s, 200);
-	s->link_count = 1 + (int)below(s, 5);
+	s->link_count = 1 + (int)below(s, chance(s, 200) ? 8 : 5);
 	if (s->restart_rate || chance(s, 300))
 		s->link_count += 1 + (int)below(s, 4);
 	if (s->link_count == 1 && chance(s, 700))
@@ -1052,13 +1315,25 @@ static void prepare(struct state *s)
 			c->flags |= NBD_FLAG_SEND_FLUSH;
 		if (s->fua)
 			c->flags |= NBD_FLAG_SEND_FUA;
+		if (s->read_only && k && chance(s, 300))
+			c->flags |= NBD_FLAG_READ_ONLY;
 		c->connect = H_NEVER;
 		// clocks differ by less than the margin of order
 		s->links[k].skew =
 			2 * k + (spread ? GRAIN * (int64_t)below(s, (unsigned)spread) : 0);
 		s->links[k].budget_after =
 			k == 0 || chance(s, 600) ? 0 : (int)below(s, (unsigned)s->budget);
+		// who comes later may be shown another size, and another device behind the name
+		if (s->face && k && s->links[k].budget_after && names == 1 && chance(s, 500)) {
+			if (chance(s, 500))
+				c->size += H_SECTOR;
+			else
+				c->flags ^= NBD_FLAG_SEND_TRIM;
+			s->links[k].device = chance(s, 500);
+		}
 	}
+	if (s->link_count > MAX_CONNECTIONS)
+		abort();
 	for (int i = 0; i < 2; i++) {
 		int kind = (int)below(s, 10);
 
@@ -1067,6 +1342,9 @@ static void prepare(struct state *s)
 
 			s->devices[i].stable[u] = s->devices[i].shared[u] = (int16_t)value;
 			s->devices[i].previous[u] = (int16_t)value;
+			if (i && kind >= 4) // not the first one's
+				s->devices[i].stable[u] = s->devices[i].shared[u] =
+					(int16_t)below(s, 5);
 		}
 	}
 }
@@ -1100,6 +1378,9 @@ static void probe(struct state *s)
 		bool fua = s->fua && chance(s, s->fua_rate);
 
 		if (!s->links[k].open || chance(s, 150) || index >= MAX_COMMANDS)
+			continue;
+		if (script[i] == WRITES && (s->h->connections[k].flags & NBD_FLAG_READ_ONLY) &&
+		    !defect(s, SIM_WRITES_TO_RO))
 			continue;
 		if (script[i] == FLUSHES && !s->flush)
 			continue;
@@ -1146,29 +1427,98 @@ static void fill(struct state *s)
 	s->defect_rate = defect_rate;
 }
 
+// What connection k did from `from` to `to` is not seen.
+static void hide(struct history *h, int k, int64_t from, int64_t to)
+{
+	int keep = 0;
+
+	for (int i = 0; i < h->command_count; i++) {
+		struct h_command *c = &h->commands[i];
+
+		if (c->connection == k && c->request >= from && c->request <= to) {
+			free(c->cells);
+			continue;
+		}
+		h->commands[keep++] = *c;
+	}
+	h->command_count = keep;
+}
+
+// The capture begins later than the first connections, before any of them has ended.
+static void begin_late(struct state *s)
+{
+	struct history *h = s->h;
+	int64_t first = INT64_MAX, end = (s->now + 1) * STEP, at;
+
+	for (int k = 0; k < h->connection_count; k++) {
+		if (h->connections[k].connect < first)
+			first = h->connections[k].connect;
+		if (h->connections[k].end < end)
+			end = h->connections[k].end;
+	}
+	if (end - first < 4 * STEP)
+		return;
+	at = first + (int64_t)(sim_random(&s->random) % (uint64_t)(end - first)) / STEP * STEP +
+	     STEP;
+	for (int k = 0; k < h->connection_count; k++) {
+		struct h_connection *c = &h->connections[k];
+
+		if (c->connect >= at)
+			continue;
+		c->from_start = false;
+		c->known = chance(s, 500);
+		c->connect = at + k;
+		hide(h, k, 0, at + GRAIN);
+	}
+	// what they acknowledged then is not known
+	for (int i = 0; i < h->command_count; i++)
+		h->commands[i].request_ack.known = h->commands[i].reply_ack.known = false;
+}
+
 // What the observer misses.
 static void veil(struct state *s)
 {
 	struct history *h = s->h;
 
+	if (chance(s, 200))
+		begin_late(s);
 	for (int k = 0; k < h->connection_count; k++) {
 		struct h_connection *c = &h->connections[k];
-		int64_t end = c->end == H_NEVER ? (s->now + 1) * STEP : c->end;
+		int64_t end = c->end == H_NEVER ? (s->now + 1) * STEP : c->end, at;
 
-		if (c->connect == H_NEVER)
+		if (c->connect == H_NEVER || end - c->connect <= 4 * STEP)
 			continue;
-		if (chance(s, 150))
+		at = c->connect + (int64_t)(sim_random(&s->random) % (uint64_t)(end - c->connect));
+		at = (at / GRAIN + 1) * GRAIN - 1;
+		if (at >= end)
+			continue;
+		if (chance(s, 150)) { // it was there before the capture
 			c->from_start = false;
-		if (!c->from_start && chance(s, 500))
-			c->known = false;
-		if (chance(s, 150))
-			c->flags &= (uint16_t)~NBD_FLAG_CAN_MULTI_CONN;
-		if (chance(s, 100) && end - c->connect > 4) {
-			c->gap_since = c->connect + (int64_t)(sim_random(&s->random) %
-							      (uint64_t)(end - c->connect));
-			c->gap_since = (c->gap_since / GRAIN + 1) * GRAIN - 1;
-			c->gap_noticed = c->gap_since;
+			c->known = chance(s, 500);
+		} else if (chance(s, 60)) { // it goes on unseen
+			c->tls = at;
+			hide(h, k, at, H_NEVER - 1);
+			for (int i = 0; i < h->command_count; i++) {
+				struct h_command *r = &h->commands[i];
+
+				if (r->connection != k || r->reply <= at || r->reply == H_NEVER)
+					continue;
+				r->outcome = H_PENDING;
+				r->reply = H_NEVER;
+				r->reply_ack.known = false;
+				for (unsigned n = 0; n < r->sectors; n++)
+					r->cells[n].seen = r->cells[n].seen > at ? H_NEVER
+										 : r->cells[n].seen;
+			}
+		} else if (chance(s, 100)) { // some of it is lost
+			c->gap_since = c->gap_noticed = at;
+			if (chance(s, 500) && at + 10 * STEP < end) {
+				hide(h, k, at, at + 10 * STEP);
+				c->gap_noticed = at + 10 * STEP;
+			}
 		}
+		if (chance(s, 50))
+			c->flags &= (uint16_t)~NBD_FLAG_CAN_MULTI_CONN;
 	}
 	for (int i = 0; i < h->command_count; i++) {
 		struct h_command *c = &h->commands[i];
@@ -1206,7 +1556,7 @@ static void tidy(struct history *h)
 	h_sort(h);
 }
 
-void simulate(struct history *h, struct sim *sim, uint64_t seed, bool legal)
+void simulate(struct history *h, struct sim *sim, uint64_t seed, enum sim_kind kind)
 {
 	static struct state state;
 	struct state *s = &state;
@@ -1215,7 +1565,7 @@ void simulate(struct history *h, struct sim *sim, uint64_t seed, bool legal)
 	memset(s, 0, sizeof(*s));
 	s->h = h;
 	s->sim = sim;
-	choose_habits(s, seed, legal);
+	choose_habits(s, seed, kind);
 	prepare(s);
 	s->now = 1;
 	if (s->filled)
