@@ -897,6 +897,8 @@ static void convict(struct ref_world *w, const struct byte *b, struct verdict *o
 	if (!out->found)
 		return;
 	name_missed(w, b, &v, out);
+	for (int i = 0; out->severity == NBDS_SUSPECT && i < w->n; i++)
+		out->lowered |= v.paths[i] & BREACH ? REF_BREACH : 0u;
 	for (int i = 0; out->rule == REF_V1 && i < w->n; i++) {
 		if (out->missed[i] && b->value != 0 &&
 		    w->h->commands[i].type == NBD_CMD_WRITE_ZEROES)
@@ -1243,10 +1245,11 @@ static void judge_read(struct ref_world *w, int index, struct ref_verdict *out)
 	}
 }
 
-static void note(struct ref_verdict *v, enum ref_rule rule, const struct h_command *c)
+static void note(struct ref_verdict *v, enum ref_rule rule, const struct h_command *c,
+		 enum nbds_severity severity)
 {
 	v->findings[rule].found = true;
-	v->findings[rule].severity = NBDS_VIOLATION;
+	v->findings[rule].severity = severity;
 	v->findings[rule].sectors = zalloc(c->sectors, sizeof(bool));
 }
 
@@ -1268,12 +1271,13 @@ void ref_judge(struct reference *ref, const struct history *h)
 		struct ref_verdict *v = &ref->verdicts[i];
 
 		v->why = REF_NOT_A_READ;
-		// V8: no write succeeds on a read-only export
+		// V8: no write succeeds on a read-only export; a trim may do nothing
 		if (is_write(c) && c->outcome == H_OK && !c->ambiguous &&
 		    has_flag(k, NBD_FLAG_READ_ONLY))
-			note(v, REF_V8, c);
-		if (w->early[i])
-			note(v, REF_V7, c);
+			note(v, REF_V8, c, c->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION);
+		// G1: of a connection that was there before, TCP's numbers are guesses
+		if (w->early[i] && k->from_start)
+			note(v, REF_V7, c, NBDS_VIOLATION);
 		if (c->type != NBD_CMD_READ && c->type != NBD_CMD_BLOCK_STATUS)
 			continue;
 		if (c->outcome != H_OK || c->ambiguous)

@@ -69,6 +69,7 @@ struct ref_finding {
 enum ref_lowered {
 	REF_G1 = 1,      /* a connection is not seen from its beginning, or encrypted */
 	REF_FACE = 2,    /* G9: another size or other flags were shown */
+	REF_BREACH = 8,  /* a FLUSH or FUA that was never offered was refused */
 	REF_OUTSIDE = 4, /* another port serves an export alike, and wrote there */
 };
 
