@@ -46,7 +46,9 @@ static void on_flushed(void *ctx, const struct nbds_flush_report *r)
 	}
 	if (s->c.flush_kept == s->flush_room) {
 		unsigned room = s->flush_room ? s->flush_room * 2 : 8;
-		struct nbds_flush_seen *list = realloc(s->c.flushes, room * sizeof(f));
+		struct nbds_flush_seen *list = nbds_budget_realloc(&s->engine->budget, s->c.flushes,
+								   s->flush_room * sizeof(f),
+								   room * sizeof(f));
 
 		if (!list)
 			return;
@@ -76,9 +78,12 @@ static struct session *session_by_id(const struct nbds_engine *e, uint32_t id)
 	return NULL;
 }
 
+/* Of those that were put away the lowest id is known well enough. */
 static bool id_known(const void *engine, uint32_t id)
 {
-	return session_by_id(engine, id);
+	const struct nbds_engine *e = engine;
+
+	return session_by_id(e, id) || id >= records_lowest(&e->records);
 }
 
 struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
@@ -103,7 +108,8 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 		return NULL;
 	}
 	e->now = e->last_tick = INT64_MIN;
-	e->servers.budget = e->exports.budget = e->findings.budget = e->clients.budget = &e->budget;
+	e->servers.budget = e->exports.budget = e->findings.budget = e->clients.budget =
+		e->records.budget = &e->budget;
 	e->servers.engine = e;
 	e->servers.config = (struct nbds_world_config){
 		.epsilon = config->epsilon,
@@ -153,7 +159,8 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 		return;
 	e->last_tick = now;
 	servers_tick(&e->servers, now);
-	servers_keep_to(&e->servers, e->config.memory);
+	memory_tidy(e);
+	memory_relieve(e);
 }
 
 void nbds_engine_finish(struct nbds_engine *e)
@@ -161,8 +168,8 @@ void nbds_engine_finish(struct nbds_engine *e)
 	servers_finish(&e->servers);
 	for (struct session *s = e->first; s; s = s->next)
 		session_refresh(s);
-	for (struct session *s = e->first; s; s = s->next)
-		findings_end(&e->findings, s->c.id);
+	for (uint32_t id = 1; id && id <= e->connection_count; id++)
+		findings_end(&e->findings, id);
 }
 
 /* --- what the fronts read ------------------------------------------------ */
@@ -171,21 +178,29 @@ const struct nbds_connection *nbds_engine_connection(struct nbds_engine *e, uint
 {
 	struct session *s = session_by_id(e, id);
 
-	return s ? &s->c : NULL;
+	return s ? &s->c : records_find(&e->records, &e->found, id);
+}
+
+/* The first session with a greater id. Whoever asks for all comes with one id after the
+ * other: the last answer is a good place to begin. */
+static struct session *session_after(struct nbds_engine *e, uint32_t id)
+{
+	struct session *s = e->after;
+
+	if (!s || (s->prev && s->prev->c.id > id))
+		s = e->first;
+	while (s && s->c.id <= id)
+		s = s->next;
+	e->after = s ? s : e->last;
+	return s;
 }
 
 const struct nbds_connection *nbds_engine_next_connection(struct nbds_engine *e, uint32_t id)
 {
-	struct session *s = session_by_id(e, id);
+	struct session *s = session_after(e, id);
+	struct nbds_connection *c = records_after(&e->records, &e->next, id);
 
-	if (s) {
-		s = s->next;
-	} else {
-		s = e->first;
-		while (s && s->c.id <= id)
-			s = s->next;
-	}
-	return s ? &s->c : NULL;
+	return !c || (s && s->c.id < c->id) ? (s ? &s->c : NULL) : c;
 }
 
 struct nbds_export *nbds_engine_exports(struct nbds_engine *e)
@@ -235,6 +250,10 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 	t->checked_reads = stats.reads;
 	t->checked_bytes = stats.checked_bytes;
 	t->memory = stats.memory;
+	t->forgotten_connections = e->forgotten;
+	t->forgotten_exports = e->exports.forgotten;
+	t->forgotten_servers = e->servers.forgotten;
+	t->given_up = e->given_up;
 	for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++) {
 		if (!stats.unchecked[k])
 			continue;
@@ -246,8 +265,8 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 void nbds_engine_forget(struct nbds_engine *e,
 			bool (*which)(void *arg, const struct nbds_connection *c), void *arg)
 {
-	for (struct session *s = e->ended, *next; s; s = next) {
-		next = s->next_open;
+	for (struct session *s = e->ended.oldest, *newer; s; s = newer) {
+		newer = s->prev_open;
 		if (!which(arg, &s->c))
 			continue;
 		findings_end(&e->findings, s->c.id);
@@ -263,10 +282,13 @@ void nbds_engine_free(struct nbds_engine *e)
 		return;
 	while (e->undecided_first)
 		nbds_stream_close(e->undecided_first, false, true, &e->undecided_first->first);
-	while (e->open)
-		session_close(e->open, false, true, &e->open->last_clean[0]);
-	while (e->ended)
-		session_forget(e->ended);
+	while (e->open.newest)
+		session_close(e->open.newest, false, true, &e->open.newest->last_clean[0]);
+	while (e->ended.newest)
+		session_forget(e->ended.newest);
+	records_free(&e->records);
+	unpacked_free(&e->next);
+	unpacked_free(&e->found);
 	servers_free(&e->servers);
 	exports_free(&e->exports);
 	findings_free(&e->findings);

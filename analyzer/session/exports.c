@@ -118,6 +118,7 @@ void export_leave(struct exports *all, struct export_more *x, uint32_t connectio
 		export_more(e->next)->older = x->older;
 	else
 		all->newest = x->older;
+	all->forgotten++;
 	nbds_table_remove(&all->table, &x->node);
 	export_free(all, x);
 }

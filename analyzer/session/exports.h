@@ -33,7 +33,8 @@ struct exports {
 	const void *ctx;
 	struct nbds_export *oldest;
 	struct export_more *newest;
-	uint32_t count; /* ever */
+	uint32_t count;     /* ever */
+	uint64_t forgotten; /* of them */
 };
 
 static inline struct export_more *export_more(struct nbds_export *x)

@@ -2,10 +2,10 @@
 /*
  * analyzer/session/internal.h - what the engine keeps, and its sessions.
  *
- *	engine.c ──► stream.c ──► session.c ──► servers.c   (a world for each server)
- *	                                        exports.c, clients.c
- *	                                        findings.c
- *	                                        latency.c
+ *	engine.c ──► stream.c ──► memory.c ──► session.c ──► servers.c  (a world for each)
+ *	                                                     exports.c, clients.c
+ *	                                                     findings.c, latency.c
+ *	                                                     records.c  (what ended)
  *
  * Calls go to the right only.  The engine has streams, undecided or with a session;
  * a session is a connection with its decoder, its party in its server's world, and
@@ -21,11 +21,13 @@
 #include "clients.h"
 #include "exports.h"
 #include "findings.h"
+#include "records.h"
 #include "servers.h"
 
 #define FLUSHES_KEPT  256u
 #define OPTIONS_KEPT  256u
-#define REPLIES_KEPT  4096u /* of one option */
+#define REPLIES_KEPT  4096u  /* to all options */
+#define TEXTS_KEPT    32768u /* bytes of contexts' names and of refusals */
 #define CONTEXTS_KEPT 64u
 
 /* No export can be called so by a client that sends what the protocol allows. */
@@ -51,6 +53,7 @@ struct session {
 	struct nbds_engine *engine;
 	struct server *server;
 	struct nbds_decoder *decoder;
+	uint64_t decoder_takes; /* bytes, counted */
 	struct nbds_party *party;
 	struct nbds_table_node by_id;
 	struct session *next, *prev;           /* of the engine, in the order of ids */
@@ -73,12 +76,15 @@ struct session {
 	int64_t export_time;
 	struct nbds_context *new_contexts;
 	unsigned new_count;
+	unsigned replies_kept, texts_kept;
 	/* block status in progress */
 	uint8_t extent[16];
 	unsigned extent_have;
 	uint64_t extent_pos; /* bytes of extents consumed */
 	/* statistics */
 	struct client_use use;
+	struct server_use server_use;
+	uint64_t complete; /* frame up to which nothing is missing */
 	bool cache_honoured;
 	uint64_t cache_frame;
 	uint64_t writes; /* write-class requests */
@@ -104,6 +110,11 @@ struct nbds_stream {
 	void *user; /* the front's own */
 };
 
+/* Linked by next_open (older) and prev_open (newer). */
+struct session_list {
+	struct session *newest, *oldest;
+};
+
 struct nbds_engine {
 	struct nbds_engine_config config;
 	struct nbds_budget budget; /* all state of the engine and of its worlds */
@@ -115,8 +126,14 @@ struct nbds_engine {
 	struct clients clients;
 	struct nbds_stream *undecided_first, *undecided_last;
 	struct session *first, *last; /* announced sessions, in the order of ids */
-	struct session *open;         /* sessions not ended, */
-	struct session *ended;        /* and those that did */
+	struct session_list open;     /* sessions not ended, */
+	struct session_list ended;    /* and those that did and are not put away */
+	struct records records;       /* those that are */
+	struct unpacked next,
+		found;       /* taken out for nbds_engine_next_connection(), _connection() */
+	uint64_t relieve_at; /* bytes */
+	uint64_t forgotten, given_up; /* connections */
+	struct session *after;        /* see session_after() */
 	struct nbds_table by_id;
 	struct nbds_hash_key key;
 	uint64_t read_bytes;
@@ -160,9 +177,22 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 		 const struct nbds_mark *where);
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where);
+/* All that its frames up to `frame` brought was told. */
+void session_complete(struct session *s, uint64_t frame);
+/* It is not followed any more, for want of memory. */
+void session_give_up(struct session *s);
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where);
 void session_refresh(struct session *s);
 void session_free(struct session *s);
+/* memory.c: it ended; false: it stays for now, since what it wrote may be flushed yet. */
+bool session_put_away(struct session *s);
+/* Back into the list of those that ended, as the newest. */
+void session_again(struct session *s);
+/* Looks at some of those that ended and were not put away. */
+void memory_tidy(struct nbds_engine *e);
+/* Keeps to the limit: what is needed least goes. */
+void memory_relieve(struct nbds_engine *e);
+
 /* It ended, and nobody needs it any more. */
 void session_forget(struct session *s);
 

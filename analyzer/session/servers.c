@@ -70,6 +70,24 @@ static struct nbds_world *world_new(struct server *s)
 	return w;
 }
 
+static void list(struct server *s)
+{
+	struct servers *all = s->all;
+
+	s->newer = NULL;
+	s->older = all->newest;
+	*(s->older ? &s->older->newer : &all->oldest) = s;
+	all->newest = s;
+}
+
+static void unlist(struct server *s)
+{
+	struct servers *all = s->all;
+
+	*(s->older ? &s->older->newer : &all->oldest) = s->newer;
+	*(s->newer ? &s->newer->older : &all->newest) = s->older;
+}
+
 struct server *server_get(struct servers *all, const struct nbds_addr *addr)
 {
 	struct server *s = server_find(all, addr);
@@ -81,23 +99,27 @@ struct server *server_get(struct servers *all, const struct nbds_addr *addr)
 		return NULL;
 	s->all = all;
 	s->addr = *addr;
-	s->world = world_new(s);
-	if (!s->world || !nbds_table_add(&all->table, all->budget, &s->node, hash_of(all, addr))) {
-		nbds_world_free(s->world);
+	if (!nbds_table_add(&all->table, all->budget, &s->node, hash_of(all, addr))) {
 		nbds_budget_free(all->budget, s, sizeof(*s));
 		return NULL;
 	}
-	s->older = all->newest;
-	*(s->older ? &s->older->newer : &all->oldest) = s;
-	all->newest = s;
+	list(s);
 	return s;
+}
+
+struct nbds_world *server_world(struct server *s)
+{
+	if (!s->world)
+		s->world = world_new(s);
+	return s->world;
 }
 
 void servers_free(struct servers *all)
 {
 	for (struct server *s = all->oldest, *next; s; s = next) {
 		next = s->newer;
-		nbds_world_free(s->world);
+		if (s->world)
+			nbds_world_free(s->world);
 		nbds_budget_free(all->budget, s, sizeof(*s));
 	}
 	all->oldest = all->newest = all->stirring = NULL;
@@ -109,8 +131,12 @@ void server_stir(struct server *s)
 {
 	struct servers *all = s->all;
 
-	if (s->stirring)
+	if (s->stirring || !s->world)
 		return;
+	if (all->newest != s) {
+		unlist(s);
+		list(s);
+	}
 	s->stirring = true;
 	s->stir_next = NULL;
 	*all->stirring_tail = s;
@@ -132,7 +158,7 @@ void servers_tick(struct servers *all, int64_t now)
 		all->stirring = s->stir_next;
 		if (!all->stirring)
 			all->stirring_tail = &all->stirring;
-		s->stirring = nbds_world_tick(s->world, now);
+		s->stirring = s->world && nbds_world_tick(s->world, now);
 		if (s->stirring) {
 			s->stir_next = NULL;
 			*all->stirring_tail = s;
@@ -143,60 +169,96 @@ void servers_tick(struct servers *all, int64_t now)
 	}
 }
 
-void servers_keep_to(struct servers *all, uint64_t limit)
+void server_use(struct server *s, struct server_use *use)
 {
-	struct nbds_world *largest = NULL;
-	uint64_t total = 0, most = 0, excess;
+	*use = (struct server_use){.prev = s->last_use, .listed = true};
+	*(use->prev ? &use->prev->next : &s->first_use) = use;
+	s->last_use = use;
+}
 
-	for (struct server *s = all->oldest; s; s = s->newer) {
-		struct nbds_world_stats stats;
-
-		nbds_world_stats(s->world, &stats);
-		total += stats.memory;
-		if (stats.memory < most)
-			continue;
-		most = stats.memory;
-		largest = s->world;
-	}
-	if (total <= limit || total == most)
+void server_leave(struct server *s, struct server_use *use)
+{
+	if (!use->listed)
 		return;
-	excess = total - limit + limit / 8;
-	nbds_world_shrink(largest, excess < most ? most - excess : 0);
+	*(use->prev ? &use->prev->next : &s->first_use) = use->next;
+	*(use->next ? &use->next->prev : &s->last_use) = use->prev;
+	use->listed = false;
+}
+
+static void add_stats(struct nbds_world_stats *sum, const struct nbds_world *world)
+{
+	struct nbds_world_stats w;
+
+	nbds_world_stats(world, &w);
+	sum->reads += w.reads;
+	sum->checked_bytes += w.checked_bytes;
+	sum->memory += w.memory;
+	sum->forgotten += w.forgotten;
+	sum->pruned += w.pruned;
+	for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++)
+		sum->unchecked[k] += w.unchecked[k];
+}
+
+/* The world's verdicts are passed, and it is gone. */
+static void drop_world(struct server *s)
+{
+	nbds_world_finish(s->world);
+	add_stats(&s->all->past, s->world);
+	s->all->past.memory = 0;
+	nbds_world_free(s->world);
+	s->world = NULL;
+}
+
+void servers_relieve(struct servers *all, uint64_t goal)
+{
+	for (struct server *s = all->oldest, *next; s && all->budget->used > goal; s = next) {
+		next = s->newer;
+		if (s->world) {
+			uint64_t excess = all->budget->used - goal;
+			struct nbds_world_stats stats;
+
+			nbds_world_stats(s->world, &stats);
+			nbds_world_shrink(s->world,
+					  stats.memory > excess ? stats.memory - excess : 0);
+			if (!s->first_use && all->budget->used > goal)
+				drop_world(s);
+		}
+		if (s->first_use || s->world || s->stirring)
+			continue;
+		all->forgotten++;
+		unlist(s);
+		nbds_table_remove(&all->table, &s->node);
+		nbds_budget_free(all->budget, s, sizeof(*s));
+	}
 }
 
 void servers_dropped(struct servers *all)
 {
 	all->dropped = true;
 	for (struct server *s = all->oldest; s; s = s->newer)
-		nbds_world_dropped(s->world);
+		if (s->world)
+			nbds_world_dropped(s->world);
 }
 
 void servers_interfaces(struct servers *all)
 {
 	all->interfaces = true;
 	for (struct server *s = all->oldest; s; s = s->newer)
-		nbds_world_interfaces(s->world);
+		if (s->world)
+			nbds_world_interfaces(s->world);
 }
 
 void servers_finish(struct servers *all)
 {
 	for (struct server *s = all->oldest; s; s = s->newer)
-		nbds_world_finish(s->world);
+		if (s->world)
+			nbds_world_finish(s->world);
 }
 
 void servers_stats(const struct servers *all, struct nbds_world_stats *sum)
 {
-	memset(sum, 0, sizeof(*sum));
-	for (const struct server *s = all->oldest; s; s = s->newer) {
-		struct nbds_world_stats w;
-
-		nbds_world_stats(s->world, &w);
-		sum->reads += w.reads;
-		sum->checked_bytes += w.checked_bytes;
-		sum->memory += w.memory;
-		sum->forgotten += w.forgotten;
-		sum->pruned += w.pruned;
-		for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++)
-			sum->unchecked[k] += w.unchecked[k];
-	}
+	*sum = all->past;
+	for (const struct server *s = all->oldest; s; s = s->newer)
+		if (s->world)
+			add_stats(sum, s->world);
 }

@@ -17,16 +17,47 @@ static struct nbds_point point_of(const struct nbds_mark *m)
 	return (struct nbds_point){m->frame, m->time, m->interface};
 }
 
-static char *copy_bytes(const uint8_t *bytes, size_t len)
+/* Texts have a NUL behind their `len` bytes; given back with free_bytes(). */
+static char *copy_bytes(struct session *s, const void *bytes, size_t len)
 {
-	char *s = malloc(len + 1);
+	char *text = nbds_budget_alloc(&s->engine->budget, len + 1);
 
-	if (s) {
-		if (len)
-			memcpy(s, bytes, len);
-		s[len] = '\0';
+	if (text && len)
+		memcpy(text, bytes, len);
+	return text;
+}
+
+static void free_bytes(struct session *s, const char *text, size_t len)
+{
+	nbds_budget_free(&s->engine->budget, (char *)text, len + 1);
+}
+
+/* Room for one more of `count` elements in an array whose room is the next power of
+ * two; NULL without memory. */
+static void *one_more(struct session *s, void *list, unsigned count, size_t size)
+{
+	if (count & (count - 1))
+		return list;
+	return nbds_budget_realloc(&s->engine->budget, list, count * size,
+				   (count ? 2 * (size_t)count : 1) * size);
+}
+
+static void free_list(struct session *s, void *list, unsigned count, size_t size)
+{
+	size_t room = count ? 1 : 0;
+
+	while (room < count)
+		room *= 2;
+	nbds_budget_free(&s->engine->budget, list, room * size);
+}
+
+static void free_contexts(struct session *s, struct nbds_context *list, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		s->texts_kept -= (unsigned)list[i].name_len;
+		free_bytes(s, list[i].name, list[i].name_len);
 	}
-	return s;
+	free_list(s, list, count, sizeof(*list));
 }
 
 /* Its world will be told something. */
@@ -36,38 +67,56 @@ static void session_stir(struct session *s)
 		server_stir(s->server);
 }
 
-static void session_list(struct session *s, struct session **list)
+static void session_list(struct session *s, struct session_list *list)
 {
 	s->prev_open = NULL;
-	s->next_open = *list;
-	if (s->next_open)
-		s->next_open->prev_open = s;
-	*list = s;
+	s->next_open = list->newest;
+	*(s->next_open ? &s->next_open->prev_open : &list->oldest) = s;
+	list->newest = s;
 }
 
-static void session_unlist(struct session *s, struct session **list)
+static void session_unlist(struct session *s, struct session_list *list)
 {
-	*(s->prev_open ? &s->prev_open->next_open : list) = s->next_open;
-	if (s->next_open)
-		s->next_open->prev_open = s->prev_open;
+	*(s->prev_open ? &s->prev_open->next_open : &list->newest) = s->next_open;
+	*(s->next_open ? &s->next_open->prev_open : &list->oldest) = s->prev_open;
 }
 
 /* --- birth and death ----------------------------------------------------- */
+
+/* What the decoder takes is counted as it grows. */
+static void count_decoder(struct session *s)
+{
+	uint64_t takes = s->decoder ? nbds_decoder_memory(s->decoder) : 0;
+
+	if (takes > s->decoder_takes)
+		nbds_budget_take(&s->engine->budget, takes - s->decoder_takes);
+	else
+		nbds_budget_give(&s->engine->budget, s->decoder_takes - takes);
+	s->decoder_takes = takes;
+}
+
+static void drop_decoder(struct session *s)
+{
+	nbds_decoder_free(s->decoder);
+	s->decoder = NULL;
+	count_decoder(s);
+}
 
 struct session *session_new(struct nbds_engine *e, const struct nbds_addr *client,
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
 			    const struct nbds_mark *first)
 {
-	struct session *s = calloc(1, sizeof(*s));
+	struct session *s = nbds_budget_alloc(&e->budget, sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->engine = e;
 	s->decoder = nbds_decoder_new(&session_decoder_ops, s, start);
 	if (!s->decoder) {
-		free(s);
+		nbds_budget_free(&e->budget, s, sizeof(*s));
 		return NULL;
 	}
+	count_decoder(s);
 	s->c.client = *client;
 	s->c.server = *server;
 	s->c.from_start = from_start;
@@ -79,11 +128,47 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 	return s;
 }
 
+static void connect_party(struct session *s)
+{
+	struct nbds_point at = {s->c.first_frame, s->c.first_time, 0};
+
+	s->party = nbds_world_connect(s->server->world, s->c.id, s->c.from_start, &at);
+	if (s->party && !s->c.from_start)
+		/* an export of its own: which one it is cannot be known */
+		nbds_party_export(s->party, UNKNOWN_EXPORT, sizeof(UNKNOWN_EXPORT) - 1, 0, 0,
+				  false);
+	if (s->party && s->heard)
+		nbds_party_heard(s->party, &s->first_heard);
+	if (s->party && s->complete)
+		nbds_party_complete(s->party, s->complete);
+}
+
+/* Something is to be told of it: its server needs a world, which is told first of all
+ * connections that are open and have done nothing so far, in their order. */
+static void join_world(struct session *s)
+{
+	if (s->party || !s->server || s->ended)
+		return;
+	if (s->server->world) {
+		session_stir(s);
+		connect_party(s);
+		return;
+	}
+	if (!server_world(s->server))
+		return;
+	session_stir(s);
+	for (struct server_use *use = s->server->first_use; use; use = use->next) {
+		struct session *o = nbds_owner(use, struct session, server_use);
+
+		if (!o->party && !o->ended)
+			connect_party(o);
+	}
+}
+
 /* From now on it counts: it has an id, and a party in its server's world. */
 void session_announce(struct session *s)
 {
 	struct nbds_engine *e = s->engine;
-	struct nbds_point at = {s->c.first_frame, s->c.first_time, 0};
 
 	if (s->announced)
 		return;
@@ -94,15 +179,11 @@ void session_announce(struct session *s)
 	e->last = s;
 	nbds_table_add(&e->by_id, &e->budget, &s->by_id, nbds_hash_u64(&e->key, s->c.id));
 	s->server = server_get(&e->servers, &s->c.server);
-	session_stir(s);
-	if (s->server)
-		s->party = nbds_world_connect(s->server->world, s->c.id, s->c.from_start, &at);
-	if (s->party && !s->c.from_start)
-		/* an export of its own: which one it is cannot be known */
-		nbds_party_export(s->party, UNKNOWN_EXPORT, sizeof(UNKNOWN_EXPORT) - 1, 0, 0,
-				  false);
-	if (s->party && s->heard)
-		nbds_party_heard(s->party, &s->first_heard);
+	if (s->server) {
+		server_use(s->server, &s->server_use);
+		if (s->server->world || !s->c.from_start)
+			join_world(s);
+	}
 	if (e->ops.connection)
 		e->ops.connection(e->ctx, &s->c);
 }
@@ -209,6 +290,33 @@ static void hang_up(struct session *s)
 	nbds_party_hung_up(s->party, &how);
 }
 
+void session_give_up(struct session *s)
+{
+	struct nbds_point at = point_of(&s->last_clean[NBDS_CLIENT]);
+
+	if (s->ended || !s->decoder)
+		return;
+	s->engine->current = s;
+	session_refresh(s);
+	s->c.given_up = true;
+	if (s->announced)
+		join_world(s);
+	session_stir(s);
+	nbds_decoder_each_request(s->decoder, drop_request, s);
+	s->c.in_flight = 0;
+	drop_decoder(s);
+	if (s->party)
+		nbds_party_opaque(s->party, &at);
+	s->engine->current = NULL;
+}
+
+void session_complete(struct session *s, uint64_t frame)
+{
+	s->complete = frame;
+	if (s->party && !s->ended)
+		nbds_party_complete(s->party, frame);
+}
+
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where)
 {
 	struct nbds_engine *e = s->engine;
@@ -218,20 +326,22 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 		return;
 	session_stir(s);
 	e->current = s;
-	nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
-	nbds_decoder_end(s->decoder, NBDS_SERVER, where);
+	if (s->decoder) {
+		nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
+		nbds_decoder_end(s->decoder, NBDS_SERVER, where);
+	}
 	end_owed(s);
 	for (const struct inflight *f = s->oldest; f && s->c.left_open_count < NBDS_LEFT_OPEN_MAX;
 	     f = f->newer)
 		leave_open(s, f);
 	s->closing = true;
-	nbds_decoder_each_request(s->decoder, drop_request, s);
+	if (s->decoder)
+		nbds_decoder_each_request(s->decoder, drop_request, s);
 	if (s->c.end == NBDS_END_OPEN && !open)
 		s->c.end = rst ? NBDS_END_RST : NBDS_END_FIN;
 	s->c.in_flight = 0;
 	session_refresh(s);
-	nbds_decoder_free(s->decoder);
-	s->decoder = NULL;
+	drop_decoder(s);
 	if (s->party && !open) {
 		hang_up(s);
 		nbds_party_end(s->party, &at);
@@ -246,6 +356,8 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	e->current = NULL;
 	if (!s->announced)
 		session_free(s);
+	else if (!e->config.keep_ended)
+		session_put_away(s);
 }
 
 static void commands_free(struct session *s);
@@ -254,6 +366,8 @@ void session_forget(struct session *s)
 {
 	struct nbds_engine *e = s->engine;
 
+	if (e->after == s)
+		e->after = NULL;
 	session_unlist(s, &e->ended);
 	*(s->prev ? &s->prev->next : &e->first) = s->next;
 	*(s->next ? &s->next->prev : &e->last) = s->prev;
@@ -261,30 +375,36 @@ void session_forget(struct session *s)
 	session_free(s);
 }
 
+void session_again(struct session *s)
+{
+	session_unlist(s, &s->engine->ended);
+	session_list(s, &s->engine->ended);
+}
+
 void session_free(struct session *s)
 {
 	if (s->party)
 		nbds_party_leave(s->party);
+	if (s->server)
+		server_leave(s->server, &s->server_use);
 	commands_free(s);
-	for (unsigned i = 0; i < s->c.context_count; i++)
-		free(s->c.contexts[i].name);
-	for (unsigned i = 0; i < s->new_count; i++)
-		free(s->new_contexts[i].name);
-	free(s->c.contexts);
-	free(s->new_contexts);
+	free_contexts(s, s->c.contexts, s->c.context_count);
+	free_contexts(s, s->new_contexts, s->new_count);
 	for (unsigned i = 0; i < s->c.option_count; i++) {
-		free(s->c.options[i].replies);
-		nbds_budget_free(&s->engine->budget, s->c.options[i].text,
-				 s->c.options[i].text_len);
+		struct nbds_option_seen *o = &s->c.options[i];
+
+		free_list(s, o->replies, o->reply_kept, sizeof(*o->replies));
+		nbds_budget_free(&s->engine->budget, o->text, o->text_len);
 	}
-	free(s->c.options);
-	free(s->c.export_name);
-	free(s->c.flushes);
+	free_list(s, s->c.options, s->c.option_count, sizeof(*s->c.options));
+	free_bytes(s, s->c.export_name, s->c.export_name_len);
+	nbds_budget_free(&s->engine->budget, s->c.flushes, s->flush_room * sizeof(*s->c.flushes));
 	nbds_budget_free(&s->engine->budget, s->c.left_open,
 			 NBDS_LEFT_OPEN_MAX * sizeof(*s->c.left_open));
-	free((char *)s->c.first_nonsense);
-	nbds_decoder_free(s->decoder);
-	free(s);
+	if (s->c.first_nonsense)
+		free_bytes(s, s->c.first_nonsense, strlen(s->c.first_nonsense));
+	drop_decoder(s);
+	nbds_budget_free(&s->engine->budget, s, sizeof(*s));
 }
 
 /* --- bytes in ------------------------------------------------------------ */
@@ -292,7 +412,7 @@ void session_free(struct session *s)
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		  const struct nbds_mark *where)
 {
-	if (s->ended)
+	if (s->ended || !s->decoder)
 		return;
 	session_stir(s);
 	if (side == NBDS_SERVER && !s->heard) {
@@ -303,6 +423,7 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 	}
 	s->engine->current = s;
 	nbds_decoder_data(s->decoder, side, data, len, where);
+	count_decoder(s);
 	s->last_clean[side] = *where;
 	s->c.heard[side].frame = where->frame;
 	s->c.heard[side].time = where->time;
@@ -312,7 +433,7 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,
 		 const struct nbds_mark *where)
 {
-	if (s->ended)
+	if (s->ended || !s->decoder)
 		return;
 	session_stir(s);
 	s->engine->current = s;
@@ -326,6 +447,7 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 		s->asked_block_size = true;
 	}
 	nbds_decoder_gap(s->decoder, side, len, where);
+	count_decoder(s);
 	s->engine->current = NULL;
 }
 
@@ -346,7 +468,7 @@ void session_reset(struct session *s, enum nbds_side side, const struct nbds_mar
 
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
 {
-	if (s->ended)
+	if (s->ended || !s->decoder)
 		return;
 	session_stir(s);
 	s->engine->current = s;
@@ -368,10 +490,11 @@ static void enter_transmission(struct session *s, const struct nbds_message *msg
 
 	if (s->c.export || s->unnamed)
 		return;
+	join_world(s);
 	if (n->handshake != NBDS_HANDSHAKE_OLDSTYLE && !s->name_final) {
 		/* the option that named it was lost: which export it is, is not known */
 		s->unnamed = true;
-		free(s->c.export_name);
+		free_bytes(s, s->c.export_name, s->c.export_name_len);
 		s->c.export_name = NULL;
 		s->c.export_name_len = 0;
 		s->c.export_name_seen = false;
@@ -382,7 +505,7 @@ static void enter_transmission(struct session *s, const struct nbds_message *msg
 		return;
 	}
 	if (!s->c.export_name)
-		s->c.export_name = copy_bytes(NULL, 0);
+		s->c.export_name = copy_bytes(s, NULL, 0);
 	if (!s->c.export_name)
 		return;
 	s->c.negotiated = *n;
@@ -487,16 +610,16 @@ static void remember_name(struct session *s, const uint8_t *name, size_t len)
 {
 	if (s->c.export)
 		return; /* the one in use stays */
-	free(s->c.export_name);
-	s->c.export_name = copy_bytes(name, len);
+	free_bytes(s, s->c.export_name, s->c.export_name_len);
+	s->c.export_name = copy_bytes(s, name, len);
 	s->c.export_name_len = s->c.export_name ? len : 0;
 	s->c.export_name_seen = s->c.export_name;
 }
 
 static void drop_new_contexts(struct session *s)
 {
-	for (unsigned i = 0; i < s->new_count; i++)
-		free(s->new_contexts[i].name);
+	free_contexts(s, s->new_contexts, s->new_count);
+	s->new_contexts = NULL;
 	s->new_count = 0;
 }
 
@@ -506,7 +629,7 @@ static struct nbds_option_seen *option_add(struct session *s, uint32_t number)
 
 	if (s->c.option_count == OPTIONS_KEPT)
 		return NULL;
-	list = realloc(s->c.options, (s->c.option_count + 1) * sizeof(*list));
+	list = one_more(s, s->c.options, s->c.option_count, sizeof(*list));
 	if (!list)
 		return NULL;
 	s->c.options = list;
@@ -516,17 +639,15 @@ static struct nbds_option_seen *option_add(struct session *s, uint32_t number)
 }
 
 /* Room is made by doubling; what is beyond the limit is only counted. */
-static void option_reply_add(struct nbds_option_seen *o, uint32_t type)
+static void option_reply_add(struct session *s, struct nbds_option_seen *o, uint32_t type)
 {
-	if (o->reply_kept == o->reply_count && o->reply_kept < REPLIES_KEPT) {
-		uint32_t *list = o->replies;
+	if (o->reply_kept == o->reply_count && s->replies_kept < REPLIES_KEPT) {
+		uint32_t *list = one_more(s, o->replies, o->reply_kept, sizeof(*list));
 
-		if (!(o->reply_kept & (o->reply_kept - 1)))
-			list = realloc(o->replies,
-				       (o->reply_kept ? 2 * o->reply_kept : 1) * sizeof(*list));
 		if (list) {
 			o->replies = list;
 			list[o->reply_kept++] = type;
+			s->replies_kept++;
 		}
 	}
 	o->reply_count++;
@@ -594,10 +715,15 @@ static void option_text(struct session *s, struct nbds_option_seen *o, const uin
 	if (len > 4096)
 		len = 4096;
 	nbds_budget_free(budget, o->text, o->text_len);
+	s->texts_kept -= (unsigned)o->text_len;
+	o->text = NULL;
 	o->text_len = 0;
+	if (len > TEXTS_KEPT - s->texts_kept)
+		return;
 	o->text = nbds_budget_alloc(budget, len);
 	if (!o->text)
 		return;
+	s->texts_kept += (unsigned)len;
 	memcpy(o->text, data, len);
 	o->text_len = len;
 }
@@ -616,7 +742,7 @@ static void option_reply(struct session *s, const struct nbds_message *m)
 			o->early = true;
 	}
 	if (o) {
-		option_reply_add(o, type);
+		option_reply_add(s, o, type);
 		o->final = m->flags & NBDS_MSG_FINAL;
 		if ((type & NBD_REP_FLAG_ERROR) && len)
 			option_text(s, o, data, len);
@@ -634,24 +760,24 @@ static void option_reply(struct session *s, const struct nbds_message *m)
 			s->export_time = m->last.time;
 		}
 	} else if (type == NBD_REP_META_CONTEXT && opt == NBD_OPT_SET_META_CONTEXT && len >= 4) {
-		if (s->new_count < CONTEXTS_KEPT) {
+		if (s->new_count < CONTEXTS_KEPT && len - 4 <= TEXTS_KEPT - s->texts_kept) {
 			struct nbds_context *list =
-				realloc(s->new_contexts, (s->new_count + 1) * sizeof(*list));
+				one_more(s, s->new_contexts, s->new_count, sizeof(*list));
 
 			if (list) {
 				s->new_contexts = list;
 				list[s->new_count].id = nbds_be32(data);
-				list[s->new_count].name = copy_bytes(data + 4, len - 4);
+				list[s->new_count].name = copy_bytes(s, data + 4, len - 4);
 				list[s->new_count].name_len = list[s->new_count].name ? len - 4 : 0;
-				if (list[s->new_count].name)
+				if (list[s->new_count].name) {
+					s->texts_kept += (unsigned)(len - 4);
 					s->new_count++;
+				}
 			}
 		}
 	} else if (opt == NBD_OPT_SET_META_CONTEXT && (m->flags & NBDS_MSG_FINAL)) {
 		/* success replaces the selection, failure clears it */
-		for (unsigned i = 0; i < s->c.context_count; i++)
-			free(s->c.contexts[i].name);
-		free(s->c.contexts);
+		free_contexts(s, s->c.contexts, s->c.context_count);
 		s->c.contexts = NULL;
 		s->c.context_count = 0;
 		if (type == NBD_REP_ACK) {
@@ -756,7 +882,7 @@ static void request(struct session *s, const struct nbds_message *m)
 	if (f)
 		e->free_inflight = f->next_free;
 	else
-		f = malloc(sizeof(*f));
+		f = nbds_budget_alloc(&e->budget, sizeof(*f));
 	if (!f)
 		return;
 	*f = (struct inflight){.older = s->newest,
@@ -793,10 +919,8 @@ static void count_error(struct session *s, struct nbds_command_stats *c, uint32_
 			return;
 		}
 	}
-	if (n < NBDS_ERRORS_MAX && !(n & (n - 1))) {
-		struct nbds_error_count *list =
-			nbds_budget_realloc(&s->engine->budget, c->errors, n * sizeof(*list),
-					    (n ? 2 * n : 1) * sizeof(*list));
+	if (n < NBDS_ERRORS_MAX) {
+		struct nbds_error_count *list = one_more(s, c->errors, n, sizeof(*list));
 
 		if (!list)
 			return;
@@ -808,23 +932,13 @@ static void count_error(struct session *s, struct nbds_command_stats *c, uint32_
 		c->errors[NBDS_ERRORS_MAX - 1].count++;
 }
 
-/* The room that `n` errors have: the next power of two. */
-static size_t errors_size(unsigned n)
-{
-	size_t room = n ? 1 : 0;
-
-	while (room < n)
-		room *= 2;
-	return room * sizeof(struct nbds_error_count);
-}
-
 static void commands_free(struct session *s)
 {
 	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++) {
 		struct nbds_command_stats *c = &s->c.commands[i];
 
 		latency_free(&s->engine->budget, c->latency);
-		nbds_budget_free(&s->engine->budget, c->errors, errors_size(c->error_kinds));
+		free_list(s, c->errors, c->error_kinds, sizeof(*c->errors));
 		c->latency = NULL;
 		c->errors = NULL;
 	}
@@ -1120,13 +1234,17 @@ static void on_trouble(void *ctx, const struct nbds_trouble *t)
 	switch (t->kind) {
 	case NBDS_TROUBLE_LOST:
 	case NBDS_TROUBLE_NONSENSE:
-		if (t->side == NBDS_SERVER)
+		if (t->side == NBDS_SERVER) {
 			s->losses++;
-		else if (s->party)
-			nbds_party_gap(s->party, &since);
+		} else if (s->announced) {
+			join_world(s);
+			if (s->party)
+				nbds_party_gap(s->party, &since);
+		}
 		if (t->kind == NBDS_TROUBLE_NONSENSE && !s->c.first_nonsense) {
-			s->c.first_nonsense =
-				strdup(t->text ? t->text : "bytes that are no message");
+			const char *text = t->text ? t->text : "bytes that are no message";
+
+			s->c.first_nonsense = copy_bytes(s, text, strlen(text));
 			s->c.nonsense_frame = t->where.frame;
 		}
 		break;
@@ -1142,6 +1260,7 @@ static void on_trouble(void *ctx, const struct nbds_trouble *t)
 	case NBDS_TROUBLE_TLS: {
 		struct nbds_point at = point_of(&t->where);
 
+		join_world(s);
 		if (s->party)
 			nbds_party_opaque(s->party, &at);
 		break;

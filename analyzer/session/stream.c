@@ -20,7 +20,7 @@ struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_
 				       const struct nbds_addr *b, bool from_start,
 				       const struct nbds_mark *where)
 {
-	struct nbds_stream *s = calloc(1, sizeof(*s));
+	struct nbds_stream *s = nbds_budget_alloc(&e->budget, sizeof(*s));
 
 	if (!s)
 		return NULL;
@@ -226,8 +226,11 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 		if (s->session && before)
 			feed(s, s->server_dir, s->prefix, before, &s->prefix_mark);
 	}
-	if (s->session)
+	if (s->session) {
 		feed(s, dir, data, len, where);
+		s->useless = !s->session->decoder;
+	}
+	memory_relieve(s->engine);
 }
 
 void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
@@ -267,8 +270,8 @@ void nbds_stream_frame(struct nbds_stream *s, int dir, const struct nbds_mark *w
 
 void nbds_stream_complete(struct nbds_stream *s, uint64_t frame)
 {
-	if (s->session && s->session->party && !s->session->ended)
-		nbds_party_complete(s->session->party, frame);
+	if (s->session)
+		session_complete(s->session, frame);
 }
 
 void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where)
@@ -294,10 +297,13 @@ void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *w
 
 void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where)
 {
+	struct nbds_engine *e = s->engine;
+
 	unlist(s);
 	if (s->session)
 		session_close(s->session, rst, open, where);
-	free(s);
+	nbds_budget_free(&e->budget, s, sizeof(*s));
+	memory_relieve(e);
 }
 
 bool nbds_stream_useless(const struct nbds_stream *s)

@@ -66,6 +66,15 @@ void nbds_flights_free(struct nbds_decoder *d)
 		free(fl->buckets);
 }
 
+uint64_t nbds_flights_memory(const struct nbds_decoder *d)
+{
+	const struct nbds_flights *fl = &d->flights;
+	uint64_t slabs = ((uint64_t)NBDS_SLAB_FIRST << fl->slab_count) - NBDS_SLAB_FIRST;
+
+	return slabs * sizeof(struct nbds_flight) +
+	       (fl->buckets == fl->few ? 0 : sizeof(*fl->buckets) << fl->bits);
+}
+
 /* Twice as many buckets, if there is memory. */
 static void grow_table(struct nbds_flights *fl)
 {

@@ -119,6 +119,17 @@ static void drop_chain(struct chain *c)
 	memset(c, 0, sizeof(*c));
 }
 
+uint64_t nbds_search_memory(const struct nbds_stream *s)
+{
+	uint64_t bytes = 0;
+
+	if (!s->search)
+		return 0;
+	for (int i = 0; i < CHAINS_MAX; i++)
+		bytes += s->search->chains[i].room * sizeof(struct seen);
+	return bytes + sizeof(*s->search);
+}
+
 static void find_min_next(struct nbds_search *se)
 {
 	se->min_next = UINT64_MAX;

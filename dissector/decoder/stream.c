@@ -347,6 +347,15 @@ void nbds_decoder_free(struct nbds_decoder *d)
 	free(d);
 }
 
+/* Long heads that come in pieces are few, and connections many. */
+static void give_back(struct nbds_stream *s)
+{
+	if (!s->big || s->kept == s->big)
+		return;
+	free(s->big);
+	s->big = NULL;
+}
+
 void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_t *data, size_t len,
 		       const struct nbds_mark *where)
 {
@@ -358,6 +367,17 @@ void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_
 	d->now = where;
 	s->count.fed += len;
 	nbds_run(d, s, &sp);
+	give_back(s);
+}
+
+uint64_t nbds_decoder_memory(const struct nbds_decoder *d)
+{
+	uint64_t bytes = sizeof(*d) + nbds_flights_memory(d);
+
+	for (int i = 0; i < 2; i++)
+		bytes += nbds_search_memory(&d->streams[i]) +
+			 (d->streams[i].big ? NBDS_HEAD_MAX : 0);
+	return bytes;
 }
 
 /* What is kept of a head that will not be complete, told if it can be. */

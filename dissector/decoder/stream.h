@@ -309,6 +309,8 @@ void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s);
 
 void nbds_flights_init(struct nbds_decoder *d);
 void nbds_flights_free(struct nbds_decoder *d);
+/* Bytes that they take besides the decoder itself. */
+uint64_t nbds_flights_memory(const struct nbds_decoder *d);
 /* A new request in flight, from `offset` of the stream, zeroed but for its cookie
  * and serial. */
 struct nbds_request *nbds_flight_add(struct nbds_decoder *d, uint64_t cookie, uint64_t offset);
@@ -339,6 +341,8 @@ const struct nbds_answered *nbds_answered_find(const struct nbds_decoder *d, uin
 void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense);
 bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
 void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len);
+/* Bytes that searching takes. */
+uint64_t nbds_search_memory(const struct nbds_stream *s);
 void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *where);
 void nbds_search_free(struct nbds_stream *s);
 /* The bytes passed over in the search so far. */

@@ -921,7 +921,7 @@ static void cleanup(void)
 static void init(void)
 {
 	struct nbds_feed_config config = {
-		.engine.exclusive = nbds_shark_prefs.exclusive,
+		.engine = {.exclusive = nbds_shark_prefs.exclusive, .keep_ended = true},
 		.ops = {.connection = on_connection,
 			.message = on_message,
 			.message_end = on_message_end,

@@ -358,6 +358,8 @@ void nbds_decoder_each_request(const struct nbds_decoder *d,
 struct nbds_accounting {
 	uint64_t fed, decoded, lost, nonsense, skipped, tls, after_end, trailing;
 };
+/* Bytes of memory that it takes now. */
+uint64_t nbds_decoder_memory(const struct nbds_decoder *d);
 void nbds_decoder_accounting(const struct nbds_decoder *d, enum nbds_side side,
 			     struct nbds_accounting *a);
 

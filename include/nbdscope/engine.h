@@ -46,6 +46,8 @@ struct nbds_engine_config {
 	unsigned port_count;
 	bool exclusive;  /* no writer stays outside the capture */
 	uint64_t memory; /* bytes for contents and state; 0: 1 GiB */
+	bool keep_ended; /* connections that ended stay as they are until
+	                  * nbds_engine_forget(); else they are put away in a few bytes */
 	int64_t epsilon; /* ns, margin of capture order between connections; 0: by the
 	                  * addresses (none on loopback, else 50 us) */
 };
@@ -136,6 +138,7 @@ struct nbds_export;
 
 #define NBDS_LEFT_OPEN_MAX 16u
 
+/* What its pointers point to is put away by session/records.c, which has to know each. */
 struct nbds_connection {
 	uint32_t id; /* from 1, in the order of first frames */
 	struct nbds_addr client, server;
@@ -170,11 +173,12 @@ struct nbds_connection {
 	/* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
 	uint64_t chunks[6];
 	uint64_t simple_replies;
-	uint64_t gaps, gap_bytes;        /* holes in the capture, both directions */
-	uint64_t snaplen_bytes;          /* of gap_bytes: cut by the snapshot length */
-	uint64_t conflicts;              /* retransmissions with other bytes */
-	uint64_t malformed;              /* messages whose inner lengths do not fit */
-	uint64_t malformed_frame;        /* the first of them */
+	uint64_t gaps, gap_bytes; /* holes in the capture, both directions */
+	uint64_t snaplen_bytes;   /* of gap_bytes: cut by the snapshot length */
+	bool given_up;            /* memory was short: from last_frame on it was not followed */
+	uint64_t conflicts;       /* retransmissions with other bytes */
+	uint64_t malformed;       /* messages whose inner lengths do not fit */
+	uint64_t malformed_frame; /* the first of them */
 	struct nbds_accounting bytes[2]; /* by enum nbds_side */
 	const char *first_nonsense;      /* NULL, or what it was: "request magic 0x12345678" */
 	uint64_t nonsense_frame;
@@ -221,6 +225,10 @@ struct nbds_engine_totals {
 		uint64_t bytes;
 	} unchecked[16]; /* reason NULL ends it */
 	uint64_t memory;
+	/* for want of memory: connections that are not listed, exports without those, and
+	 * servers whose contents are not known any more */
+	uint64_t forgotten_connections, forgotten_exports, forgotten_servers;
+	uint64_t given_up; /* connections that were not followed to their end */
 };
 
 struct nbds_engine;

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * memory.c - how the engine keeps to its limit.
+ *
+ * All state is counted in one budget.  What ended is put away in few bytes at once.
+ * When the budget is over, this goes until an eighth of the limit is free again:
+ *
+ *	connections that ended with writes that nothing flushed: put away after all
+ *	connections that were put away, the oldest, beyond half of the limit
+ *	contents of servers that were silent for longest, then those servers
+ *	more of what was put away; how often rules were broken on what ended
+ *	and last, connections with the largest state are not followed any more
+ *
+ * If it was in vain, the next attempt waits until the budget has grown by a part of the
+ * limit, so that what cannot be helped is not tried for each packet.
+ */
+#include "internal.h"
+
+#define TIDY    8u /* sessions looked at in a tick */
+#define GIVE_UP 64u
+
+bool session_put_away(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+
+	if (s->c.unflushed_writes || !records_add(&e->records, &s->c))
+		return false;
+	session_forget(s);
+	return true;
+}
+
+void memory_tidy(struct nbds_engine *e)
+{
+	struct session *s = e->config.keep_ended ? NULL : e->ended.oldest;
+
+	for (unsigned n = 0; s && n < TIDY; n++, s = e->ended.oldest) {
+		session_refresh(s);
+		if (!session_put_away(s))
+			session_again(s);
+	}
+}
+
+static void put_all_away(struct nbds_engine *e, uint64_t goal)
+{
+	while (e->ended.oldest && e->budget.used > goal) {
+		struct session *s = e->ended.oldest;
+
+		session_refresh(s);
+		if (!records_add(&e->records, &s->c))
+			return;
+		session_forget(s);
+	}
+}
+
+static void gone(void *engine, uint32_t id, struct nbds_export *x)
+{
+	struct nbds_engine *e = engine;
+
+	findings_end(&e->findings, id);
+	if (x)
+		export_leave(&e->exports, export_more(x), id);
+	e->forgotten++;
+}
+
+static void drop_free(struct nbds_engine *e)
+{
+	while (e->free_inflight) {
+		struct inflight *f = e->free_inflight;
+
+		e->free_inflight = f->next_free;
+		nbds_budget_free(&e->budget, f, sizeof(*f));
+	}
+}
+
+/* Some of the largest: those with the most requests in flight, or text of options. */
+static void give_up(struct nbds_engine *e)
+{
+	for (unsigned n = 0; n < GIVE_UP && nbds_budget_over(&e->budget); n++) {
+		struct session *largest = NULL;
+		uint64_t most = 0;
+
+		for (struct session *s = e->open.newest; s; s = s->next_open) {
+			uint64_t takes = s->decoder_takes + s->c.in_flight * sizeof(struct inflight);
+
+			if (s->decoder && takes > most) {
+				most = takes;
+				largest = s;
+			}
+		}
+		if (!largest)
+			return;
+		session_give_up(largest);
+		e->given_up++;
+	}
+}
+
+void memory_relieve(struct nbds_engine *e)
+{
+	uint64_t limit = e->config.memory, goal = limit - limit / 8;
+
+	if (!nbds_budget_over(&e->budget) || e->budget.used < e->relieve_at)
+		return;
+	drop_free(e);
+	if (!e->config.keep_ended)
+		put_all_away(e, goal);
+	while (e->records.bytes > limit / 2 && e->budget.used > goal)
+		records_forget(&e->records, gone, e);
+	if (e->budget.used > goal)
+		servers_relieve(&e->servers, goal);
+	while (e->budget.used > goal && records_forget(&e->records, gone, e))
+		;
+	if (nbds_budget_over(&e->budget))
+		give_up(e);
+	e->relieve_at = e->budget.used > goal ? e->budget.used + limit / 32 : 0;
+}
