@@ -80,7 +80,8 @@ static void give_up(struct nbds_engine *e)
 		uint64_t most = 0;
 
 		for (struct session *s = e->open.newest; s; s = s->next_open) {
-			uint64_t takes = s->decoder_takes + s->c.in_flight * sizeof(struct inflight);
+			uint64_t takes =
+				s->decoder_takes + s->c.in_flight * sizeof(struct inflight);
 
 			if (s->decoder && takes > most) {
 				most = takes;

@@ -302,6 +302,7 @@ void session_give_up(struct session *s)
 	if (s->announced)
 		join_world(s);
 	session_stir(s);
+	end_owed(s);
 	nbds_decoder_each_request(s->decoder, drop_request, s);
 	s->c.in_flight = 0;
 	drop_decoder(s);
