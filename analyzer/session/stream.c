@@ -119,11 +119,17 @@ static void feed(struct nbds_stream *s, int dir, const uint8_t *data, size_t len
 	session_data(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, data, len, &m);
 }
 
-/* A magic that begins a message of one side in transmission. */
+/* A magic that begins a message of one side, in transmission or while options are
+ * talked about; the client's flags may come before. */
 static int magic_side(const uint8_t *data, size_t len)
 {
 	if (len < 4)
 		return -1;
+	if (len >= 8 && nbds_be64(data) == NBD_REP_MAGIC)
+		return NBDS_SERVER;
+	if ((len >= 8 && nbds_be64(data) == NBD_OPTS_MAGIC) ||
+	    (len >= 12 && nbds_be64(data + 4) == NBD_OPTS_MAGIC))
+		return NBDS_CLIENT;
 	switch (nbds_be32(data)) {
 	case NBD_REQUEST_MAGIC:
 	case NBD_EXTENDED_REQUEST_MAGIC:

@@ -31,16 +31,19 @@
  * more agreement.
  *
  * Once believed, the heads that the chains kept are told late, both directions
- * in the order in which they came, and decoding goes on from the present
- * position, which may be inside a payload.
+ * in the order in which they came, with the payload that was passed over since, and
+ * decoding goes on from the present position, which may be inside a payload.
  *
  * Before the transmission phase there is no disk contents; there a lost option or
  * option reply is found by its magic of 64 bits, and by what the other direction
- * says: that options are still talked about, and which wait for a reply.
+ * says: that options are still talked about, and which wait for a reply.  The very
+ * first bytes of a direction that was caught in its middle need no more than that
+ * magic: a segment began there.
  *
- * Cost: each byte is looked at once; a magic costs a look at the chains, which
- * are few.  Memory: CHAINS_MAX chains of HEADS_MAX heads for each direction,
- * only while searching, only as chains grow.
+ * Cost: each byte is looked at once, and copied once while there are chains; a magic
+ * costs a look at the chains, which are few.  Memory: CHAINS_MAX chains of HEADS_MAX
+ * heads, and twice PASSED_MAX bytes and their places, for each direction, only while
+ * searching, only as chains grow.
  */
 #include "stream.h"
 
@@ -59,6 +62,11 @@
  * another.  A reply to a request that is not known costs two. */
 #define MATCHES_ALONE  4u
 #define MATCHES_STRONG 8u
+
+/* Bytes passed over that are kept for the payload of what is told late: the last ones
+ * since there is a chain; and places where they were seen. */
+#define PASSED_MAX (128u << 10)
+#define PIECES_MAX 1024u
 
 /* Options and replies longer than this are not believed while searching. */
 #define OPTION_PLAUSIBLE 65536u
@@ -101,9 +109,33 @@ struct chain {
 	uint32_t room, used, begin;
 };
 
+/* Bytes passed over that were seen at one place. */
+struct piece {
+	uint64_t offset, len; /* in the stream */
+	struct nbds_mark mark;
+};
+
+/* What was passed over: the byte at stream offset n at n modulo the room, which is a
+ * power of two, and a ring of pieces with the same order. */
+struct passed {
+	uint8_t *bytes;
+	uint32_t room;
+	struct piece *pieces;
+	uint32_t pieces_room, first, count;
+};
+
 struct nbds_search {
 	uint64_t min_next; /* the least `next` of all chains */
+	struct passed passed;
 	struct chain chains[CHAINS_MAX];
+};
+
+/* A window of bytes that a search looks at. */
+struct window {
+	const uint8_t *p;
+	size_t n;
+	uint64_t base; /* stream offset of p[0] */
+	const struct nbds_mark *first, *last;
 };
 
 /* Chains ---------------------------------------------------------------------- */
@@ -226,14 +258,6 @@ static struct seen *new_seen(struct chain *c)
 	return seen_at(c, c->used - 1);
 }
 
-/* A window of bytes that a search looks at. */
-struct window {
-	const uint8_t *p;
-	size_t n;
-	uint64_t base; /* stream offset of p[0] */
-	const struct nbds_mark *first, *last;
-};
-
 /* The head at the stream's search_at becomes the last of the chain. */
 static struct seen *append(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c,
 			   const uint8_t *p, size_t len, uint64_t after, const struct window *w)
@@ -257,6 +281,176 @@ static struct seen *append(struct nbds_decoder *d, struct nbds_stream *s, struct
 	c->last_order = h->order;
 	c->next = nbds_add_sat(nbds_add_sat(h->offset, len), after);
 	return h;
+}
+
+/* What was passed over --------------------------------------------------------- */
+
+static struct piece *piece_at(const struct passed *ps, uint32_t i)
+{
+	return &ps->pieces[(ps->first + i) % ps->pieces_room];
+}
+
+static void passed_free(struct passed *ps)
+{
+	free(ps->bytes);
+	free(ps->pieces);
+	memset(ps, 0, sizeof(*ps));
+}
+
+/* Twice as many pieces. */
+static bool grow_pieces(struct passed *ps)
+{
+	uint32_t room = ps->pieces_room ? 2 * ps->pieces_room : 8;
+	struct piece *pieces = nbds_decoder_realloc(NULL, room * sizeof(*pieces));
+
+	if (!pieces)
+		return false;
+	for (uint32_t i = 0; i < ps->count; i++)
+		pieces[i] = *piece_at(ps, i);
+	free(ps->pieces);
+	ps->pieces = pieces;
+	ps->pieces_room = room;
+	ps->first = 0;
+	return true;
+}
+
+/* Copies between the ring and bytes in one piece. */
+static void ring_put(uint8_t *ring, uint32_t room, uint64_t offset, const uint8_t *p, size_t n)
+{
+	size_t at = (size_t)(offset % room), part = nbds_min(n, room - at);
+
+	NBDS_ASSERT(n <= room);
+	memcpy(ring + at, p, part);
+	memcpy(ring, p + part, n - part);
+}
+
+/* Room for the bytes from the first piece on to `end`, or for PASSED_MAX. */
+static bool grow_bytes(struct passed *ps, uint64_t begin, uint64_t end)
+{
+	uint32_t room = ps->room ? ps->room : 4096;
+	uint8_t *bytes;
+
+	while (room < PASSED_MAX && room < end - begin)
+		room *= 2;
+	if (room == ps->room)
+		return true;
+	bytes = nbds_decoder_realloc(NULL, room);
+	if (!bytes)
+		return false;
+	for (uint32_t i = 0; i < ps->count; i++) {
+		const struct piece *piece = piece_at(ps, i);
+		size_t at = (size_t)(piece->offset % ps->room);
+		size_t part = (size_t)nbds_min(piece->len, ps->room - at);
+
+		ring_put(bytes, room, piece->offset, ps->bytes + at, part);
+		ring_put(bytes, room, piece->offset + part, ps->bytes, (size_t)piece->len - part);
+	}
+	free(ps->bytes);
+	ps->bytes = bytes;
+	ps->room = room;
+	return true;
+}
+
+/* The bytes before stream offset `floor` are no longer kept. */
+static void passed_trim(struct passed *ps, uint64_t floor)
+{
+	while (ps->count && piece_at(ps, 0)->offset < floor) {
+		struct piece *piece = piece_at(ps, 0);
+		uint64_t n = nbds_min(piece->len, floor - piece->offset);
+
+		piece->offset += n;
+		piece->len -= n;
+		if (piece->len)
+			return;
+		ps->first = (ps->first + 1) % ps->pieces_room;
+		ps->count--;
+	}
+}
+
+/* `n` bytes from stream offset `offset` on, after those that are kept. Without memory
+ * there is a hole instead. */
+static void passed_add(struct passed *ps, uint64_t offset, const uint8_t *p, size_t n,
+		       const struct nbds_mark *mark)
+{
+	struct piece *last;
+
+	if (n > PASSED_MAX) {
+		offset += n - PASSED_MAX;
+		p += n - PASSED_MAX;
+		n = PASSED_MAX;
+	}
+	if (!n || !grow_bytes(ps, ps->count ? piece_at(ps, 0)->offset : offset, offset + n))
+		return;
+	if (offset + n > ps->room)
+		passed_trim(ps, offset + n - ps->room);
+	last = ps->count ? piece_at(ps, ps->count - 1) : NULL;
+	NBDS_ASSERT(!last || last->offset + last->len <= offset);
+	if (last && last->offset + last->len == offset &&
+	    !memcmp(&last->mark, mark, sizeof(*mark))) {
+		last->len += n;
+	} else {
+		if (ps->count == ps->pieces_room && ps->pieces_room < PIECES_MAX &&
+		    !grow_pieces(ps))
+			return;
+		if (ps->count == ps->pieces_room) {
+			ps->first = (ps->first + 1) % ps->pieces_room;
+			ps->count--;
+		}
+		ps->count++;
+		NBDS_ASSERT(ps->count <= ps->pieces_room && ps->pieces_room <= PIECES_MAX);
+		*piece_at(ps, ps->count - 1) = (struct piece){offset, n, *mark};
+	}
+	ring_put(ps->bytes, ps->room, offset, p, n);
+}
+
+/* Where the bytes of one stream are that were passed over, or are at hand. */
+struct source {
+	struct passed passed;
+	uint32_t at;          /* the piece to look at */
+	struct window window; /* n 0: none */
+	uint64_t floor;       /* stream offset before which nothing is told */
+};
+
+/* The bytes at stream offset `from`: how many, not beyond `to`, in one place. 0: they
+ * are not kept; *p is NULL then, and *n how many are not. */
+static void source_get(struct source *src, uint64_t from, uint64_t to, const uint8_t **p,
+		       uint64_t *n, const struct nbds_mark **mark)
+{
+	const struct passed *ps = &src->passed;
+	const struct window *w = &src->window;
+
+	*p = NULL;
+	*n = to - from;
+	if (from < src->floor) {
+		*n = nbds_min(*n, src->floor - from);
+		return;
+	}
+	while (src->at < ps->count &&
+	       piece_at(ps, src->at)->offset + piece_at(ps, src->at)->len <= from)
+		src->at++;
+	if (src->at < ps->count) {
+		const struct piece *piece = piece_at(ps, src->at);
+		size_t at = (size_t)(from % ps->room);
+
+		if (piece->offset > from) {
+			*n = nbds_min(*n, piece->offset - from);
+		} else {
+			*n = nbds_min(*n, piece->offset + piece->len - from);
+			*n = nbds_min(*n, ps->room - at);
+			*p = ps->bytes + at;
+			*mark = &piece->mark;
+			return;
+		}
+	}
+	if (!w->n)
+		return;
+	if (w->base > from) {
+		*n = nbds_min(*n, w->base - from);
+	} else if (from - w->base < w->n) {
+		*n = nbds_min(*n, w->n - (from - w->base));
+		*p = w->p + (from - w->base);
+		*mark = w->last;
+	}
 }
 
 /* Belief ---------------------------------------------------------------------- */
@@ -294,9 +488,32 @@ static void leave(struct nbds_decoder *d, struct nbds_stream *s, const struct ch
 		     "message boundaries are known again");
 }
 
+/* Tells the next `n` bytes of payload, from stream offset `from` on. */
+static void tell_passed(struct nbds_decoder *d, struct nbds_stream *s, struct source *src,
+			uint64_t from, uint64_t n, const struct nbds_mark *otherwise)
+{
+	uint64_t to = from + n;
+
+	while (from < to) {
+		const struct nbds_mark *mark = NULL;
+		const uint8_t *p;
+
+		source_get(src, from, to, &p, &n, &mark);
+		NBDS_ASSERT(n && n <= to - from);
+		if (p) {
+			nbds_tell_payload(d, s, p, (size_t)n, mark);
+			NBDS_ASSERT(s->count.skipped >= n);
+			s->count.skipped -= n;
+		} else {
+			nbds_tell_gap(d, s, n, otherwise);
+		}
+		from += n;
+	}
+}
+
 /* Tells a head late, and of its payload the `passed` bytes. */
 static void replay(struct nbds_decoder *d, struct nbds_stream *s, struct chain *client,
-		   struct seen *h, uint64_t passed)
+		   struct source *src, struct seen *h, uint64_t passed)
 {
 	struct nbds_place place = {h->offset, &h->first, &h->last, NBDS_MSG_REPLAYED};
 	struct nbds_request *r = h->request;
@@ -316,19 +533,27 @@ static void replay(struct nbds_decoder *d, struct nbds_stream *s, struct chain *
 	}
 	passed = nbds_min(passed, h->after);
 	if (passed)
-		nbds_tell_gap(d, s, passed, &h->last);
+		tell_passed(d, s, src, h->offset + h->len, passed, &h->last);
 	if (s->at == h->after)
 		nbds_tell_end(d, s, &h->last);
 	if (s->side == NBDS_CLIENT && h->final && nbds_flight_alive(h->request, h->serial))
 		nbds_flight_forget(d, h->request, "its reply came while its request was not known");
 }
 
-/* Takes the chain out of the search, which is over. */
-static struct chain take(struct nbds_stream *s, struct chain *c)
+/* Takes the chain, and what was passed over, out of the search, which is over. */
+static struct chain take(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c,
+			 struct source *src)
 {
 	struct chain out = *c;
 
+	src->passed = s->search->passed;
+	src->floor = s->search_at > PASSED_MAX ? s->search_at - PASSED_MAX : 0;
+	if (s == d->scanning)
+		src->window = *d->window;
+	else if (s->have)
+		src->window = (struct window){s->kept, s->have, s->pos, &s->first, &s->last};
 	memset(c, 0, sizeof(*c));
+	memset(&s->search->passed, 0, sizeof(s->search->passed));
 	nbds_search_free(s);
 	return out;
 }
@@ -342,22 +567,24 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 	struct nbds_stream *streams[2] = {nbds_client(d), nbds_server(d)};
 	const struct nbds_stream *scanning = d->scanning;
 	struct chain *given[2] = {c, v}, chains[2];
+	struct source sources[2];
 	uint64_t resume[2] = {0, 0};
 	uint32_t at[2] = {0, 0};
 
 	memset(chains, 0, sizeof(chains));
+	memset(sources, 0, sizeof(sources));
 	for (int i = 0; i < 2; i++) {
 		struct nbds_stream *s = streams[i];
 		const struct seen *last;
 
 		if (!given[i])
 			continue;
-		chains[i] = take(s, given[i]);
+		chains[i] = take(d, s, given[i], &sources[i]);
 		last = seen_at(&chains[i], chains[i].used - 1);
 		resume[i] = last->offset + last->len;
 		if (resume[i] < s->search_at)
 			resume[i] = s->search_at;
-		/* Of a payload, nothing is left to be told of what is kept. */
+		/* Of a payload, what is kept is told too. */
 		if (s != scanning && resume[i] < chains[i].next)
 			resume[i] = nbds_min(chains[i].next, s->pos + s->have);
 	}
@@ -374,7 +601,7 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 			 seen_at(&chains[1], at[1])->order < seen_at(&chains[0], at[0])->order);
 		struct seen *h = seen_at(&chains[i], at[i]++);
 
-		replay(d, streams[i], given[0] ? &chains[0] : NULL, h,
+		replay(d, streams[i], given[0] ? &chains[0] : NULL, &sources[i], h,
 		       at[i] == chains[i].used ? resume[i] - h->offset - h->len : UINT64_MAX);
 	}
 
@@ -385,6 +612,7 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 
 	for (int i = 0; i < 2; i++) {
 		free(chains[i].heads);
+		passed_free(&sources[i].passed);
 		if (given[i])
 			streams[i]->search_at = resume[i];
 	}
@@ -845,10 +1073,47 @@ struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct
 
 /* The handshake --------------------------------------------------------------- */
 
-/* Does the other direction still talk about options? */
+/* Is this the first byte of a direction caught in its middle, of a conversation of which
+ * nothing says yet that it was beyond haggling? */
+static bool begins_here(const struct nbds_decoder *d, const struct nbds_stream *s)
+{
+	return d->middle && !s->search_at && !d->neg.transmission;
+}
+
+/* Does the other direction still talk about options, or may this one? */
 static bool option_possible(const struct nbds_decoder *d, const struct nbds_stream *s)
 {
-	return !d->neg.transmission && d->streams[!s->side].phase == NBDS_PHASE_OPTIONS;
+	return !d->neg.transmission &&
+	       (d->streams[!s->side].phase == NBDS_PHASE_OPTIONS || begins_here(d, s));
+}
+
+/* The client's flags, at the very beginning, with an option behind them. */
+static enum verdict look_at_flags(struct nbds_decoder *d, struct nbds_stream *s,
+				  const struct window *w, size_t i)
+{
+	const uint8_t *p = w->p + i;
+
+	if (s->side != NBDS_CLIENT || !begins_here(d, s) ||
+	    nbds_be32(p) & ~(uint32_t)(NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES))
+		return NEXT;
+	if (w->n - i < 12)
+		return MORE;
+	return nbds_be64(p + 4) == NBD_OPTS_MAGIC ? FOUND : NEXT;
+}
+
+/* The search is over, where it began. */
+static void begin_here(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_phase phase,
+		       const struct nbds_mark *where)
+{
+	s->phase = phase;
+	s->resynced = true;
+	s->option_listed = false;
+	nbds_search_free(s);
+	/* Who haggles has sent no request. */
+	if (s->side == NBDS_CLIENT)
+		d->requests_missing = false;
+	nbds_trouble(d, s, NBDS_TROUBLE_SURE, s->search_at, 0, where, NULL,
+		     "message boundaries are known again");
 }
 
 /* An option, or an option reply, before the transmission phase. */
@@ -873,8 +1138,14 @@ static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_stream *s
 	} else {
 		type = nbds_be32(p + 12);
 		if (!nbds_name_of(&nbds_reply_types, type) ||
-		    nbds_option_find(d, nbds_be32(p + 8)) < 0)
+		    (begins_here(d, s) ? !nbds_name_of(&nbds_options, nbds_be32(p + 8))
+				       : nbds_option_find(d, nbds_be32(p + 8)) < 0))
 			return NEXT;
+	}
+	if (begins_here(d, s)) {
+		begin_here(d, s, NBDS_PHASE_OPTIONS, w->first);
+		d->haggled |= !client;
+		return FOUND;
 	}
 	/* Found, where it begins. */
 	{
@@ -935,6 +1206,8 @@ void nbds_search_free(struct nbds_stream *s)
 {
 	for (int i = 0; s->search && i < CHAINS_MAX; i++)
 		drop_chain(&s->search->chains[i]);
+	if (s->search)
+		passed_free(&s->search->passed);
 	free(s->search);
 	s->search = NULL;
 }
@@ -1019,6 +1292,17 @@ static enum verdict look_at(struct nbds_decoder *d, struct nbds_stream *s, const
 	uint32_t word = nbds_be32(w->p + i);
 	enum verdict verdict = NEXT;
 
+	verdict = look_at_flags(d, s, w, i);
+	if (verdict == FOUND)
+		begin_here(d, s, NBDS_PHASE_START, w->first);
+	if (verdict != NEXT)
+		return verdict;
+	/* The first request after a server's consent that was seen from its start. */
+	if (client && d->middle && d->haggled && !s->search_at && d->neg.transmission &&
+	    nbds_request_len(word)) {
+		begin_here(d, s, NBDS_PHASE_TRANSMISSION, w->first);
+		return FOUND;
+	}
 	if (word == (uint32_t)((client ? NBD_OPTS_MAGIC : NBD_REP_MAGIC) >> 32))
 		verdict = look_at_option(d, s, w, i);
 	if (verdict != NEXT)
@@ -1047,6 +1331,8 @@ static enum verdict look(struct nbds_decoder *d, struct nbds_stream *s, const st
 		size_t stop = (size_t)nbds_min(limit, foretold);
 		enum verdict verdict;
 
+		if (!s->search_at && d->middle && i < stop)
+			stop = i; /* the very first byte */
 		while (i < stop && (first[w->p[i]] - 1u) >= most)
 			i++;
 		if (i == limit)
@@ -1098,6 +1384,19 @@ static size_t open_window(const struct nbds_stream *s, const struct nbds_span *s
 	return s->have;
 }
 
+/* What was looked at is passed over, and kept while there are chains. */
+static void pass(struct nbds_stream *s, const struct window *w)
+{
+	size_t n = (size_t)(s->search_at - w->base);
+
+	if (!s->search)
+		return;
+	if (s->search->min_next == UINT64_MAX)
+		passed_free(&s->search->passed);
+	else
+		passed_add(&s->search->passed, w->base, w->p, n, w->last);
+}
+
 /* What could not be decided is kept. */
 bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
 {
@@ -1117,8 +1416,11 @@ bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 	w.last = &last;
 
 	d->scanning = s;
+	d->window = &w;
 	verdict = look(d, s, &w, limit);
 	d->scanning = NULL;
+	d->window = NULL;
+	pass(s, &w);
 	nbds_consume(s, sp, (size_t)(s->search_at - s->pos));
 	if (verdict == FOUND)
 		return true;

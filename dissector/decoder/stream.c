@@ -203,6 +203,19 @@ void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *
 	}
 }
 
+void nbds_tell_payload(struct nbds_decoder *d, struct nbds_stream *s, const uint8_t *data, size_t n,
+		       const struct nbds_mark *where)
+{
+	uint64_t at = s->at;
+
+	NBDS_ASSERT(s->in_message && n && n <= s->m.payload_len - at);
+	if (d->ops.payload)
+		d->ops.payload(d->ctx, &s->m, at, data, n, where);
+	s->at += n;
+	s->told += n;
+	s->count.decoded += n;
+}
+
 void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
 		   const struct nbds_mark *where)
 {
@@ -221,16 +234,11 @@ static bool step_payload(struct nbds_decoder *d, struct nbds_stream *s, struct n
 	const uint8_t *data = s->have ? s->kept : sp->data;
 	struct nbds_mark where = s->have ? s->last : *sp->mark;
 	size_t n = s->have ? s->have : sp->len;
-	uint64_t at = s->at;
 
-	n = (size_t)nbds_min(n, s->m.payload_len - at);
+	n = (size_t)nbds_min(n, s->m.payload_len - s->at);
 	if (!n)
 		return false;
-	if (d->ops.payload)
-		d->ops.payload(d->ctx, &s->m, at, data, n, &where);
-	s->at += n;
-	s->told += n;
-	s->count.decoded += n;
+	nbds_tell_payload(d, s, data, n, &where);
 	nbds_consume(s, sp, n);
 	if (s->at == s->m.payload_len)
 		nbds_tell_end(d, s, &where);
@@ -324,6 +332,7 @@ struct nbds_decoder *nbds_decoder_new(const struct nbds_decoder_ops *ops, void *
 	d->ops = *ops;
 	d->ctx = ctx;
 	d->mode_known = start == NBDS_START_GREETING;
+	d->middle = start == NBDS_START_MIDDLE;
 	nbds_flights_init(d);
 	for (int i = 0; i < 2; i++) {
 		d->streams[i].side = (enum nbds_side)i;

@@ -60,6 +60,7 @@ struct nbds_place {
 };
 
 struct nbds_search;
+struct window;
 
 struct nbds_stream {
 	enum nbds_side side;
@@ -162,7 +163,10 @@ struct nbds_decoder {
 
 	uint64_t chain_ids;           /* see resync.c */
 	struct nbds_stream *scanning; /* the stream that a search is looking at now */
+	const struct window *window;  /* and its bytes */
 	bool mode_known;              /* the handshake was followed without losses */
+	bool middle;                  /* caught in its middle (NBDS_START_MIDDLE) */
+	bool haggled;                 /* and the server talked about options then */
 	bool requests_missing;        /* there may be requests in flight that were not seen */
 
 	uint32_t options[NBDS_OPTIONS_MAX]; /* without a final reply, oldest first */
@@ -221,6 +225,9 @@ void nbds_tell(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_
 	       const uint8_t *head, size_t len, enum nbds_payload payload, uint64_t payload_len);
 /* Passes the head that was told, and ends the message if nothing follows. */
 void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+/* The next `n` bytes of payload. */
+void nbds_tell_payload(struct nbds_decoder *d, struct nbds_stream *s, const uint8_t *data, size_t n,
+		       const struct nbds_mark *where);
 /* The next `len` bytes of payload cannot be told. */
 void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
 		   const struct nbds_mark *where);

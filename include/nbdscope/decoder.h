@@ -177,7 +177,8 @@ enum {
 	NBDS_MSG_UNSOLICITED = 1u << 2, /* no request in flight has this cookie */
 	NBDS_MSG_FINAL = 1u << 3,       /* the last reply to its request or option */
 	NBDS_MSG_RESYNCED = 1u << 4,   /* first of its direction after the decoder found its feet */
-	NBDS_MSG_REPLAYED = 1u << 5,   /* seen while looking for them: told late, payload lost */
+	NBDS_MSG_REPLAYED = 1u << 5,   /* seen while looking for them: told late; of its payload,
+	                                * as much as was kept */
 	NBDS_MSG_INCOMPLETE = 1u << 6, /* message_end only: bytes of it were lost or never came */
 };
 
@@ -350,8 +351,7 @@ void nbds_decoder_each_request(const struct nbds_decoder *d,
  *	lost       told by nbds_decoder_gap()
  *	nonsense   where a message was due and none was: the magic (and what else is
  *	           known to be wrong); what follows until the feet are found is skipped
- *	skipped    passed over while looking for the feet, payload of REPLAYED
- *	           messages included
+ *	skipped    passed over while looking for the feet, and not told late
  *	tls, after_end
  *	trailing   of a message that the end cut off, also what was told of it
  */

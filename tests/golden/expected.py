@@ -124,10 +124,10 @@ EXPLAINED = [
         "bytes_read": "40960",
         "bytes_written": "40960",
         "max_in_flight": "1",
-        "bytes_left(client+server)": "2048+2048",
+        "bytes_left(client+server)": "0+0",
     }, "caught in the middle, which the table does not count. 41 requests of 28 bytes with 20 "
        "payloads of 2048 are the client's 42108 bytes, 40 replies of 16 with as many the server's "
-       "41600. The payloads seen before it was sure are not kept"),
+       "41600"),
     ("qemu-nbd-10.0.13_raw-client_badreq.pcap", 0, {
         "chunks": "data=2,error=3,none=1",
         "unsolicited": "1",

@@ -1621,7 +1621,7 @@ static void test_gap_server(void **state)
 			      "S 598 SKIPPED 8\n"
 			      "S 1126 SURE\n"
 			      "S 1126 NBD_SIMPLE_REPLY 16+512 #3 final resynced replayed\n"
-			      "S 1126 . 0 lost 512 incomplete\n"
+			      "S 1126 . 512\n"
 			      "S 1654 NBD_SIMPLE_REPLY 16+0 #4 final replayed\n"
 			      "C 650 NBD_CMD_READ 28+0 #5\n"
 			      "S 1670 NBD_SIMPLE_REPLY 16+512 #5 final\n"
@@ -1655,7 +1655,7 @@ static void test_gap_client(void **state)
 			       "C 70 NBD_CMD_READ 28+0 #1 resynced replayed\n"
 			       "C 70 FORGOT #1\n"
 			       "C 98 NBD_CMD_WRITE 28+64 #2 replayed\n"
-			       "C 98 . 0 lost 64 incomplete\n"
+			       "C 98 . 64\n"
 			       "S 274 NBD_SIMPLE_REPLY 16+0 #2 final\n"
 			       "C 190 NBD_CMD_READ 28+0 #3\n"
 			       "S 290 NBD_REPLY_TYPE_OFFSET_DATA 28+64 #3 final\n"
@@ -1687,9 +1687,9 @@ static void test_gap_client_simple(void **state)
 			      "S 150 SURE\n"
 			      "C 54 NBD_CMD_READ 28+0 #1 resynced replayed\n"
 			      "S 150 NBD_SIMPLE_REPLY 16+64 #1 final resynced replayed\n"
-			      "S 150 . 0 lost 64 incomplete\n"
+			      "S 150 . 64\n"
 			      "C 82 NBD_CMD_WRITE 28+64 #2 replayed\n"
-			      "C 82 . 0 lost 64 incomplete\n"
+			      "C 82 . 64\n"
 			      "S 230 NBD_SIMPLE_REPLY 16+0 #2 final replayed\n"
 			      "C 174 NBD_CMD_READ 28+0 #3\n"
 			      "S 246 NBD_SIMPLE_REPLY 16+64 #3 final\n"
@@ -1746,9 +1746,9 @@ static void test_middle(void **state)
 		   "S 20 SURE\n"
 		   "C 14 NBD_CMD_READ 28+0 #1 resynced replayed\n"
 		   "S 20 NBD_SIMPLE_REPLY 16+64 #1 final resynced replayed\n"
-		   "S 20 . 0 lost 64 incomplete\n"
+		   "S 20 . 64\n"
 		   "C 42 NBD_CMD_WRITE 28+64 #2 replayed\n"
-		   "C 42 . 0 lost 64 incomplete\n"
+		   "C 42 . 64\n"
 		   "S 100 NBD_SIMPLE_REPLY 16+0 #2 final replayed\n"
 		   "C 134 NBD_CMD_READ 28+0 #3\n"
 		   "S 116 NBD_SIMPLE_REPLY 16+64 #3 final\n"
@@ -1757,6 +1757,71 @@ static void test_middle(void **state)
 	assert_true(whole.last.inferred && whole.last.transmission);
 	assert_false(whole.last.structured || whole.last.extended || whole.last.export_seen);
 	assert_int_equal(whole.last.handshake, NBDS_HANDSHAKE_UNSEEN);
+}
+
+/* The capture begins while options are talked about: at the client's flags, at an
+ * option, at a reply, and at the first request. */
+static void test_middle_options(void **state)
+{
+	(void)state;
+	begin(NBDS_START_MIDDLE);
+	client_flags(3);
+	option(NBD_OPT_STRUCTURED_REPLY, "", 0);
+	ack(NBD_OPT_STRUCTURED_REPLY);
+	go_option();
+	go_replies(4096, 1);
+	request(NBD_CMD_READ, 1, 0, 8);
+	data_chunk(1, 0, 8);
+	expect("", "C 0 SURE\n"
+		   "C 0 NBD_CLIENT_FLAGS 4+0 resynced\n"
+		   "C 4 NBD_OPT_STRUCTURED_REPLY 16+0\n"
+		   "S 0 SURE\n"
+		   "S 0 NBD_REP_ACK 20+0 final resynced\n"
+		   "C 20 NBD_OPT_GO 22+0\n"
+		   "S 20 NBD_REP_INFO 32+0\n"
+		   "S 52 NBD_REP_ACK 20+0 final\n"
+		   "C 42 NBD_CMD_READ 28+0 #1\n"
+		   "S 72 NBD_REPLY_TYPE_OFFSET_DATA 28+8 #1 final\n"
+		   "S 72 . 8\n");
+	assert_true(whole.last.structured && whole.last.export_seen);
+	assert_int_equal(whole.last.size, 4096);
+
+	begin(NBDS_START_MIDDLE);
+	go_option();
+	go_replies(4096, 1);
+	request(NBD_CMD_READ, 1, 0, 8);
+	simple(0, 1, 8);
+	expect("", "C 0 SURE\n"
+		   "C 0 NBD_OPT_GO 22+0 resynced\n"
+		   "S 0 SURE\n"
+		   "S 0 NBD_REP_INFO 32+0 resynced\n"
+		   "S 32 NBD_REP_ACK 20+0 final\n"
+		   "C 22 NBD_CMD_READ 28+0 #1\n"
+		   "S 52 NBD_SIMPLE_REPLY 16+8 #1 final\n"
+		   "S 52 . 8\n");
+
+	begin(NBDS_START_MIDDLE);
+	go_replies(4096, 1);
+	request(NBD_CMD_READ, 1, 0, 8);
+	simple(0, 1, 8);
+	expect("", "S 0 SURE\n"
+		   "S 0 NBD_REP_INFO 32+0 resynced\n"
+		   "S 32 NBD_REP_ACK 20+0 final\n"
+		   "C 0 SURE\n"
+		   "C 0 NBD_CMD_READ 28+0 #1 resynced\n"
+		   "S 52 NBD_SIMPLE_REPLY 16+8 #1 final\n"
+		   "S 52 . 8\n");
+
+	/* Not at the first byte: contents may look like that. */
+	begin(NBDS_START_MIDDLE);
+	say(C, "data", 4);
+	client_flags(3);
+	go_option();
+	say(S, "data", 4);
+	go_replies(4096, 1);
+	expect("", "C 0 SKIPPED 30\n"
+		   "S 0 SKIPPED 56\n"
+		   "unsure\n");
 }
 
 static void test_middle_modes(void **state)
@@ -1862,7 +1927,7 @@ static void test_middle_fake_requests(void **state)
 		   "S 0 SKIPPED 16\n"
 		   "S 16 SURE\n"
 		   "C 1131 NBD_CMD_WRITE 28+1120 #1 resynced replayed\n"
-		   "C 1131 . 0 lost 1120 incomplete\n"
+		   "C 1131 . 1120\n"
 		   "S 16 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
 		   "C 2279 NBD_CMD_READ 28+0 #2 replayed\n"
 		   "S 32 NBD_SIMPLE_REPLY 16+8 #2 final replayed\n"
@@ -1928,7 +1993,7 @@ static void test_gap_fake_replies(void **state)
 			      "S 86 SKIPPED 1280\n"
 			      "S 1366 SURE\n"
 			      "S 1366 NBD_SIMPLE_REPLY 16+8 #2 final resynced replayed\n"
-			      "S 1366 . 0 lost 8 incomplete\n"
+			      "S 1366 . 8\n"
 			      "S 1390 NBD_SIMPLE_REPLY 16+8 #3 final replayed\n"
 			      "S 1390 . 8\n");
 }
@@ -1948,7 +2013,7 @@ static void test_middle_order(void **state)
 		   "C 0 NBD_CMD_FLUSH 28+0 #1 resynced replayed\n"
 		   "S 0 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
 		   "C 28 NBD_CMD_WRITE 28+64 #2 replayed\n"
-		   "C 28 . 0 lost 64 incomplete\n"
+		   "C 28 . 64\n"
 		   "S 16 NBD_SIMPLE_REPLY 16+0 #2 final replayed\n");
 }
 
@@ -1981,7 +2046,7 @@ static void test_middle_nested(void **state)
 		   "S 0 SKIPPED 48\n"
 		   "S 48 SURE\n"
 		   "C 0 NBD_CMD_WRITE 28+1000 #1 resynced replayed\n"
-		   "C 0 . 0 lost 1000 incomplete\n"
+		   "C 0 . 1000\n"
 		   "S 48 NBD_SIMPLE_REPLY 16+0 #1 final resynced replayed\n"
 		   "C 1028 NBD_CMD_READ 28+0 #2 replayed\n"
 		   "S 64 NBD_SIMPLE_REPLY 16+8 #2 final replayed\n"
@@ -2544,6 +2609,7 @@ int main(void)
 		cmocka_unit_test(test_gap_client_simple),
 		cmocka_unit_test(test_gap_cookie_again),
 		cmocka_unit_test(test_middle),
+		cmocka_unit_test(test_middle_options),
 		cmocka_unit_test(test_middle_modes),
 		cmocka_unit_test(test_middle_too_little),
 		cmocka_unit_test(test_middle_one_direction),
