@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <base/assert.h>
+#include <base/table.h>
 
 void found_ref(struct found *found)
 {
@@ -23,41 +24,50 @@ void found_unref(struct found *found)
 	free(found);
 }
 
-bool findings_open(struct findings *f, size_t max)
+void findings_open(struct findings *f, size_t max)
 {
-	f->list = calloc(max, sizeof(*f->list));
 	f->max = max;
-	return f->list;
+	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
+		nbds_list_init(&f->levels[i].list);
+}
+
+static void drop_oldest(struct findings *f, struct findings_level *level)
+{
+	struct found *found = nbds_owner(level->list.next, struct found, kept);
+
+	nbds_list_remove(&found->kept);
+	level->count--;
+	f->count--;
+	found_unref(found);
 }
 
 void findings_clear(struct findings *f)
 {
-	while (f->count)
-		found_unref(f->list[--f->count]);
+	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
+		while (f->levels[i].count)
+			drop_oldest(f, &f->levels[i]);
 }
 
 void findings_close(struct findings *f)
 {
 	findings_clear(f);
-	free(f->list);
-	f->list = NULL;
 }
 
 /* Room for one more: the oldest of the lowest level goes. */
 static void make_room(struct findings *f)
 {
-	size_t victim = 0;
-
-	for (size_t i = 1; i < f->count; i++)
-		if (f->list[i]->finding->severity < f->list[victim]->finding->severity)
-			victim = i;
-	found_unref(f->list[victim]);
-	memmove(&f->list[victim], &f->list[victim + 1], (--f->count - victim) * sizeof(f->list[0]));
-	f->forgotten++;
+	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++) {
+		if (!f->levels[i].count)
+			continue;
+		drop_oldest(f, &f->levels[i]);
+		f->forgotten++;
+		return;
+	}
 }
 
 void findings_add(struct findings *f, const struct nbds_finding *finding, uint32_t export)
 {
+	struct findings_level *level = &f->levels[finding->severity];
 	struct found *found = calloc(1, sizeof(*found));
 
 	if (found)
@@ -70,7 +80,32 @@ void findings_add(struct findings *f, const struct nbds_finding *finding, uint32
 	found->refs = 1;
 	found->number = ++f->numbers;
 	found->export = export;
-	if (f->count == f->max)
+	if (f->count >= f->max)
 		make_room(f);
-	f->list[f->count++] = found;
+	nbds_list_append(&level->list, &found->kept);
+	level->count++;
+	f->count++;
+}
+
+void findings_list(const struct findings *f, struct found **list)
+{
+	const struct nbds_list *at[NBDS_VIOLATION + 1];
+
+	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
+		at[i] = f->levels[i].list.next;
+	for (size_t n = 0; n < f->count; n++) {
+		int next = -1;
+
+		for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++) {
+			struct found *found = nbds_owner(at[i], struct found, kept);
+
+			if (at[i] == &f->levels[i].list ||
+			    (next >= 0 && list[n]->number < found->number))
+				continue;
+			list[n] = found;
+			next = i;
+		}
+		NBDS_ASSERT(next >= 0);
+		at[next] = at[next]->next;
+	}
 }

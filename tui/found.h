@@ -3,7 +3,7 @@
  * tui/found.h - the findings that are kept.
  *
  * Purpose.  A number of findings at most: of too many the oldest of the lowest
- * level goes.  Snapshots share them.
+ * level goes, in constant time.  Snapshots share them.
  *
  * Ownership.  A finding lives as long as the list or a snapshot has it; all that
  * belongs to the thread that captures.  Failure.  Without memory a finding is not
@@ -15,17 +15,24 @@
 #include "model.h"
 
 struct findings {
-	struct found **list;
+	struct findings_level {
+		struct nbds_list list; /* in order of arrival */
+		size_t count;
+	} levels[NBDS_VIOLATION + 1];
 	size_t count, max;
 	uint64_t numbers, forgotten;
 };
 
-bool findings_open(struct findings *f, size_t max);
+/* `max` at most, more than 0. */
+void findings_open(struct findings *f, size_t max);
 void findings_close(struct findings *f);
 
 /* Takes a copy. `export`: id of its row, or 0. */
 void findings_add(struct findings *f, const struct nbds_finding *finding, uint32_t export);
 void findings_clear(struct findings *f);
+
+/* Those that are kept, at most findings->count of them, in order of arrival. */
+void findings_list(const struct findings *f, struct found **list);
 
 void found_ref(struct found *found);
 void found_unref(struct found *found);

@@ -35,13 +35,28 @@ struct log {
 	_Atomic uint64_t total, lost;
 };
 
+/* The last segment is not full, and one is spare. */
+#define SEGMENTS_MORE 2
+
+uint64_t log_bytes(uint64_t history)
+{
+	return (history / SEGMENT_ENTRIES + SEGMENTS_MORE) * sizeof(struct segment);
+}
+
+uint64_t log_entries(uint64_t bytes)
+{
+	uint64_t segments = bytes / sizeof(struct segment);
+
+	return (segments > SEGMENTS_MORE ? segments - SEGMENTS_MORE : 1) * SEGMENT_ENTRIES;
+}
+
 struct log *log_new(uint64_t history)
 {
 	struct log *log = calloc(1, sizeof(*log));
 
 	if (!log)
 		return NULL;
-	log->room = (unsigned)(history / SEGMENT_ENTRIES) + 2;
+	log->room = (unsigned)(history / SEGMENT_ENTRIES) + SEGMENTS_MORE;
 	log->segments = calloc(log->room, sizeof(*log->segments));
 	if (!log->segments || pthread_mutex_init(&log->lock, NULL)) {
 		free(log->segments);

@@ -54,6 +54,11 @@ struct log_entry {
 
 struct log;
 
+/* Memory that so many entries take, and entries that so much memory is for, at least
+ * some. A view may hold what was dropped for a while. */
+uint64_t log_bytes(uint64_t history);
+uint64_t log_entries(uint64_t bytes);
+
 /* Keeps the last `history` entries. NULL without memory. */
 struct log *log_new(uint64_t history);
 /* Views must be closed before. */

@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <base/list.h>
 #include <nbdscope/engine.h>
 
 #include "../analyzer/pipeline/pipeline.h"
@@ -91,6 +92,7 @@ struct flush_shown {
 /* A finding, shared by snapshots. */
 struct found {
 	unsigned refs;
+	struct nbds_list kept;
 	uint64_t number; /* from 1, in order of arrival */
 	uint32_t export;
 	struct nbds_finding *finding;

@@ -15,25 +15,65 @@
 /* Exports whose sums stay when all their connections are forgotten. */
 #define GONE_MAX 256
 
-/* --- tracks --- */
+/* Connections of an export that wait, or have not flushed: so many are looked at each
+ * time. */
+#define OPEN_ENDS_FEW 64
 
-struct track *rows_track(const struct rows *rows, uint32_t id)
+/* What the engine keeps of a finished connection, about, besides what is here. */
+#define FINISHED_BYTES (sizeof(struct track) + 6144)
+
+static size_t within(uint64_t value, size_t least, size_t most)
 {
-	size_t low = 0, high = rows->tracks.count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (rows->tracks.at[middle]->c->id < id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < rows->tracks.count && rows->tracks.at[low]->c->id == id ? rows->tracks.at[low]
-									     : NULL;
+	return value < least ? least : value > most ? most : (size_t)value;
 }
 
-static struct export_track *export_new(struct rows *rows, const struct nbds_export *e)
+void rows_init(struct rows *rows, uint64_t memory, size_t finished)
+{
+	rows->key = nbds_hash_key_new();
+	nbds_list_init(&rows->all);
+	nbds_list_init(&rows->marked);
+	nbds_list_init(&rows->busy);
+	nbds_list_init(&rows->finished);
+	nbds_list_init(&rows->exports_marked);
+	nbds_list_init(&rows->gone);
+	nbds_list_init(&rows->ordered);
+	rows->finished_max = within(memory / 2 / FINISHED_BYTES, 64, finished < 64 ? 64 : finished);
+	rows->ordered_max = within(memory / 2 / sizeof(struct order), 4, 256);
+}
+
+/* --- exports --- */
+
+static void mark_export(struct rows *rows, struct export_track *x)
+{
+	if (!nbds_list_has(&x->marked))
+		nbds_list_append(&rows->exports_marked, &x->marked);
+}
+
+static uint64_t name_hash(const struct rows *rows, const struct nbds_addr *server, const char *name,
+			  size_t len)
+{
+	uint64_t hash = nbds_hash_bytes(&rows->key, server->port, server->ip, sizeof(server->ip));
+
+	return nbds_hash_bytes(&rows->key, hash, name, len);
+}
+
+static struct export_track *export_find(const struct rows *rows, const struct nbds_export *e,
+					uint64_t hash)
+{
+	struct nbds_table_node *n = nbds_table_find(&rows->by_name, hash);
+
+	for (; n; n = nbds_table_again(n)) {
+		struct export_track *x = nbds_owner(n, struct export_track, by_name);
+
+		if (x->name_len == e->name_len && !memcmp(x->name, e->name, e->name_len) &&
+		    nbds_addr_equal(&x->row.server, &e->server))
+			return x;
+	}
+	return NULL;
+}
+
+static struct export_track *export_new(struct rows *rows, const struct nbds_export *e,
+				       uint64_t hash)
 {
 	struct export_track *x;
 
@@ -42,94 +82,139 @@ static struct export_track *export_new(struct rows *rows, const struct nbds_expo
 	x = nbds_budget_alloc(&rows->budget, sizeof(*x));
 	if (x)
 		x->name = nbds_budget_alloc(&rows->budget, e->name_len + 1);
-	if (!x || !x->name) {
+	if (!x || !x->name || !nbds_table_add(&rows->by_name, &rows->budget, &x->by_name, hash)) {
+		if (x)
+			nbds_budget_free(&rows->budget, x->name, e->name_len + 1);
 		nbds_budget_free(&rows->budget, x, sizeof(*x));
 		return NULL;
 	}
 	memcpy(x->name, e->name, e->name_len);
 	x->name_len = e->name_len;
-	x->e = e;
 	x->row.id = ++rows->export_ids;
 	x->row.server = e->server;
 	nbds_escape_text(e->name, e->name_len, x->row.name, sizeof(x->row.name));
+	nbds_list_init(&x->members);
+	nbds_list_init(&x->open_ends);
+	nbds_list_init(&x->flushers);
 	rows->exports.at[rows->exports.count++] = x;
 	return x;
 }
 
-/* One that was seen before, and whose connections are all forgotten. */
-static struct export_track *export_again(struct rows *rows, const struct nbds_export *e)
-{
-	for (size_t i = 0; i < rows->exports.count; i++) {
-		struct export_track *x = rows->exports.at[i];
-
-		if (x->e || x->name_len != e->name_len || memcmp(x->name, e->name, e->name_len) ||
-		    !nbds_addr_equal(&x->row.server, &e->server))
-			continue;
-		x->e = e;
-		rows->exports_gone--;
-		return x;
-	}
-	return NULL;
-}
-
 struct export_track *track_export(struct rows *rows, struct track *t)
 {
-	if (t->x || !t->c->export)
+	const struct nbds_export *e = t->c->export;
+	struct export_track *x;
+	uint64_t hash;
+
+	if (t->x || !e)
 		return t->x;
-	for (size_t i = 0; i < rows->exports.count; i++)
-		if (rows->exports.at[i]->e == t->c->export)
-			t->x = rows->exports.at[i];
-	if (!t->x)
-		t->x = export_again(rows, t->c->export);
-	if (!t->x)
-		t->x = export_new(rows, t->c->export);
-	if (t->x) {
-		t->x->tracks++;
-		t->row.export = t->x->row.id;
-		snprintf(t->row.export_name, sizeof(t->row.export_name), "%.*s",
-			 (int)sizeof(t->row.export_name) - 1, t->x->row.name);
+	hash = name_hash(rows, &e->server, e->name, e->name_len);
+	x = export_find(rows, e, hash);
+	if (!x)
+		x = export_new(rows, e, hash);
+	if (!x)
+		return NULL;
+	/* It may have been seen before, and all its connections be forgotten. */
+	x->e = e;
+	if (nbds_list_has(&x->gone)) {
+		nbds_list_remove(&x->gone);
+		rows->gone_count--;
 	}
-	return t->x;
+	t->x = x;
+	nbds_list_append(&x->members, &t->member);
+	x->row.connections++;
+	mark_export(rows, x);
+	t->row.export = x->row.id;
+	snprintf(t->row.export_name, sizeof(t->row.export_name), "%.*s",
+		 (int)sizeof(t->row.export_name) - 1, x->row.name);
+	return x;
 }
 
-struct order *export_order(struct rows *rows, struct export_track *x)
+/* Where the export with this id is, or would be. */
+static size_t export_at(const struct rows *rows, uint32_t id)
 {
-	if (!x->order) {
-		x->order = nbds_budget_alloc(&rows->budget, sizeof(*x->order));
-		if (x->order)
-			order_init(x->order);
+	size_t low = 0, high = rows->exports.count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (rows->exports.at[middle]->row.id < id)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return x->order;
+	return low;
+}
+
+struct export_track *rows_export(const struct rows *rows, uint32_t id)
+{
+	size_t at = export_at(rows, id);
+
+	return at < rows->exports.count && rows->exports.at[at]->row.id == id ? rows->exports.at[at]
+									      : NULL;
 }
 
 static void order_free(struct rows *rows, struct export_track *x)
 {
+	if (!x->order)
+		return;
+	nbds_list_remove(&x->ordered);
+	rows->ordered_count--;
 	nbds_budget_free(&rows->budget, x->order, sizeof(*x->order));
 	x->order = NULL;
 }
 
+struct order *export_order(struct rows *rows, struct export_track *x)
+{
+	if (!x->order && rows->ordered_count == rows->ordered_max)
+		order_free(rows, nbds_owner(rows->ordered.next, struct export_track, ordered));
+	if (!x->order) {
+		x->order = nbds_budget_alloc(&rows->budget, sizeof(*x->order));
+		if (!x->order)
+			return NULL;
+		order_init(x->order);
+		rows->ordered_count++;
+	}
+	nbds_list_remove(&x->ordered);
+	nbds_list_append(&rows->ordered, &x->ordered);
+	return x->order;
+}
+
+void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok)
+{
+	struct export_track *x = t->x;
+
+	if (!x)
+		return;
+	nbds_list_remove(&t->flusher);
+	nbds_list_append(&x->flushers, &t->flusher);
+	if (ok) {
+		x->row.flushed = true;
+		x->row.last_flush = time;
+		x->flushed = true;
+	}
+	mark_export(rows, x);
+}
+
 static void export_free(struct rows *rows, struct export_track *x)
 {
+	nbds_list_remove(&x->gone);
+	nbds_list_remove(&x->marked);
 	order_free(rows, x);
+	nbds_table_remove(&rows->by_name, &x->by_name);
 	nbds_budget_free(&rows->budget, x->name, x->name_len + 1);
 	nbds_budget_free(&rows->budget, x, sizeof(*x));
 }
 
-static void exports_remove(struct rows *rows, size_t at)
-{
-	rows->exports_gone -= !rows->exports.at[at]->e;
-	export_free(rows, rows->exports.at[at]);
-	nbds_vector_remove(&rows->exports, at);
-}
-
-/* Of those that are gone, the ones that were seen first go. */
+/* Of those that are gone, the ones that went first. */
 void rows_thin(struct rows *rows, size_t most)
 {
-	for (size_t i = 0; i < rows->exports.count && rows->exports_gone > most;) {
-		if (rows->exports.at[i]->e)
-			i++;
-		else
-			exports_remove(rows, i);
+	while (rows->gone_count > most) {
+		struct export_track *x = nbds_owner(rows->gone.next, struct export_track, gone);
+
+		nbds_vector_remove(&rows->exports, export_at(rows, x->row.id));
+		export_free(rows, x);
+		rows->gone_count--;
 	}
 }
 
@@ -141,44 +226,92 @@ static void export_gone(struct rows *rows, struct export_track *x)
 	x->past.fua = x->row.fua;
 	x->e = NULL;
 	order_free(rows, x);
-	rows->exports_gone++;
+	nbds_list_append(&rows->gone, &x->gone);
+	rows->gone_count++;
+}
+
+/* --- tracks --- */
+
+struct track *rows_track(const struct rows *rows, uint32_t id)
+{
+	struct nbds_table_node *n = nbds_table_find(&rows->by_id, nbds_hash_u64(&rows->key, id));
+
+	for (; n; n = nbds_table_again(n)) {
+		struct track *t = nbds_owner(n, struct track, by_id);
+
+		if (t->row.id == id)
+			return t;
+	}
+	return NULL;
+}
+
+void rows_mark(struct rows *rows, struct track *t)
+{
+	if (!nbds_list_has(&t->marked))
+		nbds_list_append(&rows->marked, &t->marked);
+	if (!nbds_list_has(&t->busy))
+		nbds_list_append(&rows->busy, &t->busy);
 }
 
 struct track *rows_add(struct rows *rows, struct nbds_connection *c)
 {
-	struct track *t;
+	struct track *t = nbds_budget_alloc(&rows->budget, sizeof(*t));
 
-	if (!nbds_vector_reserve(&rows->tracks, &rows->budget, 1))
-		return NULL;
-	t = nbds_budget_alloc(&rows->budget, sizeof(*t));
+	c->user = NULL;
 	if (!t)
 		return NULL;
+	if (!nbds_table_add(&rows->by_id, &rows->budget, &t->by_id,
+			    nbds_hash_u64(&rows->key, c->id))) {
+		nbds_budget_free(&rows->budget, t, sizeof(*t));
+		return NULL;
+	}
 	t->c = c;
-	t->dirty = true;
 	t->row.id = c->id;
 	t->row.client = c->client;
 	t->row.server = c->server;
 	c->user = t;
-	rows->tracks.at[rows->tracks.count++] = t;
+	nbds_list_append(&rows->all, &t->all);
+	rows->count++;
+	rows_mark(rows, t);
 	return t;
 }
 
-struct export_track *rows_export(const struct rows *rows, uint32_t export)
+void rows_end(struct rows *rows, struct track *t)
 {
-	for (size_t i = 0; export && i < rows->exports.count; i++)
-		if (rows->exports.at[i]->row.id == export)
-			return rows->exports.at[i];
-	return NULL;
+	if (t->row.ended)
+		return;
+	t->row.ended = true;
+	nbds_list_append(&rows->finished, &t->finished);
+	rows->finished_count++;
+	rows_mark(rows, t);
+}
+
+static void track_free(struct rows *rows, struct track *t)
+{
+	nbds_table_remove(&rows->by_id, &t->by_id);
+	nbds_list_remove(&t->all);
+	nbds_list_remove(&t->marked);
+	nbds_list_remove(&t->busy);
+	nbds_list_remove(&t->finished);
+	nbds_list_remove(&t->member);
+	nbds_list_remove(&t->open_end);
+	nbds_list_remove(&t->flusher);
+	rows->count--;
+	nbds_budget_free(&rows->budget, t, sizeof(*t));
 }
 
 void rows_free(struct rows *rows)
 {
-	for (size_t i = 0; i < rows->tracks.count; i++)
-		nbds_budget_free(&rows->budget, rows->tracks.at[i], sizeof(*rows->tracks.at[i]));
+	/* Not initialised yet, if there was no memory for the worker. */
+	if (!rows->all.next)
+		return;
+	while (!nbds_list_empty(&rows->all))
+		track_free(rows, nbds_owner(rows->all.next, struct track, all));
 	for (size_t i = 0; i < rows->exports.count; i++)
 		export_free(rows, rows->exports.at[i]);
-	nbds_vector_free(&rows->tracks, &rows->budget);
 	nbds_vector_free(&rows->exports, &rows->budget);
+	nbds_table_free(&rows->by_id, &rows->budget);
+	nbds_table_free(&rows->by_name, &rows->budget);
 	NBDS_ASSERT(!rows->budget.used);
 }
 
@@ -210,6 +343,58 @@ static void took_refresh(struct track *t)
 	}
 }
 
+/* What the row adds to its export, in place of what it added before. */
+static void share_refresh(struct rows *rows, struct track *t)
+{
+	const struct connection_row *r = &t->row;
+	const struct share *was = &t->share;
+	const struct share is = {
+		.requests = r->requests,
+		.errors = r->errors,
+		.in_flight = r->in_flight,
+		.read = r->read,
+		.written = r->written,
+		.unflushed_writes = r->unflushed_writes,
+		.unflushed_bytes = r->unflushed_bytes,
+		.speed = r->speed,
+		.open = !r->ended,
+	};
+	struct export_row *x;
+	bool speedy = is.speed.requests > 0 || is.speed.read > 0 || is.speed.written > 0;
+	bool was_speedy = was->speed.requests > 0 || was->speed.read > 0 || was->speed.written > 0;
+
+	if (!t->x)
+		return;
+	x = &t->x->row;
+	x->requests += is.requests - was->requests;
+	x->errors += is.errors - was->errors;
+	x->in_flight += is.in_flight - was->in_flight;
+	x->read += is.read - was->read;
+	x->written += is.written - was->written;
+	x->unflushed_writes += is.unflushed_writes - was->unflushed_writes;
+	x->unflushed_bytes += is.unflushed_bytes - was->unflushed_bytes;
+	x->open = x->open + is.open - was->open;
+	t->x->speedy = t->x->speedy + speedy - was_speedy;
+	x->speed.requests += is.speed.requests - was->speed.requests;
+	x->speed.read += is.speed.read - was->speed.read;
+	x->speed.written += is.speed.written - was->speed.written;
+	/* What rounding has left of rates. */
+	if (!t->x->speedy)
+		x->speed = (struct speed){0};
+	t->share = is;
+	if (!nbds_list_has(&t->open_end) == (r->unflushed_writes || r->waiting)) {
+		if (nbds_list_has(&t->open_end)) {
+			nbds_list_remove(&t->open_end);
+			t->x->open_end_count--;
+		} else {
+			nbds_list_append(&t->x->open_ends, &t->open_end);
+			t->x->open_end_count++;
+		}
+	}
+	t->x->stale = true;
+	mark_export(rows, t->x);
+}
+
 static void row_refresh(struct rows *rows, struct track *t)
 {
 	struct nbds_connection *c = t->c;
@@ -239,10 +424,11 @@ static void row_refresh(struct rows *rows, struct track *t)
 	r->first_time = c->first_time;
 	r->last_time = c->last_time;
 	r->waiting = nbds_connection_outstanding(c, &r->oldest, 1) == 1;
+	share_refresh(rows, t);
 }
 
 /* Rates over the last second, or over the whole life if nothing will come. */
-static void speed_refresh(struct track *t, double seconds, bool whole)
+static void speed_refresh(struct rows *rows, struct track *t, double seconds, bool whole)
 {
 	struct connection_row *r = &t->row;
 
@@ -259,6 +445,7 @@ static void speed_refresh(struct track *t, double seconds, bool whole)
 			(double)(r->written - t->before.written) / seconds,
 		};
 	t->before = (struct counters){r->replies, r->read, r->written};
+	share_refresh(rows, t);
 }
 
 static void earliest(bool *known, int64_t *since, int64_t time)
@@ -268,80 +455,82 @@ static void earliest(bool *known, int64_t *since, int64_t time)
 	*known = true;
 }
 
-static void export_add(struct export_row *x, const struct connection_row *r)
+static void open_ends_refresh(struct rows *rows, struct export_track *x)
 {
-	bool unflushed = x->unflushed_writes;
+	struct export_row *r = &x->row;
+	bool unflushed = false;
 
-	x->connections++;
-	x->open += !r->ended;
-	x->requests += r->requests;
-	x->errors += r->errors;
-	x->in_flight += r->in_flight;
-	x->read += r->read;
-	x->written += r->written;
-	x->speed.requests += r->speed.requests;
-	x->speed.read += r->speed.read;
-	x->speed.written += r->speed.written;
-	if (r->unflushed_writes)
-		earliest(&unflushed, &x->unflushed_since, r->unflushed_since);
-	x->unflushed_writes += r->unflushed_writes;
-	x->unflushed_bytes += r->unflushed_bytes;
-	if (r->waiting)
-		earliest(&x->waiting, &x->oldest_since, r->oldest.since);
+	/* A flush of one connection covers what others wrote. */
+	for (struct nbds_list *n = x->open_ends.next, *next; x->flushed && n != &x->open_ends;
+	     n = next) {
+		next = n->next;
+		row_refresh(rows, nbds_owner(n, struct track, open_end));
+	}
+	r->waiting = false;
+	for (struct nbds_list *n = x->open_ends.next; n != &x->open_ends; n = n->next) {
+		const struct connection_row *c = &nbds_owner(n, struct track, open_end)->row;
+
+		if (c->unflushed_writes)
+			earliest(&unflushed, &r->unflushed_since, c->unflushed_since);
+		if (c->waiting)
+			earliest(&r->waiting, &r->oldest_since, c->oldest.since);
+	}
+	x->flushed = x->stale = false;
 }
 
-static void export_count_commands(struct export_track *x)
+/* Many open ends are looked at once a second. True: all is done. */
+static bool export_refresh(struct rows *rows, struct export_track *x, bool second)
 {
 	struct export_row *r = &x->row;
 
-	if (!x->e)
-		return;
-	r->size_seen = x->e->size_seen;
-	r->size = x->e->size;
-	r->multi_conn = x->e->multi_conn;
-	r->writes = x->past.writes + x->e->writes;
-	r->flushes = x->past.flushes + x->e->flushes;
-	r->fua = x->past.fua + x->e->fua_writes;
+	if ((x->flushed || x->stale) && (second || x->open_end_count <= OPEN_ENDS_FEW))
+		open_ends_refresh(rows, x);
+	if (x->e) {
+		r->size_seen = x->e->size_seen;
+		r->size = x->e->size;
+		r->multi_conn = x->e->multi_conn;
+		r->writes = x->past.writes + x->e->writes;
+		r->flushes = x->past.flushes + x->e->flushes;
+		r->fua = x->past.fua + x->e->fua_writes;
+	}
+	return !x->flushed && !x->stale;
 }
 
-/* Sums are made anew, from what is forgotten and what there is. */
-static void exports_refresh(struct rows *rows)
+/* Those that had messages since the last second, and those that had rates then. */
+static void second_refresh(struct rows *rows, double seconds, bool whole)
 {
-	for (size_t i = 0; i < rows->exports.count; i++) {
-		struct export_track *x = rows->exports.at[i];
-		struct export_row *r = &x->row;
+	for (struct nbds_list *n = rows->busy.next, *next; n != &rows->busy; n = next) {
+		struct track *t = nbds_owner(n, struct track, busy);
 
-		r->connections = x->past.connections;
-		r->open = 0;
-		r->requests = x->past.requests;
-		r->errors = x->past.errors;
-		r->read = x->past.read;
-		r->written = x->past.written;
-		r->in_flight = r->unflushed_writes = r->unflushed_bytes = 0;
-		r->speed = (struct speed){0};
-		r->waiting = false;
-		export_count_commands(x);
+		next = n->next;
+		took_refresh(t);
+		speed_refresh(rows, t, seconds, whole);
+		/* Rates of the last second become zero in the next. */
+		if (whole || (t->row.speed.requests <= 0 && t->row.speed.read <= 0 &&
+			      t->row.speed.written <= 0))
+			nbds_list_remove(n);
 	}
-	for (size_t i = 0; i < rows->tracks.count; i++)
-		if (rows->tracks.at[i]->x)
-			export_add(&rows->tracks.at[i]->x->row, &rows->tracks.at[i]->row);
 }
 
 void rows_refresh(struct rows *rows, bool second, double seconds, bool whole)
 {
-	for (size_t i = 0; i < rows->tracks.count; i++) {
-		struct track *t = rows->tracks.at[i];
+	while (!nbds_list_empty(&rows->marked)) {
+		struct track *t = nbds_owner(rows->marked.next, struct track, marked);
 
-		/* A flush of another connection changes what is unflushed. */
-		if (t->dirty || t->row.in_flight || t->row.unflushed_writes)
-			row_refresh(rows, t);
-		t->dirty = false;
-		if (second) {
-			took_refresh(t);
-			speed_refresh(t, seconds, whole);
-		}
+		nbds_list_remove(&t->marked);
+		row_refresh(rows, t);
 	}
-	exports_refresh(rows);
+	if (second)
+		second_refresh(rows, seconds, whole);
+	for (struct nbds_list *n = rows->exports_marked.next, *next; n != &rows->exports_marked;
+	     n = next) {
+		bool done =
+			export_refresh(rows, nbds_owner(n, struct export_track, marked), second);
+
+		next = n->next;
+		if (done)
+			nbds_list_remove(n);
+	}
 }
 
 /* --- forgetting --- */
@@ -364,66 +553,53 @@ static void remember(struct rows *rows, struct track *t)
 			latency_merge(&rows->past[k], t->c->commands[k].latency);
 	if (!t->x)
 		return;
-	export_count_commands(t->x);
-	t->x->past.connections++;
-	t->x->past.requests += t->row.requests;
-	t->x->past.errors += t->row.errors;
-	t->x->past.read += t->row.read;
-	t->x->past.written += t->row.written;
+	/* Before the engine's own sums go. */
+	export_refresh(rows, t->x, false);
+	/* They are in the row already; what it does not have any more leaves it. */
+	t->row.in_flight = t->row.unflushed_writes = t->row.unflushed_bytes = 0;
+	t->row.waiting = false;
+	t->row.speed = (struct speed){0};
+	share_refresh(rows, t);
 }
 
-static void forget(struct rows *rows, struct nbds_engine *engine)
+bool rows_crowded(const struct rows *rows)
 {
-	bool any = false;
-	size_t kept = 0;
-
-	for (size_t i = 0; i < rows->tracks.count; i++)
-		if (rows->tracks.at[i]->forget) {
-			remember(rows, rows->tracks.at[i]);
-			any = true;
-		}
-	if (!any)
-		return;
-	nbds_engine_forget(engine, is_forgotten, NULL);
-	for (size_t i = 0; i < rows->tracks.count; i++) {
-		struct track *t = rows->tracks.at[i];
-
-		if (!t->forget) {
-			rows->tracks.at[kept++] = t;
-			continue;
-		}
-		if (t->x)
-			t->x->tracks--;
-		rows->connections_forgotten++;
-		nbds_budget_free(&rows->budget, t, sizeof(*t));
-	}
-	rows->tracks.count = kept;
-	for (size_t i = 0; i < rows->exports.count; i++)
-		if (rows->exports.at[i]->e && !rows->exports.at[i]->tracks)
-			export_gone(rows, rows->exports.at[i]);
-	rows_thin(rows, GONE_MAX);
+	return rows->finished_count > rows->finished_max + rows->finished_max / 4 + 16;
 }
 
-/* Finished connections go, the oldest first. */
+static bool goes(const struct rows *rows, const struct track *t, int64_t now, bool all)
+{
+	return all || rows->finished_count > rows->finished_max ||
+	       (now != INT64_MIN && now - t->c->last_time > FINISHED_NS);
+}
+
 void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now, bool all)
 {
-	size_t left;
+	struct nbds_list going;
 
-	rows->finished = 0;
-	for (size_t i = 0; i < rows->tracks.count; i++)
-		rows->finished += rows->tracks.at[i]->row.ended;
-	left = rows->finished;
-	for (size_t i = 0; i < rows->tracks.count && left; i++) {
-		struct track *t = rows->tracks.at[i];
+	nbds_list_init(&going);
+	while (!nbds_list_empty(&rows->finished)) {
+		struct track *t = nbds_owner(rows->finished.next, struct track, finished);
 
-		if (!t->row.ended)
-			continue;
-		left--;
-		if (all || rows->finished > rows->finished_max ||
-		    now - t->c->last_time > FINISHED_NS) {
-			t->forget = true;
-			rows->finished--;
-		}
+		if (!goes(rows, t, now, all))
+			break;
+		t->forget = true;
+		remember(rows, t);
+		nbds_list_remove(&t->finished);
+		nbds_list_append(&going, &t->finished);
+		rows->finished_count--;
 	}
-	forget(rows, engine);
+	if (nbds_list_empty(&going))
+		return;
+	nbds_engine_forget(engine, is_forgotten, NULL);
+	while (!nbds_list_empty(&going)) {
+		struct track *t = nbds_owner(going.next, struct track, finished);
+		struct export_track *x = t->x;
+
+		track_free(rows, t);
+		rows->connections_forgotten++;
+		if (x && nbds_list_empty(&x->members))
+			export_gone(rows, x);
+	}
+	rows_thin(rows, GONE_MAX);
 }

@@ -10,58 +10,99 @@
  *	               │ user        │ (e)
  *	 here:       track ───────► export_track ◄── past: sums of what is forgotten
  *
+ * Time.  A message marks its track, and nothing else happens then.  When a snapshot
+ * is made, the tracks that were marked are looked at; once a second, or if they are few,
+ * also those of their exports that wait or have not flushed, as well as those whose rates
+ * are not zero.  An export's sums change by what a connection's row has changed.  Nothing walks
+ * over all connections.
+ *
+ * Memory.  Counted in `budget`.  Connections that have ended are forgotten when there
+ * are too many, the oldest first, and so are exports without any; what is drawn of
+ * flush order (some 100 KiB an export) is kept for so many exports that had writes or
+ * flushes last.
+ *
  * Ownership.  Belongs to the thread that captures.  rows_free() ends it.
  * Failure.  Without memory a connection has no track, and is not listed.
  */
 #ifndef NBDSCOPE_TUI_ROWS_H
 #define NBDSCOPE_TUI_ROWS_H
 
+#include <base/list.h>
+#include <base/table.h>
 #include <base/vector.h>
 
-#include "histogram.h"
 #include "model.h"
 
 struct counters {
 	uint64_t replies, read, written;
 };
 
+/* What a connection adds to its export's row. */
+struct share {
+	uint64_t requests, errors, in_flight, read, written;
+	uint64_t unflushed_writes, unflushed_bytes;
+	struct speed speed;
+	bool open;
+};
+
 struct track {
 	struct nbds_connection *c;
 	struct export_track *x;
-	bool dirty, forget;
+	bool forget;
 	struct counters before; /* at the last second */
+	struct share share;     /* as it is in the sums */
 	struct connection_row row;
+	struct nbds_table_node by_id;
+	struct nbds_list all;      /* by id */
+	struct nbds_list marked;   /* since the last snapshot */
+	struct nbds_list busy;     /* since the last second */
+	struct nbds_list finished; /* in the order of their ends */
+	struct nbds_list member;   /* of its export */
+	struct nbds_list open_end; /* of its export: waits, or has not flushed */
+	struct nbds_list flusher;  /* of its export: has flushed */
 };
 
 struct export_track {
 	const struct nbds_export *e; /* NULL: all its connections are forgotten */
 	char *name;
 	size_t name_len;
-	unsigned tracks; /* that point here */
+	struct nbds_list members;   /* tracks */
+	struct nbds_list open_ends; /* of them */
+	struct nbds_list flushers;  /* of them, the one that flushed last at the end */
+	size_t open_end_count;
 	struct order *order;
+	struct nbds_list ordered; /* those with one, the one that was used last at the end */
+	struct nbds_list marked;
+	struct nbds_list gone;
+	struct nbds_table_node by_name;
+	bool flushed;    /* since its open ends were looked at */
+	bool stale;      /* how old the oldest of them is, is not known */
+	unsigned speedy; /* connections with rates */
 	struct {
-		unsigned connections;
-		uint64_t requests, errors, read, written;
-		uint64_t writes, flushes, fua; /* before the engine began to count anew */
-	} past;                                /* of connections that are forgotten */
+		uint64_t writes, flushes, fua;
+	} past; /* before the engine began to count anew */
 	struct export_row row;
 };
 
-NBDS_VECTOR(track_vector, struct track *);
 NBDS_VECTOR(export_vector, struct export_track *);
 
 struct rows {
 	struct nbds_budget budget;
-	struct track_vector tracks;   /* by id */
-	struct export_vector exports; /* in order of arrival */
-	size_t exports_gone;          /* among them */
+	struct nbds_hash_key key;
+	struct nbds_table by_id, by_name;
+	struct nbds_list all, marked, busy, finished; /* tracks */
+	size_t count, finished_count, finished_max;
+	struct export_vector exports; /* by id of their rows */
+	struct nbds_list exports_marked, gone, ordered;
+	size_t gone_count, ordered_count, ordered_max;
 	uint32_t export_ids;
-	size_t finished; /* connections among the tracks */
-	size_t finished_max;
 	uint64_t connections_forgotten;
 	struct latency_sum past[NBDS_COMMAND_KINDS]; /* of connections that are forgotten */
 };
 
+/* How much is kept, by the memory that there is for it, and by what the user asked
+ * for: `finished` connections. */
+void rows_init(struct rows *rows, uint64_t memory, size_t finished);
 void rows_free(struct rows *rows);
 
 /* A connection is there: its track, which it has as its `user`. */
@@ -69,17 +110,26 @@ struct track *rows_add(struct rows *rows, struct nbds_connection *c);
 /* NULL: none (any more). */
 struct track *rows_track(const struct rows *rows, uint32_t connection);
 struct export_track *rows_export(const struct rows *rows, uint32_t export);
+/* Something of it has changed. */
+void rows_mark(struct rows *rows, struct track *t);
+/* It has ended. */
+void rows_end(struct rows *rows, struct track *t);
 /* The track of its export, once it is known. */
 struct export_track *track_export(struct rows *rows, struct track *t);
 /* What the flush order shows of an export; made when it is asked for first. */
 struct order *export_order(struct rows *rows, struct export_track *x);
+/* A flush of the connection was answered. `ok`: without an error, and what others have
+ * not flushed may be less. */
+void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok);
 
 /* Brings rows and sums up to date. `second`: rates and latencies too, over so many
  * seconds, or over the whole life of each connection. */
 void rows_refresh(struct rows *rows, bool second, double seconds, bool whole);
 
-/* Finished connections go, the oldest first: those beyond `finished_max`, those
- * that ended long ago, or all. */
+/* There are so many finished connections that some should go before a second is over. */
+bool rows_crowded(const struct rows *rows);
+/* Finished connections go, the oldest first: those beyond the most that are kept, those
+ * that ended long before `now` (INT64_MIN: age does not matter), or all. */
 void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now, bool all);
 /* Of exports all of whose connections are forgotten, this many stay. */
 void rows_thin(struct rows *rows, size_t most);

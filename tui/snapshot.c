@@ -26,15 +26,20 @@ static bool reserve(void *array, size_t *room, size_t count, size_t size)
 
 void snapshot_rows(struct snapshot *s, const struct rows *rows, size_t most)
 {
-	size_t n = rows->tracks.count, first = n > most ? n - most : 0;
+	size_t n = rows->count < most ? rows->count : most, first;
+	const struct nbds_list *at = &rows->all;
 
 	/* The newest: of what is older most has ended. */
 	s->connection_count = s->export_count = 0;
-	s->connections_left = first;
+	s->connections_left = rows->count - n;
 	s->connections_forgotten = rows->connections_forgotten;
-	if (reserve(&s->connections, &s->connection_room, n - first, sizeof(*s->connections)))
-		for (size_t i = first; i < n; i++)
-			s->connections[s->connection_count++] = rows->tracks.at[i]->row;
+	if (reserve(&s->connections, &s->connection_room, n, sizeof(*s->connections))) {
+		s->connection_count = n;
+		while (n) {
+			at = at->previous;
+			s->connections[--n] = nbds_owner(at, struct track, all)->row;
+		}
+	}
 	n = rows->exports.count;
 	first = n > most ? n - most : 0;
 	if (reserve(&s->exports, &s->export_room, n - first, sizeof(*s->exports)))
@@ -55,10 +60,9 @@ void snapshot_findings(struct snapshot *s, const struct findings *findings)
 	s->findings_forgotten = findings->forgotten;
 	if (!reserve(&s->findings, &s->finding_room, findings->count, sizeof(*s->findings)))
 		return;
-	for (size_t i = 0; i < findings->count; i++) {
-		s->findings[i] = findings->list[i];
+	findings_list(findings, s->findings);
+	for (size_t i = 0; i < findings->count; i++)
 		found_ref(s->findings[i]);
-	}
 	s->finding_count = findings->count;
 }
 
@@ -71,15 +75,17 @@ static int by_request(const void *a, const void *b)
 								 : 0;
 }
 
-/* The last flushes of all connections: each one's last ones are enough. */
-static void flushes_make(struct snapshot *s, const struct rows *rows, const struct export_track *x)
+/* The last flushes of all connections: they are of those that flushed last, of which
+ * each has its own last ones. */
+static void flushes_make(struct snapshot *s, const struct export_track *x)
 {
-	s->flush_count = 0;
-	for (size_t i = 0; i < rows->tracks.count; i++) {
-		const struct nbds_connection *c = rows->tracks.at[i]->c;
+	unsigned flushers = 0;
 
-		if (rows->tracks.at[i]->x != x)
-			continue;
+	s->flush_count = 0;
+	for (const struct nbds_list *n = x->flushers.previous;
+	     n != &x->flushers && flushers < FLUSHES_SHOWN; n = n->previous, flushers++) {
+		const struct nbds_connection *c = nbds_owner(n, struct track, flusher)->c;
+
 		for (unsigned k = c->flush_kept; k-- > 0;) {
 			struct flush_shown row = {c->id, c->flushes[k]};
 			unsigned at = s->flush_count;
@@ -110,7 +116,7 @@ void snapshot_wanted(struct snapshot *s, const struct rows *rows)
 		order_init(&s->order);
 	s->flush_count = 0;
 	if (x)
-		flushes_make(s, rows, x);
+		flushes_make(s, x);
 	nbds_buf_clear(&s->detail);
 	s->outstanding_count = 0;
 	if (!t)
@@ -119,23 +125,41 @@ void snapshot_wanted(struct snapshot *s, const struct rows *rows)
 	s->outstanding_count = nbds_connection_outstanding(t->c, s->outstanding, OUTSTANDING_SHOWN);
 }
 
+static void add_latencies(struct latency_sum *sum, const struct track *t, unsigned kind)
+{
+	if (t->c->commands[kind].latency)
+		latency_merge(sum, t->c->commands[kind].latency);
+}
+
+static void sum_latencies(struct latency_sum *sum, const struct rows *rows,
+			  const struct wanted *want, unsigned kind)
+{
+	const struct export_track *x = rows_export(rows, want->scope_id);
+	const struct track *t = rows_track(rows, want->scope_id);
+
+	memset(sum, 0, sizeof(*sum));
+	switch (want->scope) {
+	case SCOPE_ALL:
+		*sum = rows->past[kind];
+		for (const struct nbds_list *n = rows->all.next; n != &rows->all; n = n->next)
+			add_latencies(sum, nbds_owner(n, struct track, all), kind);
+		break;
+	case SCOPE_EXPORT:
+		for (const struct nbds_list *n = x ? x->members.next : NULL; x && n != &x->members;
+		     n = n->next)
+			add_latencies(sum, nbds_owner(n, struct track, member), kind);
+		break;
+	case SCOPE_CONNECTION:
+		if (t)
+			add_latencies(sum, t, kind);
+		break;
+	}
+}
+
 void snapshot_latency(struct snapshot *s, const struct rows *rows, struct latency_sum *sum)
 {
-	const struct wanted *want = &s->wanted;
-
 	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++) {
-		memset(sum, 0, sizeof(*sum));
-		if (want->scope == SCOPE_ALL)
-			*sum = rows->past[k];
-		for (size_t i = 0; i < rows->tracks.count; i++) {
-			const struct track *t = rows->tracks.at[i];
-
-			if ((want->scope == SCOPE_CONNECTION && t->row.id != want->scope_id) ||
-			    (want->scope == SCOPE_EXPORT && t->row.export != want->scope_id))
-				continue;
-			if (t->c->commands[k].latency)
-				latency_merge(sum, t->c->commands[k].latency);
-		}
+		sum_latencies(sum, rows, &s->wanted, k);
 		histogram_make(&s->histograms[k], sum);
 	}
 }

@@ -44,10 +44,7 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 		bool ok = !failed(m);
 
 		order_flush_done(o, t->c->id, r->serial, m->last.frame, m->last.time, ok);
-		if (ok) {
-			x->row.flushed = true;
-			x->row.last_flush = m->last.time;
-		}
+		track_flushed(&told->rows, t, m->last.time, ok);
 	} else {
 		order_write_done(o, t->c->id, r->length, r->flags & NBD_CMD_FLAG_FUA, !failed(m));
 	}
@@ -61,7 +58,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	log_message(told->log, c, m);
 	if (!t)
 		return;
-	t->dirty = true;
+	rows_mark(&told->rows, t);
 	follow_order(told, t, m);
 }
 
@@ -72,7 +69,7 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 
 	log_trouble(told->log, c, trouble);
 	if (t)
-		t->dirty = true;
+		rows_mark(&told->rows, t);
 }
 
 static void on_end(void *ctx, struct nbds_connection *c)
@@ -84,9 +81,7 @@ static void on_end(void *ctx, struct nbds_connection *c)
 	told->changes++;
 	if (!t)
 		return;
-	t->dirty = true;
-	t->row.ended = true;
-	told->rows.finished++;
+	rows_end(&told->rows, t);
 	x = track_export(&told->rows, t);
 	/* What ends because the file does has not ended. */
 	if (x && x->order && c->end != NBDS_END_OPEN)
@@ -101,7 +96,7 @@ static void on_finding(void *ctx, const struct nbds_finding *finding)
 
 	told->changes++;
 	if (t) {
-		t->dirty = true;
+		rows_mark(&told->rows, t);
 		t->row.findings[finding->severity] += finding->count;
 	}
 	if (x)

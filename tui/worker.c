@@ -37,12 +37,21 @@
 #define HISTORY_FINDING  16
 #define HISTORY_FINISHED 128
 
+/* What --memory means if it is not given, and what a finding takes. */
+#define MEMORY_DEFAULT ((uint64_t)1 << 30)
+#define FINDING_BYTES  2048
+
 static int64_t clock_ns(clockid_t id)
 {
 	struct timespec t;
 
 	clock_gettime(id, &t);
 	return (int64_t)t.tv_sec * SECOND_NS + t.tv_nsec;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 static bool forgets(const struct worker *w)
@@ -112,8 +121,9 @@ static void publish(struct worker *w)
 	if (second) {
 		double seconds = (double)(now - w->second_now) / 1e9;
 
-		if (forgets(w) && !over)
-			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), now, false);
+		if (!over)
+			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline),
+				 forgets(w) ? now : INT64_MIN, false);
 		rows_refresh(&w->told.rows, true, seconds, finite);
 		if (seconds > 0) {
 			w->packet_rate =
@@ -382,8 +392,8 @@ static void *work(void *arg)
 			continue;
 		}
 		/* Not only once a second if they come by the thousand. */
-		if (forgets(w) && w->told.rows.finished > 2 * w->told.rows.finished_max + 16)
-			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), w->second_now,
+		if (rows_crowded(&w->told.rows))
+			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), INT64_MIN,
 				 false);
 		if (now || (clock_ns(CLOCK_MONOTONIC) - w->published >= PUBLISH_NS && changed(w)))
 			publish(w);
@@ -459,6 +469,27 @@ static void destroy(struct worker *w)
 	free(w);
 }
 
+/* Divides the memory: a quarter at most is for messages, unless the user wants more of
+ * them, an eighth for rows and what ended, a sixteenth for findings; and the engine has
+ * the rest. */
+static void divide(struct worker *w, uint64_t *history)
+{
+	uint64_t all = w->config.engine.memory ? w->config.engine.memory : MEMORY_DEFAULT, spent;
+
+	if (!*history) {
+		uint64_t most = forgets(w) ? HISTORY_LIVE : HISTORY_FILE;
+
+		*history = log_entries(all / 4);
+		if (*history > most)
+			*history = most;
+	}
+	rows_init(&w->told.rows, all / 8, (size_t)(*history / HISTORY_FINISHED));
+	findings_open(&w->told.findings,
+		      (size_t)least(*history / HISTORY_FINDING, all / 16 / FINDING_BYTES) + 16);
+	spent = log_bytes(*history) + all / 8 + all / 16;
+	w->config.engine.memory = spent < all - all / 4 ? all - spent : all / 4;
+}
+
 struct worker *worker_start(const struct worker_config *config, char *err, size_t errsize)
 {
 	struct worker *w = calloc(1, sizeof(*w));
@@ -480,14 +511,11 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->wake, &monotonic);
 	pthread_condattr_destroy(&monotonic);
-	if (!history)
-		history = forgets(w) ? HISTORY_LIVE : HISTORY_FILE;
+	divide(w, &history);
 	w->told.log = log_new(history);
 	w->told.severity = config->severity;
-	w->told.rows.finished_max = (size_t)(history / HISTORY_FINISHED);
 	w->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (!w->told.log || w->fd < 0 ||
-	    !findings_open(&w->told.findings, (size_t)(history / HISTORY_FINDING))) {
+	if (!w->told.log || w->fd < 0) {
 		snprintf(err, errsize, "out of memory");
 		destroy(w);
 		return NULL;
