@@ -65,6 +65,7 @@ static uint64_t run(const char *path, uint64_t *frames, uint64_t *bytes)
 	findings_open(&w->told.findings, 4096);
 	w->told.log = log_new(65536);
 	config.ctx = &w->told;
+	config.engine.keep_ended = true;
 	p = nbds_pipeline_open(path, &config, err, sizeof(err));
 	if (!p || !w->told.log) {
 		fprintf(stderr, "%s\n", err);
