@@ -32,6 +32,12 @@ enum nbds_rule_id {
 	RULE_OVERLAP,
 	RULE_FLAGS_DIFFER,
 	RULE_BIT_8,
+/* the rules of the protocol */
+#define RULE(id, ...) RULE_##id,
+#define UNRULED(...)
+#include "all.def"
+#undef RULE
+#undef UNRULED
 	RULE_COUNT
 };
 

@@ -17,7 +17,7 @@
 #include <base/budget.h>
 #include <nbdscope/engine.h>
 
-#include "../rules/rules.h"
+#include "../rules/check.h"
 #include "clients.h"
 #include "exports.h"
 #include "findings.h"
@@ -45,6 +45,7 @@ struct inflight {
 	uint64_t extent_at;   /* BLOCK_STATUS: offset that the next extent begins at */
 	bool status_known;    /* its extents follow each other without a hole */
 	uint64_t reply_frame; /* where its answer began; 0: it did not */
+	struct rules_request rules;
 };
 
 /* A connection and what only the engine needs of it. */
@@ -58,6 +59,7 @@ struct session {
 	struct nbds_table_node by_id;
 	struct session *next, *prev;           /* of the engine, in the order of ids */
 	struct session *next_open, *prev_open; /* of the engine: open, or ended */
+	struct rules_connection *rules;        /* while it is open; NULL: no memory */
 	struct inflight *oldest, *newest;      /* requests in flight */
 	struct nbds_op *owed; /* a write that was answered, and whose payload still comes */
 	bool announced, ended;

@@ -128,6 +128,19 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 	return s;
 }
 
+/* A rule of the protocol was broken. */
+static void on_rule(void *ctx, struct nbds_finding *f)
+{
+	struct session *s = ctx;
+
+	f->connection = s->c.id;
+	if (s->c.export) {
+		f->export_name = s->c.export_name;
+		f->export_name_len = s->c.export_name_len;
+	}
+	findings_tell(&s->engine->findings, f);
+}
+
 static void connect_party(struct session *s)
 {
 	struct nbds_point at = {s->c.first_frame, s->c.first_time, 0};
@@ -163,6 +176,17 @@ static void join_world(struct session *s)
 		if (!o->party && !o->ended)
 			connect_party(o);
 	}
+}
+
+/* The rules' state, from the first message on. NULL: no memory, or it has ended. */
+static struct rules_connection *rules(struct session *s)
+{
+	if (s->rules || s->ended || s->c.given_up)
+		return s->rules;
+	s->rules = nbds_budget_alloc(&s->engine->budget, sizeof(*s->rules));
+	if (s->rules)
+		rules_begin(s->rules, &s->c, on_rule, s);
+	return s->rules;
 }
 
 /* From now on it counts: it has an id, and a party in its server's world. */
@@ -290,6 +314,12 @@ static void hang_up(struct session *s)
 	nbds_party_hung_up(s->party, &how);
 }
 
+static void drop_rules(struct session *s)
+{
+	nbds_budget_free(&s->engine->budget, s->rules, sizeof(*s->rules));
+	s->rules = NULL;
+}
+
 void session_give_up(struct session *s)
 {
 	struct nbds_point at = point_of(&s->last_clean[NBDS_CLIENT]);
@@ -306,6 +336,7 @@ void session_give_up(struct session *s)
 	nbds_decoder_each_request(s->decoder, drop_request, s);
 	s->c.in_flight = 0;
 	drop_decoder(s);
+	drop_rules(s);
 	if (s->party)
 		nbds_party_opaque(s->party, &at);
 	s->engine->current = NULL;
@@ -316,6 +347,22 @@ void session_complete(struct session *s, uint64_t frame)
 	s->complete = frame;
 	if (s->party && !s->ended)
 		nbds_party_complete(s->party, frame);
+}
+
+/* How it ended, for the rules about that. */
+static void tell_end(struct session *s, bool open, const struct nbds_mark *where)
+{
+	struct rules_open list[NBDS_LEFT_OPEN_MAX];
+	uint64_t count = s->c.in_flight;
+	unsigned n = 0;
+
+	if (!s->rules)
+		return;
+	for (struct inflight *f = s->oldest; f && n < NBDS_LEFT_OPEN_MAX; f = f->newer)
+		if (f->request->type != NBD_CMD_DISC)
+			list[n++] = (struct rules_open){f->request, &f->rules};
+	rules_end(s->rules, open, list, n, count > n ? count : n, where);
+	drop_rules(s);
 }
 
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where)
@@ -336,6 +383,7 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	     f = f->newer)
 		leave_open(s, f);
 	s->closing = true;
+	tell_end(s, open, where);
 	if (s->decoder)
 		nbds_decoder_each_request(s->decoder, drop_request, s);
 	if (s->c.end == NBDS_END_OPEN && !open)
@@ -384,6 +432,7 @@ void session_again(struct session *s)
 
 void session_free(struct session *s)
 {
+	nbds_budget_free(&s->engine->budget, s->rules, sizeof(*s->rules));
 	if (s->party)
 		nbds_party_leave(s->party);
 	if (s->server)
@@ -1103,6 +1152,13 @@ static void answer_begins(const struct nbds_message *m)
 		f->reply_frame = m->first.frame;
 }
 
+static struct rules_request *rules_of(const struct nbds_message *m)
+{
+	struct inflight *f = m->request ? m->request->user : NULL;
+
+	return f ? &f->rules : NULL;
+}
+
 static void on_message(void *ctx, const struct nbds_message *m)
 {
 	struct session *s = ctx;
@@ -1148,6 +1204,8 @@ static void on_message(void *ctx, const struct nbds_message *m)
 		answer_begins(m);
 		break;
 	}
+	if (rules(s))
+		rules_message(s->rules, m, rules_of(m));
 	if (e->ops.message)
 		e->ops.message(e->ctx, &s->c, m);
 }
@@ -1160,6 +1218,8 @@ static void on_payload(void *ctx, const struct nbds_message *m, uint64_t at, con
 
 	if (m->from == NBDS_SERVER)
 		s->progress = at + len;
+	if (s->rules)
+		rules_payload(s->rules, m, rules_of(m), at, data, len, where);
 	if (s->owed && m->payload == NBDS_PAYLOAD_WRITE)
 		nbds_op_write_data(s->owed, at, data, len);
 	if (!f || !f->op)
@@ -1192,6 +1252,8 @@ static void on_payload_gap(void *ctx, const struct nbds_message *m, uint64_t at,
 	(void)where;
 	if (m->from == NBDS_SERVER)
 		s->progress = at + len;
+	if (s->rules)
+		rules_payload_gap(s->rules, m, at + len);
 }
 
 static void on_message_end(void *ctx, const struct nbds_message *m)
@@ -1205,6 +1267,8 @@ static void on_message_end(void *ctx, const struct nbds_message *m)
 					   m->from == NBDS_SERVER && s->progress < m->payload_len
 						   ? s->progress
 						   : m->payload_len);
+	if (s->rules)
+		rules_message_end(s->rules, m, rules_of(m));
 	if (m->type == NBDS_MSG_REQUEST) {
 		end_owed(s);
 		if (f && f->op && m->payload == NBDS_PAYLOAD_WRITE)
@@ -1224,6 +1288,11 @@ static void on_message_end(void *ctx, const struct nbds_message *m)
 		return;
 	}
 	answered(s, m);
+	if (s->rules && s->oldest && s->oldest->request->type != NBD_CMD_DISC) {
+		struct rules_open oldest = {s->oldest->request, &s->oldest->rules};
+
+		rules_waiting(s->rules, &oldest, &m->last);
+	}
 }
 
 static void on_trouble(void *ctx, const struct nbds_trouble *t)
@@ -1232,6 +1301,8 @@ static void on_trouble(void *ctx, const struct nbds_trouble *t)
 	struct nbds_engine *e = s->engine;
 	struct nbds_point since = point_of(&s->last_clean[NBDS_CLIENT]);
 
+	if (s->announced && rules(s))
+		rules_trouble(s->rules, t);
 	switch (t->kind) {
 	case NBDS_TROUBLE_LOST:
 	case NBDS_TROUBLE_NONSENSE:

@@ -50,7 +50,7 @@ HANDSHAKES = {"fixed": "newstyle-fixed", "fixed/EXPORT_NAME": "newstyle-fixed",
               "oldstyle": "oldstyle", "?": "unseen"}
 REPLIES = {"structured": "structured", "ext": "extended", "simple": "simple"}
 
-# What the captures deserve: rules above the level of a hazard that must be found, and
+# What the captures deserve of the consistency engine: rules above the level of a hazard that must be found, and
 # none else may be. Keys are parts of file names.
 GUILTY = {
     "multiconn-unsafe-stale.": {"stale-read-after-flush"},
@@ -58,6 +58,19 @@ GUILTY = {
     "percache-unsafe": {"stale-read-after-flush"},
     "tmpdisk-unsafe": {"stale-read-after-flush"},
 }
+
+
+def peers():
+    """What they deserve of the rules of the protocol: {(rule, frame)} of each file."""
+    deserved = collections.defaultdict(set)
+    for line in (HERE / "peers.tsv").read_text().splitlines():
+        if not line.startswith("#"):
+            name, rule, frames = line.split("\t")
+            deserved[name] |= {(rule, int(frame)) for frame in frames.split(",")}
+    return deserved
+
+
+PEERS = peers()
 # The flag at the wrong bit: evidence is in these, and in no other.
 BIT_8 = {
     "qemu-nbd-3.0.0_libnbd-1.14_two-connections-cache.pcap",
@@ -258,13 +271,21 @@ class Checker:
 
     def verdict(self, name, objects, status):
         """Rules of the levels violation and suspect, and the flag at bit 8."""
-        found = {item["rule"] for item in objects
-                 if item["type"] == "finding" and item["severity"] in ("violation", "suspect")}
+        loud = [item for item in objects
+                if item["type"] == "finding" and item["severity"] in ("violation", "suspect")]
+        # rules of the protocol have rows of the groups H, O, B, R, S, C, X, M, D
+        protocol = [item for item in loud if item["ref"][1] == "-"]
+        found = {(item["rule"], item["frames"]["message"]) for item in protocol}
+        self.say(found == PEERS[name], "%s: rules broken %s, expected %s" % (
+            name, sorted(found - PEERS[name]) or "nothing more",
+            sorted(PEERS[name] - found) or "nothing else"))
+        violations = any(item["severity"] == "violation" for item in protocol)
+        found = {item["rule"] for item in loud if item["ref"][1] != "-"}
         wanted = set().union(*(rules for part, rules in GUILTY.items() if part in name))
         self.say(found >= wanted and (wanted or not found),
                  "%s: found %s, wanted %s" % (name, sorted(found) or "nothing",
                                               sorted(wanted) or "nothing"))
-        self.say((status == 1) == bool(wanted), "%s: exit status %d" % (name, status))
+        self.say((status == 1) == (bool(wanted) or violations), "%s: exit status %d" % (name, status))
         bit8 = any(item["type"] == "finding" and item["rule"] == "cache-flag-at-bit-8"
                    for item in objects)
         self.say(bit8 == (name.removesuffix(".zst") in BIT_8),

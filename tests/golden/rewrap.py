@@ -307,7 +307,7 @@ ALWAYS = {"file", "format", "compression", "bytes", "interfaces", "ip", "memory"
 MOVED = {"first_frame", "last_frame", "frames", "last", "latency_us", "flush_order", "message",
          "witnesses", "tcp", "flush_request", "flush", "time", "end", "request_frame", "reply_frame",
          "truncated_frames", "max_in_flight", "start", "unflushed_oldest", "wireshark",
-         "unflushed_since", "nonsense_frame"}
+         "unflushed_since", "nonsense_frame", "closed", "heard", "left_open"}
 
 
 def reduce(value, without, six_to_four):

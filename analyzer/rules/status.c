@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Block status (proto.md, "NBD_REPLY_TYPE_BLOCK_STATUS" and "NBD_CMD_BLOCK_STATUS",
+ * "The base: metadata namespace"; extended headers: the branch
+ * extension-ext-header).  Extents are looked at as they come, one after the other.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include <base/bytes.h>
+
+#include "check.h"
+
+/* What was told of the chunk in progress. */
+enum { TOLD_EMPTY = 1, TOLD_MERGE = 2, TOLD_BITS = 4, TOLD_UPPER = 8, TOLD_LONG = 16 };
+
+void rules_status(struct rules_connection *rc, const struct nbds_message *m,
+		  struct rules_request *q)
+{
+	const struct nbds_request *r = m->request;
+	struct rules_about about = {.at = &m->first, .r = r, .q = q};
+	bool ext = m->u.chunk.type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT;
+	uint64_t length = m->u.chunk.length, fixed = ext ? 8 : 4;
+	uint32_t id = m->u.chunk.context_id, place = 0, bit;
+
+	rc->extent_followed = !(m->flags & (NBDS_MSG_CUT | NBDS_MSG_REPLAYED));
+	rc->extents = rc->extent_sum = 0;
+	rc->extent_at = r->offset;
+	rc->extent_have = 0;
+	rc->extent_told = 0;
+	rc->extent_allocation = rc->extent_in_base = false;
+	if ((m->flags & NBDS_MSG_MALFORMED) || length == fixed) {
+		rules_tell(rc, ext ? RULE_EXT_LENGTH : RULE_STATUS_LENGTH, &about,
+			   "%s has length %" PRIu64 ": it must have %s, and at least one extent",
+			   m->name, length,
+			   ext ? "8 bytes and 16 for each extent it counts"
+			       : "4 bytes and 8 for each extent");
+		rc->extent_followed = false;
+	}
+	about.needs = RULES_NEEDS_HANDSHAKE;
+	if (rc->haggled && ext != rc->extended)
+		rules_tell(rc, RULE_STATUS_FORM, &about,
+			   "%s is sent, though extended headers were %s", m->name,
+			   rc->extended ? "negotiated" : "not negotiated");
+	if (!rc->haggled || rc->contexts_over || !rc->contexts || q->status_unsure)
+		return;
+	about.needs |= RULES_NEEDS_PAIRS;
+	while (place < rc->contexts && rc->context[place] != id)
+		place++;
+	if (place == rc->contexts) {
+		rules_tell(rc, RULE_CONTEXT_UNKNOWN, &about,
+			   "the status is in context %" PRIu32
+			   ", which NBD_OPT_SET_META_CONTEXT had not returned",
+			   id);
+		return;
+	}
+	bit = UINT32_C(1) << place;
+	if (q->answered & bit)
+		rules_tell(rc, RULE_CONTEXT_UNKNOWN, &about,
+			   "the status in context %" PRIu32 " comes a second time", id);
+	else if (!(q->asked & bit) && !(q->wrong & RULES_BAD_IDS))
+		rules_tell(rc, RULE_STATUS_UNASKED, &about,
+			   "the status is in context %" PRIu32 ", which the request did not name",
+			   id);
+	q->answered |= bit;
+	rc->extent_in_base = rc->context_base & bit;
+	rc->extent_allocation = rc->context_allocation & bit;
+}
+
+static void extent(struct rules_connection *rc, const struct nbds_message *m,
+		   struct rules_request *q, uint64_t length, uint64_t status, bool ext)
+{
+	const struct nbds_request *r = m->request;
+	struct rules_about about = {.at = &m->first, .r = r, .q = q};
+	uint64_t n = rc->extents++;
+
+	if (!length && !(rc->extent_told & TOLD_EMPTY)) {
+		rc->extent_told |= TOLD_EMPTY;
+		rules_tell(rc, RULE_EXTENT_EMPTY, &about,
+			   "extent %" PRIu64 " of the reply has length 0", n + 1);
+	}
+	about.needs = RULES_NEEDS_PAIRS;
+	/* an extent that begins where the request is covered already */
+	if (n && rc->extent_sum >= r->length && r->length && !(rc->extent_told & TOLD_LONG)) {
+		rc->extent_told |= TOLD_LONG;
+		rules_tell(rc, RULE_STATUS_LONG, &about,
+			   "%" PRIu64 " extents cover the %" PRIu64
+			   " bytes that were asked about, and another one follows",
+			   n, r->length);
+	}
+	if (n && status == rc->extent_status && !(rc->extent_told & TOLD_MERGE)) {
+		rc->extent_told |= TOLD_MERGE;
+		rules_tell(rc, RULE_NOT_MERGED, &about,
+			   "the extents %" PRIu64 " and %" PRIu64
+			   " have the same status, 0x%" PRIx64,
+			   n, n + 1, status);
+	}
+	if (rc->extent_allocation &&
+	    (status & UINT32_MAX & ~(uint64_t)(NBD_STATE_HOLE | NBD_STATE_ZERO)) &&
+	    !(rc->extent_told & TOLD_BITS)) {
+		rc->extent_told |= TOLD_BITS;
+		rules_tell(rc, RULE_STATUS_BITS, &about,
+			   "extent %" PRIu64 " has the status 0x%" PRIx64 " in base:allocation",
+			   n + 1, status);
+	}
+	if (ext && rc->extent_in_base && status > UINT32_MAX && !(rc->extent_told & TOLD_UPPER)) {
+		rc->extent_told |= TOLD_UPPER;
+		rules_tell(rc, RULE_STATUS_UPPER, &about,
+			   "extent %" PRIu64 " has the status 0x%" PRIx64 " in a context of base:",
+			   n + 1, status);
+	}
+	rc->extent_status = status;
+	if (length > UINT64_MAX - rc->extent_at) {
+		rc->extent_followed = false;
+		return;
+	}
+	rc->extent_sum += length;
+	rc->extent_at += length;
+}
+
+void rules_extents(struct rules_connection *rc, const struct nbds_message *m,
+		   struct rules_request *q, uint64_t at, const uint8_t *data, size_t len)
+{
+	bool ext = m->u.chunk.type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT;
+	unsigned size = ext ? NBDS_EXTENT_EXT_LEN : NBDS_EXTENT_LEN;
+
+	/* bytes that are missing leave the next extent's place unknown */
+	if (at % size != rc->extent_have || at / size != rc->extents)
+		rc->extent_followed = false;
+	while (len && rc->extent_followed) {
+		size_t n = size - rc->extent_have < len ? size - rc->extent_have : len;
+
+		memcpy(rc->extent + rc->extent_have, data, n);
+		rc->extent_have += (unsigned)n;
+		data += n;
+		len -= n;
+		if (rc->extent_have < size)
+			return;
+		rc->extent_have = 0;
+		if (ext)
+			extent(rc, m, q, nbds_be64(rc->extent), nbds_be64(rc->extent + 8), true);
+		else
+			extent(rc, m, q, nbds_be32(rc->extent), nbds_be32(rc->extent + 4), false);
+	}
+}
+
+void rules_status_end(struct rules_connection *rc, const struct nbds_message *m,
+		      struct rules_request *q)
+{
+	const struct nbds_request *r = m->request;
+	struct rules_about about = {.at = &m->first, .r = r, .q = q, .needs = RULES_NEEDS_PAIRS};
+
+	if (!rc->extent_followed)
+		return;
+	if ((r->flags & NBD_CMD_FLAG_REQ_ONE) && !r->ambiguous &&
+	    (rc->extents != 1 || rc->extent_sum > r->length))
+		rules_tell(rc, RULE_REQ_ONE, &about,
+			   "with NBD_CMD_FLAG_REQ_ONE, %" PRIu64 " extent%s of %" PRIu64
+			   " bytes answer%s a request for %" PRIu64,
+			   rc->extents, rc->extents == 1 ? "" : "s", rc->extent_sum,
+			   rc->extents == 1 ? "s" : "", r->length);
+	if (rc->extents > NBDS_EXTENTS_MAX)
+		rules_tell(rc, RULE_EXTENTS_MANY, &about, "the reply has %" PRIu64 " extents",
+			   rc->extents);
+	about.needs |= RULES_NEEDS_HANDSHAKE;
+	if (rc->haggled && m->negotiated->export_seen && rc->extent_at > m->negotiated->size &&
+	    !(q->wrong & RULES_BEYOND))
+		rules_tell(rc, RULE_STATUS_BEYOND, &about,
+			   "the extents reach to 0x%" PRIx64
+			   ", beyond the end of the export, 0x%" PRIx64 " (qemu rounds sizes up)",
+			   rc->extent_at, m->negotiated->size);
+}
