@@ -1110,9 +1110,11 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 
 void contents_trim_memory(struct nbds_world *w)
 {
-	if (w->memory <= w->memory_cap || w->contents.iterating)
+	if (w->memory <= w->memory_cap || w->contents.iterating || w->memory < w->contents.trim_at)
 		return;
 	contents_shrink(w, w->memory_cap - w->memory_cap / 8);
+	w->contents.trim_at =
+		w->memory > w->memory_cap - w->memory_cap / 8 ? w->memory + w->memory_cap / 32 : 0;
 	if (w->memory > w->memory_cap && !w->reads.waiting) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;

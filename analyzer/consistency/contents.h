@@ -163,6 +163,7 @@ struct contents {
 	struct ring ring;
 	uint64_t piece_bytes; /* kept of sectors as they were */
 	struct gathered gathered;
+	uint64_t trim_at; /* bytes of memory: less is not worth another attempt to shrink */
 };
 
 uint64_t sector_value(const uint8_t *bytes);

@@ -348,7 +348,7 @@ static void judge_foreign(struct nbds_world *w)
 
 static uint64_t age_of(const struct nbds_world *w, const struct pending *p)
 {
-	return w->now > p->read->hi.time ? (uint64_t)w->now - (uint64_t)p->read->hi.time : 0;
+	return world_age(w, p->read->hi.time);
 }
 
 void verdicts_pass(struct nbds_world *w, bool all)

@@ -124,7 +124,7 @@ void withheld_pass(struct nbds_world *w, bool all)
 {
 	while (w->withheld.first) {
 		const struct withheld *h = w->withheld.first;
-		uint64_t age = w->now > h->hi.time ? (uint64_t)w->now - (uint64_t)h->hi.time : 0;
+		uint64_t age = world_age(w, h->hi.time);
 		bool told = all_told(w, h->reader, h->hi.frame);
 
 		if (!told && !all && (age < SILENCE_MAX || w->parties.interfaces))

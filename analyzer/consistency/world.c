@@ -930,7 +930,7 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 
 bool nbds_world_tick(struct nbds_world *w, int64_t now)
 {
-	if (now > w->now)
+	if (now > w->now || (uint64_t)w->now - (uint64_t)now > SET_BACK)
 		w->now = now;
 	if (w->verdicts.pending || w->verdicts.foreign)
 		verdicts_pass(w, false);

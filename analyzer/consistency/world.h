@@ -58,4 +58,18 @@ struct nbds_world {
 	struct hazards hazards;
 };
 
+/* A clock that goes back by more was set, ns: packets of several interfaces and threads
+ * come in another order by less. */
+#define SET_BACK UINT64_C(1000000000)
+
+/* How long ago `time` was, ns; longer than anything waits if the clock was set back since. */
+static inline uint64_t world_age(const struct nbds_world *w, int64_t time)
+{
+	if (w->now >= time)
+		return (uint64_t)w->now - (uint64_t)time;
+	if (w->now == INT64_MIN || (uint64_t)time - (uint64_t)w->now <= SET_BACK)
+		return 0;
+	return UINT64_MAX;
+}
+
 #endif

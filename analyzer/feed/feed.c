@@ -10,6 +10,9 @@
 /* Capture time between two ticks. */
 #define TICK_NS 1000000
 
+/* A clock that goes back by more was set: packets come in another order by less. */
+#define SET_BACK_NS 1000000000
+
 /* What the configuration means by 0. */
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
 
@@ -382,9 +385,11 @@ void nbds_feed_time(struct nbds_feed *feed, int64_t now)
 	if (!feed->started)
 		feed->newest = feed->ticked = now;
 	feed->started = true;
-	if (now > feed->newest)
+	/* a clock that was set back goes on from there */
+	if (now > feed->newest || (uint64_t)feed->newest - (uint64_t)now > SET_BACK_NS)
 		feed->newest = now;
-	if ((uint64_t)feed->newest - (uint64_t)feed->ticked < TICK_NS)
+	if (feed->newest >= feed->ticked &&
+	    (uint64_t)feed->newest - (uint64_t)feed->ticked < TICK_NS)
 		return;
 	feed->ticked = feed->newest;
 	nbds_tcp_tick(feed->tcp, feed->newest);

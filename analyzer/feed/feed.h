@@ -96,7 +96,7 @@ void nbds_feed_finish(struct nbds_feed *feed);
 
 struct nbds_engine *nbds_feed_engine(const struct nbds_feed *feed);
 const struct nbds_tcp_stats *nbds_feed_tcp_stats(const struct nbds_feed *feed);
-/* The greatest time told; 0 before the first. */
+/* The greatest time told, since the clock was set back; 0 before the first. */
 int64_t nbds_feed_newest(const struct nbds_feed *feed);
 
 /* Where the sequence number `seq` of direction `dir` is in its stream, see

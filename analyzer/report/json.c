@@ -435,6 +435,8 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 	nbds_json_member_u64(b, "gap_bytes", c->gap_bytes);
 	nbds_json_member_u64(b, "snaplen_bytes", c->snaplen_bytes);
 	nbds_json_member_u64(b, "conflicts", c->conflicts);
+	if (c->given_up)
+		nbds_json_member_bool(b, "given_up", true);
 	nbds_json_member_u64(b, "malformed", c->malformed);
 	if (c->malformed)
 		nbds_json_member_u64(b, "malformed_frame", c->malformed_frame);
@@ -611,6 +613,15 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_json_member_u64(b, t->unchecked[i].reason, t->unchecked[i].bytes);
 	nbds_json_close(b, '}');
 	nbds_json_member_u64(b, "memory", t->memory);
+	if (t->forgotten_connections || t->forgotten_exports || t->forgotten_servers ||
+	    t->given_up) {
+		member_open(b, "forgotten", '{');
+		nbds_json_member_u64(b, "connections", t->forgotten_connections);
+		nbds_json_member_u64(b, "exports", t->forgotten_exports);
+		nbds_json_member_u64(b, "servers", t->forgotten_servers);
+		nbds_json_member_u64(b, "given_up", t->given_up);
+		nbds_json_close(b, '}');
+	}
 	if (r->hidden)
 		nbds_json_member_u64(b, "left_out", r->hidden);
 	for (int s = NBDS_NOTE; s <= NBDS_VIOLATION; s++)

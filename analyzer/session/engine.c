@@ -8,7 +8,7 @@
 #include "internal.h"
 
 #define SETTLE INT64_C(500000000) /* for late evidence, such as counts of dropped packets */
-#define TICK   INT64_C(5000000)
+#define TICK   UINT64_C(5000000)
 
 /* The context of a world's callbacks is its server. */
 static struct nbds_engine *engine_of(void *ctx)
@@ -155,7 +155,8 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 	if (now > e->now)
 		e->now = now;
 	/* worlds look at their pending verdicts now and then, not at each packet */
-	if (e->last_tick != INT64_MIN && now >= e->last_tick && now - e->last_tick < TICK)
+	if (e->last_tick != INT64_MIN && now >= e->last_tick &&
+	    (uint64_t)now - (uint64_t)e->last_tick < TICK)
 		return;
 	e->last_tick = now;
 	servers_tick(&e->servers, now);

@@ -79,6 +79,7 @@ bool export_join(struct exports *all, struct export_more *x, uint32_t connection
 
 	if (!nbds_vector_push(&x->ids, all->budget, connection))
 		return false;
+	x->members++;
 	ids_told(x);
 	if (!n->export_seen)
 		return true;
@@ -109,10 +110,12 @@ void export_leave(struct exports *all, struct export_more *x, uint32_t connectio
 {
 	struct nbds_export *e = &x->e;
 
-	if (++x->left > x->ids.count / 2)
-		ids_thin(all, x, connection);
-	if (x->ids.count)
+	NBDS_ASSERT(x->members);
+	if (--x->members) {
+		if (++x->left > x->ids.count / 2)
+			ids_thin(all, x, connection);
 		return;
+	}
 	*(x->older ? &x->older->e.next : &all->oldest) = e->next;
 	if (e->next)
 		export_more(e->next)->older = x->older;

@@ -20,7 +20,8 @@ struct export_more {
 	struct nbds_table_node node;
 	struct export_more *older;
 	NBDS_VECTOR(, uint32_t) ids; /* e.connections, with some that are forgotten */
-	unsigned left;               /* of them */
+	unsigned left;               /* so many, since they were looked through */
+	unsigned members;            /* connections that are not forgotten */
 	bool multiplex_told, bit_8_told;
 };
 

@@ -418,7 +418,7 @@ const struct shape shapes[] = {
 	 reading_connections},
 	{"names", "export names", 500, 40000, short_names},
 	{"long-names", "export names of 4 kB", 250, 10000, long_names},
-	{"options", "options with long queries", 250, 10000, options},
+	{"options", "options with long queries", 2000, 10000, options},
 	{"contexts", "connections with contexts of long names", 50, 400, many_contexts},
 	{"extents", "extents of one reply", 20000, 7500000, extents},
 	{"wrong-reads", "reads that are wrong", 1000, 25000, wrong_reads},
