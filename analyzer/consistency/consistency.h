@@ -142,6 +142,8 @@ enum nbds_unchecked {
 	NBDS_UNCHECKED_FORGOTTEN, /* contents forgotten (memory limit, or too many versions) */
 	NBDS_UNCHECKED_ERROR,     /* the read failed, or was not answered */
 	NBDS_UNCHECKED_ILLEGAL,   /* the request itself was not legal */
+	NBDS_UNCHECKED_UNFLUSHED, /* a write there was not in force for the reader, and what
+	                           * was there before is not known */
 	NBDS_UNCHECKED_ORDER,     /* order of capture not trustworthy here */
 	NBDS_UNCHECKED_MAX
 };

@@ -32,6 +32,7 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 	[NBDS_UNCHECKED_FORGOTTEN] = "forgotten",
 	[NBDS_UNCHECKED_ERROR] = "read-failed",
 	[NBDS_UNCHECKED_ILLEGAL] = "illegal-request",
+	[NBDS_UNCHECKED_UNFLUSHED] = "unflushed-write",
 	[NBDS_UNCHECKED_ORDER] = "order-not-trustworthy",
 };
 
@@ -336,6 +337,24 @@ static bool superseded(struct work *k, unsigned i, const unsigned *j, unsigned n
 	return false;
 }
 
+/* Nothing is in force: was nothing written before, or why does that not count? */
+static enum nbds_unchecked before_writes(const struct work *k, const bool *after)
+{
+	enum nbds_unchecked why = NBDS_UNCHECKED_UNKNOWN;
+
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct candidate *c = &k->c[i];
+
+		if (!c->op || c->seen || c->hole || after[i] || !covers(k, i) ||
+		    c->op->state != OP_OK || !op_before(c->op, k->s->read))
+			continue;
+		if (voided(c->op, NULL))
+			return NBDS_UNCHECKED_VOIDED;
+		why = NBDS_UNCHECKED_UNFLUSHED;
+	}
+	return why;
+}
+
 /*
  * Adm(x,R) for the piece, if a write is in force on a ground of `mask` only (on E1 only
  * from serial `lone_from` on), and superseded on a ground of `sup`.
@@ -370,6 +389,7 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 	if (l->initial || !renewal) {
 		l->judged = false;
 		l->why = k->v->base || k->v->shadow ? NBDS_UNCHECKED_FORGOTTEN
+			 : l->initial               ? before_writes(k, after)
 						    : NBDS_UNCHECKED_UNKNOWN;
 	} else if (k->v->shadow) {
 		l->judged = false;

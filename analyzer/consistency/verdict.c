@@ -32,6 +32,10 @@ struct group {
 	uint64_t low, high;   /* first and last sector */
 	uint64_t sectors;
 	uint64_t lesser; /* sectors that broke another one */
+	/* the first sector */
+	uint64_t value;
+	bool zeroes;
+	struct nbds_differ differ;
 };
 
 /* How long a verdict waits for flushes in flight and bytes held back, and data
@@ -55,11 +59,32 @@ void reading_drop(struct nbds_op *op)
 
 /* --- telling ------------------------------------------------------------- */
 
+/* Data that was not written there: was it to another place? */
+static void from_nowhere(const struct nbds_op *r, const struct group *g, char *got, size_t size)
+{
+	const struct placed_slot *at = placed_find(r->world, g->low, g->value);
+
+	if (g->zeroes)
+		snprintf(got, size,
+			 "returned all zeroes at 0x%" PRIx64 ", which nothing in the capture "
+			 "wrote there",
+			 g->low * NBDS_SECTOR);
+	else if (at)
+		snprintf(got, size,
+			 "returned data at 0x%" PRIx64 " that was written elsewhere: these are the "
+			 "bytes that conn %" PRIu32 " wrote to 0x%" PRIx64 " (frame %" PRIu64 ")",
+			 g->low * NBDS_SECTOR, at->connection, at->sector * NBDS_SECTOR, at->frame);
+	else
+		snprintf(got, size,
+			 "returned data at 0x%" PRIx64 " that nothing in the capture explains",
+			 g->low * NBDS_SECTOR);
+}
+
 static void tell_text(char *text, size_t size, const struct nbds_op *r, const struct group *g,
 		      const char *why)
 {
 	const struct verdict *v = &g->first;
-	char missed[160] = "", by[128] = "", got[192];
+	char missed[160] = "", by[128] = "", got[256];
 	const char *what = r->type == NBD_CMD_BLOCK_STATUS ? "block status" : "read";
 
 	snprintf(missed, sizeof(missed),
@@ -83,9 +108,7 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 			 " had written before (frame %" PRIu64 ")",
 			 g->low * NBDS_SECTOR, v->old.connection, v->old.frame);
 	else if (!v->source)
-		snprintf(got, sizeof(got),
-			 "returned data at 0x%" PRIx64 " that nothing in the capture explains",
-			 g->low * NBDS_SECTOR);
+		from_nowhere(r, g, got, sizeof(got));
 	else if (g->rule == rule_get(RULE_UNSTABLE_READ))
 		snprintf(got, sizeof(got),
 			 "returned at 0x%" PRIx64 " other data than conn %" PRIu32
@@ -188,6 +211,7 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 		witness_add(&f, NBDS_ROLE_FLUSH, v->flush);
 	}
 	witness_add(&f, NBDS_ROLE_READ, r);
+	f.differ = g->differ;
 	f.assumptions = w->config.exclusive ? assume_exclusive : assume_server;
 	withhold(w, r, &f);
 }
@@ -231,7 +255,55 @@ static void judge_miss(struct nbds_op *r, const struct miss *m, struct verdict *
 					 v->broken, &why);
 }
 
-static void group_add(struct group *g, const struct miss *m, const struct verdict *v)
+static const uint8_t *expected_bytes(const struct nbds_world *w, const struct miss *m,
+				     const struct verdict *v)
+{
+	static const uint8_t zeroes[NBDS_SECTOR];
+	const struct gathered *g = &w->contents.gathered;
+
+	if (v->missed->type == NBD_CMD_WRITE_ZEROES)
+		return zeroes;
+	for (size_t i = 0; i < g->count; i++) {
+		const struct candidate *c = &g->list[i];
+
+		if (c->op == v->missed && c->bytes && c->from <= m->from && c->to >= m->to)
+			return c->bytes + (m->from - c->from);
+	}
+	return NULL;
+}
+
+/* What came, and what was expected, of the first sector; just after it was judged. */
+static void group_shows(struct nbds_world *w, struct group *g, const struct miss *m,
+			const struct verdict *v)
+{
+	const uint8_t *expected = v->missed ? expected_bytes(w, m, v) : NULL;
+	unsigned len = (unsigned)(m->to - m->from), at = 0, n;
+	struct nbds_differ *d = &g->differ;
+
+	*d = (struct nbds_differ){0};
+	g->value = m->from == 0 && m->to == NBDS_SECTOR ? m->value : 0;
+	g->zeroes = false;
+	if (!m->bytes)
+		return;
+	g->zeroes = true;
+	for (unsigned i = 0; i < len; i++)
+		g->zeroes = g->zeroes && !m->bytes[i];
+	while (expected && at < len && m->bytes[at] == expected[at])
+		at++;
+	if (at == len) /* a sum of several looks */
+		expected = NULL, at = 0;
+	n = len - at < NBDS_DIFFER_MAX ? len - at : NBDS_DIFFER_MAX;
+	d->offset = m->sector * NBDS_SECTOR + m->from + at;
+	d->count = (uint8_t)n;
+	memcpy(d->came, m->bytes + at, n);
+	if (expected) {
+		d->expected_known = true;
+		memcpy(d->expected, expected + at, n);
+	}
+}
+
+static void group_add(struct nbds_world *w, struct group *g, const struct miss *m,
+		      const struct verdict *v)
 {
 	unsigned old = g->rule ? verdict_rank(g->rule, g->severity) : UINT32_MAX;
 	unsigned rank = verdict_rank(v->rule, v->severity);
@@ -250,8 +322,10 @@ static void group_add(struct group *g, const struct miss *m, const struct verdic
 	} else if (v->missed && (!g->first.missed || v->missed->serial > g->first.missed->serial)) {
 		g->first = *v;
 	}
-	if (m->sector < g->low)
+	if (m->sector <= g->low) {
 		g->low = m->sector;
+		group_shows(w, g, m, v);
+	}
 	if (m->sector > g->high)
 		g->high = m->sector;
 	g->sectors++;
@@ -287,7 +361,7 @@ static bool judge_final(struct nbds_op *r, bool last)
 		else
 			checked += m->to - m->from;
 		if (v.rule)
-			group_add(&g, m, &v);
+			group_add(w, &g, m, &v);
 	}
 	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
 		return false;

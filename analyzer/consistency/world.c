@@ -378,6 +378,7 @@ static void write_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 {
 	uint64_t value = sector_value(bytes);
 
+	placed_note(c->op->world, c->op, sector, value);
 	wrote(c->op, contents_sector(c->op, sector, value, bytes));
 	misses_later(c->op, sector, value, bytes, 0, NBDS_SECTOR);
 }
@@ -994,6 +995,7 @@ void nbds_world_free(struct nbds_world *w)
 		return;
 	verdicts_free(w);
 	hazard_free(w);
+	placed_drop(w);
 	withheld_free(w);
 	order_free(w);
 	contents_free(w);

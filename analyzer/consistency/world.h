@@ -5,6 +5,7 @@
  *   world      all calls from outside; the only one that calls all others
  *   hazards, verdict, withhold                      what is told
  *   past, unflushed                                 what ended; what no flush covered
+ *   placed     where a value was written to
  *   judge      from what is known of a sector to a verdict
  *   contents, quiet                                 who may have left which data where
  *   order      what came certainly before what      points, flush log, failed flushes;
@@ -23,6 +24,7 @@
 #include "hazards.h"
 #include "life.h"
 #include "past.h"
+#include "placed.h"
 #include "unflushed.h"
 #include "verdict.h"
 #include "withhold.h"
@@ -56,6 +58,7 @@ struct nbds_world {
 	struct verdicts verdicts;
 	struct withholding withheld;
 	struct hazards hazards;
+	struct placed placed;
 };
 
 /* A clock that goes back by more was set, ns: packets of several interfaces and threads

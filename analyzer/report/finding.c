@@ -309,6 +309,14 @@ static void put_assumptions(struct nbds_report *r, const struct nbds_finding *f)
 	}
 }
 
+/* "00 01 02 ..., " */
+static void put_bytes(struct nbds_buf *t, const uint8_t *bytes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		nbds_buf_printf(t, "%s%02x", i ? " " : "", bytes[i]);
+	nbds_buf_puts(t, ", ");
+}
+
 /* What should have been read, and what was, by the writes that each belongs to. */
 static void put_contents(struct nbds_report *r, const struct nbds_finding *f)
 {
@@ -329,7 +337,9 @@ static void put_contents(struct nbds_report *r, const struct nbds_finding *f)
 	if (!read || !expected || !f->has_range)
 		return;
 	nbds_buf_clear(t);
-	nbds_buf_printf(t, "at 0x%" PRIx64 ": ", f->offset);
+	nbds_buf_printf(t, "at 0x%" PRIx64 ": ", f->differ.count ? f->differ.offset : f->offset);
+	if (f->differ.count && f->differ.expected_known)
+		put_bytes(t, f->differ.expected, f->differ.count);
 	if (expected->type == NBD_CMD_WRITE_ZEROES)
 		nbds_buf_printf(t,
 				"zeroes, by connection %" PRIu32 "'s NBD_CMD_WRITE_ZEROES in "
@@ -339,11 +349,15 @@ static void put_contents(struct nbds_report *r, const struct nbds_finding *f)
 		nbds_buf_printf(t, "what connection %" PRIu32 " wrote in frame %" PRIu64,
 				expected->connection, expected->request_frame);
 	nbds_item(&r->paper, "expected", nbds_buf_text(t));
-	if (!came)
+	if (!came && !f->differ.count)
 		return;
 	nbds_buf_clear(t);
-	nbds_buf_printf(t, "at 0x%" PRIx64 ": ", f->offset);
-	if (came->role == NBDS_ROLE_EARLIER_READ)
+	nbds_buf_printf(t, "at 0x%" PRIx64 ": ", f->differ.count ? f->differ.offset : f->offset);
+	if (f->differ.count)
+		put_bytes(t, f->differ.came, f->differ.count);
+	if (!came)
+		nbds_buf_puts(t, "which was not written there");
+	else if (came->role == NBDS_ROLE_EARLIER_READ)
 		nbds_buf_printf(t, "what connection %" PRIu32 " had read in frame %" PRIu64,
 				came->connection, came->reply_frame);
 	else if (came->type == NBD_CMD_WRITE_ZEROES)

@@ -531,6 +531,16 @@ static void put_witnesses(struct nbds_buf *b, const struct nbds_finding *f)
 	nbds_json_close(b, ']');
 }
 
+static void member_hex(struct nbds_buf *b, const char *key, const uint8_t *bytes, unsigned count)
+{
+	char text[2 * NBDS_DIFFER_MAX + 1] = "";
+
+	NBDS_ASSERT(count <= NBDS_DIFFER_MAX);
+	for (unsigned i = 0; i < count; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	nbds_json_member_string(b, key, text);
+}
+
 void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
 {
 	struct nbds_buf *b = begin(r, "finding");
@@ -565,6 +575,14 @@ void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_json_member_u64(b, "count", f->count);
 	if (f->witness_count)
 		put_witnesses(b, f);
+	if (f->differ.count) {
+		member_open(b, "differs", '{');
+		nbds_json_member_u64(b, "offset", f->differ.offset);
+		member_hex(b, "came", f->differ.came, f->differ.count);
+		if (f->differ.expected_known)
+			member_hex(b, "expected", f->differ.expected, f->differ.count);
+		nbds_json_close(b, '}');
+	}
 	end(r);
 }
 

@@ -39,6 +39,9 @@ const char *nbds_unchecked_words(const char *reason)
 		{"payload-not-captured", "the data is missing from the capture"},
 		{"gap-may-hide-write", "a gap in the capture may hide a write"},
 		{"concurrent-writes", "writes at the same time may have been mixed"},
+		{"unflushed-write",
+		 "a write there was not flushed for this reader, and what was there before is "
+		 "not known"},
 		{"flush-failed", "a flush had failed or was never answered"},
 		{"forgotten", "forgotten to stay within the memory limit"},
 		{"read-failed", "the read failed or was never answered"},

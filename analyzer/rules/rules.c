@@ -171,7 +171,7 @@ const struct nbds_rule nbds_rules[] = {
 		.client = "do not send writes to the same bytes concurrently" },
 	[RULE_UNEXPLAINED] = {
 		"read-unexplained-data", "V1x", NBDS_SUSPECT, NBDS_FAULT_EITHER, NBDS_BASIS_IMPLIED,
-		"a read returned data that nothing in the capture explains",
+		"a read returned data that nothing in the capture wrote there",
 		"The sectors were written, the write was in force, and the read returned neither that nor\n"
 		"anything else that the capture has seen there. Either a writer stays outside the capture\n"
 		"(another host, a local process, another protocol), or the server corrupts data. With\n"

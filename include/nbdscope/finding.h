@@ -89,6 +89,16 @@ struct nbds_witness {
 };
 #define NBDS_WITNESSES_MAX 6
 
+/* Where what a read returned differs first from what it should have, and some bytes
+ * from there on. */
+#define NBDS_DIFFER_MAX 16
+struct nbds_differ {
+	uint64_t offset;     /* of the first byte, in the export */
+	uint8_t count;       /* bytes; 0: not known */
+	bool expected_known; /* those that were expected are known too */
+	uint8_t came[NBDS_DIFFER_MAX], expected[NBDS_DIFFER_MAX];
+};
+
 struct nbds_finding {
 	const struct nbds_rule *rule;
 	enum nbds_severity severity; /* maybe lower than the rule's; the message says why */
@@ -106,6 +116,7 @@ struct nbds_finding {
 	const char *const *assumptions; /* NULL-terminated, or NULL */
 	struct nbds_witness witnesses[NBDS_WITNESSES_MAX];
 	unsigned witness_count;
+	struct nbds_differ differ;
 	uint64_t count; /* 1, or how many this one stands for */
 };
 
