@@ -122,6 +122,7 @@ static void flush_sent(struct nbds_op *op)
 		 "cover %s",
 		 op->party->id, others, others == 1 ? "" : "s", others == 1 ? "was" : "were",
 		 first->party->id, first->request_frame, others == 1 ? "it" : "them");
+	f.weight = others;
 	f.frames[NBDS_ROLE_FLUSH_REQUEST] = op->request_frame;
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = first->request_frame;
 	witness_add(&f, NBDS_ROLE_WRITE, first);

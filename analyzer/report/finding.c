@@ -385,8 +385,9 @@ static void put_repeats(struct nbds_report *r, const struct nbds_finding *f)
 	if (f->count <= 1)
 		return;
 	nbds_buf_clear(t);
-	nbds_buf_printf(t, "%" PRIu64 " in all that are counted here and not shown one by one",
-			f->count);
+	nbds_buf_printf(t, "%" PRIu64 " in all%s", f->count,
+			f->rule->summed ? ", of which this is the worst"
+					: " that are counted here and not shown one by one");
 	nbds_item(&r->paper, "repeats", nbds_buf_text(t));
 }
 

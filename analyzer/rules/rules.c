@@ -274,6 +274,7 @@ const struct nbds_rule nbds_rules[] = {
 		"have been for something else.\n",
 		"client: if that flush is to cover those writes, wait for their replies before sending it",
 		"Ordering of messages and writes: flush",
+		.summed = true,
 		.expected = "A flush that shall cover a write is sent when the write is answered.\n",
 		.example = "conn 1: NBD_CMD_WRITE\n"
 			"conn 2: NBD_CMD_FLUSH\n"

@@ -66,24 +66,6 @@ static void deliver(struct findings *all, const struct nbds_finding *f)
 		all->deliver(all->ctx, f);
 }
 
-void findings_tell(struct findings *all, const struct nbds_finding *f)
-{
-	struct repeat *r = repeat_get(all, f->connection, f->rule);
-	uint64_t most = f->rule->collapse ? 2 : REPEATS_MAX;
-
-	if (!r || ++r->count < most) {
-		deliver(all, f);
-		return;
-	}
-	if (r->count == most) {
-		r->last = nbds_finding_copy(f);
-		if (r->last)
-			nbds_budget_take(all->budget, nbds_finding_size(r->last));
-	} else if (r->last) {
-		r->last->count += f->count;
-	}
-}
-
 static void drop_last(struct findings *all, struct repeat *r)
 {
 	if (!r->last)
@@ -91,6 +73,44 @@ static void drop_last(struct findings *all, struct repeat *r)
 	nbds_budget_give(all->budget, nbds_finding_size(r->last));
 	nbds_finding_free(r->last);
 	r->last = NULL;
+}
+
+/* From now on `f` stands for `count` of them; without memory the one before does. */
+static void keep(struct findings *all, struct repeat *r, const struct nbds_finding *f,
+		 uint64_t count)
+{
+	struct nbds_finding *copy = nbds_finding_copy(f);
+
+	if (!copy) {
+		if (r->last)
+			r->last->count = count;
+		return;
+	}
+	drop_last(all, r);
+	r->last = copy;
+	r->last->count = count;
+	nbds_budget_take(all->budget, nbds_finding_size(copy));
+}
+
+void findings_tell(struct findings *all, const struct nbds_finding *f)
+{
+	struct repeat *r = repeat_get(all, f->connection, f->rule);
+	uint64_t most = f->rule->summed ? 1 : f->rule->collapse ? 2 : REPEATS_MAX;
+
+	if (!r || ++r->count < most) {
+		deliver(all, f);
+		return;
+	}
+	if (r->count == most) {
+		keep(all, r, f, f->count);
+	} else if (r->last) {
+		uint64_t count = r->last->count + f->count;
+
+		if (f->rule->summed && f->weight > r->last->weight)
+			keep(all, r, f, count);
+		else
+			r->last->count = count;
+	}
 }
 
 static void teller_free(struct findings *all, struct teller *t)

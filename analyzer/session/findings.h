@@ -4,7 +4,8 @@
  *
  * The first findings of a rule on a connection are told as they come.  Of more, the
  * last that would have been told is kept, and told at the end with how many it
- * stands for.  A rule that is a habit (`collapse`) is told once, and at the end.
+ * stands for.  A rule that is a habit (`collapse`) is told once, and at the end; one
+ * that is `summed` only at the end, with the heaviest of its findings.
  *
  *	table ──► teller of connection 7 ──► [rule, count, last] [rule, ...]
  *

@@ -41,6 +41,7 @@ struct nbds_rule {
 	const char *server;   /* what to do about it on this side */
 	const char *client;
 	bool collapse; /* a habit: told once for a connection, and at its end how often more */
+	bool summed;   /* harmless as a rule: told at its end only, the worst with how many */
 };
 
 extern const struct nbds_rule nbds_rules[];
@@ -117,7 +118,8 @@ struct nbds_finding {
 	struct nbds_witness witnesses[NBDS_WITNESSES_MAX];
 	unsigned witness_count;
 	struct nbds_differ differ;
-	uint64_t count; /* 1, or how many this one stands for */
+	uint64_t count;  /* 1, or how many this one stands for */
+	uint64_t weight; /* of a rule that is summed: the heaviest is told */
 };
 
 /* Who is at fault. */
