@@ -1029,7 +1029,9 @@ static void answered(struct session *s, const struct nbds_message *m)
 		return;
 	took = m->last.time - f->first.time;
 	latency_add(&s->engine->budget, &c->latency, took > 0 ? (uint64_t)took : 0);
-	if (m->first.frame < f->first.frame && s->server)
+	if (m->first.frame < f->first.frame)
+		join_world(s);
+	if (m->first.frame < f->first.frame && s->server && s->server->world)
 		nbds_world_inversion(s->server->world, f->first.time - m->first.time);
 	if (r->type == NBD_CMD_CACHE && !r->error && !s->cache_honoured) {
 		s->cache_honoured = true;
