@@ -162,7 +162,7 @@ static void publish(struct worker *w)
 	s->messages = log_total(w->told.log);
 	nbds_engine_totals(nbds_pipeline_engine(w->pipeline), &s->totals);
 	/* While more may come, not more than anybody can look at. */
-	snapshot_rows(s, &w->told.rows, over ? SIZE_MAX : ROWS_MAX);
+	snapshot_rows(s, &w->told.rows, over ? w->told.rows.listed_max : ROWS_MAX);
 	snapshot_findings(s, &w->told.findings);
 	s->wanted = w->want;
 	snapshot_wanted(s, &w->told.rows);
