@@ -188,7 +188,10 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 
 void nbds_party_leave(struct nbds_party *p)
 {
+	struct nbds_world *w = p->world;
+
 	p->left = true;
+	past_sweep(w); /* as many as leave, whatever the time */
 }
 
 /* Contents by a command, and what is told for it. */

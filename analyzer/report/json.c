@@ -289,14 +289,17 @@ static void put_commands(struct nbds_buf *b, const struct nbds_connection *c)
 
 static void put_chunks(struct nbds_buf *b, const struct nbds_connection *c)
 {
-	static const char *const names[] = {
-		"NBD_REPLY_TYPE_NONE",        "NBD_REPLY_TYPE_OFFSET_DATA",
-		"NBD_REPLY_TYPE_OFFSET_HOLE", "NBD_REPLY_TYPE_BLOCK_STATUS",
-		"NBD_REPLY_TYPE_ERROR",       "other",
+	static const char *const names[NBDS_CHUNK_KINDS] = {
+		[NBDS_CHUNK_NONE] = "NBD_REPLY_TYPE_NONE",
+		[NBDS_CHUNK_DATA] = "NBD_REPLY_TYPE_OFFSET_DATA",
+		[NBDS_CHUNK_HOLE] = "NBD_REPLY_TYPE_OFFSET_HOLE",
+		[NBDS_CHUNK_STATUS] = "NBD_REPLY_TYPE_BLOCK_STATUS",
+		[NBDS_CHUNK_ERROR] = "NBD_REPLY_TYPE_ERROR",
+		[NBDS_CHUNK_OTHER] = "other",
 	};
 
 	member_open(b, "chunks", '{');
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (unsigned i = 0; i < NBDS_CHUNK_KINDS; i++)
 		if (c->chunks[i])
 			nbds_json_member_u64(b, names[i], c->chunks[i]);
 	nbds_json_close(b, '}');

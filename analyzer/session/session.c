@@ -1158,27 +1158,27 @@ static void chunk(struct session *s, const struct nbds_message *m)
 {
 	struct inflight *f = m->request ? m->request->user : NULL;
 	struct nbds_point hi = point_of(&m->last);
-	unsigned kind = 5;
+	enum nbds_chunk_kind kind = NBDS_CHUNK_OTHER;
 
 	switch (m->u.chunk.type) {
 	case NBD_REPLY_TYPE_NONE:
-		kind = 0;
+		kind = NBDS_CHUNK_NONE;
 		break;
 	case NBD_REPLY_TYPE_OFFSET_DATA:
-		kind = 1;
+		kind = NBDS_CHUNK_DATA;
 		break;
 	case NBD_REPLY_TYPE_OFFSET_HOLE:
-		kind = 2;
+		kind = NBDS_CHUNK_HOLE;
 		if (f && f->op)
 			nbds_op_read_hole(f->op, m->u.chunk.offset, m->u.chunk.hole, &hi);
 		break;
 	case NBD_REPLY_TYPE_BLOCK_STATUS:
 	case NBD_REPLY_TYPE_BLOCK_STATUS_EXT:
-		kind = 3;
+		kind = NBDS_CHUNK_STATUS;
 		break;
 	case NBD_REPLY_TYPE_ERROR:
 	case NBD_REPLY_TYPE_ERROR_OFFSET:
-		kind = 4;
+		kind = NBDS_CHUNK_ERROR;
 		break;
 	}
 	s->c.chunks[kind]++;

@@ -137,6 +137,17 @@ struct nbds_flush_seen {
 	uint64_t left; /* writes in flight when it was sent: not covered */
 };
 
+/* Chunks of structured and extended replies, as they are counted. */
+enum nbds_chunk_kind {
+	NBDS_CHUNK_NONE,
+	NBDS_CHUNK_DATA,   /* NBD_REPLY_TYPE_OFFSET_DATA */
+	NBDS_CHUNK_HOLE,   /* NBD_REPLY_TYPE_OFFSET_HOLE */
+	NBDS_CHUNK_STATUS, /* NBD_REPLY_TYPE_BLOCK_STATUS, _EXT */
+	NBDS_CHUNK_ERROR,  /* NBD_REPLY_TYPE_ERROR, _OFFSET */
+	NBDS_CHUNK_OTHER,
+	NBDS_CHUNK_KINDS
+};
+
 struct nbds_export;
 
 #define NBDS_LEFT_OPEN_MAX 16u
@@ -173,8 +184,7 @@ struct nbds_connection {
 	struct nbds_command_stats commands[NBDS_COMMAND_KINDS];
 	uint64_t requests, replies, unanswered, unsolicited, in_flight, max_in_flight;
 	uint64_t second_replies; /* of unsolicited: to requests that were answered before */
-	/* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
-	uint64_t chunks[6];
+	uint64_t chunks[NBDS_CHUNK_KINDS];
 	uint64_t simple_replies;
 	uint64_t gaps, gap_bytes; /* holes in the capture, both directions */
 	uint64_t snaplen_bytes;   /* of gap_bytes: cut by the snapshot length */
