@@ -67,6 +67,13 @@ static void on_flushed(void *ctx, const struct nbds_flush_report *r)
 	s->c.flushes[s->c.flush_kept++] = f;
 }
 
+static void on_judged(void *ctx, const struct nbds_judged *j)
+{
+	struct nbds_engine *e = engine_of(ctx);
+
+	e->ops.judged(e->ctx, j);
+}
+
 static bool on_settled(void *ctx, const struct nbds_point *upto)
 {
 	struct nbds_engine *e = engine_of(ctx);
@@ -135,7 +142,8 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 		.memory = e->config.memory,
 		.budget = &e->budget,
 	};
-	e->servers.ops = (struct nbds_world_ops){on_flushed, on_finding, on_settled};
+	e->servers.ops = (struct nbds_world_ops){on_flushed, on_finding, on_settled,
+						 e->ops.judged ? on_judged : NULL};
 	e->doubts.budget = &e->budget;
 	e->doubts.findings = &e->findings;
 	e->doubts.patience = config->patience ? config->patience : PATIENCE;

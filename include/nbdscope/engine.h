@@ -260,6 +260,8 @@ struct nbds_engine_ops {
 	/* A finding. After 1,000 of one rule on one connection, repeats are only
 	 * counted, and told once more at the end with their `count`. */
 	void (*finding)(void *ctx, const struct nbds_finding *f);
+	/* The final word on each read, for who wants to know why. Before its finding. */
+	void (*judged)(void *ctx, const struct nbds_judged *j);
 	/* The connection ended (or the capture did). */
 	void (*end)(void *ctx, struct nbds_connection *c);
 };
