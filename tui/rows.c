@@ -38,8 +38,6 @@ void rows_init(struct rows *rows, uint64_t memory, size_t finished)
 	nbds_list_init(&rows->gone);
 	nbds_list_init(&rows->ordered);
 	rows->finished_max = within(memory / 2 / FINISHED_BYTES, 64, finished < 64 ? 64 : finished);
-	/* The screen has a snapshot, another is ready, and a third is made. */
-	rows->listed_max = within(memory / 4 / 3 / sizeof(struct connection_row), 2000, SIZE_MAX);
 	rows->ordered_max = within(memory / 2 / sizeof(struct order), 4, 256);
 }
 

@@ -92,7 +92,6 @@ struct rows {
 	struct nbds_table by_id, by_name;
 	struct nbds_list all, marked, busy, finished; /* tracks */
 	size_t count, finished_count, finished_max;
-	size_t listed_max; /* rows in a snapshot when nothing more will come */
 	struct export_vector exports; /* by id of their rows */
 	struct nbds_list exports_marked, gone, ordered;
 	size_t gone_count, ordered_count, ordered_max;

@@ -28,9 +28,6 @@
 /* While a file is read, or live, no more rows than so many are shown. */
 #define ROWS_MAX 2000
 
-/* So long, in capture time, a violation in a file waits for other copies of its bytes. */
-#define FILE_PATIENCE INT64_C(30000000000)
-
 /* Messages that are kept. */
 #define HISTORY_LIVE 65536
 #define HISTORY_FILE 1000000
@@ -162,7 +159,7 @@ static void publish(struct worker *w)
 	s->messages = log_total(w->told.log);
 	nbds_engine_totals(nbds_pipeline_engine(w->pipeline), &s->totals);
 	/* While more may come, not more than anybody can look at. */
-	snapshot_rows(s, &w->told.rows, over ? w->told.rows.listed_max : ROWS_MAX);
+	snapshot_rows(s, &w->told.rows, over ? SIZE_MAX : ROWS_MAX);
 	snapshot_findings(s, &w->told.findings);
 	s->wanted = w->want;
 	snapshot_wanted(s, &w->told.rows);
@@ -421,8 +418,6 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	if (!w->opener)
 		return false;
 	if (c->file) {
-		/* The file may be a pipe that never ends. */
-		config.engine.patience = FILE_PATIENCE;
 		/* Files are read with the rights of who runs the program. */
 		if (borrowed && nbds_privileges_drop(c->user, err, errsize) < 0)
 			return false;

@@ -127,6 +127,11 @@ struct nbds_world_config {
 	 * is for all worlds of an engine, and outlives them. NULL: a count of its own. */
 	struct nbds_budget *budget;
 	char server[64]; /* "192.0.2.1:10809", for texts */
+	/* The servers of one address, on several ports, may serve one device. `host`: what
+	 * they have in common; the registry is for all worlds of an engine, and outlives
+	 * them. NULL: there is no other. */
+	struct nbds_kin *kin;
+	uint8_t host[17];
 };
 
 /* Reasons why a read, or a part of it, was not judged. */
@@ -160,6 +165,7 @@ struct nbds_world_stats {
 };
 
 struct nbds_world;
+struct nbds_kin;
 struct nbds_party; /* one connection */
 struct nbds_op;    /* one command in flight */
 
@@ -182,9 +188,11 @@ struct nbds_world_ops {
 	/* May a verdict about `upto` be passed? False while earlier bytes of some
 	 * connection to this server are still held back and may arrive (NULL: yes). */
 	bool (*settled)(void *ctx, const struct nbds_point *upto);
-	/* The final word on a read (NULL: nobody asks). Valid during the call. */
-	void (*judged)(void *ctx, const struct nbds_judged *j);
 };
+
+/* For nbds_world_config.kin; NULL without memory. */
+struct nbds_kin *nbds_kin_new(struct nbds_budget *budget);
+void nbds_kin_free(struct nbds_kin *kin);
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 				  const struct nbds_world_ops *ops, void *ctx);

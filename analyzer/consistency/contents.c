@@ -27,9 +27,8 @@
 #define SEEN_MAX 64u
 /* Bytes written last that are kept as they were, as a share of the memory; and those that
  * were rescued from there. */
-#define RING_SHARE  1024u
-#define RING_MIN    (UINT64_C(16) << 10)
-#define PIECE_SHARE 16u
+#define RING_SHARE 1024u
+#define RING_MIN   (UINT64_C(16) << 10)
 
 /* Where the sampled bytes of a sector lie: one in each quarter. */
 static const uint16_t samples[SAMPLES] = {37, 171, 299, 445};
@@ -392,7 +391,8 @@ static void bury(struct burial *k, struct entry *e, uint8_t bits)
 			continue;
 		strength_of(by->op, &flush);
 		if ((e->valued >> i & 1) && !(e->unknown >> i & 1) && !e->coarse &&
-		    !grave_put(&k->b->graves, e->op, by->op, flush, i, e->value[i]))
+		    !grave_put(&k->b->graves, e->op, by->op, flush, i, e->value[i],
+			       e->extra && e->extra->piece[i] ? e->extra->piece[i]->bytes : NULL))
 			continue;
 		if (!((e->valued >> i & 1) && !e->coarse))
 			k->w->stats.pruned++;
@@ -520,9 +520,11 @@ static bool keep_older(struct nbds_world *w, struct entry *e, unsigned i)
 	bool any = false;
 
 	for (struct entry *old = e->next; old; old = old->next) {
-		if (!((old->valued | old->unknown) >> i & 1) || is_seen(old))
+		if (!((old->valued | old->unknown) >> i & 1))
 			continue;
 		rescue(w, old, i);
+		if (is_seen(old))
+			continue;
 		any = true;
 		if (old->full >> i & 1)
 			break; /* what is older was kept when this came */
@@ -555,7 +557,7 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 		e->ring = at;
 		e->ring_first = (uint8_t)i;
 	}
-	if (op->write_class ? keep_older(w, e, i) : true)
+	if (op->write_class && keep_older(w, e, i))
 		rescue(w, e, i);
 	return overlaps;
 }
@@ -566,12 +568,14 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
 	struct entry *e;
 
-	contents_sector(op, sector, value, initial ? NULL : bytes);
+	contents_sector(op, sector, value, bytes);
 	e = entry_get(op, sector, NULL);
 	if (!e)
 		return;
 	if (initial)
 		e->initial |= (uint8_t)(1u << i);
+	else
+		rescue(op->world, e, i);
 	if (!piece_slot(op->world, e, i))
 		return;
 	if (!e->extra->seen) {
@@ -705,25 +709,42 @@ static void range_unlink(struct nbds_world *w, struct granule *g, struct link **
 	}
 }
 
-/* Data superseded all of the range, sector by sector, for every reader still to come. */
+/* The write of data that superseded the range in a sector, for every reader still to come. */
+static struct entry *over_sector(struct nbds_world *w, const struct range *r, struct block *b,
+				 unsigned i, enum strength strength, const struct nbds_point *now)
+{
+	for (struct entry *e = b ? b->entries : NULL; e; e = e->next)
+		if ((e->full >> i & 1) && !is_seen(e) && e->op->state == OP_OK && e->op->proves &&
+		    !e->op->early && strength_of(e->op, NULL) >= strength &&
+		    over_for_readers(w, e->op, now) &&
+		    established(r->op, e->op, &e->op->hi, NULL) && !voided(e->op, NULL))
+			return e;
+	return NULL;
+}
+
+/* Data superseded all of the range, sector by sector: then zeroes are old values there. */
 static bool over_data(struct nbds_world *w, const struct range *r, const struct nbds_point *now)
 {
+	static const uint8_t zeroes[NBDS_SECTOR];
 	uint64_t first = r->start / NBDS_SECTOR, last = (r->end - 1) / NBDS_SECTOR;
 	enum strength strength = strength_of(r->op, NULL);
 
 	if (last - first >= RANGE_LOOKED)
 		return false;
-	for (uint64_t s = first; s <= last; s++) {
-		const struct block *b = block_find(w, s / BLOCK_SECTORS);
-		bool over = false;
+	for (uint64_t s = first; s <= last; s++)
+		if (!over_sector(w, r, block_find(w, s / BLOCK_SECTORS),
+				 (unsigned)(s % BLOCK_SECTORS), strength, now))
+			return false;
+	for (uint64_t s = first; s <= last && r->kind == RANGE_ZERO; s++) {
+		struct block *b = block_find(w, s / BLOCK_SECTORS);
+		unsigned i = (unsigned)(s % BLOCK_SECTORS);
+		const struct entry *by = over_sector(w, r, b, i, strength, now);
+		const struct nbds_op *flush;
 
-		for (struct entry *e = b ? b->entries : NULL; e && !over; e = e->next)
-			over = (e->full >> (s % BLOCK_SECTORS) & 1) && !is_seen(e) &&
-			       e->op->state == OP_OK && e->op->proves && !e->op->early &&
-			       strength_of(e->op, NULL) >= strength &&
-			       over_for_readers(w, e->op, now) &&
-			       established(r->op, e->op, &e->op->hi, NULL) && !voided(e->op, NULL);
-		if (!over)
+		strength_of(by->op, &flush);
+		/* its edges may be parts of sectors: then it was not all zeroes */
+		if (s * NBDS_SECTOR >= r->start && (s + 1) * NBDS_SECTOR <= r->end &&
+		    !grave_put(&b->graves, r->op, by->op, flush, i, w->contents.zero_value, zeroes))
 			return false;
 	}
 	return true;
@@ -1005,6 +1026,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 			return false;
 		c->old = g;
 		c->found = grave_find(g, i, value, &c->was);
+		c->set = (struct byte_set *)grave_bytes(g, i);
 	}
 	for (struct entry *e = b ? b->entries : NULL; e; e = e->next)
 		if (!gather_entry(w, e, i, first))

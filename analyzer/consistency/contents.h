@@ -24,6 +24,9 @@
 
 #include "grave.h"
 
+/* Bytes of sectors that are kept as they were, as a share of the memory. */
+#define PIECE_SHARE 16u
+
 #define BLOCK_SECTORS 8u
 #define BLOCK_BYTES   (BLOCK_SECTORS * NBDS_SECTOR)
 #define SAMPLES       4u /* bytes of a sector that its value has */
@@ -127,6 +130,7 @@ struct candidate {
 	bool initial;         /* seen: what was there before the capture, as was known then */
 	bool found;           /* `old`: the value in question is there, and was this: */
 	struct old_write was;
+	struct byte_set *set; /* `old`: bytes that they have, or NULL: not known of all */
 	uint8_t why;          /* enum nbds_unchecked, if `any` */
 	struct nbds_point hi; /* seen: then */
 	uint64_t lone_from;   /* seen: see struct miss */

@@ -150,6 +150,55 @@ static bool add(struct nbds_world *w, struct grave *g, const struct grave_item *
 	return true;
 }
 
+void byte_set_unref(struct nbds_world *w, struct byte_set *s)
+{
+	if (!s || --s->refs)
+		return;
+	w->contents.piece_bytes -= sizeof(*s);
+	world_dealloc(w, s, sizeof(*s));
+}
+
+static void drop_bytes(struct nbds_world *w, struct grave *g, unsigned sector)
+{
+	byte_set_unref(w, g->bytes[sector]);
+	g->bytes[sector] = NULL;
+	g->incomplete |= (uint8_t)(1u << sector);
+}
+
+static void add_bytes(struct nbds_world *w, struct grave *g, unsigned sector, const uint8_t *bytes)
+{
+	struct byte_set *s = g->bytes[sector];
+
+	if (!g->party || (g->incomplete >> sector & 1))
+		return;
+	if (!bytes || (!s && w->contents.piece_bytes > w->memory_cap / PIECE_SHARE)) {
+		drop_bytes(w, g, sector);
+		return;
+	}
+	if (!s || s->refs > 1) { /* a snapshot has it as it is */
+		struct byte_set *own = world_alloc(w, sizeof(*own));
+
+		if (!own) {
+			drop_bytes(w, g, sector);
+			return;
+		}
+		w->contents.piece_bytes += sizeof(*own);
+		if (s)
+			*own = *s;
+		own->refs = 1;
+		byte_set_unref(w, s);
+		s = g->bytes[sector] = own;
+	}
+	s->values++;
+	for (unsigned i = 0; i < NBDS_SECTOR; i++)
+		s->has[i][bytes[i] / 64] |= UINT64_C(1) << (bytes[i] % 64);
+}
+
+const struct byte_set *grave_bytes(const struct grave *g, unsigned sector)
+{
+	return g->incomplete >> sector & 1 ? NULL : g->bytes[sector];
+}
+
 static void grave_free(struct nbds_world *w, struct grave *g)
 {
 	while (g->runs) {
@@ -159,6 +208,8 @@ static void grave_free(struct nbds_world *w, struct grave *g)
 		run_free(w, r);
 	}
 	world_dealloc(w, g->recent, g->recent_room * sizeof(*g->recent));
+	for (unsigned i = 0; i < 8; i++)
+		byte_set_unref(w, g->bytes[i]);
 	if (g->party)
 		g->party->ops--;
 	world_dealloc(w, g, sizeof(*g));
@@ -266,7 +317,7 @@ enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush
 /* --- putting in, and finding ---------------------------------------------- */
 
 bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
-	       const struct nbds_op *flush, unsigned sector, uint64_t value)
+	       const struct nbds_op *flush, unsigned sector, uint64_t value, const uint8_t *bytes)
 {
 	struct nbds_world *w = old->world;
 	struct nbds_party *party = strength_of(by, NULL) == STRENGTH_OWN ? by->party : NULL;
@@ -293,6 +344,8 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 				if (g->party)
 					g->party->ops--;
 				g->party = NULL;
+				for (unsigned i = 0; i < 8; i++)
+					drop_bytes(w, g, i);
 			}
 		}
 		if (!g->flushed) {
@@ -340,6 +393,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 	if (flush)
 		later_of(&g->visible, &flush->hi);
 	later_of(&g->hi, &by->hi);
+	add_bytes(w, g, sector, bytes);
 	return add(w, g, &item);
 }
 

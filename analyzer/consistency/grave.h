@@ -45,6 +45,14 @@ struct grave_run {
 	struct grave_item items[];
 };
 
+/* Which bytes the old values of one sector have, at each place: where they are sources like
+ * any other, a mixture of them may have been read. */
+struct byte_set {
+	uint32_t refs;
+	uint32_t values; /* old ones whose bytes were put in */
+	uint64_t has[NBDS_SECTOR][256 / 64];
+};
+
 struct grave {
 	struct grave *next;
 	struct xport *xport;
@@ -62,13 +70,20 @@ struct grave {
 	uint8_t recent_count, recent_room;
 	struct grave_run *runs; /* smallest first */
 	uint64_t count;
+	/* `party` only: complete as long as no value was put in without its bytes */
+	struct byte_set *bytes[8];
+	uint8_t incomplete; /* sectors that are not */
 };
 
-/* Superseded by `by`; the list is a block's. False without memory. */
+/* Superseded by `by`; the list is a block's. `bytes`: the 512, or NULL. False without
+ * memory. */
 bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
-	       const struct nbds_op *flush, unsigned sector, uint64_t value);
+	       const struct nbds_op *flush, unsigned sector, uint64_t value, const uint8_t *bytes);
 /* Is a value of this sector in it? */
 bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct old_write *was);
+/* Bytes that old values have of a sector, or NULL: not known of all. */
+const struct byte_set *grave_bytes(const struct grave *g, unsigned sector);
+void byte_set_unref(struct nbds_world *w, struct byte_set *s);
 /* Does it hold anything of this sector? */
 bool grave_has(const struct grave *g, unsigned sector);
 /* Est(any of them, c), and Est(its successors, c), which was over at hi: PATH_* bits. */

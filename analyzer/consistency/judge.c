@@ -226,11 +226,21 @@ static bool compare(const struct work *k, const struct candidate *c, struct mask
 	memset(equal, 0, sizeof(*equal));
 	mask_range(&piece, k->from, k->to);
 	if (c->old) {
-		if (c->found)
+		if (c->found) {
 			*equal = piece;
-		else
+			return true;
+		}
+		if (!c->set || !s->bytes) {
 			*maybe = piece;
-		return c->found;
+			return false;
+		}
+		for (unsigned i = k->from; i < k->to; i++) {
+			uint8_t byte = s->bytes[i - s->from];
+
+			if (c->set->has[i][byte / 64] >> (byte % 64) & 1)
+				equal->bits[i / 64] |= UINT64_C(1) << (i % 64);
+		}
+		return false;
 	}
 	if (c->valued && whole(s) && k->from == 0 && k->to == NBDS_SECTOR &&
 	    same_value(c->value, c->coarse, s->value, false)) {

@@ -26,6 +26,8 @@ static void snapshot_free(struct nbds_world *w, struct snapshot *s)
 		if (s->list[i].piece)
 			piece_unref(w, s->list[i].piece);
 	}
+	for (size_t i = 0; i < s->count; i++)
+		byte_set_unref(w, s->list[i].set);
 	for (size_t i = 0; i < s->graves; i++)
 		if (s->heads[i].party)
 			s->heads[i].party->ops--;
@@ -60,6 +62,8 @@ static struct snapshot *snapshot_new(struct nbds_world *w)
 			op_ref(c->op);
 		if (c->piece)
 			c->piece->refs++;
+		if (c->set)
+			c->set->refs++;
 		if (c->old) {
 			struct grave *head = &s->heads[s->graves++];
 
@@ -99,11 +103,9 @@ void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 	const struct nbds_op *telling = w->reads.telling_first;
 	struct miss *m;
 
-	/* nor as long as a command from before it has something to say, or is still held back:
-	 * it will be told late */
+	/* nor as long as a command from before it has something to say */
 	while ((m = w->misses.young_first) && point_before(w, &m->hi, lo) &&
-	       !(telling && !point_before(w, &m->hi, &telling->lo)) &&
-	       !(w->ops.settled && !w->ops.settled(w->ctx, &m->hi))) {
+	       !(telling && !point_before(w, &m->hi, &telling->lo))) {
 		grown_up(w, m);
 		if (contents_gather(w, m->sector, m->value))
 			m->snapshot = snapshot_new(w);

@@ -16,6 +16,7 @@
 #define NBDS_CONSISTENCY_MISS_H
 
 #include "judge.h"
+#include "kin.h"
 
 struct snapshot;
 

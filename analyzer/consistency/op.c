@@ -55,7 +55,7 @@ bool world_grow(struct nbds_world *w, void **p, size_t *room, size_t size, size_
 
 size_t hash_number(const struct nbds_world *w, uint64_t n)
 {
-	return (size_t)nbds_hash_u64(&w->hash, n);
+	return (size_t)nbds_hash_u64(&w->key, n);
 }
 
 void op_ref(struct nbds_op *op)
@@ -122,6 +122,8 @@ void op_unref(struct nbds_op *op)
 	op->party->ops--;
 	if (op->past)
 		op->world->quiet.pasts[op->past - 1].op = NULL;
+	if (op->cover)
+		op_unref(op->cover);
 	world_dealloc(op->world, op->reading, sizeof(*op->reading));
 	world_dealloc(op->world, op, sizeof(*op));
 }

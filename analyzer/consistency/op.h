@@ -42,7 +42,8 @@ struct nbds_op {
 	uint32_t past; /* index + 1 of what is kept of it for sleeping blocks */
 	uint32_t error;
 	uint32_t epoch;
-	uint32_t flush_mark; /* flushes of the export requested when it was answered */
+	struct nbds_op *cover; /* a flush that covers it, of any connection; or NULL */
+	uint32_t flush_mark;   /* flushes of the export requested when it was answered */
 	struct nbds_point lo, hi;
 	uint64_t header_end, acked;        /* of the request */
 	uint64_t status_end, status_acked; /* of the status */

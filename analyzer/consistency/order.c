@@ -8,7 +8,7 @@
 #include "world.h"
 
 #define VOIDERS_MAX   256u /* failed flushes kept for one export */
-#define FLUSH_LOG_MAX 8192u
+#define FLUSH_LOG_MAX 1024u
 #define FLUSH_SCAN    64u
 #define OTHERS_MAX    64u
 #define AWAITED_SCAN  64u
@@ -60,7 +60,7 @@ static bool flush_counts(const struct nbds_op *f, const struct nbds_op *w, bool 
 	return any_conn ? party_mc(f->party) : f->party == w->party;
 }
 
-struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn)
+static struct nbds_op *find_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn)
 {
 	const struct xport *x = w->party->xport;
 	uint32_t first, last, i, n;
@@ -92,6 +92,21 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 		    op_before(w, x->log[i]) && op_before(x->log[i], c))
 			return x->log[i];
 	return NULL;
+}
+
+struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, bool any_conn)
+{
+	struct nbds_op *f;
+
+	/* what covered it once is known even if the log has lost it */
+	if (any_conn && w->cover && op_before(w->cover, c))
+		return w->cover;
+	f = find_between(w, c, any_conn);
+	if (f && any_conn && !w->cover && w->refs && w->write_class) {
+		op_ref(f);
+		((struct nbds_op *)w)->cover = f;
+	}
+	return f;
 }
 
 const struct nbds_op *flush_after(const struct nbds_op *w)

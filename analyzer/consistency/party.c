@@ -98,7 +98,7 @@ void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool kno
 	if (p->xport)
 		p->xport->writes_in_flight -= p->writes_in_flight;
 	p->xport = x;
-	p->known = known && p->from_start;
+	p->known = known;
 	p->flags = known ? flags : 0;
 	if (!x)
 		return;

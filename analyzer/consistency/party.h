@@ -62,6 +62,7 @@ struct xport {
 	uint32_t log_count, log_room;
 	bool flags_differ; /* told */
 	uint32_t flushes;  /* requests for flushes */
+	struct kin *kin;   /* its entry in the registry of those on other ports */
 	/* what connections were shown of it (G9) */
 	bool shown, faces_differ;
 	uint16_t face_flags;

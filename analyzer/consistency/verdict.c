@@ -216,27 +216,20 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 	withhold(w, r, &f);
 }
 
-/* Another endpoint of the address serves an export alike, and wrote to the sector. */
-static bool written_outside(const struct nbds_op *r, uint64_t sector)
-{
-	(void)r;
-	(void)sector;
-	return false;
-}
-
 /* What is broken of the conditions that no judge of one sector knows. */
 static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, const struct miss *m,
 			      const struct verdict *v)
 {
 	unsigned broken = 0;
 
-	if (!r->party->known || (w->open_world && w->open_since.frame <= r->hi.frame))
+	if (!r->party->known || !r->party->from_start ||
+	    (w->open_world && w->open_since.frame <= r->hi.frame))
 		broken |= BROKEN_UNSEEN;
 	if (w->dropped)
 		broken |= BROKEN_DROPPED;
 	if (face_changed(w, r->party->xport, v->has_since ? &v->since : NULL, &m->hi))
 		broken |= BROKEN_FACE;
-	if (written_outside(r, m->sector))
+	if (kin_wrote(r, m->sector))
 		broken |= BROKEN_OUTSIDE;
 	return broken;
 }
@@ -331,36 +324,18 @@ static void group_add(struct nbds_world *w, struct group *g, const struct miss *
 	g->sectors++;
 }
 
-/* Who asked why is told the final word on a read. */
-void verdict_judged(const struct nbds_op *r, const struct nbds_rule *rule,
-		    enum nbds_severity severity)
+/* Adds what was found of a part of a sector to what was found of its other parts: all of
+ * it is from nowhere if any byte is. */
+static void sector_add(struct verdict *sector, const struct verdict *v)
 {
-	struct nbds_world *w = r->world;
-	struct nbds_judged j = {
-		.connection = r->party->id,
-		.type = r->type,
-		.offset = r->offset,
-		.length = r->length,
-		.request_frame = r->request_frame,
-		.reply_frame = r->reply_frame,
-		.failed = r->state != OP_OK,
-		.checked = r->reading->checked,
-		.rule = rule,
-		.severity = severity,
-	};
-	unsigned n = 0;
+	bool foreign = v->rule && v->foreign, was = sector->rule && sector->foreign;
 
-	_Static_assert(NBDS_UNCHECKED_MAX < sizeof(j.unchecked) / sizeof(j.unchecked[0]),
-		       "no room for all reasons");
-	if (!w->ops.judged)
+	if (!v->rule)
 		return;
-	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++) {
-		if (!r->reading->unchecked[i])
-			continue;
-		j.unchecked[n].reason = nbds_unchecked_names[i];
-		j.unchecked[n++].bytes = r->reading->unchecked[i];
-	}
-	w->ops.judged(w->ctx, &j);
+	if (!sector->rule || (foreign && !was) ||
+	    (foreign == was &&
+	     verdict_rank(v->rule, v->severity) < verdict_rank(sector->rule, sector->severity)))
+		*sector = *v;
 }
 
 /*
@@ -373,6 +348,7 @@ static bool judge_final(struct nbds_op *r, bool last)
 	struct nbds_world *w = r->world;
 	struct reading *rd = r->reading;
 	struct group g = {0};
+	struct verdict sector = {0}; /* of its parts, if it was read in parts */
 	unsigned may_be = UINT32_MAX;
 	uint64_t checked = 0, unchecked[NBDS_UNCHECKED_MAX] = {0};
 
@@ -386,24 +362,24 @@ static bool judge_final(struct nbds_op *r, bool last)
 									       : v.severity);
 
 			may_be = rank < may_be ? rank : may_be;
+			sector = (struct verdict){0};
 			continue;
 		}
 		if (v.result == JUDGE_UNKNOWN)
 			unchecked[v.why] += m->to - m->from;
 		else
 			checked += m->to - m->from;
-		if (v.rule)
-			group_add(w, &g, m, &v);
+		sector_add(&sector, &v);
+		if (sector.rule && (!m->next || m->next->sector != m->sector))
+			group_add(w, &g, m, &sector);
+		if (!m->next || m->next->sector != m->sector)
+			sector = (struct verdict){0};
 	}
 	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
 		return false;
 	w->stats.checked_bytes += checked;
-	rd->checked += checked;
-	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++) {
+	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
 		w->stats.unchecked[i] += unchecked[i];
-		rd->unchecked[i] += unchecked[i];
-	}
-	verdict_judged(r, g.rule, g.severity);
 	/* a late copy is told once, where it shows first */
 	if (g.rule == rule_get(RULE_REISSUED)) {
 		if (g.first.source->landing_told)
@@ -423,7 +399,6 @@ void verdict_await(struct nbds_op *r)
 	struct pending *p = r->reading->misses ? world_alloc(w, sizeof(*p)) : NULL;
 
 	if (!p) {
-		verdict_judged(r, NULL, NBDS_NOTE);
 		reading_drop(r);
 		return;
 	}

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "preconditions.h"
 #include "world.h"
 
 #define SILENCE_MAX  UINT64_C(30000000000) /* ns of capture time */
@@ -46,6 +47,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 {
 	struct nbds_finding f = *h->finding;
 	const char *assumptions[ASSUME_MAX + 2], *lowered = NULL;
+	unsigned broken;
 	char text[1200];
 	unsigned n = 0;
 
@@ -55,19 +57,14 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 		w->stats.unchecked[NBDS_UNCHECKED_GAP] += f.length;
 		return;
 	}
-	if (w->dropped)
-		lowered = "the capture dropped packets";
-	else if (w->open_world)
-		lowered = "another connection to this server cannot be seen from its beginning, "
-			  "or is encrypted";
-	else if (w->parties.mixed)
-		lowered = "commands to this server were captured on several interfaces, whose "
-			  "clocks need not agree";
+	broken = (w->dropped ? BROKEN_DROPPED : 0u) | (w->open_world ? BROKEN_UNSEEN : 0u) |
+		 (w->parties.mixed ? BROKEN_MIXED : 0u);
+	f.severity = precondition_level((enum nbds_rule_id)(f.rule - nbds_rules), f.severity,
+					broken, &lowered);
 	if (lowered) {
 		snprintf(text, sizeof(text), "%s; not called a violation because %s", f.message,
 			 lowered);
 		f.message = text;
-		f.severity = NBDS_SUSPECT;
 	}
 	for (; n < ASSUME_MAX && f.assumptions && f.assumptions[n]; n++)
 		assumptions[n] = f.assumptions[n];

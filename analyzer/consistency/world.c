@@ -21,7 +21,6 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	if (!w)
 		return NULL;
 	w->own_budget = own;
-	w->hash = nbds_hash_key_new();
 	w->budget = config->budget ? config->budget : &w->own_budget;
 	w->config = *config;
 	w->ops = *ops;
@@ -61,6 +60,7 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	x->name_len = len;
 	x->next = w->parties.xports;
 	w->parties.xports = x;
+	kin_enter(x, w);
 	return x;
 }
 
@@ -111,7 +111,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 	party_enter(p, x, flags, known);
 	p->world->order.version++;
 	if (!p->known)
-		world_opens(p->world, &p->connected);
+		world_opens(p->world, &p->connected); /* as one midway does */
 	if (!x)
 		p->world->blind = true;
 	else
@@ -188,10 +188,7 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 
 void nbds_party_leave(struct nbds_party *p)
 {
-	struct nbds_world *w = p->world;
-
 	p->left = true;
-	past_sweep(w); /* as many as leave, whatever the time */
 }
 
 /* Contents by a command, and what is told for it. */
@@ -499,8 +496,11 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 		 * matters that this one was: where it is in force, and so may be others */
 		for (const struct entry *old = e->alone ? NULL : e->next; old; old = old->next)
 			if ((old->valued | old->unknown) >> i & 1) {
-				if (old->op->type != NBD_CMD_WRITE)
+				if (old->op->type != NBD_CMD_WRITE) {
+					if (old->initial >> i & 1)
+						continue;
 					return JUDGE_WRONG;
+				}
 				if (!stands_alone(e) && op_before(e->op, read))
 					return JUDGE_WRONG;
 				break;
@@ -806,18 +806,14 @@ static void op_over(struct nbds_op *op)
 				w->stats.checked_bytes += rd->checked;
 				for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
 					w->stats.unchecked[i] += rd->unchecked[i];
-				if (rd->seen_bytes < op->length) {
-					rd->unchecked[NBDS_UNCHECKED_LOST] +=
-						op->length - rd->seen_bytes;
+				if (rd->seen_bytes < op->length)
 					w->stats.unchecked[NBDS_UNCHECKED_LOST] +=
 						op->length - rd->seen_bytes;
-				}
 			}
 			verdict_await(op);
 		} else {
 			if (op->type == NBD_CMD_READ)
 				w->stats.unchecked[NBDS_UNCHECKED_ERROR] += rd->seen_bytes;
-			verdict_judged(op, NULL, NBDS_NOTE);
 			reading_drop(op);
 		}
 	}
@@ -1010,6 +1006,7 @@ void nbds_world_free(struct nbds_world *w)
 	life_free(w);
 	for (struct xport *x = w->parties.xports, *next; x; x = next) {
 		next = x->next;
+		kin_leave(x, w);
 		world_dealloc(w, x->name, x->name_len + 1);
 		world_dealloc(w, x->faces, x->face_room * sizeof(*x->faces));
 		world_dealloc(w, x, sizeof(*x));

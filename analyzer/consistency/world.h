@@ -36,7 +36,6 @@ struct nbds_world {
 	struct nbds_budget *budget;    /* what all is counted in */
 	struct nbds_budget own_budget; /* which is this one if none is given */
 	struct nbds_hash_key key;
-	struct nbds_hash_key hash;
 	uint64_t serial;
 	int64_t now;
 	/* what may be missing */

@@ -18,6 +18,7 @@
 void servers_init(struct servers *all)
 {
 	all->key = nbds_hash_key_new();
+	all->config.kin = nbds_kin_new(all->budget);
 	all->stirring_tail = &all->stirring;
 	all->now = INT64_MIN;
 }
@@ -60,6 +61,8 @@ static struct nbds_world *world_new(struct server *s)
 	if (!config.epsilon)
 		config.epsilon = is_loopback(&s->addr) ? 0 : EPSILON;
 	nbds_addr_text(&s->addr, config.server);
+	config.host[0] = s->addr.family;
+	memcpy(config.host + 1, s->addr.ip, sizeof(s->addr.ip));
 	w = nbds_world_new(&config, &all->ops, s);
 	if (!w)
 		return NULL;
@@ -124,6 +127,8 @@ void servers_free(struct servers *all)
 	}
 	all->oldest = all->newest = all->stirring = NULL;
 	all->stirring_tail = &all->stirring;
+	nbds_kin_free(all->config.kin);
+	all->config.kin = NULL;
 	nbds_table_free(&all->table, all->budget);
 }
 

@@ -15,8 +15,11 @@
 #include <nbdscope/decoder.h>
 #include <nbdscope/protocol.h>
 
+#include <base/budget.h>
+
 #include "../../analyzer/consistency/consistency.h"
 #include "../../analyzer/consistency/hash.h"
+#include "../../analyzer/consistency/preconditions.h"
 
 #define MC                                                                                        \
 	(NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN | \
@@ -124,6 +127,20 @@ static uint64_t read_at(struct run *r, unsigned k, uint64_t offset, size_t len, 
 	return frame;
 }
 
+static void rewrite_as(struct run *r, unsigned k, uint8_t version, uint16_t flags)
+{
+	struct nbds_request_order o = {.lo = now(r), .acked = NBDS_NO_ACK};
+	uint8_t buf[512];
+	struct nbds_op *op;
+
+	o.frame = o.lo.frame;
+	op = nbds_world_request(r->party[k], NBD_CMD_WRITE, flags, 0, sizeof(buf), &o);
+	fill(buf, sizeof(buf), 0, version);
+	nbds_op_write_data(op, 0, buf, sizeof(buf));
+	nbds_op_write_end(op);
+	reply(r, op);
+}
+
 static void flush(struct run *r, unsigned k)
 {
 	reply(r, request(r, k, NBD_CMD_FLUSH, 0, 0));
@@ -171,6 +188,261 @@ static void test_sequential_memory(void **state)
 	s = finish(&r);
 	assert_int_equal(r.findings, 0);
 	assert_int_equal(s.checked_bytes, total / (16 << 20) * 8192);
+}
+
+/* --- preconditions -------------------------------------------------------- */
+
+/* Each rule is at its own level if all conditions are met, and suspect with a reason once
+ * one that it needs is not; and every rule about contents needs those that could hide
+ * another writer. */
+static void test_preconditions(void **state)
+{
+	static const enum nbds_rule_id rules[] = {
+		RULE_STALE_AFTER_FLUSH, RULE_STALE_AFTER_FUA, RULE_ZEROES_NOT_READ_BACK,
+		RULE_STALE_OWN_WRITE,   RULE_ZERO_STATUS,     RULE_UNSTABLE_READ,
+		RULE_UNEXPLAINED,
+	};
+	const unsigned always = BROKEN_UNSEEN | BROKEN_DROPPED | BROKEN_OUTSIDE | BROKEN_MIXED |
+				BROKEN_FACE | BROKEN_ENDED | BROKEN_FAILED | BROKEN_BREACH;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+		const char *why;
+
+		assert_int_equal(precondition_level(rules[i], NBDS_VIOLATION, 0, &why),
+				 NBDS_VIOLATION);
+		assert_null(why);
+		assert_int_equal(precondition_needs(rules[i], always), always);
+		for (unsigned bit = 1; bit <= BROKEN_ALL; bit <<= 1) {
+			bool needs = precondition_needs(rules[i], bit);
+
+			assert_int_equal(precondition_level(rules[i], NBDS_VIOLATION, bit, &why),
+					 needs ? NBDS_SUSPECT : NBDS_VIOLATION);
+			assert_int_equal(why != NULL, needs);
+			/* what is less than suspect stays what it is */
+			assert_int_equal(precondition_level(rules[i], NBDS_HAZARD, bit, &why),
+					 NBDS_HAZARD);
+		}
+	}
+	/* what flushes and FUA put in force needs no lone writer; what a connection alone saw
+	 * needs no server that was not restarted but between its two reads */
+	assert_false(precondition_needs(RULE_STALE_AFTER_FLUSH, BROKEN_WRITER));
+	assert_false(precondition_needs(RULE_STALE_AFTER_FUA, BROKEN_WRITER));
+	assert_true(precondition_needs(RULE_STALE_OWN_WRITE, BROKEN_WRITER));
+	assert_false(precondition_needs(RULE_UNSTABLE_READ, BROKEN_SERVER));
+	/* one connection alone shows these */
+	assert_false(precondition_needs(RULE_REPLY_BEFORE_PAYLOAD, BROKEN_ALL));
+	assert_false(precondition_needs(RULE_READ_ONLY, BROKEN_ALL));
+}
+
+/* How a violation is made, and a condition of it broken. */
+enum breach {
+	MET,
+	MIDWAY,    /* another connection is not seen from its beginning */
+	ENCRYPTED, /* or can not be seen any more */
+	DROPPED,
+	SEVERAL_INTERFACES,
+	OTHER_SIZE,
+	OTHER_FLAGS,
+	OTHER_PORT,
+	FLUSH_FAILED,
+	NEVER_OFFERED,
+	NEIGHBOUR, /* another connection wrote as well */
+	BREACHES
+};
+
+static const struct {
+	enum nbds_rule_id rule;
+	bool lone; /* needs that nobody else wrote */
+} made[] = {
+	{RULE_STALE_AFTER_FLUSH, false}, {RULE_STALE_AFTER_FUA, false},
+	{RULE_STALE_OWN_WRITE, true},    {RULE_ZEROES_NOT_READ_BACK, true},
+	{RULE_UNEXPLAINED, false},
+};
+
+static void fail_flush(struct run *r, unsigned k)
+{
+	struct nbds_op *op = request(r, k, NBD_CMD_FLUSH, 0, 0);
+	struct nbds_reply_order o = {.hi = now(r), .acked = NBDS_NO_ACK};
+
+	o.frame = o.hi.frame;
+	nbds_op_reply(op, NBD_EIO, &o);
+}
+
+/* The level at which the finding is told. */
+static enum nbds_severity broken_level(unsigned i, enum breach breach)
+{
+	struct nbds_budget budget = {0};
+	struct nbds_kin *kin = nbds_kin_new(&budget);
+	struct nbds_world_config config = {
+		.settle = 1000000, .exclusive = true, .kin = kin, .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	uint16_t flags = breach == NEVER_OFFERED ? MC & ~NBD_FLAG_SEND_FLUSH : MC;
+	struct run r = {.time = INT64_C(1700000000) * 1000000000}, other = r;
+	struct nbds_point p;
+	enum nbds_rule_id rule = made[i].rule;
+
+	r.w = nbds_world_new(&config, &ops, &r);
+	other.w = nbds_world_new(&config, &ops, &other);
+	for (unsigned k = 0; k < 3; k++) {
+		p = now(&r);
+		r.party[k] = nbds_world_connect(r.w, k + 1, !(breach == MIDWAY && k == 2), &p);
+		nbds_party_export(
+			r.party[k], "x", 1, SIZE + (breach == OTHER_SIZE && k == 2 ? 4096 : 0),
+			(uint16_t)(k == 1 && breach == NEVER_OFFERED ? MC : flags) ^
+				(breach == OTHER_FLAGS && k == 2 ? NBD_FLAG_ROTATIONAL : 0),
+			true);
+	}
+	if (breach == OTHER_PORT) {
+		other.party[0] = nbds_world_connect(other.w, 9, true, &p);
+		nbds_party_export(other.party[0], "x", 1, SIZE, MC, true);
+		write_at(&other, 0, 0, 512, 9);
+	}
+	if (breach == ENCRYPTED)
+		nbds_party_opaque(r.party[2], &p);
+	if (breach == DROPPED)
+		nbds_world_dropped(r.w);
+	if (breach == SEVERAL_INTERFACES)
+		nbds_world_interfaces(r.w);
+	write_at(&r, 0, 0, 512, 1);
+	if (breach == NEIGHBOUR)
+		write_at(&r, 1, 1 << 20, 512, 1);
+	if (rule == RULE_ZEROES_NOT_READ_BACK) {
+		reply(&r, request(&r, 0, NBD_CMD_WRITE_ZEROES, 0, 512));
+	} else if (rule == RULE_STALE_AFTER_FUA) {
+		rewrite_as(&r, 0, 2, NBD_CMD_FLAG_FUA);
+	} else {
+		write_at(&r, 0, 0, 512, 2);
+	}
+	if (breach == FLUSH_FAILED || breach == NEVER_OFFERED)
+		fail_flush(&r, 0);
+	if (rule == RULE_STALE_AFTER_FLUSH || rule == RULE_UNEXPLAINED || breach == FLUSH_FAILED)
+		flush(&r, 1);
+	if (breach == SEVERAL_INTERFACES) {
+		struct nbds_request_order o = {.lo = now(&r), .acked = NBDS_NO_ACK};
+
+		o.lo.interface = 1;
+		o.frame = o.lo.frame;
+		nbds_op_open(nbds_world_request(r.party[2], NBD_CMD_CACHE, 0, 0, 512, &o));
+	}
+	read_at(&r, rule == RULE_STALE_AFTER_FLUSH || rule == RULE_STALE_AFTER_FUA ? 1 : 0, 0, 512,
+		rule == RULE_UNEXPLAINED ? 77 : 1);
+	finish(&r);
+	nbds_world_free(other.w);
+	nbds_kin_free(kin);
+	assert_int_equal(budget.used, 0);
+	return r.findings ? r.severity : NBDS_NOTE;
+}
+
+/* The same, from commands to findings. */
+static void test_broken_preconditions(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		for (enum breach b = MET; b < BREACHES; b++) {
+			enum nbds_severity s = broken_level(i, b);
+			bool holds = b == MET || (b == NEIGHBOUR && !made[i].lone);
+
+			if (s != (holds ? NBDS_VIOLATION : s > NBDS_SUSPECT ? NBDS_SUSPECT : s))
+				fail_msg("%s, condition %u broken: %s",
+					 nbds_rules[made[i].rule].name, b, nbds_severity_name(s));
+		}
+	}
+}
+
+/* --- a hot sector --------------------------------------------------------- */
+
+enum habit { FLUSHES, FUA, NEITHER };
+
+static void version_bytes(uint8_t *buf, uint32_t version)
+{
+	memset(buf, 0x5a, NBDS_SECTOR);
+	memcpy(buf, &version, sizeof(version));
+	memcpy(buf + 500, &version, sizeof(version));
+}
+
+/* Sector 0 is written by connection k. */
+static void rewrite(struct run *r, unsigned k, uint32_t version, enum habit habit)
+{
+	struct nbds_request_order o = {.lo = now(r), .acked = NBDS_NO_ACK};
+	uint8_t buf[NBDS_SECTOR];
+	struct nbds_op *op;
+
+	o.frame = o.lo.frame;
+	op = nbds_world_request(r->party[k], NBD_CMD_WRITE, habit == FUA ? NBD_CMD_FLAG_FUA : 0, 0,
+				NBDS_SECTOR, &o);
+	version_bytes(buf, version);
+	nbds_op_write_data(op, 0, buf, sizeof(buf));
+	nbds_op_write_end(op);
+	reply(r, op);
+	if (habit == FLUSHES)
+		flush(r, k);
+}
+
+static uint64_t reread(struct run *r, unsigned k, uint32_t version)
+{
+	struct nbds_op *op = request(r, k, NBD_CMD_READ, 0, NBDS_SECTOR);
+	struct nbds_point p = now(r);
+	uint8_t buf[NBDS_SECTOR];
+
+	version_bytes(buf, version);
+	nbds_op_read_data(op, 0, buf, sizeof(buf), &p);
+	return reply(r, op);
+}
+
+/* A sector that four connections rewrite N times, each reading it now and then: a stale
+ * read in the middle, which waits while it is rewritten again, and one at the end are
+ * found, whatever N is, and old versions cost little. */
+static void test_hot_sector(void **state)
+{
+	static const char *const rules[] = {"stale-read-after-flush", "stale-read-after-fua",
+					    "stale-read-own-write"};
+
+	(void)state;
+	for (enum habit habit = FLUSHES; habit <= NEITHER; habit++) {
+		for (uint32_t n = 10; n <= 100000; n *= 10) {
+			struct nbds_world_stats before, after;
+			uint64_t middle = 0, last;
+			struct run r;
+
+			start(&r, 4, MC, 64 << 20);
+			for (uint32_t i = 1; i <= n; i++) {
+				unsigned k = i & 3;
+
+				rewrite(&r, k, i, habit);
+				if (i % 3 == 0) /* what was written last is right for all */
+					reread(&r, (k + (habit == NEITHER ? 0 : 1)) & 3, i);
+				if (i == n / 2) {
+					/* its own connection's last but one: stale with all habits */
+					middle = reread(&r, k, i > 4 ? i - 4 : i - 1);
+					nbds_world_stats(r.w, &before);
+				}
+			}
+			nbds_world_stats(r.w, &after);
+			rest(&r);
+			nbds_world_tick(r.w, r.time);
+			assert_int_equal(r.findings, 1);
+			assert_string_equal(r.rule, rules[habit]);
+			assert_int_equal(r.frames[NBDS_ROLE_READ], middle);
+			assert_true(r.frames[NBDS_ROLE_STALE_WRITE] != 0);
+			/* nobody is alone where nothing is flushed */
+			assert_int_equal(r.severity,
+					 habit == NEITHER ? NBDS_SUSPECT : NBDS_VIOLATION);
+			/* the oldest version of this connection */
+			r.findings = 0;
+			last = reread(&r, n & 3, n & 3 ? n & 3 : 4);
+			finish(&r);
+			assert_int_equal(r.findings, 1);
+			assert_string_equal(r.rule, rules[habit]);
+			assert_int_equal(r.frames[NBDS_ROLE_READ], last);
+			print_message("%u %u: %.1f bytes an old version\n", habit, n,
+				      (double)(after.memory - before.memory) / (n / 2));
+			/* logs and lists that have a bound are full by then */
+			if (n >= 100000)
+				assert_true(after.memory - before.memory <=
+					    (habit == NEITHER ? 24 : 18) * (uint64_t)(n / 2));
+		}
+	}
 }
 
 /* Contents that slept convict as well as others do. */
@@ -474,6 +746,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sequential_memory),
+		cmocka_unit_test(test_preconditions),
+		cmocka_unit_test(test_broken_preconditions),
+		cmocka_unit_test(test_hot_sector),
 		cmocka_unit_test(test_after_sleep),
 		cmocka_unit_test(test_memory_cap),
 		cmocka_unit_test(test_huge_ranges),

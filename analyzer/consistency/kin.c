@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Exports on several ports of one address. See kin.h.
+ */
+#include <string.h>
+
+#include "world.h"
+
+/* Worlds that wrote, and are gone, each remembered on its own. */
+#define GONE_MAX 4096u
+/* Ports that are looked at for one read; with more of them, one is taken to have written. */
+#define LOOKED_MAX 64u
+
+struct kin {
+	struct nbds_table_node node;
+	struct nbds_world *world; /* NULL: gone, having written */
+	struct xport *xport;
+	uint64_t host; /* hash of the address */
+	uint64_t name; /* and of the name */
+};
+
+struct nbds_kin {
+	struct nbds_budget *budget;
+	struct nbds_hash_key key;
+	struct nbds_table table;
+	size_t gone;
+	bool lost; /* more are gone than are remembered */
+};
+
+struct nbds_kin *nbds_kin_new(struct nbds_budget *budget)
+{
+	struct nbds_kin *all = nbds_budget_alloc(budget, sizeof(*all));
+
+	if (!all)
+		return NULL;
+	all->budget = budget;
+	all->key = nbds_hash_key_new();
+	return all;
+}
+
+static uint64_t host_of(const struct nbds_kin *all, const struct nbds_world *w)
+{
+	return nbds_hash_bytes(&all->key, 1, w->config.host, sizeof(w->config.host));
+}
+
+static uint64_t name_of(const struct nbds_kin *all, const struct xport *x)
+{
+	return nbds_hash_bytes(&all->key, 2, x->name, x->name_len);
+}
+
+void kin_enter(struct xport *x, struct nbds_world *w)
+{
+	struct nbds_kin *all = w->config.kin;
+	struct kin *k;
+
+	if (!all)
+		return;
+	k = nbds_budget_alloc(all->budget, sizeof(*k));
+	if (!k) {
+		all->lost = true;
+		return;
+	}
+	k->world = w;
+	k->xport = x;
+	k->host = host_of(all, w);
+	k->name = name_of(all, x);
+	if (nbds_table_add(&all->table, all->budget, &k->node, k->host ^ k->name)) {
+		x->kin = k;
+	} else {
+		nbds_budget_free(all->budget, k, sizeof(*k));
+		all->lost = true;
+	}
+}
+
+static void forget(struct nbds_kin *all, struct kin *k)
+{
+	nbds_table_remove(&all->table, &k->node);
+	nbds_budget_free(all->budget, k, sizeof(*k));
+}
+
+void kin_leave(struct xport *x, struct nbds_world *w)
+{
+	struct nbds_kin *all = w->config.kin;
+	struct kin *k = x->kin;
+
+	if (!k)
+		return;
+	x->kin = NULL;
+	if (!w->parties.written || all->gone == GONE_MAX) {
+		all->lost |= w->parties.written;
+		forget(all, k);
+		return;
+	}
+	k->world = NULL;
+	k->xport = NULL;
+	all->gone++;
+}
+
+static void free_one(void *arg, struct nbds_table_node *n)
+{
+	struct nbds_kin *all = arg;
+
+	nbds_budget_free(all->budget, nbds_owner(n, struct kin, node), sizeof(struct kin));
+}
+
+void nbds_kin_free(struct nbds_kin *all)
+{
+	if (!all)
+		return;
+	nbds_table_each(&all->table, free_one, all);
+	nbds_table_free(&all->table, all->budget);
+	nbds_budget_free(all->budget, all, sizeof(*all));
+}
+
+/* Of this world's writes to the sector, is one of the export and not certainly after the
+ * read? */
+static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds_op *read,
+		  uint64_t sector)
+{
+	const struct gathered *g = &w->contents.gathered;
+
+	if (!w->parties.written)
+		return false;
+	if (w->blind || !contents_gather(w, sector, 0) || g->base || g->shadow)
+		return true;
+	for (size_t i = 0; i < g->count; i++) {
+		const struct candidate *c = &g->list[i];
+
+		if (c->old ? c->old->xport == x
+			   : !c->seen && !c->hole && c->op->party->xport == x &&
+				     c->op->party->known &&
+				     c->op->party->size == read->party->size &&
+				     !point_before(read->world, &read->hi, &c->op->lo))
+			return true;
+	}
+	return false;
+}
+
+bool kin_wrote(const struct nbds_op *read, uint64_t sector)
+{
+	const struct xport *x = read->party->xport;
+	struct nbds_kin *all = read->world->config.kin;
+	uint64_t host, name;
+	unsigned looked = 0;
+
+	if (!all || !read->party->known)
+		return false;
+	if (all->lost)
+		return true;
+	host = host_of(all, read->world);
+	name = name_of(all, x);
+	for (struct nbds_table_node *n = nbds_table_find(&all->table, host ^ name); n;
+	     n = nbds_table_again(n)) {
+		const struct kin *k = nbds_owner(n, struct kin, node);
+
+		if (k->host != host || k->name != name || k->world == read->world)
+			continue;
+		if (!k->world || ++looked > LOOKED_MAX || wrote(k->world, k->xport, read, sector))
+			return true;
+	}
+	return false;
+}

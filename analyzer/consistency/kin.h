@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/kin.h - exports that may be one device, on several ports of an
+ * address.
+ *
+ * A port of its own is a server of its own here; yet one host may serve one device on
+ * several.  Whether another port's writes may explain what was read is asked when a read
+ * is about to be convicted, and only then: exports are found by address and name.
+ */
+#ifndef NBDS_CONSISTENCY_KIN_H
+#define NBDS_CONSISTENCY_KIN_H
+
+#include "party.h"
+
+/* The export is one of its world's. */
+void kin_enter(struct xport *x, struct nbds_world *w);
+/* The world goes: what it wrote is not known any more, but that it did. */
+void kin_leave(struct xport *x, struct nbds_world *w);
+/* Another port of the address has an export of the reader's name and size, and wrote to the
+ * sector before the read was over. */
+bool kin_wrote(const struct nbds_op *read, uint64_t sector);
+
+#endif
