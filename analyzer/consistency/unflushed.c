@@ -17,7 +17,7 @@
 
 static struct nbds_op **oldest(const struct nbds_party *p)
 {
-	return p->unflushed + p->unflushed_first;
+	return p->unflushed ? p->unflushed + p->unflushed_first : NULL;
 }
 
 const struct nbds_op *unflushed_oldest(const struct nbds_party *p)
@@ -80,7 +80,8 @@ static bool make_room(struct nbds_party *p)
 	}
 	/* the oldest are only counted */
 	unflushed_count_only(p, (p->unflushed_count + 1) / 2);
-	memmove(p->unflushed, oldest(p), p->unflushed_count * sizeof(struct nbds_op *));
+	if (p->unflushed_count)
+		memmove(p->unflushed, oldest(p), p->unflushed_count * sizeof(struct nbds_op *));
 	p->unflushed_first = 0;
 	return p->unflushed_count < p->unflushed_room;
 }

@@ -315,15 +315,16 @@ static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
 }
 
 /* Divides the memory: TCP holds little as a rule, a quarter is its most; an eighth
- * is for flows; and the engine has the rest. */
+ * is for flows; a sixteenth for copies of what was told; and the engine has the rest. */
 static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
 {
 	uint64_t all = *memory ? *memory : MEMORY_DEFAULT, tcp;
 
 	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
 	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);
+	limits->remembered = within(all / 16, 64 << 10, (uint64_t)16 << 20);
 	limits->flows = (uint32_t)within(all / 8 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
-	tcp = limits->held_total + (uint64_t)limits->flows * FLOW_BYTES;
+	tcp = limits->held_total + limits->remembered + (uint64_t)limits->flows * FLOW_BYTES;
 	*memory = all > tcp ? all - tcp : 1;
 }
 

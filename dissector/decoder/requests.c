@@ -71,7 +71,7 @@ uint64_t nbds_flights_memory(const struct nbds_decoder *d)
 	const struct nbds_flights *fl = &d->flights;
 	uint64_t slabs = ((uint64_t)NBDS_SLAB_FIRST << fl->slab_count) - NBDS_SLAB_FIRST;
 
-	return slabs * sizeof(struct nbds_flight) +
+	return slabs * sizeof(struct nbds_flight) + d->answers.room * sizeof(*d->answers.at) +
 	       (fl->buckets == fl->few ? 0 : sizeof(*fl->buckets) << fl->bits);
 }
 

@@ -159,6 +159,7 @@ uint64_t nbds_search_memory(const struct nbds_stream *s)
 		return 0;
 	for (int i = 0; i < CHAINS_MAX; i++)
 		bytes += s->search->chains[i].room * sizeof(struct seen);
+	bytes += s->search->passed.room + s->search->passed.pieces_room * sizeof(struct piece);
 	return bytes + sizeof(*s->search);
 }
 

@@ -4,8 +4,9 @@
  *
  * The input is a capture file, of any format.  It is read from memory (a
  * memfd), and its messages, connections, findings and summary are written to
- * /dev/null as text and as JSON: everything that nbdaudit does with a file but
- * for its options.
+ * nowhere: everything that nbdaudit does with a file but for its options.  As text
+ * or as JSON, with or without messages, and with how much memory, is taken from a
+ * sum of the input: each a third of the time that all would take.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -19,15 +20,23 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void report(const char *path, FILE *out, enum nbds_report_format format)
+static ssize_t nowhere(void *cookie, const char *bytes, size_t size)
+{
+	(void)cookie;
+	(void)bytes;
+	return (ssize_t)size;
+}
+
+static void report(const char *path, FILE *out, uint32_t choice)
 {
 	struct nbds_report_options options = {
-		.format = format,
+		.format = choice & 1 ? NBDS_REPORT_TEXT : NBDS_REPORT_JSON,
 		.severity = NBDS_NOTE,
-		.messages = true,
+		.messages = choice & 2,
 	};
 	/* Small, so that forgetting is tried too. */
-	struct nbds_pipeline_config config = {.engine.memory = (uint64_t)4 << 20};
+	struct nbds_pipeline_config config = {.engine.memory = (uint64_t)1
+							       << (choice & 4 ? 20 : 16)};
 	struct nbds_report *r = nbds_report_new(out, &options);
 	struct nbds_pipeline *p;
 	enum nbds_step step;
@@ -53,20 +62,22 @@ static void report(const char *path, FILE *out, enum nbds_report_format format)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	uint32_t sum = (uint32_t)size;
 	static int fd = -1;
 	static FILE *out;
 	static char path[32];
 
 	if (fd < 0) {
 		fd = memfd_create("capture", MFD_CLOEXEC);
-		out = fopen("/dev/null", "w");
+		out = fopencookie(NULL, "w", (cookie_io_functions_t){.write = nowhere});
 		if (fd < 0 || !out)
 			abort();
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	}
 	if (ftruncate(fd, 0) < 0 || (size && pwrite(fd, data, size, 0) != (ssize_t)size))
 		abort();
-	report(path, out, NBDS_REPORT_TEXT);
-	report(path, out, NBDS_REPORT_JSON);
+	for (size_t i = 0; i < size; i++)
+		sum = (sum ^ data[i]) * 0x01000193;
+	report(path, out, sum >> 16);
 	return 0;
 }
