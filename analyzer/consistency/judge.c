@@ -1103,7 +1103,31 @@ static void cut(const struct candidate *c, unsigned count, uint16_t *at, unsigne
 
 #define CUTS_MAX 514u
 
+/* Nothing was ever written there, nor said of it, that would tell what it may be. */
+static bool untouched(const struct view *v)
+{
+	for (unsigned i = 0; i < v->count; i++)
+		if (!v->list[i].seen || v->list[i].op->type != NBD_CMD_READ)
+			return false;
+	return true;
+}
+
+static void judge_work(const struct view *v, const struct sample *s, struct verdict *out);
+
 void judge(const struct view *v, const struct sample *s, struct verdict *out)
+{
+	if (!untouched(v)) {
+		judge_work(v, s, out);
+		return;
+	}
+	*out = (struct verdict){
+		.result = JUDGE_UNKNOWN,
+		.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN : NBDS_UNCHECKED_UNKNOWN,
+		.initial = !v->base && !v->shadow,
+		.lone_from = v->final ? s->lone_from : UINT64_MAX};
+}
+
+static void judge_work(const struct view *v, const struct sample *s, struct verdict *out)
 {
 	struct nbds_world *w = s->read->world;
 	struct work k = {.v = v, .s = s, .c = v->list, .n = v->count, .world = w};
