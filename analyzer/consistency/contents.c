@@ -767,7 +767,8 @@ static bool range_buried(struct nbds_world *w, const struct range *r, const stru
 
 static void granule_limit(struct nbds_world *w, struct granule *g, const struct nbds_point *now)
 {
-	if (g->count <= GRANULE_FIRST || g->count < g->prune_at)
+	/* a miss that is young may need all that there is */
+	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->misses.young_first)
 		return;
 	for (struct link **at = &g->links; *at;) {
 		struct range *r = (*at)->range;
@@ -1086,7 +1087,7 @@ static void block_thin(struct nbds_world *w, struct block *b)
 
 void contents_tidy(struct nbds_world *w, struct block *b)
 {
-	const struct nbds_point now = {UINT64_MAX, w->now, w->parties.interface};
+	const struct nbds_point now = w->last;
 
 	if (b->count > 1 && !b->pins && !b->tidy) {
 		block_prune(w, b, &now);
@@ -1098,7 +1099,7 @@ void contents_tidy(struct nbds_world *w, struct block *b)
 
 void contents_shrink(struct nbds_world *w, uint64_t goal)
 {
-	const struct nbds_point now = {UINT64_MAX, INT64_MAX, w->parties.interface};
+	const struct nbds_point now = w->last;
 
 	for (struct block *b = w->contents.lru.lru_next, *next;
 	     b != &w->contents.lru && w->memory > goal; b = next) {

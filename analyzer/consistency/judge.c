@@ -1120,11 +1120,11 @@ void judge(const struct view *v, const struct sample *s, struct verdict *out)
 		judge_work(v, s, out);
 		return;
 	}
-	*out = (struct verdict){
-		.result = JUDGE_UNKNOWN,
-		.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN : NBDS_UNCHECKED_UNKNOWN,
-		.initial = !v->base && !v->shadow,
-		.lone_from = v->final ? s->lone_from : UINT64_MAX};
+	*out = (struct verdict){.result = JUDGE_UNKNOWN,
+				.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN
+							    : NBDS_UNCHECKED_UNKNOWN,
+				.initial = !v->base && !v->shadow,
+				.lone_from = v->final ? s->lone_from : UINT64_MAX};
 }
 
 static void judge_work(const struct view *v, const struct sample *s, struct verdict *out)

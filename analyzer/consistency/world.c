@@ -222,6 +222,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	struct nbds_op *op = world_alloc(w, sizeof(*op));
 
 	misses_close(w, &order->lo);
+	w->last = order->lo;
 	if (op && (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)) {
 		op->reading = world_alloc(w, sizeof(*op->reading));
 		if (!op->reading) {

@@ -37,6 +37,7 @@ struct nbds_world {
 	struct nbds_budget own_budget; /* which is this one if none is given */
 	struct nbds_hash_key key;
 	uint64_t serial;
+	struct nbds_point last; /* the newest request */
 	int64_t now;
 	/* what may be missing */
 	bool dropped;    /* the capture says that it lost packets */
