@@ -60,7 +60,6 @@ static void content(struct rules_connection *rc, const struct nbds_message *m,
 	uint64_t at = m->u.chunk.offset;
 	char what[120];
 
-	rules_request_text(r, what, sizeof(what));
 	if (at < r->offset || at - r->offset > r->length || length > r->length - (at - r->offset)) {
 		q->outside = true;
 		broken(rc, m);
@@ -68,7 +67,7 @@ static void content(struct rules_connection *rc, const struct nbds_message *m,
 			   "%s brings %" PRIu64 " bytes at 0x%" PRIx64
 			   ", which do not lie within the "
 			   "%s",
-			   m->name, length, at, what);
+			   m->name, length, at, rules_request_text(r, what, sizeof(what)));
 		return;
 	}
 	about->needs = RULES_NEEDS_PAIRS;
@@ -93,11 +92,11 @@ static void content(struct rules_connection *rc, const struct nbds_message *m,
 	if ((r->flags & NBD_CMD_FLAG_DF) && q->contents == 2)
 		rules_tell(rc, RULE_DF_FRAGMENTED, about,
 			   "%s with NBD_CMD_FLAG_DF is answered by a second chunk of content",
-			   what);
+			   rules_request_text(r, what, sizeof(what)));
 	if ((r->flags & NBD_CMD_FLAG_DF) && r->error && r->first_error == NBD_EOVERFLOW)
 		rules_tell(rc, RULE_DF_OVERFLOW, about,
 			   "%s with NBD_CMD_FLAG_DF is answered by NBD_EOVERFLOW and content",
-			   what);
+			   rules_request_text(r, what, sizeof(what)));
 	about->needs = RULES_NEEDS_NOTHING;
 }
 
@@ -325,11 +324,10 @@ void rules_chunk_done(struct rules_connection *rc, const struct nbds_message *m,
 
 	if (r->ambiguous || r->error)
 		return;
-	rules_request_text(r, what, sizeof(what));
 	if (r->type == NBD_CMD_READ && !q->outside && r->data_bytes < r->length)
 		rules_tell(rc, RULE_READ_INCOMPLETE, &about,
-			   "%s succeeds, and its chunks bring %" PRIu64 " bytes only", what,
-			   r->data_bytes);
+			   "%s succeeds, and its chunks bring %" PRIu64 " bytes only",
+			   rules_request_text(r, what, sizeof(what)), r->data_bytes);
 	if (r->type == NBD_CMD_BLOCK_STATUS && rc->haggled && !rc->contexts_over &&
 	    !q->status_unsure && !(q->wrong & (RULES_BAD_IDS | RULES_NO_CONTEXTS))) {
 		missing = q->asked & ~q->answered;
@@ -337,7 +335,8 @@ void rules_chunk_done(struct rules_connection *rc, const struct nbds_message *m,
 			rules_tell(
 				rc, RULE_CONTEXTS_MISSING, &about,
 				"%s succeeds without status in %d of the contexts that were selected",
-				what, __builtin_popcount(missing));
+				rules_request_text(r, what, sizeof(what)),
+				__builtin_popcount(missing));
 	}
 	rules_success(rc, m, r, q);
 }

@@ -275,8 +275,9 @@ void rules_simple(struct rules_connection *rc, const struct nbds_message *m,
 	if (!r || r->ambiguous)
 		return;
 	about.needs = RULES_NEEDS_HANDSHAKE | RULES_NEEDS_PAIRS;
-	rules_request_text(r, what, sizeof(what));
-	if (rc->structured && !rc->extended && !rc->option_doubt) {
+	if (rc->structured && !rc->extended && !rc->option_doubt &&
+	    (r->type == NBD_CMD_READ || r->type == NBD_CMD_BLOCK_STATUS)) {
+		rules_request_text(r, what, sizeof(what));
 		if (r->type == NBD_CMD_READ)
 			rules_tell(
 				rc, RULE_READ_SIMPLE, &about,
@@ -288,8 +289,10 @@ void rules_simple(struct rules_connection *rc, const struct nbds_message *m,
 			rules_tell(rc, RULE_STATUS_SIMPLE, &about,
 				   "%s is answered by a simple reply without an error", what);
 	}
-	if (r->chunks)
-		rules_tell(rc, RULE_KINDS_MIXED, &about,
-			   "%s is answered by %" PRIu32 " chunk%s and a simple reply", what,
-			   r->chunks, r->chunks == 1 ? "" : "s");
+	if (!r->chunks)
+		return;
+	rules_request_text(r, what, sizeof(what));
+	rules_tell(rc, RULE_KINDS_MIXED, &about,
+		   "%s is answered by %" PRIu32 " chunk%s and a simple reply", what, r->chunks,
+		   r->chunks == 1 ? "" : "s");
 }
