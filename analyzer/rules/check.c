@@ -295,6 +295,9 @@ void rules_message_end(struct rules_connection *rc, const struct nbds_message *m
 		}
 		return;
 	}
+	if (m->type == NBDS_MSG_REQUEST && m->payload == NBDS_PAYLOAD_IDS && q && !rc->id_have &&
+	    rc->ids == m->payload_len / 4)
+		q->status_unsure = rc->contexts_over;
 	if (m->type == NBDS_MSG_CHUNK && q && m->request) {
 		if (m->payload == NBDS_PAYLOAD_EXTENTS)
 			rules_status_end(rc, m, q);

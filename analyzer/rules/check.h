@@ -170,7 +170,7 @@ struct rules_connection {
 	uint16_t extent_told;
 	/* ids in a request's payload */
 	uint8_t id[4];
-	unsigned id_have;
+	unsigned id_have, ids;
 	/* ends */
 	uint64_t progress; /* payload of the server's message that came so far */
 	struct {

@@ -258,8 +258,13 @@ void rules_chunk(struct rules_connection *rc, const struct nbds_message *m, stru
 			error_chunk(rc, m, NULL, &about, header);
 		return;
 	}
-	if (!r || !q || r->ambiguous || (m->flags & NBDS_MSG_CUT))
+	if (!r || !q || r->ambiguous)
 		return;
+	if (m->flags & NBDS_MSG_CUT) {
+		/* what it brought is not known */
+		q->outside = q->status_unsure = true;
+		return;
+	}
 	if (extended && nbds_be64(m->head + 16) != r->offset)
 		rules_tell(rc, RULE_REPLY_OFFSET, &about,
 			   "the reply's header has offset 0x%" PRIx64

@@ -44,6 +44,10 @@ static void client_nonsense(struct rules_connection *rc, const struct nbds_troub
 			    struct rules_about *about)
 {
 	uint32_t magic = t->bytes_len >= 4 ? nbds_be32(t->bytes) : 0;
+	/* the answer that led here may only be late in the capture */
+	bool entering =
+		rc->option.waits && !rules_informed(rc, &t->where) &&
+		(rc->option.number == NBD_OPT_GO || rc->option.number == NBD_OPT_EXPORT_NAME);
 	char bytes[64];
 
 	hex(t, bytes, sizeof(bytes));
@@ -55,7 +59,7 @@ static void client_nonsense(struct rules_connection *rc, const struct nbds_troub
 	else if (rc->entered && magic == (uint32_t)(NBD_OPTS_MAGIC >> 32))
 		rules_tell(rc, RULE_OPTION_LATE, about,
 			   "the client sends an option (%s) in the transmission phase", bytes);
-	else if (rc->entered || rc->first_request || !rc->c->from_start)
+	else if (rc->entered || rc->first_request || entering || !rc->c->from_start)
 		rules_tell(rc, RULE_REQUEST_MAGIC, about,
 			   "the client sends %s where a request is due%s", bytes,
 			   magic == NBD_REQUEST_MAGIC_HISTORIC
@@ -196,6 +200,7 @@ static void trailing(struct rules_connection *rc, const struct nbds_trouble *t)
 	if (!rc->entered && rc->option.waits && !rc->option_doubt && t->bytes_len >= 12 &&
 	    nbds_be64(t->bytes) == NBD_REP_MAGIC && nbds_be32(t->bytes + 8) != rc->option.number) {
 		rc->option_short = true;
+		about.frame = rc->c->heard[NBDS_SERVER].frame;
 		rules_tell(
 			rc, RULE_OPTION_ECHO, &about,
 			"the answer to %s is %zu bytes long, too short for an option reply: the magic of "
@@ -214,6 +219,9 @@ void rules_nonsense(struct rules_connection *rc, const struct nbds_trouble *t)
 		/* what comes after the first may be its consequence */
 		if (rc->nonsense[t->side] || (t->side == NBDS_SERVER && rc->unsized))
 			return;
+		/* where bytes are missing, what is due now may be something else */
+		about.lower = rc->lost[0] || rc->lost[1];
+		about.level = NBDS_NOTE;
 		if (t->side == NBDS_CLIENT)
 			client_nonsense(rc, t, &about);
 		else

@@ -215,7 +215,7 @@ void rules_settle_early(struct rules_connection *rc, const struct nbds_message *
 	rc->early = false;
 	/* the server had seen the option's header, and answered by it alone */
 	if (option && option->u.option.option == rc->early_option &&
-	    option->first.frame <= rc->early_at.frame) {
+	    (option->first.frame <= rc->early_at.frame || !rc->early_sure)) {
 		rc->option.waits = !rc->early_final;
 		return;
 	}

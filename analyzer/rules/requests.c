@@ -229,6 +229,7 @@ static void contexts(struct rules_connection *rc, const struct nbds_message *m,
 
 	about->needs = RULES_NEEDS_NOTHING;
 	if (r->flags & NBD_CMD_FLAG_PAYLOAD_LEN && r->extended) {
+		q->status_unsure = true; /* until all of its ids have come */
 		if (m->flags & NBDS_MSG_MALFORMED)
 			rules_tell(
 				rc, RULE_STATUS_PAYLOAD, about,
@@ -328,11 +329,9 @@ void rules_ids(struct rules_connection *rc, const struct nbds_message *m, struct
 	       uint64_t at, const uint8_t *data, size_t len)
 {
 	if (at == 0)
-		rc->id_have = 0;
-	if (rc->contexts_over || (m->flags & NBDS_MSG_MALFORMED) || at % 4 != rc->id_have) {
-		q->status_unsure = true;
+		rc->id_have = rc->ids = 0;
+	if (rc->contexts_over || (m->flags & NBDS_MSG_MALFORMED) || at % 4 != rc->id_have)
 		return;
-	}
 	while (len) {
 		unsigned i = 0;
 		uint32_t id;
@@ -349,5 +348,6 @@ void rules_ids(struct rules_connection *rc, const struct nbds_message *m, struct
 			q->wrong |= RULES_BAD_IDS;
 		else
 			q->asked |= UINT32_C(1) << i;
+		rc->ids++;
 	}
 }

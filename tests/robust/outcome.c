@@ -238,9 +238,10 @@ void outcome_free(struct outcome *o)
 /* Which command it is about: the frame of its request, or of what there is. */
 static uint64_t identity(const struct said *s)
 {
-	static const enum nbds_role roles[] = {NBDS_ROLE_READ_REQUEST, NBDS_ROLE_REQUEST,
-					       NBDS_ROLE_WRITE_REQUEST, NBDS_ROLE_FLUSH_REQUEST,
-					       NBDS_ROLE_MESSAGE};
+	/* of a message that breaks a rule, what it answers can be among what was lost */
+	static const enum nbds_role roles[] = {NBDS_ROLE_READ_REQUEST, NBDS_ROLE_MESSAGE,
+					       NBDS_ROLE_REQUEST, NBDS_ROLE_WRITE_REQUEST,
+					       NBDS_ROLE_FLUSH_REQUEST};
 
 	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
 		if (s->frames[roles[i]])
@@ -272,8 +273,9 @@ static unsigned rank(const struct said *s)
 
 static bool inside(const struct said *a, const struct said *b)
 {
+	/* what a reply answers can be among what was lost */
 	if (!a->has_range || !b->has_range)
-		return a->has_range == b->has_range;
+		return !a->has_range;
 	return a->offset >= b->offset && a->length <= b->length &&
 	       a->offset - b->offset <= b->length - a->length;
 }
