@@ -532,9 +532,12 @@ static void combine(struct verdict *out, const struct verdict *piece)
 
 /* --- wrong --------------------------------------------------------------- */
 
-/* No write to the sector was forgotten. */
+/* No write to the sector was forgotten, or is known by its value alone. */
 static bool all_known(const struct work *k)
 {
+	for (unsigned i = 0; i < k->n; i++)
+		if (k->c[i].old)
+			return false;
 	return !k->v->shadow && !k->v->base;
 }
 

@@ -120,7 +120,7 @@ void misses_written(const struct nbds_op *op)
 	if (op->world->order.no_t3)
 		return;
 	for (struct miss *m = op->world->misses.young_first; m; m = m->next_young)
-		if (m->read->party != op->party)
+		if (m->read->party != op->party && !point_before(op->world, &m->hi, &op->lo))
 			m->lone_from = UINT64_MAX;
 }
 

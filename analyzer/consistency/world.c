@@ -502,7 +502,10 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 						continue;
 					return JUDGE_WRONG;
 				}
-				if (!stands_alone(e) && op_before(e->op, read))
+				/* the next older one is superseded by this one or by none */
+				if (!stands_alone(e) && op_before(e->op, read) &&
+				    (established(old->op, e->op, &e->op->hi, NULL) ||
+				     established(old->op, read, NULL, NULL)))
 					return JUDGE_WRONG;
 				break;
 			}

@@ -118,8 +118,8 @@ static void connect_party(struct run *r, unsigned k)
 
 static void request(struct run *r)
 {
-	static const uint16_t types[] = {NBD_CMD_READ, NBD_CMD_WRITE, NBD_CMD_READ, NBD_CMD_WRITE,
-					 NBD_CMD_FLUSH, NBD_CMD_WRITE_ZEROES};
+	static const uint16_t types[] = {NBD_CMD_READ,  NBD_CMD_WRITE, NBD_CMD_READ,
+					 NBD_CMD_WRITE, NBD_CMD_FLUSH, NBD_CMD_WRITE_ZEROES};
 	uint8_t what = next(r), where = next(r), data = next(r);
 	unsigned k = what & 3;
 	struct nbds_request_order order = {.acked = NBDS_NO_ACK};
@@ -145,12 +145,10 @@ static void request(struct run *r)
 	order.lo = now(r);
 	order.frame = order.lo.frame;
 	order.header_end = r->offset[0] += 28;
-	c->op = nbds_world_request(r->party[k], c->type,
-				   fua && c->type != NBD_CMD_READ && c->type != NBD_CMD_FLUSH
-					   ? NBD_CMD_FLAG_FUA
-					   : 0,
-				   (uint64_t)c->sector * NBDS_SECTOR,
-				   (uint64_t)c->sectors * NBDS_SECTOR, &order);
+	c->op = nbds_world_request(
+		r->party[k], c->type,
+		fua && c->type != NBD_CMD_READ && c->type != NBD_CMD_FLUSH ? NBD_CMD_FLAG_FUA : 0,
+		(uint64_t)c->sector * NBDS_SECTOR, (uint64_t)c->sectors * NBDS_SECTOR, &order);
 	if (!c->op || c->type != NBD_CMD_WRITE)
 		return;
 	for (unsigned i = 0; i < c->sectors; i++) {

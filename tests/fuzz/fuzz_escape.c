@@ -20,12 +20,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CHECK(condition)                                             \
-	do {                                                         \
-		if (!(condition)) {                                  \
+#define CHECK(condition)                                                  \
+	do {                                                              \
+		if (!(condition)) {                                       \
 			fprintf(stderr, "fuzz_escape: " #condition "\n"); \
-			abort();                                     \
-		}                                                    \
+			abort();                                          \
+		}                                                         \
 	} while (0)
 
 /* The length of the UTF-8 character at `p`, which must be whole, shortest, no
@@ -78,8 +78,8 @@ static void check(const char *out, size_t size, const char *whole, size_t len, b
 
 static void both(const uint8_t *data, size_t size, bool json)
 {
-	size_t (*const make)(const void *, size_t, char *, size_t) =
-		json ? nbds_escape_json : nbds_escape_text;
+	size_t (*const make)(const void *, size_t, char *, size_t) = json ? nbds_escape_json
+									  : nbds_escape_text;
 	size_t len = make(data, size, NULL, 0), room;
 	char *whole = malloc(len + 1), *part;
 	struct nbds_buf b = {0};

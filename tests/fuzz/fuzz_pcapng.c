@@ -18,12 +18,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CHECK(condition)                                             \
-	do {                                                         \
-		if (!(condition)) {                                  \
+#define CHECK(condition)                                                  \
+	do {                                                              \
+		if (!(condition)) {                                       \
 			fprintf(stderr, "fuzz_pcapng: " #condition "\n"); \
-			abort();                                     \
-		}                                                    \
+			abort();                                          \
+		}                                                         \
 	} while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
