@@ -190,9 +190,8 @@ void worker_cancel(struct worker *w);
 /* A replay: stand still. */
 void worker_hold(struct worker *w, bool hold);
 void worker_replay_speed(struct worker *w, double speed);
-/* Forgets findings, or finished connections, or what the flush order shows. */
-enum clear { CLEAR_FINDINGS = 1, CLEAR_CONNECTIONS = 2, CLEAR_ORDER = 4 };
-void worker_clear(struct worker *w, unsigned what);
+/* Forgets what the flush order shows of the export that is wanted. */
+void worker_clear_order(struct worker *w);
 /* A descriptor of the new file `path`, which nothing else could open any more. -1 with
  * the reason in `err`. */
 int worker_create(struct worker *w, const char *path, char *err, size_t errsize);

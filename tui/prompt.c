@@ -30,6 +30,21 @@ static void filter_verdict(const struct ui *ui, const char *text, char *words, s
 		 glyph(*valid ? GLYPH_CHECK : GLYPH_CROSS), why);
 }
 
+static const char *question(const struct ui *ui)
+{
+	switch (ui->screen) {
+	case SCREEN_EXPORTS:
+	case SCREEN_CONNECTIONS:
+		return "Hide finished connections? (u shows them again)  y or n: ";
+	case SCREEN_FINDINGS:
+		return "Hide the findings so far? (u shows them again)  y or n: ";
+	case SCREEN_MESSAGES:
+		return "Hide the messages so far? (u shows them again)  y or n: ";
+	default:
+		return "Begin the flush order anew? It cannot be brought back.  y or n: ";
+	}
+}
+
 void prompt_draw(struct ui *ui, int y)
 {
 	static const char *const labels[] = {
@@ -43,6 +58,10 @@ void prompt_draw(struct ui *ui, int y)
 	int x, cursor;
 
 	put_row(y, STYLE_PLAIN);
+	if (p->kind == PROMPT_CLEAR) {
+		put_cursor(y, put_on(y, 0, screen_columns, STYLE_BOLD, question(ui)));
+		return;
+	}
 	x = put_on(y, 0, screen_columns, STYLE_BOLD, labels[p->kind]);
 	snprintf(before, sizeof(before), "%.*s", (int)p->at, p->text);
 	cursor = x + columns_of(before);
@@ -224,6 +243,12 @@ void prompt_key(struct ui *ui, wint_t c, bool special)
 	struct prompt *p = &ui->prompt;
 	unsigned from;
 
+	if (p->kind == PROMPT_CLEAR) {
+		p->kind = PROMPT_NONE;
+		if (!special && (c == 'y' || c == 'Y') && ui->s)
+			ui_view(ui)->action(ui, ACTION_CLEAR);
+		return;
+	}
 	if (!special && (c == '\n' || c == '\r')) {
 		prompt_done(ui);
 		return;

@@ -38,6 +38,8 @@ void rows_init(struct rows *rows, uint64_t memory, size_t finished)
 	nbds_list_init(&rows->gone);
 	nbds_list_init(&rows->ordered);
 	rows->finished_max = within(memory / 2 / FINISHED_BYTES, 64, finished < 64 ? 64 : finished);
+	/* The screen has a snapshot, another is ready, and a third is made. */
+	rows->listed_max = within(memory / 4 / 3 / sizeof(struct connection_row), 2000, SIZE_MAX);
 	rows->ordered_max = within(memory / 2 / sizeof(struct order), 4, 256);
 }
 
@@ -207,7 +209,7 @@ static void export_free(struct rows *rows, struct export_track *x)
 }
 
 /* Of those that are gone, the ones that went first. */
-void rows_thin(struct rows *rows, size_t most)
+static void thin(struct rows *rows, size_t most)
 {
 	while (rows->gone_count > most) {
 		struct export_track *x = nbds_owner(rows->gone.next, struct export_track, gone);
@@ -400,8 +402,8 @@ static void row_refresh(struct rows *rows, struct track *t)
 	struct nbds_connection *c = t->c;
 	struct connection_row *r = &t->row;
 
-	if (!t->row.ended)
-		nbds_connection_refresh(c);
+	/* Also one that has ended: others flush what it wrote. */
+	nbds_connection_refresh(c);
 	track_export(rows, t);
 	r->end = c->end;
 	r->sure = c->sure;
@@ -567,13 +569,13 @@ bool rows_crowded(const struct rows *rows)
 	return rows->finished_count > rows->finished_max + rows->finished_max / 4 + 16;
 }
 
-static bool goes(const struct rows *rows, const struct track *t, int64_t now, bool all)
+static bool goes(const struct rows *rows, const struct track *t, int64_t now)
 {
-	return all || rows->finished_count > rows->finished_max ||
+	return rows->finished_count > rows->finished_max ||
 	       (now != INT64_MIN && now - t->c->last_time > FINISHED_NS);
 }
 
-void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now, bool all)
+void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now)
 {
 	struct nbds_list going;
 
@@ -581,7 +583,7 @@ void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now, bool a
 	while (!nbds_list_empty(&rows->finished)) {
 		struct track *t = nbds_owner(rows->finished.next, struct track, finished);
 
-		if (!goes(rows, t, now, all))
+		if (!goes(rows, t, now))
 			break;
 		t->forget = true;
 		remember(rows, t);
@@ -601,5 +603,5 @@ void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now, bool a
 		if (x && nbds_list_empty(&x->members))
 			export_gone(rows, x);
 	}
-	rows_thin(rows, GONE_MAX);
+	thin(rows, GONE_MAX);
 }

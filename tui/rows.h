@@ -92,6 +92,7 @@ struct rows {
 	struct nbds_table by_id, by_name;
 	struct nbds_list all, marked, busy, finished; /* tracks */
 	size_t count, finished_count, finished_max;
+	size_t listed_max;            /* rows in a snapshot when nothing more will come */
 	struct export_vector exports; /* by id of their rows */
 	struct nbds_list exports_marked, gone, ordered;
 	size_t gone_count, ordered_count, ordered_max;
@@ -129,9 +130,7 @@ void rows_refresh(struct rows *rows, bool second, double seconds, bool whole);
 /* There are so many finished connections that some should go before a second is over. */
 bool rows_crowded(const struct rows *rows);
 /* Finished connections go, the oldest first: those beyond the most that are kept, those
- * that ended long before `now` (INT64_MIN: age does not matter), or all. */
-void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now, bool all);
-/* Of exports all of whose connections are forgotten, this many stay. */
-void rows_thin(struct rows *rows, size_t most);
+ * that ended long before `now` (INT64_MIN: age does not matter). */
+void rows_age(struct rows *rows, struct nbds_engine *engine, int64_t now);
 
 #endif

@@ -306,7 +306,9 @@ void table_draw(struct table *t, int y, int rows)
 	}
 	if (!t->count)
 		put(y + 2, 2, screen_columns - 4, STYLE_DIM,
-		    t->filter[0] ? "Nothing matches the filter." : t->source->empty);
+		    t->filter[0] ? "Nothing matches the filter."
+		    : t->empty   ? t->empty
+				 : t->source->empty);
 }
 
 void table_text(struct table *t, struct nbds_buf *b)

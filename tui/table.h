@@ -55,6 +55,7 @@ struct table {
 	char filter[TABLE_FILTER];
 	uint64_t selected;  /* id */
 	bool chosen;        /* `selected` is one */
+	const char *empty;  /* in place of the source's, or NULL */
 	size_t cursor, top; /* places in `rows` */
 	size_t *rows;       /* in their order */
 	uint64_t *ids;      /* of the rows, in their order */

@@ -351,6 +351,11 @@ static void act(struct ui *ui, enum action action)
 		back(ui);
 		return;
 	}
+	/* What is hidden by a slip of the finger may be what matters. */
+	if (action == ACTION_CLEAR && ui->s) {
+		prompt_open(ui, PROMPT_CLEAR, "");
+		return;
+	}
 	if ((ui->s || ui->screen == SCREEN_HELP) && v->action && v->action(ui, action))
 		return;
 	switch (action) {

@@ -23,7 +23,7 @@
 
 struct ui;
 
-enum prompt_kind { PROMPT_NONE, PROMPT_SEARCH, PROMPT_FILTER, PROMPT_SAVE };
+enum prompt_kind { PROMPT_NONE, PROMPT_SEARCH, PROMPT_FILTER, PROMPT_SAVE, PROMPT_CLEAR };
 
 struct prompt {
 	enum prompt_kind kind;
@@ -84,7 +84,10 @@ struct ui {
 	uint32_t latency_id;
 	bool latency_chosen;
 	int help_scroll;
+	/* Hidden: findings up to this number; of what is over, connections and exports up to
+	 * these ids. */
 	uint64_t findings_cleared;
+	uint32_t connections_cleared, exports_cleared;
 	struct messages messages;
 };
 

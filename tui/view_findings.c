@@ -27,6 +27,13 @@ static const struct nbds_finding *finding_at(const struct ui *ui, size_t row)
 	return ui->s->findings[row]->finding;
 }
 
+static bool finding_wanted(void *ctx, size_t row)
+{
+	const struct ui *ui = ctx;
+
+	return ui->s->findings[row]->number > ui->findings_cleared;
+}
+
 static size_t finding_count(void *ctx)
 {
 	const struct ui *ui = ctx;
@@ -106,6 +113,7 @@ static const struct table_source finding_source = {
 	.id = finding_id,
 	.cell = finding_cell,
 	.compare = finding_compare,
+	.wanted = finding_wanted,
 	.empty = "Nothing is wrong so far.",
 };
 
@@ -366,8 +374,15 @@ static bool findings_action(struct ui *ui, enum action action)
 		table_update(&ui->findings);
 		return true;
 	case ACTION_CLEAR:
-		worker_clear(ui->worker, CLEAR_FINDINGS);
-		ui_notice(ui, "The findings so far are forgotten; their numbers stay.");
+		if (ui->s->finding_count)
+			ui->findings_cleared = ui->s->findings[ui->s->finding_count - 1]->number;
+		ui->findings.empty = "No finding since those that are hidden: u shows them.";
+		table_update(&ui->findings);
+		return true;
+	case ACTION_UNCLEAR:
+		ui->findings_cleared = 0;
+		ui->findings.empty = NULL;
+		table_update(&ui->findings);
 		return true;
 	default:
 		return false;

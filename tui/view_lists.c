@@ -323,6 +323,14 @@ static int export_compare(void *ctx, size_t a, size_t b, unsigned column)
 	return 0;
 }
 
+static bool export_wanted(void *ctx, size_t row)
+{
+	const struct ui *ui = ctx;
+	const struct export_row *x = &ui->s->exports[row];
+
+	return x->open || x->id > ui->exports_cleared;
+}
+
 static const struct table_source export_source = {
 	.columns = export_columns,
 	.column_count = X_COUNT,
@@ -330,8 +338,34 @@ static const struct table_source export_source = {
 	.id = export_id,
 	.cell = export_cell,
 	.compare = export_compare,
+	.wanted = export_wanted,
 	.empty = "No export has been seen yet.",
 };
+
+/* What is over of all that began until now. */
+static void hide_finished(struct ui *ui)
+{
+	const struct snapshot *s = ui->s;
+
+	for (size_t i = 0; i < s->connection_count; i++)
+		if (s->connections[i].id > ui->connections_cleared)
+			ui->connections_cleared = s->connections[i].id;
+	for (size_t i = 0; i < s->export_count; i++)
+		if (s->exports[i].id > ui->exports_cleared)
+			ui->exports_cleared = s->exports[i].id;
+	ui->exports.empty = "No export with an open connection; u shows those that are hidden.";
+	ui->connections.empty = "No connection is open; u shows those that are hidden.";
+	table_update(&ui->exports);
+	table_update(&ui->connections);
+}
+
+static void show_finished(struct ui *ui)
+{
+	ui->connections_cleared = ui->exports_cleared = 0;
+	ui->exports.empty = ui->connections.empty = NULL;
+	table_update(&ui->exports);
+	table_update(&ui->connections);
+}
 
 static void exports_update(struct ui *ui)
 {
@@ -361,8 +395,10 @@ static bool exports_action(struct ui *ui, enum action action)
 		ui_go(ui, SCREEN_CONNECTIONS);
 		return true;
 	case ACTION_CLEAR:
-		worker_clear(ui->worker, CLEAR_CONNECTIONS);
-		ui_notice(ui, "Finished connections are forgotten.");
+		hide_finished(ui);
+		return true;
+	case ACTION_UNCLEAR:
+		show_finished(ui);
 		return true;
 	default:
 		return false;
@@ -476,8 +512,11 @@ static uint64_t connection_id(void *ctx, size_t row)
 static bool connection_wanted(void *ctx, size_t row)
 {
 	const struct ui *ui = ctx;
+	const struct connection_row *r = &ui->s->connections[row];
 
-	return !ui->only_export || ui->s->connections[row].export == ui->only_export;
+	if (r->ended && r->id <= ui->connections_cleared)
+		return false;
+	return !ui->only_export || r->export == ui->only_export;
 }
 
 static const char *state_of(const struct connection_row *r, enum style *style)
@@ -860,8 +899,10 @@ static bool connections_action(struct ui *ui, enum action action)
 		}
 		return false;
 	case ACTION_CLEAR:
-		worker_clear(ui->worker, CLEAR_CONNECTIONS);
-		ui_notice(ui, "Finished connections are forgotten.");
+		hide_finished(ui);
+		return true;
+	case ACTION_UNCLEAR:
+		show_finished(ui);
 		return true;
 	default:
 		return false;

@@ -547,6 +547,10 @@ static bool messages_action(struct ui *ui, enum action action)
 			return true;
 		}
 		return false;
+	case ACTION_UNCLEAR:
+		m->cleared = 0;
+		settle(m);
+		return true;
 	case ACTION_CLEAR:
 		m->cleared = m->view.last;
 		forget_matches(m);

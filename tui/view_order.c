@@ -535,7 +535,7 @@ static bool order_action(struct ui *ui, enum action action)
 		other_export(ui, 1);
 		return true;
 	case ACTION_CLEAR:
-		worker_clear(ui->worker, CLEAR_ORDER);
+		worker_clear_order(ui->worker);
 		ui->order_flush = ui->order_right = 0;
 		return true;
 	case ACTION_ENTER: {

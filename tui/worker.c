@@ -123,7 +123,7 @@ static void publish(struct worker *w)
 
 		if (!over)
 			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline),
-				 forgets(w) ? now : INT64_MIN, false);
+				 forgets(w) ? now : INT64_MIN);
 		rows_refresh(&w->told.rows, true, seconds, finite);
 		if (seconds > 0) {
 			w->packet_rate =
@@ -159,7 +159,7 @@ static void publish(struct worker *w)
 	s->messages = log_total(w->told.log);
 	nbds_engine_totals(nbds_pipeline_engine(w->pipeline), &s->totals);
 	/* While more may come, not more than anybody can look at. */
-	snapshot_rows(s, &w->told.rows, over ? SIZE_MAX : ROWS_MAX);
+	snapshot_rows(s, &w->told.rows, over ? w->told.rows.listed_max : ROWS_MAX);
 	snapshot_findings(s, &w->told.findings);
 	s->wanted = w->want;
 	snapshot_wanted(s, &w->told.rows);
@@ -207,24 +207,12 @@ static void save(struct worker *w, int fd, const char *name)
 	notice(w, "packets go to %s from now on", name);
 }
 
-static void clear(struct worker *w, unsigned what)
+static void clear_order(struct worker *w)
 {
-	struct nbds_pipeline_info info;
+	struct export_track *x = rows_export(&w->told.rows, w->want.export);
 
-	if (what & CLEAR_FINDINGS)
-		findings_clear(&w->told.findings);
-	if (what & CLEAR_ORDER) {
-		struct export_track *x = rows_export(&w->told.rows, w->want.export);
-
-		if (x && x->order)
-			order_init(x->order);
-	}
-	if (what & CLEAR_CONNECTIONS) {
-		pipeline_info(w, &info);
-		rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), capture_now(w, &info),
-			 true);
-		rows_thin(&w->told.rows, 0);
-	}
+	if (x && x->order)
+		order_init(x->order);
 }
 
 /* True: publish at once. */
@@ -236,14 +224,14 @@ static bool obey(struct worker *w)
 		return false;
 	pthread_mutex_lock(&w->lock);
 	o = w->orders;
-	w->orders.clear = 0;
+	w->orders.clear_order = false;
 	w->orders.save = -1;
 	pthread_mutex_unlock(&w->lock);
 	if (memcmp(&o.want, &w->want, sizeof(o.want)) != 0)
 		w->latency_stale = true;
 	w->want = o.want;
-	if (o.clear)
-		clear(w, o.clear);
+	if (o.clear_order)
+		clear_order(w);
 	if (o.save >= 0)
 		save(w, o.save, o.save_name);
 	if (o.speed > 0)
@@ -393,8 +381,7 @@ static void *work(void *arg)
 		}
 		/* Not only once a second if they come by the thousand. */
 		if (rows_crowded(&w->told.rows))
-			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), INT64_MIN,
-				 false);
+			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), INT64_MIN);
 		if (now || (clock_ns(CLOCK_MONOTONIC) - w->published >= PUBLISH_NS && changed(w)))
 			publish(w);
 		if (wait)
@@ -628,10 +615,10 @@ void worker_replay_speed(struct worker *w, double speed)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void worker_clear(struct worker *w, unsigned what)
+void worker_clear_order(struct worker *w)
 {
 	pthread_mutex_lock(&w->lock);
-	w->orders.clear |= what;
+	w->orders.clear_order = true;
 	poke(w);
 	pthread_mutex_unlock(&w->lock);
 }

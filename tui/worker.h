@@ -17,7 +17,7 @@ struct orders {
 	struct wanted want;
 	bool cancel, hold;
 	double speed;
-	unsigned clear;
+	bool clear_order;
 	int save; /* a descriptor, or -1 */
 	char save_name[200];
 };

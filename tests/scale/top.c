@@ -42,7 +42,7 @@ static void snapshot(struct work *w, unsigned turn, struct nbds_pipeline *p)
 	bool second = turn % 10 == 0;
 
 	if (second)
-		rows_age(&w->told.rows, nbds_pipeline_engine(p), INT64_MIN, false);
+		rows_age(&w->told.rows, nbds_pipeline_engine(p), INT64_MIN);
 	rows_refresh(&w->told.rows, second, 1, false);
 	snapshot_rows(s, &w->told.rows, ROWS_MAX);
 	snapshot_findings(s, &w->told.findings);
@@ -74,7 +74,7 @@ static uint64_t run(const char *path, uint64_t *frames, uint64_t *bytes)
 	operations = 0;
 	while (nbds_pipeline_step(p, BATCH) == NBDS_STEP_MORE) {
 		if (rows_crowded(&w->told.rows))
-			rows_age(&w->told.rows, nbds_pipeline_engine(p), INT64_MIN, false);
+			rows_age(&w->told.rows, nbds_pipeline_engine(p), INT64_MIN);
 		if (w->told.rows.budget.used > w->most)
 			w->most = w->told.rows.budget.used;
 		/* Ten a second, at some 40,000 packets a second. */

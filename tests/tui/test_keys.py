@@ -68,7 +68,7 @@ class Keys(unittest.TestCase):
             seen += t.text()
             for key in ("F1 ? h", "F10 q", "Esc", "Up k", "Down j", "Left h", "Right l", "PgUp",
                         "PgDn", "Home g", "End G", "Tab", "F3 /", "F4 f", "<", "> F6", "I", "o",
-                        "p Space F9", "F5 c", "F2 w", "m", "Enter l"):
+                        "p Space F9", "c", "u", "F2 w", "m", "Enter l"):
                 self.assertRegex(seen, r"(?m)^   %s +\S" % re.escape(key))
 
     def test_sort(self):
@@ -329,18 +329,35 @@ class Keys(unittest.TestCase):
             t.wait("Packets can be saved of live traffic only.")
 
     def test_clear(self):
+        """It is asked first, hides, and u brings back."""
         with Terminal([sample("multi-conn-unsafe")]) as t:
             t.wait("4 violations")
             t.keys("5", "c")
-            t.wait("Nothing is wrong so far", "4 violations")
+            t.wait("Hide the findings so far?", "stale-read-after-flush")
+            t.keys("n")
+            t.wait("stale-read-after-flush", gone=["Hide"])
+            t.keys("F5")
+            t.wait_frame()
+            self.assertIn("stale-read-after-flush", t.text())
+            t.keys("c", "y")
+            t.wait("No finding since those that are hidden", "4 violations",
+                   gone=["stale-read-after-flush"])
+            t.keys("u")
+            t.wait("stale-read-after-flush", gone=["hidden"])
             t.keys("4")
             t.wait("52 messages")
-            t.keys("c")
+            t.keys("c", "y")
             t.wait("0 messages")
+            t.keys("u")
+            t.wait("52 messages")
             t.keys("2")
             t.wait("127.0.0.1:42316")
-            t.keys("F5")
-            t.wait("No connection", "2 connections (0 open)", gone=["127.0.0.1:42316"])
+            t.keys("c", "y")
+            t.wait("No connection is open", "2 connections (0 open)", gone=["127.0.0.1:42316"])
+            t.keys("1")
+            t.wait("No export with an open connection")
+            t.keys("u", "2")
+            t.wait("127.0.0.1:42316")
 
 
 class Files(unittest.TestCase):

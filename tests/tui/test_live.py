@@ -144,8 +144,23 @@ class Live(peers.LiveTest):
         t.wait("All answered writes are flushed")
         t.keys("1", "m")
         t.wait("WRITTEN", re.compile(r'(?m)^"" .* 8M '))
-        t.keys("2", "c")
-        t.wait("No connection")
+        t.keys("2", "c", "y")
+        t.wait("No connection is open")
+
+    def test_left_behind(self):
+        """A flush covers also what a connection wrote that has gone."""
+        self.nbdkit("memory", "4M")
+        t = self.nbdtop(columns=120, rows=40)
+        first, second = client.connect(self.uri), client.connect(self.uri)
+        first.pwrite(bytes(4096), 0)
+        first.shutdown()
+        t.wait(re.compile(r'(?m)^"" .* 4K +[0-9.]+m?s +never'), "(1 open)")
+        second.flush()
+        t.wait(re.compile(r'(?m)^"" +yes .* [0-9.]+m?s +127'), gone=[" 4K ", "never"])
+        t.keys("2")
+        t.wait_frame()
+        self.assertNotIn("4K", t.text().replace("WRITTEN", ""))
+        second.shutdown()
 
     def test_save(self):
         """With -w from the start, and with w from some moment on: pcapng that nbdaudit
