@@ -81,6 +81,8 @@ static void print_help(void)
 	      "  -p, --port=PORT[,PORT...]\n"
 	      "                          further server ports; a server that greets is\n"
 	      "                          recognised on any port without it\n"
+	      "      --why=FRAME         also why the reads that end in FRAME were judged as they\n"
+	      "                          were, or not, and what would have been needed\n"
 	      "      --exclusive         you vouch that no writer stays outside the capture\n"
 	      "      --fail-on=LEVEL     exit 1 on findings at or above LEVEL (violation), or\n"
 	      "                          'never'\n"
@@ -176,6 +178,18 @@ static bool parse_format(const char *text, enum nbds_report_format *format)
 	return false;
 }
 
+static bool parse_frame(const char *text, uint64_t *frame)
+{
+	char *end;
+
+	errno = 0;
+	*frame = strtoull(text, &end, 10);
+	if (isdigit((unsigned char)*text) && !errno && !*end && *frame)
+		return true;
+	nbds_complain("--why: '%s' is not a frame's number", text);
+	return false;
+}
+
 static bool parse_percent(const char *text, double *percent)
 {
 	char *end;
@@ -200,6 +214,7 @@ enum {
 	OPT_SUMMARY,
 	OPT_MIN_JUDGED,
 	OPT_ALLOW_UNAUDITED,
+	OPT_WHY,
 };
 
 static const struct option long_options[] = {
@@ -214,6 +229,7 @@ static const struct option long_options[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"summary", no_argument, NULL, OPT_SUMMARY},
 	{"quiet", no_argument, NULL, 'q'},
+	{"why", required_argument, NULL, OPT_WHY},
 	{"min-judged", required_argument, NULL, OPT_MIN_JUDGED},
 	{"allow-unaudited", no_argument, NULL, OPT_ALLOW_UNAUDITED},
 	{"write", required_argument, NULL, 'w'},
@@ -272,6 +288,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'q':
 			o->report.quiet = true;
+			break;
+		case OPT_WHY:
+			if (!parse_frame(optarg, &o->report.why))
+				return nbds_usage_error();
 			break;
 		case OPT_MIN_JUDGED:
 			if (!parse_percent(optarg, &o->min_judged))

@@ -28,6 +28,9 @@
 /* While a file is read, or live, no more rows than so many are shown. */
 #define ROWS_MAX 2000
 
+/* So long, in capture time, a violation in a file waits for other copies of its bytes. */
+#define FILE_PATIENCE INT64_C(30000000000)
+
 /* Messages that are kept. */
 #define HISTORY_LIVE 65536
 #define HISTORY_FILE 1000000
@@ -405,6 +408,8 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	if (!w->opener)
 		return false;
 	if (c->file) {
+		/* The file may be a pipe that never ends. */
+		config.engine.patience = FILE_PATIENCE;
 		/* Files are read with the rights of who runs the program. */
 		if (borrowed && nbds_privileges_drop(c->user, err, errsize) < 0)
 			return false;

@@ -188,6 +188,8 @@ struct nbds_world_ops {
 	/* May a verdict about `upto` be passed? False while earlier bytes of some
 	 * connection to this server are still held back and may arrive (NULL: yes). */
 	bool (*settled)(void *ctx, const struct nbds_point *upto);
+	/* The final word on a read (NULL: nobody asks). Valid during the call. */
+	void (*judged)(void *ctx, const struct nbds_judged *j);
 };
 
 /* For nbds_world_config.kin; NULL without memory. */

@@ -338,6 +338,38 @@ static void sector_add(struct verdict *sector, const struct verdict *v)
 		*sector = *v;
 }
 
+/* Who asked why is told the final word on a read. */
+void verdict_judged(const struct nbds_op *r, const struct nbds_rule *rule,
+		    enum nbds_severity severity)
+{
+	struct nbds_world *w = r->world;
+	struct nbds_judged j = {
+		.connection = r->party->id,
+		.type = r->type,
+		.offset = r->offset,
+		.length = r->length,
+		.request_frame = r->request_frame,
+		.reply_frame = r->reply_frame,
+		.failed = r->state != OP_OK,
+		.checked = r->reading->checked,
+		.rule = rule,
+		.severity = severity,
+	};
+	unsigned n = 0;
+
+	_Static_assert(NBDS_UNCHECKED_MAX < sizeof(j.unchecked) / sizeof(j.unchecked[0]),
+		       "no room for all reasons");
+	if (!w->ops.judged)
+		return;
+	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++) {
+		if (!r->reading->unchecked[i])
+			continue;
+		j.unchecked[n].reason = nbds_unchecked_names[i];
+		j.unchecked[n++].bytes = r->reading->unchecked[i];
+	}
+	w->ops.judged(w->ctx, &j);
+}
+
 /*
  * The final word on one read: what ranks first is told, once.  But if there are sectors
  * whose data nothing explains, or that later frames may still raise, and which would be
@@ -378,8 +410,12 @@ static bool judge_final(struct nbds_op *r, bool last)
 	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
 		return false;
 	w->stats.checked_bytes += checked;
-	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
+	rd->checked += checked;
+	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++) {
 		w->stats.unchecked[i] += unchecked[i];
+		rd->unchecked[i] += unchecked[i];
+	}
+	verdict_judged(r, g.rule, g.severity);
 	/* a late copy is told once, where it shows first */
 	if (g.rule == rule_get(RULE_REISSUED)) {
 		if (g.first.source->landing_told)
@@ -399,6 +435,7 @@ void verdict_await(struct nbds_op *r)
 	struct pending *p = r->reading->misses ? world_alloc(w, sizeof(*p)) : NULL;
 
 	if (!p) {
+		verdict_judged(r, NULL, NBDS_NOTE);
 		reading_drop(r);
 		return;
 	}

@@ -26,6 +26,9 @@ void verdict_await(struct nbds_op *read);
 /* Passes those that have waited long enough, or all. */
 void verdicts_pass(struct nbds_world *w, bool all);
 
+/* Tells the final word on a read, and the rule that it broke, to who asked. */
+void verdict_judged(const struct nbds_op *r, const struct nbds_rule *rule,
+		    enum nbds_severity severity);
 /* The read's misses are dropped. */
 void reading_drop(struct nbds_op *read);
 void verdicts_free(struct nbds_world *w);

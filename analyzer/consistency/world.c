@@ -188,7 +188,10 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 
 void nbds_party_leave(struct nbds_party *p)
 {
+	struct nbds_world *w = p->world;
+
 	p->left = true;
+	past_sweep(w); /* as many as leave, whatever the time */
 }
 
 /* Contents by a command, and what is told for it. */
@@ -810,14 +813,18 @@ static void op_over(struct nbds_op *op)
 				w->stats.checked_bytes += rd->checked;
 				for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
 					w->stats.unchecked[i] += rd->unchecked[i];
-				if (rd->seen_bytes < op->length)
+				if (rd->seen_bytes < op->length) {
+					rd->unchecked[NBDS_UNCHECKED_LOST] +=
+						op->length - rd->seen_bytes;
 					w->stats.unchecked[NBDS_UNCHECKED_LOST] +=
 						op->length - rd->seen_bytes;
+				}
 			}
 			verdict_await(op);
 		} else {
 			if (op->type == NBD_CMD_READ)
 				w->stats.unchecked[NBDS_UNCHECKED_ERROR] += rd->seen_bytes;
+			verdict_judged(op, NULL, NBDS_NOTE);
 			reading_drop(op);
 		}
 	}

@@ -251,8 +251,20 @@ static void flow_conflict(void *ctx, void *user, int dir, const struct nbds_conf
 	struct nbds_feed_flow *f = user;
 
 	(void)ctx;
-	if (f && c->kind == NBDS_CONFLICT_BYTES)
-		nbds_stream_conflict(f->stream, dir, &c->where);
+	if (f && c->kind == NBDS_CONFLICT_ACK)
+		nbds_stream_acked(f->stream, dir, c->offset, c->len, c->first_ack, c->ack);
+	else if (f)
+		nbds_stream_conflict(f->stream, dir, c->offset, c->len,
+				     c->kind == NBDS_CONFLICT_BYTES, &c->first);
+}
+
+static void flow_discard(void *ctx, void *user, int dir, const struct nbds_mark *where)
+{
+	struct nbds_feed_flow *f = user;
+
+	(void)ctx;
+	if (f)
+		nbds_stream_discarded(f->stream, dir, where);
 }
 
 static void flow_half_close(void *ctx, void *user, int dir, const struct nbds_mark *where)
@@ -300,6 +312,7 @@ static const struct nbds_tcp_ops tcp_ops = {
 	.data = flow_data,
 	.gap = flow_gap,
 	.conflict = flow_conflict,
+	.discard = flow_discard,
 	.half_close = flow_half_close,
 	.close = flow_close,
 	.frame = flow_frame,
@@ -315,16 +328,16 @@ static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
 }
 
 /* Divides the memory: TCP holds little as a rule, a quarter is its most; an eighth
- * is for flows; a sixteenth for copies of what was told; and the engine has the rest. */
+ * is for flows, and a 32nd remembers what was told; the engine has the rest. */
 static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
 {
 	uint64_t all = *memory ? *memory : MEMORY_DEFAULT, tcp;
 
 	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
 	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);
-	limits->remembered = within(all / 16, 64 << 10, (uint64_t)16 << 20);
 	limits->flows = (uint32_t)within(all / 8 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
-	tcp = limits->held_total + limits->remembered + (uint64_t)limits->flows * FLOW_BYTES;
+	limits->remembered = within(all / 32, (uint64_t)64 << 10, (uint64_t)32 << 20);
+	tcp = limits->held_total + (uint64_t)limits->flows * FLOW_BYTES + limits->remembered;
 	*memory = all > tcp ? all - tcp : 1;
 }
 

@@ -47,6 +47,9 @@ static struct nbds_pipeline *pipeline_new(const struct nbds_pipeline_config *con
 		.drops_untold = !live,
 	};
 
+	/* what is read from a file is judged at its end: there is no hurry */
+	if (!live && !feed.engine.patience)
+		feed.engine.patience = INT64_MAX;
 	if (!p)
 		goto fail;
 	p->live = live;

@@ -55,6 +55,8 @@ struct nbds_report {
 	const struct nbds_form *form;
 	const char *name;
 	struct nbds_pipeline *pipeline;
+	NBDS_VECTOR(nbds_judged_vector, struct nbds_judged) why; /* reads at options.why */
+	struct nbds_budget why_budget;
 	struct nbds_keep keep;       /* findings for the end */
 	struct nbds_tally *tally;    /* of this capture, by place in nbds_rules */
 	uint64_t counted;            /* findings of this capture, repeats included */

@@ -289,14 +289,17 @@ static void put_commands(struct nbds_buf *b, const struct nbds_connection *c)
 
 static void put_chunks(struct nbds_buf *b, const struct nbds_connection *c)
 {
-	static const char *const names[] = {
-		"NBD_REPLY_TYPE_NONE",        "NBD_REPLY_TYPE_OFFSET_DATA",
-		"NBD_REPLY_TYPE_OFFSET_HOLE", "NBD_REPLY_TYPE_BLOCK_STATUS",
-		"NBD_REPLY_TYPE_ERROR",       "other",
+	static const char *const names[NBDS_CHUNK_KINDS] = {
+		[NBDS_CHUNK_NONE] = "NBD_REPLY_TYPE_NONE",
+		[NBDS_CHUNK_DATA] = "NBD_REPLY_TYPE_OFFSET_DATA",
+		[NBDS_CHUNK_HOLE] = "NBD_REPLY_TYPE_OFFSET_HOLE",
+		[NBDS_CHUNK_STATUS] = "NBD_REPLY_TYPE_BLOCK_STATUS",
+		[NBDS_CHUNK_ERROR] = "NBD_REPLY_TYPE_ERROR",
+		[NBDS_CHUNK_OTHER] = "other",
 	};
 
 	member_open(b, "chunks", '{');
-	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (unsigned i = 0; i < NBDS_CHUNK_KINDS; i++)
 		if (c->chunks[i])
 			nbds_json_member_u64(b, names[i], c->chunks[i]);
 	nbds_json_close(b, '}');
@@ -649,6 +652,37 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	end(r);
 }
 
+/* --- why --- */
+
+static void put_why(struct nbds_report *r, const struct nbds_judged *j)
+{
+	struct nbds_buf *b = begin(r, "why");
+	char name[NBDS_TEXT_OF_MAX];
+
+	nbds_json_member_u64(b, "connection", j->connection);
+	nbds_json_member_string(b, "command", nbds_text_of(&nbds_commands, j->type, name));
+	nbds_json_member_u64(b, "offset", j->offset);
+	nbds_json_member_u64(b, "length", j->length);
+	nbds_json_member_u64(b, "request_frame", j->request_frame);
+	if (j->reply_frame)
+		nbds_json_member_u64(b, "reply_frame", j->reply_frame);
+	nbds_json_member_bool(b, "failed", j->failed);
+	nbds_json_member_u64(b, "checked", j->checked);
+	member_open(b, "unchecked", '{');
+	for (unsigned i = 0; i < 16 && j->unchecked[i].reason; i++)
+		nbds_json_member_u64(b, j->unchecked[i].reason, j->unchecked[i].bytes);
+	nbds_json_close(b, '}');
+	member_open(b, "needed", '[');
+	for (unsigned i = 0; i < 16 && j->unchecked[i].reason; i++)
+		nbds_json_string(b, nbds_unchecked_needs(j->unchecked[i].reason));
+	nbds_json_close(b, ']');
+	if (j->rule) {
+		nbds_json_member_string(b, "rule", j->rule->name);
+		nbds_json_member_string(b, "severity", nbds_severity_name(j->severity));
+	}
+	end(r);
+}
+
 /* --- messages that wait --- */
 
 /* On a file messages are spooled, since `capture` comes before them. */
@@ -722,6 +756,8 @@ static void json_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		while ((f = nbds_keep_next_in_time(&r->keep)))
 			nbds_json_finding(r, f);
 	}
+	for (size_t i = 0; i < r->why.count; i++)
+		put_why(r, &r->why.at[i]);
 	put_summary(r, o);
 }
 

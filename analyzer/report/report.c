@@ -67,6 +67,7 @@ void nbds_report_free(struct nbds_report *r)
 	if (!r)
 		return;
 	nbds_keep_clear(&r->keep);
+	nbds_vector_free(&r->why, &r->why_budget);
 	free(r->tally);
 	if (r->spool)
 		fclose(r->spool);
@@ -126,6 +127,15 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	r->told = true;
 }
 
+static void on_judged(void *ctx, const struct nbds_judged *j)
+{
+	struct nbds_report *r = ctx;
+
+	if ((j->reply_frame == r->options.why || j->request_frame == r->options.why) &&
+	    !nbds_vector_push(&r->why, &r->why_budget, *j))
+		r->lost++;
+}
+
 static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
 			   uint64_t came)
 {
@@ -150,6 +160,8 @@ void nbds_report_callbacks(const struct nbds_report *r, struct nbds_engine_ops *
 {
 	memset(ops, 0, sizeof(*ops));
 	ops->finding = on_finding;
+	if (r->options.why)
+		ops->judged = on_judged;
 	if (r->options.messages && r->form->message) {
 		ops->connection = on_connection;
 		ops->message = on_message;
@@ -170,6 +182,7 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 	r->counted = r->hidden = 0;
 	r->told = false;
 	nbds_buf_clear(&r->assumed);
+	r->why.count = 0;
 	r->captures++;
 	if (r->form->opened)
 		r->form->opened(r);

@@ -48,6 +48,8 @@ struct nbds_report_options {
 	bool summary;                /* text, JSON: only the verdict and the counts */
 	bool quiet;                  /* write nothing, only judge */
 	bool live;                   /* text, JSON: findings are written as they happen */
+	uint64_t why;                /* text, JSON: also why the reads that end in this frame
+	                              * were judged as they were, or not; 0: no */
 	bool several;                /* of several captures: JSON says with each object which */
 	bool colour;                 /* text: with ANSI colours */
 	bool ascii;                  /* text: no line drawing characters */

@@ -973,6 +973,65 @@ static void put_not_judged(struct nbds_report *r, const struct nbds_outcome *o)
 	put_forgotten(r, totals);
 }
 
+/* --- why a read was judged as it was --- */
+
+static void put_why_one(struct nbds_report *r, const struct nbds_judged *j)
+{
+	struct nbds_buf *t = &r->text;
+	char name[NBDS_TEXT_OF_MAX];
+
+	nbds_buf_clear(t);
+	nbds_buf_printf(t, "%s of connection %" PRIu32 ", ",
+			nbds_text_of(&nbds_commands, j->type, name), j->connection);
+	nbds_buf_count(t, j->length, "byte", NULL);
+	nbds_buf_printf(t, " at 0x%" PRIx64 " (frames %" PRIu64 " to %" PRIu64 ")", j->offset,
+			j->request_frame, j->reply_frame);
+	nbds_item(&r->paper, "why", nbds_buf_text(t));
+	nbds_buf_clear(t);
+	if (j->failed)
+		nbds_buf_puts(t, "not judged: it failed, or was never answered");
+	else if (!j->checked)
+		nbds_buf_puts(t, "nothing of it was judged");
+	else
+		nbds_buf_size(t, j->checked);
+	if (!j->failed && j->checked)
+		nbds_buf_puts(t, " were held against what had been written");
+	if (j->rule)
+		nbds_buf_printf(
+			t,
+			"; it broke %s [%s] (%s): see its finding, unless that was withheld "
+			"because a gap may hide a write",
+			j->rule->name, j->rule->ref, nbds_severity_name(j->severity));
+	else if (j->checked)
+		nbds_buf_puts(t, ", and are what was allowed there");
+	nbds_item(&r->paper, "", nbds_buf_text(t));
+	for (unsigned i = 0; i < 16 && j->unchecked[i].reason; i++) {
+		nbds_buf_clear(t);
+		nbds_buf_size(t, j->unchecked[i].bytes);
+		nbds_buf_printf(t, " were not: %s (%s); needed: %s",
+				nbds_unchecked_words(j->unchecked[i].reason),
+				j->unchecked[i].reason,
+				nbds_unchecked_needs(j->unchecked[i].reason));
+		nbds_item(&r->paper, "", nbds_buf_text(t));
+	}
+}
+
+static void put_why(struct nbds_report *r)
+{
+	struct nbds_buf *t = &r->text;
+
+	for (size_t i = 0; i < r->why.count; i++)
+		put_why_one(r, &r->why.at[i]);
+	if (!r->options.why || r->why.count)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_printf(t,
+			"no read, and no block status, that could be followed begins or ends in "
+			"frame %" PRIu64,
+			r->options.why);
+	nbds_item(&r->paper, "why", nbds_buf_text(t));
+}
+
 /* --- the sum, which comes first and last --- */
 
 /* How often each rule was broken, the worst first. */
@@ -1101,6 +1160,7 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	put_verdict(r, o);
 	put_judged(r, o);
 	put_table(r);
+	put_why(r);
 	if (r->options.summary)
 		return;
 	put_capture(r, o);

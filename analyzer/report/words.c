@@ -54,3 +54,33 @@ const char *nbds_unchecked_words(const char *reason)
 			return table[i].words;
 	return reason;
 }
+
+const char *nbds_unchecked_needs(const char *reason)
+{
+	static const struct {
+		const char *reason, *words;
+	} table[] = {
+		{"contents-unknown",
+		 "a completed write, or an earlier read, of these bytes in the capture"},
+		{"trimmed", "a completed write after the trim"},
+		{"failed-write", "a completed write that began after the one that failed"},
+		{"partial-sector", "a write of whole 512-byte sectors"},
+		{"payload-not-captured", "the whole packets: capture without a snapshot length "
+					 "(tcpdump -s0), and without losses"},
+		{"gap-may-hide-write", "a capture without the gap, or that begins after it"},
+		{"concurrent-writes", "a completed write after both, with nothing at its side"},
+		{"unflushed-write",
+		 "a flush, or FUA, between that write and the read, of an export "
+		 "with CAN_MULTI_CONN; or both on one connection"},
+		{"flush-failed", "a completed write after the flush that failed"},
+		{"forgotten", "more memory (--memory)"},
+		{"read-failed", "an answer without error"},
+		{"illegal-request", "a request that the protocol allows"},
+		{"order-not-trustworthy", "one place of capture, with one clock"},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (!strcmp(table[i].reason, reason))
+			return table[i].words;
+	return "";
+}

@@ -18,4 +18,7 @@ extern const char *const nbds_role_words[NBDS_ROLE_MAX];
  * not known is returned as it is. */
 const char *nbds_unchecked_words(const char *reason);
 
+/* What would have been needed to judge what was not for this reason. */
+const char *nbds_unchecked_needs(const char *reason);
+
 #endif

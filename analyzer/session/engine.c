@@ -10,6 +10,15 @@
 #define SETTLE INT64_C(500000000) /* for late evidence, such as counts of dropped packets */
 #define TICK   UINT64_C(5000000)
 
+/* For other copies of the bytes that a violation rests on, as long as nobody has to know
+ * at once. */
+#define PATIENCE INT64_C(1000000000)
+
+/* What is remembered of messages takes this share of the memory, within reason. */
+#define SPANS_SHARE 256
+#define SPANS_LEAST ((uint64_t)64 << 10)
+#define SPANS_MOST  ((uint64_t)8 << 20)
+
 /* The context of a world's callbacks is its server. */
 static struct nbds_engine *engine_of(void *ctx)
 {
@@ -26,7 +35,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 		named.export_name = NULL;
 		named.export_name_len = 0;
 	}
-	findings_tell(&e->findings, &named);
+	doubts_tell(&e->doubts, ctx, &named);
 }
 
 static void on_flushed(void *ctx, const struct nbds_flush_report *r)
@@ -56,6 +65,13 @@ static void on_flushed(void *ctx, const struct nbds_flush_report *r)
 		s->flush_room = room;
 	}
 	s->c.flushes[s->c.flush_kept++] = f;
+}
+
+static void on_judged(void *ctx, const struct nbds_judged *j)
+{
+	struct nbds_engine *e = engine_of(ctx);
+
+	e->ops.judged(e->ctx, j);
 }
 
 static bool on_settled(void *ctx, const struct nbds_point *upto)
@@ -90,6 +106,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 				    const struct nbds_engine_ops *ops, void *ctx)
 {
 	struct nbds_engine *e = calloc(1, sizeof(*e));
+	uint64_t spans;
 
 	if (!e)
 		return NULL;
@@ -98,6 +115,13 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 		e->config.port_count = NBDS_PORTS_MAX;
 	if (!e->config.memory)
 		e->config.memory = (uint64_t)1 << 30;
+	spans = e->config.memory / SPANS_SHARE;
+	if (spans < SPANS_LEAST)
+		spans = SPANS_LEAST;
+	if (spans > SPANS_MOST)
+		spans = SPANS_MOST;
+	if (e->config.memory > 2 * spans)
+		e->config.memory -= spans;
 	e->budget.limit = e->config.memory;
 	e->ops = *ops;
 	e->ctx = ctx;
@@ -118,7 +142,12 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 		.memory = e->config.memory,
 		.budget = &e->budget,
 	};
-	e->servers.ops = (struct nbds_world_ops){on_flushed, on_finding, on_settled};
+	e->servers.ops = (struct nbds_world_ops){on_flushed, on_finding, on_settled,
+						 e->ops.judged ? on_judged : NULL};
+	e->doubts.budget = &e->budget;
+	e->doubts.findings = &e->findings;
+	e->doubts.patience = config->patience ? config->patience : PATIENCE;
+	doubts_init(&e->doubts, spans);
 	servers_init(&e->servers);
 	e->exports.key = nbds_hash_key_new();
 	e->exports.known = id_known;
@@ -160,6 +189,7 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 		return;
 	e->last_tick = now;
 	servers_tick(&e->servers, now);
+	doubts_pass(&e->doubts, now, false);
 	memory_tidy(e);
 	memory_relieve(e);
 }
@@ -167,6 +197,7 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 void nbds_engine_finish(struct nbds_engine *e)
 {
 	servers_finish(&e->servers);
+	doubts_pass(&e->doubts, e->now, true);
 	for (struct session *s = e->first; s; s = s->next)
 		session_refresh(s);
 	for (uint32_t id = 1; id && id <= e->connection_count; id++)
@@ -268,7 +299,7 @@ void nbds_engine_forget(struct nbds_engine *e,
 {
 	for (struct session *s = e->ended.oldest, *newer; s; s = newer) {
 		newer = s->prev_open;
-		if (!which(arg, &s->c))
+		if (findings_waits(&e->findings, s->c.id) || !which(arg, &s->c))
 			continue;
 		findings_end(&e->findings, s->c.id);
 		if (s->c.export)
@@ -292,6 +323,7 @@ void nbds_engine_free(struct nbds_engine *e)
 	unpacked_free(&e->found);
 	servers_free(&e->servers);
 	exports_free(&e->exports);
+	doubts_free(&e->doubts);
 	findings_free(&e->findings);
 	clients_free(&e->clients);
 	nbds_table_free(&e->by_id, &e->budget);

@@ -66,6 +66,22 @@ static void deliver(struct findings *all, const struct nbds_finding *f)
 		all->deliver(all->ctx, f);
 }
 
+bool findings_wait(struct findings *all, uint32_t connection, int more)
+{
+	struct teller *t = connection ? teller_get(all, connection) : NULL;
+
+	if (t)
+		t->waiting = (uint32_t)((int64_t)t->waiting + more);
+	return t || !connection;
+}
+
+bool findings_waits(const struct findings *all, uint32_t connection)
+{
+	const struct teller *t = teller_find(all, connection);
+
+	return t && t->waiting;
+}
+
 static void drop_last(struct findings *all, struct repeat *r)
 {
 	if (!r->last)
@@ -113,11 +129,16 @@ void findings_tell(struct findings *all, const struct nbds_finding *f)
 	}
 }
 
-static void teller_free(struct findings *all, struct teller *t)
+static void repeats_free(struct findings *all, struct teller *t)
 {
 	for (size_t i = 0; i < t->repeats.count; i++)
 		drop_last(all, &t->repeats.at[i]);
 	nbds_vector_free(&t->repeats, all->budget);
+}
+
+static void teller_free(struct findings *all, struct teller *t)
+{
+	repeats_free(all, t);
 	nbds_budget_free(all->budget, t, sizeof(*t));
 }
 
@@ -130,6 +151,10 @@ void findings_end(struct findings *all, uint32_t connection)
 	for (size_t i = 0; i < t->repeats.count; i++)
 		if (t->repeats.at[i].last)
 			deliver(all, t->repeats.at[i].last);
+	if (t->waiting) {
+		repeats_free(all, t);
+		return;
+	}
 	nbds_table_remove(&all->table, &t->node);
 	teller_free(all, t);
 }

@@ -28,6 +28,7 @@ struct repeat {
 struct teller {
 	struct nbds_table_node node;
 	uint32_t connection;
+	uint32_t waiting;                     /* findings that will be told later */
 	NBDS_VECTOR(, struct repeat) repeats; /* in the order of rules */
 };
 
@@ -41,6 +42,11 @@ struct findings {
 };
 
 void findings_tell(struct findings *all, const struct nbds_finding *f);
+/* So many more (or fewer) findings about the connection will be told later. False: no
+ * memory. */
+bool findings_wait(struct findings *all, uint32_t connection, int more);
+/* Whether some will. */
+bool findings_waits(const struct findings *all, uint32_t connection);
 /* Tells what was kept of the connection, and begins anew with it. */
 void findings_end(struct findings *all, uint32_t connection);
 void findings_free(struct findings *all);

@@ -4,7 +4,8 @@
  *
  *	engine.c ──► stream.c ──► memory.c ──► session.c ──► servers.c  (a world for each)
  *	                                                     exports.c, clients.c
- *	                                                     findings.c, latency.c
+ *	                                                     doubts.c ──► findings.c
+ *	                                                     latency.c
  *	                                                     records.c  (what ended)
  *
  * Calls go to the right only.  The engine has streams, undecided or with a session;
@@ -19,6 +20,7 @@
 
 #include "../rules/check.h"
 #include "clients.h"
+#include "doubts.h"
 #include "exports.h"
 #include "findings.h"
 #include "records.h"
@@ -45,6 +47,7 @@ struct inflight {
 	uint64_t extent_at;   /* BLOCK_STATUS: offset that the next extent begins at */
 	bool status_known;    /* its extents follow each other without a hole */
 	uint64_t reply_frame; /* where its answer began; 0: it did not */
+	uint64_t span;        /* its request, see doubts.h */
 	struct rules_request rules;
 };
 
@@ -68,8 +71,11 @@ struct session {
 	struct nbds_point first_heard;  /* first payload of the server */
 	struct nbds_point disc;         /* where DISC was sent; frame 0: it was not */
 	struct nbds_mark last_clean[2]; /* the last bytes of each side */
-	uint64_t losses;                /* times that the server's framing was lost */
-	uint64_t progress;              /* payload of the server's message so far */
+	bool doubted;                   /* before it was announced: bytes since then */
+	struct nbds_point doubted_since;
+	uint64_t spans[2]; /* chains of each side's messages, see doubts.h */
+	uint64_t losses;   /* times that the server's framing was lost */
+	uint64_t progress; /* payload of the server's message so far */
 	/* negotiation */
 	bool name_final; /* the export's name is that of the option that is to open it */
 	bool unnamed;    /* that option was not seen */
@@ -108,6 +114,7 @@ struct nbds_stream {
 	uint8_t prefix[8];   /* first bytes of the acceptor, while too few to decide */
 	unsigned prefix_len;
 	struct nbds_mark prefix_mark;
+	bool doubted; /* of its first bytes there were two copies */
 	struct session *session;
 	void *user; /* the front's own */
 };
@@ -125,6 +132,7 @@ struct nbds_engine {
 	struct servers servers;
 	struct exports exports;
 	struct findings findings;
+	struct doubts doubts;
 	struct clients clients;
 	struct nbds_stream *undecided_first, *undecided_last;
 	struct session *first, *last; /* announced sessions, in the order of ids */
@@ -177,6 +185,12 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 		  const struct nbds_mark *where);
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,
 		 const struct nbds_mark *where);
+/* Bytes of which two copies differ, or may; they were first seen at `first`, or later. */
+void session_conflict(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
+		      const struct nbds_mark *first);
+/* Two copies of the same bytes acknowledge `first_ack` and `ack` bytes. */
+void session_acked(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
+		   uint64_t first_ack, uint64_t ack);
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 /* All that its frames up to `frame` brought was told. */

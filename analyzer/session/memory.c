@@ -8,7 +8,7 @@
  *	connections that ended with writes that nothing flushed: put away after all
  *	connections that were put away, the oldest, beyond half of the limit
  *	contents of servers that were silent for longest, then those servers
- *	more of what was put away; how often rules were broken on what ended
+ *	more of what was put away, but for an eighth of the limit
  *	and last, connections with the largest state are not followed any more
  *
  * If it was in vain, the next attempt waits until the budget has grown by a part of the
@@ -108,8 +108,8 @@ void memory_relieve(struct nbds_engine *e)
 		records_forget(&e->records, gone, e);
 	if (e->budget.used > goal)
 		servers_relieve(&e->servers, goal);
-	while (e->budget.used > goal && records_forget(&e->records, gone, e))
-		;
+	while (nbds_budget_over(&e->budget) && e->records.bytes > limit / 8)
+		records_forget(&e->records, gone, e);
 	if (nbds_budget_over(&e->budget))
 		give_up(e);
 	e->relieve_at = e->budget.used > goal ? e->budget.used + limit / 32 : 0;

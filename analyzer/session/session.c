@@ -138,7 +138,7 @@ static void on_rule(void *ctx, struct nbds_finding *f)
 		f->export_name = s->c.export_name;
 		f->export_name_len = s->c.export_name_len;
 	}
-	findings_tell(&s->engine->findings, f);
+	doubts_tell(&s->engine->doubts, s->server, f);
 }
 
 static void connect_party(struct session *s)
@@ -203,6 +203,8 @@ void session_announce(struct session *s)
 	e->last = s;
 	nbds_table_add(&e->by_id, &e->budget, &s->by_id, nbds_hash_u64(&e->key, s->c.id));
 	s->server = server_get(&e->servers, &s->c.server);
+	if (s->doubted)
+		doubts_bytes(&e->doubts, s->server, s->c.id, 0, 0, 1, &s->doubted_since);
 	if (s->server) {
 		server_use(s->server, &s->server_use);
 		if (s->server->world || !s->c.from_start)
@@ -516,6 +518,31 @@ void session_reset(struct session *s, enum nbds_side side, const struct nbds_mar
 		closed(s, side, true, where);
 }
 
+void session_conflict(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
+		      const struct nbds_mark *first)
+{
+	struct nbds_point since = {first->lo_frame, first->lo_time, first->interface};
+
+	if (s->announced) {
+		doubts_bytes(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset,
+			     offset + len, &since);
+	} else if (!s->doubted || since.frame < s->doubted_since.frame) {
+		s->doubted = true;
+		s->doubted_since = since;
+	}
+}
+
+void session_acked(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
+		   uint64_t first_ack, uint64_t ack)
+{
+	/* A server that had acknowledged more, and a client that had acknowledged less, than
+	 * the first copy says prove less by it.  And who sends an answer again has not
+	 * forgotten what was acknowledged with it: perhaps the first copy was not sent then. */
+	if (side == NBDS_SERVER || ack < first_ack)
+		doubts_order(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset,
+			     offset + len);
+}
+
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
 {
 	if (s->ended || !s->decoder)
@@ -582,7 +609,7 @@ static void tell(struct session *s, struct nbds_finding *f, enum nbds_rule_id id
 	f->connection = s->c.id;
 	f->export_name = s->c.export_name;
 	f->export_name_len = s->c.export_name_len;
-	findings_tell(&s->engine->findings, f);
+	doubts_tell(&s->engine->doubts, s->server, f);
 }
 
 /* one client, several connections at a time, writing, no multi-conn. */
@@ -954,6 +981,16 @@ static void request(struct session *s, const struct nbds_message *m)
 		.ambiguous = r->ambiguous,
 	};
 	legality(s, r, &o);
+	struct span span = {
+		.head = m->head_len,
+		.payload = m->payload_len,
+		.since = o.lo,
+		.request_frame = m->first.frame,
+		.offset = r->offset,
+		.length = r->length,
+		.writes = nbds_command_writes(r->type),
+	};
+	f->span = doubts_span(&e->doubts, &s->spans[NBDS_CLIENT], m->offset, &span);
 	f->op = nbds_world_request(s->party, r->type, r->flags, r->offset, r->length, &o);
 }
 
@@ -1027,6 +1064,7 @@ static void answered(struct session *s, const struct nbds_message *m)
 	}
 	if (!f)
 		return;
+	doubts_answered(&s->engine->doubts, f->span, m->last.frame);
 	took = m->last.time - f->first.time;
 	latency_add(&s->engine->budget, &c->latency, took > 0 ? (uint64_t)took : 0);
 	if (m->first.frame < f->first.frame)
@@ -1120,38 +1158,49 @@ static void chunk(struct session *s, const struct nbds_message *m)
 {
 	struct inflight *f = m->request ? m->request->user : NULL;
 	struct nbds_point hi = point_of(&m->last);
-	unsigned kind = 5;
+	enum nbds_chunk_kind kind = NBDS_CHUNK_OTHER;
 
 	switch (m->u.chunk.type) {
 	case NBD_REPLY_TYPE_NONE:
-		kind = 0;
+		kind = NBDS_CHUNK_NONE;
 		break;
 	case NBD_REPLY_TYPE_OFFSET_DATA:
-		kind = 1;
+		kind = NBDS_CHUNK_DATA;
 		break;
 	case NBD_REPLY_TYPE_OFFSET_HOLE:
-		kind = 2;
+		kind = NBDS_CHUNK_HOLE;
 		if (f && f->op)
 			nbds_op_read_hole(f->op, m->u.chunk.offset, m->u.chunk.hole, &hi);
 		break;
 	case NBD_REPLY_TYPE_BLOCK_STATUS:
 	case NBD_REPLY_TYPE_BLOCK_STATUS_EXT:
-		kind = 3;
+		kind = NBDS_CHUNK_STATUS;
 		break;
 	case NBD_REPLY_TYPE_ERROR:
 	case NBD_REPLY_TYPE_ERROR_OFFSET:
-		kind = 4;
+		kind = NBDS_CHUNK_ERROR;
 		break;
 	}
 	s->c.chunks[kind]++;
 }
 
-static void answer_begins(const struct nbds_message *m)
+static void answer_begins(struct session *s, const struct nbds_message *m)
 {
-	struct inflight *f = m->request ? m->request->user : NULL;
+	struct nbds_request *r = m->request;
+	struct inflight *f = r ? r->user : NULL;
+	struct span span = {.head = m->head_len, .payload = m->payload_len};
 
-	if (f && !f->reply_frame)
+	if (!f)
+		return;
+	if (!f->reply_frame)
 		f->reply_frame = m->first.frame;
+	span.since = (struct nbds_point){f->first.lo_frame, f->first.lo_time, f->first.interface};
+	span.request_frame = f->first.frame;
+	span.reply_frame = m->last.frame;
+	span.offset = r->offset;
+	span.length = r->length;
+	span.writes = nbds_command_writes(r->type);
+	doubts_span(&s->engine->doubts, &s->spans[NBDS_SERVER], m->offset, &span);
 }
 
 static struct rules_request *rules_of(const struct nbds_message *m)
@@ -1199,11 +1248,11 @@ static void on_message(void *ctx, const struct nbds_message *m)
 		break;
 	case NBDS_MSG_SIMPLE_REPLY:
 		s->c.simple_replies++;
-		answer_begins(m);
+		answer_begins(s, m);
 		break;
 	case NBDS_MSG_CHUNK:
 		chunk(s, m);
-		answer_begins(m);
+		answer_begins(s, m);
 		break;
 	}
 	if (rules(s))

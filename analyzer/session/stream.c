@@ -16,6 +16,11 @@
  * taken for something else. */
 #define LOOK_SPANS 512u
 
+static bool serves(const struct nbds_engine *e, const struct nbds_addr *a)
+{
+	return engine_port(e, a->port) || server_find(&e->servers, a);
+}
+
 struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_addr *a,
 				       const struct nbds_addr *b, bool from_start,
 				       const struct nbds_mark *where)
@@ -27,14 +32,16 @@ struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_
 	s->engine = e;
 	s->addr[0] = *a;
 	s->addr[1] = *b;
-	s->from_start = from_start;
+	/* who accepts, serves; but not if the other one is known to serve: what made it seem
+	 * to open the connection was not its own */
+	s->from_start = from_start && (serves(e, b) || !serves(e, a));
 	s->first = *where;
 	s->last_frame = where->frame;
 	s->last_time = where->time;
 	s->undecided = true;
 	s->server_dir = -1;
-	if (from_start)
-		s->server_dir = 1; /* who accepts, serves */
+	if (s->from_start)
+		s->server_dir = 1;
 	else if (engine_port(e, b->port) != engine_port(e, a->port))
 		s->server_dir = engine_port(e, b->port) ? 1 : 0;
 	else if (server_find(&e->servers, b) || server_find(&e->servers, a))
@@ -82,6 +89,8 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 	s->session->c.user = s->user;
 	s->session->c.last_frame = s->last_frame;
 	s->session->c.last_time = s->last_time;
+	if (s->doubted)
+		session_conflict(s->session, NBDS_SERVER, 0, UINT64_MAX, &s->first);
 	if (announce)
 		session_announce(s->session);
 }
@@ -280,12 +289,51 @@ void nbds_stream_complete(struct nbds_stream *s, uint64_t frame)
 		session_complete(s->session, frame);
 }
 
-void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where)
+static enum nbds_side side_of(const struct nbds_stream *s, int dir)
+{
+	return dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT;
+}
+
+/* From offsets in the stream to those of the decoder. False: it was not given them. */
+static bool decoded(const struct nbds_stream *s, int dir, uint64_t *offset, uint64_t *len)
+{
+	uint64_t skipped = s->skipped[dir];
+
+	if (*offset + *len <= skipped)
+		return false;
+	if (*offset < skipped) {
+		*len -= skipped - *offset;
+		*offset = skipped;
+	}
+	*offset -= skipped;
+	return true;
+}
+
+void nbds_stream_conflict(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
+			  bool differ, const struct nbds_mark *first)
+{
+	if (s->undecided)
+		s->doubted = true;
+	if (!s->session)
+		return;
+	s->session->c.conflicts += differ;
+	if (decoded(s, dir, &offset, &len))
+		session_conflict(s->session, side_of(s, dir), offset, len, first);
+}
+
+void nbds_stream_acked(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
+		       uint64_t first_ack, uint64_t ack)
+{
+	if (s->session && decoded(s, dir, &offset, &len))
+		session_acked(s->session, side_of(s, dir), offset, len, first_ack, ack);
+}
+
+void nbds_stream_discarded(struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
 	(void)dir;
 	(void)where;
 	if (s->session)
-		s->session->c.conflicts++;
+		s->session->c.discarded++;
 }
 
 void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where)

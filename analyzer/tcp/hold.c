@@ -74,6 +74,7 @@ struct nbds_held *nbds_held_new(struct nbds_held_pool *pool, uint64_t offset, ui
 	piece->after = mark->ack;
 	piece->mark = *mark;
 	piece->unlike = piece->unlike_end = 0;
+	piece->first_ack = piece->other_ack = mark->ack;
 	piece->levels = (uint8_t)random_levels(pool);
 	piece->size_class = (uint8_t)c;
 	piece->data = (uint8_t *)piece + overhead(piece->levels);
@@ -138,6 +139,8 @@ struct nbds_held *nbds_held_split(struct nbds_held_pool *pool, struct nbds_held_
 	if (!rest)
 		return NULL;
 	rest->after = piece->after;
+	rest->first_ack = piece->first_ack;
+	rest->other_ack = piece->other_ack;
 	if (piece->unlike < piece->unlike_end) {
 		rest->unlike = piece->unlike > at ? piece->unlike : at;
 		rest->unlike_end = piece->unlike_end > at ? piece->unlike_end : at;

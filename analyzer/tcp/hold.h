@@ -37,6 +37,8 @@ struct nbds_held {
 	/* Another copy is not the same from `unlike` to `unlike_end`; 0, 0: none. */
 	uint64_t unlike, unlike_end;
 	struct nbds_mark unlike_mark; /* the frame with the first such copy */
+	/* Another copy of a part of it acknowledged something else than the first. */
+	uint64_t first_ack, other_ack; /* the same: there is none */
 	uint8_t levels;
 	uint8_t size_class;
 	struct nbds_held *next[];

@@ -140,6 +140,7 @@ struct nbds_reasm {
 	struct nbds_where rst_where;
 	struct nbds_wait end_wait; /* the end was seen, but perhaps not all before it */
 	uint64_t rst_at;           /* stream offset of the RST */
+	bool answered;             /* a SYN of the other side */
 	/* A SYN with another number came; its answer will show what it is. */
 	bool rival;
 	int8_t rival_dir;

@@ -190,6 +190,19 @@ static void tell_first_held(struct nbds_flow *f, int dir)
 
 		tell_conflict(f, dir, &c);
 	}
+	if (piece->first_ack != piece->other_ack) {
+		struct nbds_conflict c = {
+			.kind = NBDS_CONFLICT_ACK,
+			.offset = piece->offset,
+			.len = piece->len,
+			.first_ack = piece->first_ack,
+			.ack = piece->other_ack,
+			.first = h->last,
+			.where = h->last,
+		};
+
+		tell_conflict(f, dir, &c);
+	}
 	nbds_held_free(&f->tcp->pool, piece);
 }
 
@@ -542,9 +555,11 @@ static uint64_t compare(struct nbds_flow *f, int dir, const struct span *s,
 		a = s->data + (from - s->offset);
 		b = piece->data + (from - piece->offset);
 		if (!unlike(a, b, &from, &len)) {
-			/* which of them was acknowledged with them, is not known */
-			if (piece->mark.ack != mark->ack)
-				piece->mark.ack = NBDS_NO_ACK;
+			if (piece->first_ack != mark->ack && piece->first_ack != NBDS_NO_ACK &&
+			    mark->ack != NBDS_NO_ACK) {
+				piece->other_ack = mark->ack;
+				piece->mark.ack = NBDS_NO_ACK; /* it is not known */
+			}
 			continue;
 		}
 		if (piece->unlike >= piece->unlike_end) {
@@ -859,6 +874,31 @@ static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segmen
 	return true;
 }
 
+/* Nothing of what the direction sends since its last byte told may be what it seems. */
+static void doubt(struct nbds_flow *f, int dir, const struct nbds_mark *mark)
+{
+	const struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_conflict c = {
+		.kind = NBDS_CONFLICT_FORGOTTEN,
+		.offset = h->next,
+		.len = 1,
+		.first = h->last,
+		.where = *mark,
+	};
+
+	tell_conflict(f, dir, &c);
+}
+
+/* The direction begins at `seq`, below what its SYN said: that was not its sender's. */
+static void begin_again(struct nbds_half *h, uint32_t seq)
+{
+	h->base = seq;
+	h->sent = h->acked = h->evidence = h->edge = 0;
+	h->clean = false;
+	h->gap_told = true;
+	h->acked_wait.on = h->blind_wait.on = false;
+}
+
 /* A segment far away from the window: false as long as nothing shows that the
  * stream has moved there. */
 static bool moved_far(struct nbds_flow *f, int dir, const struct nbds_segment *s,
@@ -869,6 +909,8 @@ static bool moved_far(struct nbds_flow *f, int dir, const struct nbds_segment *s
 
 	if (h->fin) /* nothing follows */
 		return false;
+	if (!h->far_run) /* is what it sends here no more, or is this not from there? */
+		doubt(f, dir, mark);
 	h->far_run = h->far_run && s->seq == h->far_next ? (uint8_t)(h->far_run + 1) : 1;
 	h->far_next = s->seq + s->len;
 	if (h->far_run < NBDS_FAR_RUN)
@@ -965,6 +1007,11 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 	if (f->ignored)
 		return;
 
+	if (len && offset < 0 && h->syn && !h->seen && !(offset == -1 && len == 1)) {
+		doubt(f, dir, &mark);
+		begin_again(h, s->seq);
+		offset = 0;
+	}
 	if (len || fin) {
 		if (offset > (int64_t)h->seen + NBDS_FAR || offset < (int64_t)h->seen - NBDS_FAR) {
 			if (!moved_far(f, dir, s, &mark))

@@ -543,17 +543,27 @@ static enum syn judge_syn(struct nbds_flow *f, int dir, const struct nbds_segmen
 
 	if (!f->opened)
 		return SYN_OTHER;
-	if (h->base_kind == NBDS_BASE_KNOWN && h->base == base)
+	if (h->base_kind == NBDS_BASE_KNOWN && h->base == base) {
+		/* Who asks has answered before, it seems: that was not from there. */
+		if (!(s->flags & NBDS_TCP_ACK) && dir == NBDS_DIR_B &&
+		    other->scale == NBDS_SCALE_UNSEEN && !h->seen && !other->seen)
+			return SYN_OTHER;
 		return SYN_PART;
+	}
 	if (r->rst || h->fin_told)
 		return SYN_OTHER;
 	if (s->flags & NBDS_TCP_ACK) {
 		/* The answer of a server.  Without the request it proves nothing. */
 		if (r->rival && r->rival_dir == !dir && s->ack == r->rival_isn + 1)
 			return SYN_OTHER;
-		if (h->base_kind == NBDS_BASE_NONE && other->base_kind == NBDS_BASE_KNOWN &&
-		    s->ack == other->base)
-			return SYN_PART;
+		if (other->base_kind == NBDS_BASE_KNOWN && s->ack == other->base) {
+			if (h->base_kind == NBDS_BASE_NONE)
+				return SYN_PART;
+			/* It answers the other's SYN, which nobody did before: a SYN that
+			 * came of its own sender was not the sender's. */
+			if (!r->answered && !h->seen && !other->seen)
+				return SYN_OTHER;
+		}
 		return h->base_kind == NBDS_BASE_NONE && !other->syn ? SYN_OTHER : SYN_STRAY;
 	}
 	if (h->base_kind == NBDS_BASE_NONE)
@@ -588,6 +598,7 @@ static void handshake(struct nbds_flow *f, int dir, const struct nbds_segment *s
 	struct nbds_where where = {s->packet->frame, s->packet->time, s->packet->interface};
 
 	h->scale = s->scale < 0 ? NBDS_SCALE_NONE : s->scale;
+	f->reasm->answered |= (s->flags & NBDS_TCP_ACK) != 0;
 	if (h->base_kind != NBDS_BASE_KNOWN)
 		nbds_reasm_base(f->reasm, dir, s->seq + 1, &where);
 	if ((s->flags & NBDS_TCP_ACK) && other->base_kind != NBDS_BASE_KNOWN)

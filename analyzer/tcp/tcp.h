@@ -98,9 +98,11 @@ enum { NBDS_DIR_A = 0, NBDS_DIR_B = 1 };
 
 /* What is wrong with bytes of which more than one copy was seen. */
 enum nbds_conflict_kind {
-	NBDS_CONFLICT_BYTES,     /* the copies differ, from the first to the last byte of it */
-	NBDS_CONFLICT_FORGOTTEN, /* the first copy is not remembered: they may differ */
-	NBDS_CONFLICT_ACK,       /* the same bytes, which acknowledge something else */
+	NBDS_CONFLICT_BYTES, /* the copies differ, from the first to the last byte of it */
+	/* The first copy is not remembered: they may differ.  Or (one byte after the last
+	 * one told) numbers that fit nothing put in doubt what the sender sends at all. */
+	NBDS_CONFLICT_FORGOTTEN,
+	NBDS_CONFLICT_ACK, /* the same bytes, which acknowledge something else */
 };
 
 struct nbds_conflict {

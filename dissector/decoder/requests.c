@@ -48,7 +48,7 @@ void nbds_flights_init(struct nbds_decoder *d)
 	struct nbds_flights *fl = &d->flights;
 
 	fl->buckets = fl->few;
-	fl->bits = 4;
+	fl->bits = NBDS_FEW_BITS;
 	/* Where the decoder lies differs from run to run, so that no capture
 	 * can be made of cookies that fall into one bucket. */
 	fl->seed = (uint64_t)(uintptr_t)d * UINT64_C(0x9e3779b97f4a7c15);

@@ -119,8 +119,9 @@ struct nbds_flight {
 	                            * in a free one: the next free one */
 };
 
-#define NBDS_SLAB_FIRST 16u /* requests inside the decoder itself */
-#define NBDS_SLABS      12u /* allocated ones: 16, 32, ... 32768; with the first 65536 */
+#define NBDS_SLAB_FIRST 2u  /* requests inside the decoder itself: many never send more */
+#define NBDS_SLABS      15u /* allocated ones: 2, 4, ... 32768; with the first 65536 */
+#define NBDS_FEW_BITS   4u
 
 /*
  * The requests in flight: a table of cookies, each with the requests that have
@@ -129,7 +130,7 @@ struct nbds_flight {
  */
 struct nbds_flights {
 	struct nbds_flight **buckets; /* few, or allocated */
-	struct nbds_flight *few[NBDS_SLAB_FIRST];
+	struct nbds_flight *few[1u << NBDS_FEW_BITS];
 	unsigned bits; /* 1 << bits buckets */
 	uint64_t seed;
 	uint32_t count;

@@ -81,6 +81,16 @@ static inline struct nbds_recall_record *nbds_recall_at(const struct nbds_recall
 	return (struct nbds_recall_record *)(void *)(r->bytes + (at & (r->size - 1)));
 }
 
+/* The position of a valid record. */
+static inline uint64_t nbds_recall_place(const struct nbds_recall *r,
+					 const struct nbds_recall_record *record)
+{
+	uint64_t at = (uint64_t)((const uint8_t *)(const void *)record - r->bytes);
+
+	/* the one with this remainder that is not beyond the end */
+	return r->end - ((r->end - at - 1) & (r->size - 1)) - 1;
+}
+
 /* A record of `size` bytes, of which none is set, with a key not less than those before
  * it in the chain. */
 static inline struct nbds_recall_record *nbds_recall_add(struct nbds_recall *r, uint64_t *chain,

@@ -44,11 +44,14 @@ extern "C" {
 struct nbds_engine_config {
 	uint16_t ports[NBDS_PORTS_MAX]; /* further server ports */
 	unsigned port_count;
-	bool exclusive;  /* no writer stays outside the capture */
-	uint64_t memory; /* bytes for contents and state; 0: 1 GiB */
-	bool keep_ended; /* connections that ended stay as they are until
+	bool exclusive;   /* no writer stays outside the capture */
+	uint64_t memory;  /* bytes for contents and state; 0: 1 GiB */
+	bool keep_ended;  /* connections that ended stay as they are until
 	                  * nbds_engine_forget(); else they are put away in a few bytes */
-	int64_t epsilon; /* ns, margin of capture order between connections; 0: by the
+	int64_t patience; /* ns of capture time, from its last byte, that a violation waits for
+	                   * other copies of the bytes that it rests on; 0: a second;
+	                   * INT64_MAX: to the end */
+	int64_t epsilon;  /* ns, margin of capture order between connections; 0: by the
 	                  * addresses (none on loopback, else 50 us) */
 };
 
@@ -134,6 +137,17 @@ struct nbds_flush_seen {
 	uint64_t left; /* writes in flight when it was sent: not covered */
 };
 
+/* Chunks of structured and extended replies, as they are counted. */
+enum nbds_chunk_kind {
+	NBDS_CHUNK_NONE,
+	NBDS_CHUNK_DATA,   /* NBD_REPLY_TYPE_OFFSET_DATA */
+	NBDS_CHUNK_HOLE,   /* NBD_REPLY_TYPE_OFFSET_HOLE */
+	NBDS_CHUNK_STATUS, /* NBD_REPLY_TYPE_BLOCK_STATUS, _EXT */
+	NBDS_CHUNK_ERROR,  /* NBD_REPLY_TYPE_ERROR, _OFFSET */
+	NBDS_CHUNK_OTHER,
+	NBDS_CHUNK_KINDS
+};
+
 struct nbds_export;
 
 #define NBDS_LEFT_OPEN_MAX 16u
@@ -170,13 +184,13 @@ struct nbds_connection {
 	struct nbds_command_stats commands[NBDS_COMMAND_KINDS];
 	uint64_t requests, replies, unanswered, unsolicited, in_flight, max_in_flight;
 	uint64_t second_replies; /* of unsolicited: to requests that were answered before */
-	/* NONE, OFFSET_DATA, OFFSET_HOLE, BLOCK_STATUS(+EXT), ERROR(+OFFSET), other */
-	uint64_t chunks[6];
+	uint64_t chunks[NBDS_CHUNK_KINDS];
 	uint64_t simple_replies;
 	uint64_t gaps, gap_bytes; /* holes in the capture, both directions */
 	uint64_t snaplen_bytes;   /* of gap_bytes: cut by the snapshot length */
 	bool given_up;            /* memory was short: from last_frame on it was not followed */
 	uint64_t conflicts;       /* retransmissions with other bytes */
+	uint64_t discarded;       /* segments with wrong checksums, left out */
 	uint64_t malformed;       /* messages whose inner lengths do not fit */
 	uint64_t malformed_frame; /* the first of them */
 	struct nbds_accounting bytes[2]; /* by enum nbds_side */
@@ -246,6 +260,8 @@ struct nbds_engine_ops {
 	/* A finding. After 1,000 of one rule on one connection, repeats are only
 	 * counted, and told once more at the end with their `count`. */
 	void (*finding)(void *ctx, const struct nbds_finding *f);
+	/* The final word on each read, for who wants to know why. Before its finding. */
+	void (*judged)(void *ctx, const struct nbds_judged *j);
 	/* The connection ended (or the capture did). */
 	void (*end)(void *ctx, struct nbds_connection *c);
 };
@@ -274,7 +290,17 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 /* `snaplen`: cut off by the snapshot length, not lost. */
 void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 		     const struct nbds_mark *where);
-void nbds_stream_conflict(struct nbds_stream *s, int dir, const struct nbds_mark *where);
+/* Two copies of bytes that were told differ (or, if not `differ`, may), and which of them
+ * was received is not known: no violation rests on what they say. The first was seen at
+ * `first`, or later. */
+void nbds_stream_conflict(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
+			  bool differ, const struct nbds_mark *first);
+/* Two copies of bytes that were told are the same, but acknowledge other numbers of bytes
+ * of the other direction. */
+void nbds_stream_acked(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
+		       uint64_t first_ack, uint64_t ack);
+/* A segment was left out that its receiver discards. */
+void nbds_stream_discarded(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where);
 /* `dir` sent a RST, which ends the stream: close() follows. */
 void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *where);

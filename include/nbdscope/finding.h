@@ -128,6 +128,23 @@ static inline enum nbds_at_fault nbds_finding_side(const struct nbds_finding *f)
 	return f->other_side ? f->side : f->rule->side;
 }
 
+/* The final word on a read, or on a block status. */
+struct nbds_judged {
+	uint32_t connection;
+	uint16_t type; /* NBD_CMD_* */
+	uint64_t offset, length;
+	uint64_t request_frame, reply_frame;
+	bool failed;      /* it was answered with an error, or not at all */
+	uint64_t checked; /* bytes that were held against what had been written */
+	struct {
+		const char *reason; /* NULL ends the list */
+		uint64_t bytes;
+	} unchecked[16];
+	/* the rule that it broke, or NULL; it may still be withheld */
+	const struct nbds_rule *rule;
+	enum nbds_severity severity;
+};
+
 /* A deep copy to be freed with nbds_finding_free(); NULL without memory. */
 struct nbds_finding *nbds_finding_copy(const struct nbds_finding *f);
 void nbds_finding_free(struct nbds_finding *f);

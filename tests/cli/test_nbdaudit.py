@@ -101,7 +101,7 @@ class Options(Case):
             self.assertEqual((run.status, run.err), (0, ""))
             for word in ("--format", "-f", "--output", "-o", "--messages", "-m", "--port", "-p",
                          "--severity", "--fail-on", "--exclusive", "--memory", "--write", "-w",
-                         "--summary", "--quiet", "-q", "--min-judged", "--allow-unaudited",
+                         "--summary", "--quiet", "-q", "--min-judged", "--allow-unaudited", "--why",
                          "junit", "sarif",
                          "--list-rules", "--explain", "--help", "--version", "-i", "never",
                          "violation", "suspect", "hazard", "note", "Exit status"):
@@ -366,6 +366,34 @@ class Outputs(Case):
             self.assertEqual(objects, [complete[0], complete[-1]])
         self.assertRegex(Run("--summary", LIAR).out,
                          r"findings +violation +\d+  stale-read-after-flush \[V2\]")
+
+    def test_why(self):
+        """Why a read was judged as it was, or not, and what would have been needed."""
+        reports = ROOT / "tests" / "reports"
+        wrong = reports / "nbd43_wrong_offset.pcap"
+        self.assertIn("broke stale-read-own-write [V1]", Run("--why=30", wrong).out)
+        (said,) = [o for o in Run("--why=30", "-f", "json", wrong).objects()
+                   if o["type"] == "why"]
+        self.assertEqual((said["reply_frame"], said["checked"], said["unchecked"], said["rule"]),
+                         (30, 4096, {}, "stale-read-own-write"))
+        failed = reports / "u_failed_write_read.pcap"
+        (said,) = [o for o in Run("--why=16", "-f", "json", failed).objects()
+                   if o["type"] == "why"]
+        self.assertEqual(said["unchecked"], {"failed-write": 4096})
+        self.assertEqual(len(said["needed"]), 1)
+        self.assertIn("needed: a completed write", Run("--why=16", failed).out.replace("\n" + " " * 14, " "))
+        self.assertIn("no read", Run("--why=3", failed).out)
+        # Of all reads of a capture the sums are those of the summary.
+        objects = Run("-f", "json", HONEST).objects()
+        frames = {m["frame"] for m in Run("-f", "json", "-m", HONEST).objects()
+                  if m["type"] == "message" and m["name"] == "NBD_CMD_READ"}
+        checked = 0
+        for frame in frames:
+            checked += sum(o["checked"] for o in Run("--why=%d" % frame, "-f", "json", HONEST).objects()
+                           if o["type"] == "why" and o["request_frame"] == frame)
+        self.assertEqual(checked, objects[-1]["checked"]["bytes"])
+        for bad in ("", "0", "x", "-1", "1x", "99999999999999999999999"):
+            self.assertEqual(Run("--why=" + bad, HONEST).status, 2, bad)
 
     def test_quiet(self):
         for options in ([], ["--format=json"], ["--format=junit"], ["--format=sarif"]):

@@ -131,7 +131,8 @@ static void on_conflict(void *ctx, void *user, int dir, const struct nbds_confli
 
 	(void)ctx;
 	CHECK(c->len > 0);
-	CHECK(c->offset + c->len <= w->told[dir] || w->fin[dir]);
+	CHECK(c->offset + c->len <= w->told[dir] + (c->kind == NBDS_CONFLICT_FORGOTTEN) ||
+	      w->fin[dir]);
 	CHECK(!run.model || c->kind != NBDS_CONFLICT_BYTES);
 	CHECK(c->kind != NBDS_CONFLICT_ACK || c->ack != c->first_ack);
 	CHECK(c->first.frame <= c->where.frame);

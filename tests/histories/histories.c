@@ -14,6 +14,8 @@
  *   --examples                    ... and print a small history of each
  *   --pending                    the engine may overlook (yet) that a connection was shown
  *                                 another size or other flags, and G10 at V9's first read
+ *   --captures DIRECTORY          write them as captures, NUMBER.pcap, and one line of JSON
+ *                                 a capture: what is to be found there
  *   --only I                      just the one with this number, and print it
  *   --reference                   leave the engine out
  *   --kind legal|broken           only such servers
@@ -42,6 +44,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "capture.h"
 #include "drive.h"
 #include "history.h"
 #include "reference.h"
@@ -52,6 +55,7 @@ struct options {
 	unsigned seconds;
 	bool has_seed, has_only, reference_only, keep_going, print, survey, strict, examples,
 		pending;
+	const char *captures;
 	int kind; // 0: legal or broken, 1: legal, 2: broken, 3: accused
 };
 
@@ -944,6 +948,79 @@ static bool run_random(const struct options *o, uint64_t index, struct totals *t
 	return good;
 }
 
+// Captures
+
+// One line of JSON: what must be found in the capture of a history.
+static void expect_of_capture(const struct history *h, const struct frames *f, uint64_t index,
+			      bool legal, const struct sim *sim)
+{
+	struct reference ref;
+	const char *comma = "";
+
+	ref_judge(&ref, h);
+	printf("{\"history\":%" PRIu64 ",\"legal\":%s,\"about\":\"%s\",\"findings\":[", index,
+	       legal ? "true" : "false", sim->about);
+	for (int c = 0; c < h->command_count; c++) {
+		for (int rule = 0; rule < REF_RULES; rule++) {
+			const struct ref_finding *g = &ref.verdicts[c].findings[rule];
+			const char *between = "";
+
+			if (!g->found)
+				continue;
+			printf("%s{\"rule\":\"%s\",\"severity\":\"%s\",\"request\":%" PRIu64
+			       ",\"reply\":%" PRIu64 ",\"writes\":[",
+			       comma, ref_rule_names[rule], nbds_severity_name(g->severity),
+			       f->request[c], f->reply[c]);
+			comma = ",";
+			for (int i = 0; g->missed && i < h->command_count; i++) {
+				if (!g->missed[i])
+					continue;
+				printf("%s%" PRIu64, between, f->reply[i]);
+				between = ",";
+			}
+			printf("]}");
+		}
+	}
+	printf("]}\n");
+	ref_free(&ref);
+}
+
+// Random histories as captures in a directory, and what must be found in them.
+static bool write_captures(const struct options *o)
+{
+	for (uint64_t n = 0; n < o->count; n++) {
+		uint64_t random = seed_of(o->seed, n);
+		enum sim_kind kind = sim_random(&random) % 2   ? SIM_KIND_BROKEN
+				     : sim_random(&random) % 2 ? SIM_KIND_ACCUSED
+							       : SIM_KIND_LEGAL;
+		struct history h;
+		struct frames f;
+		struct sim sim;
+		char path[PATH_MAX];
+		bool good = true;
+
+		simulate(&h, &sim, sim_random(&random), kind);
+		h.exclusive = false;
+		if (capture_fits(&h)) {
+			capture_acknowledge(&h);
+			snprintf(path, sizeof(path), "%s/%06" PRIu64 ".pcap", o->captures, n);
+			good = capture_write(&h, path, &f);
+			if (good) {
+				expect_of_capture(&h, &f, n, kind != SIM_KIND_BROKEN, &sim);
+				frames_free(&f);
+			}
+			if (o->print)
+				h_print(&h, stderr);
+		}
+		h_free(&h);
+		if (!good) {
+			perror(path);
+			return false;
+		}
+	}
+	return true;
+}
+
 static void report(const struct totals *t)
 {
 	static const char *const why[REF_UNJUDGED_MAX] = {
@@ -1147,19 +1224,13 @@ static bool parse_u64(const char *text, uint64_t *out)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"count", required_argument, NULL, 'n'},
-		{"seconds", required_argument, NULL, 't'},
-		{"only", required_argument, NULL, 'o'},
-		{"kind", required_argument, NULL, 'k'},
-		{"reference", no_argument, NULL, 'r'},
-		{"keep-going", no_argument, NULL, 'g'},
-		{"print", no_argument, NULL, 'p'},
-		{"survey", no_argument, NULL, 'y'},
-		{"strict", no_argument, NULL, 'c'},
-		{"examples", no_argument, NULL, 'e'},
-		{"pending", no_argument, NULL, 'f'},
-		{0},
+		{"seed", required_argument, NULL, 's'},     {"count", required_argument, NULL, 'n'},
+		{"seconds", required_argument, NULL, 't'},  {"only", required_argument, NULL, 'o'},
+		{"kind", required_argument, NULL, 'k'},     {"reference", no_argument, NULL, 'r'},
+		{"keep-going", no_argument, NULL, 'g'},     {"print", no_argument, NULL, 'p'},
+		{"survey", no_argument, NULL, 'y'},         {"strict", no_argument, NULL, 'c'},
+		{"examples", no_argument, NULL, 'e'},       {"pending", no_argument, NULL, 'f'},
+		{"captures", required_argument, NULL, 'd'}, {0},
 	};
 	struct options o = {.count = 1000};
 	static struct totals totals;
@@ -1209,6 +1280,9 @@ int main(int argc, char **argv)
 		case 'c':
 			o.strict = true;
 			break;
+		case 'd':
+			o.captures = optarg;
+			break;
 		case 'f':
 			o.pending = true;
 			break;
@@ -1238,6 +1312,8 @@ int main(int argc, char **argv)
 		o.seed = (uint64_t)wall.tv_sec * 1000003u + (uint64_t)wall.tv_nsec;
 		o.seed %= 1000000000000u;
 	}
+	if (o.captures)
+		return !write_captures(&o);
 	printf("seed %" PRIu64 "\n", o.seed);
 	fflush(stdout);
 	signal(SIGALRM, hangs);

@@ -651,7 +651,8 @@ static bool other_read(const struct ref_world *w, const struct byte *b, int i, s
 
 // An earlier read of the export, over before some write that is in force
 // (paths of v) began, showed this value here - rightly: if it was foreign then,
-// or junk, an unseen writer may have been at work, then and now.
+// or junk, or no completed write of anyone had it, an unseen writer may have been at
+// work, then and now.
 static bool seen_before(struct ref_world *w, const struct byte *b, const struct view *v)
 {
 	static struct view then;
@@ -666,7 +667,10 @@ static bool seen_before(struct ref_world *w, const struct byte *b, const struct 
 		for (int j = 0; j < w->n; j++) {
 			if (!v->paths[j] || !before(w, i, j))
 				continue;
+			// with all that was completed then in force, whoever wrote it
 			look(w, &first, SURE, SURE, false, &then);
+			if (then.initial)
+				look(w, &first, SURE | PLAIN, SURE | PLAIN_ANY, false, &then);
 			if (then.initial || (then.why == REF_JUDGED && then.allowed))
 				return true;
 			break;

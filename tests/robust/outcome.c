@@ -158,13 +158,22 @@ static void check(struct outcome *o, struct nbds_pipeline *p)
 
 /* --- running ------------------------------------------------------------- */
 
+static bool exclusive;
+
+void outcome_exclusive(bool on)
+{
+	exclusive = on;
+}
+
 static const struct nbds_pipeline_config *config_of(struct outcome *o)
 {
 	static struct nbds_pipeline_config config;
 
 	memset(o, 0, sizeof(*o));
-	config = (struct nbds_pipeline_config){
-		.ops = {.finding = on_finding, .message = on_message}, .ctx = o};
+	config =
+		(struct nbds_pipeline_config){.engine.exclusive = exclusive,
+					      .ops = {.finding = on_finding, .message = on_message},
+					      .ctx = o};
 	return &config;
 }
 

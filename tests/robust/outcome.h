@@ -40,6 +40,8 @@ struct outcome {
 	size_t packet_count;
 };
 
+/* The user vouches for all writers, from now on or no more. */
+void outcome_exclusive(bool exclusive);
 /* `packets` are used during the call only. */
 void outcome_of(struct outcome *o, const struct packet *packets, size_t count);
 /* Of a file, by its path; `frames` it must have. False, with `wrong` set: it

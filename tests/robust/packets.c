@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* packets.c - see packets.h. */
 #include "packets.h"
+#include "damage.h"
 
 #include <pcap/pcap.h>
 #include <stdio.h>
@@ -28,16 +29,16 @@ static void *grow(void *old, size_t size)
 
 /* --- the whole capture --------------------------------------------------- */
 
-static void put16(uint8_t *p, uint32_t v)
+void damage_put16(uint8_t *p, uint32_t v)
 {
 	p[0] = (uint8_t)(v >> 8);
 	p[1] = (uint8_t)v;
 }
 
-static void put32(uint8_t *p, uint32_t v)
+void damage_put32(uint8_t *p, uint32_t v)
 {
-	put16(p, v >> 16);
-	put16(p + 2, v);
+	damage_put16(p, v >> 16);
+	damage_put16(p + 2, v);
 }
 
 /* Finds the headers before the payload: the length of the TCP header is the one
@@ -144,7 +145,7 @@ static void change_port(struct whole *w, uint16_t from, uint16_t to)
 
 		for (size_t k = 0; s->headers && k < 4; k += 2)
 			if (nbds_be16(t + k) == from)
-				put16(t + k, to);
+				damage_put16(t + k, to);
 	}
 }
 
@@ -203,13 +204,13 @@ void whole_free(struct whole *w)
 
 /* --- damaged captures ---------------------------------------------------- */
 
-static void reset(struct damage *d)
+void damage_reset(struct damage *d)
 {
 	d->count = d->used = 0;
 	d->what[0] = '\0';
 }
 
-static void add(struct damage *d, const struct packet *p)
+void damage_add(struct damage *d, const struct packet *p)
 {
 	if (d->count == d->room) {
 		d->room = d->room ? d->room * 2 : 256;
@@ -219,14 +220,14 @@ static void add(struct damage *d, const struct packet *p)
 }
 
 /* Packets [from, to) of the whole capture. */
-static void add_all(struct damage *d, const struct whole *w, size_t from, size_t to)
+void damage_add_all(struct damage *d, const struct whole *w, size_t from, size_t to)
 {
 	for (size_t i = from; i < to; i++)
-		add(d, &w->packets[i]);
+		damage_add(d, &w->packets[i]);
 }
 
 /* Room for all the scratch that a damage will need: it must not move later. */
-static void scratch(struct damage *d, size_t size)
+void damage_scratch(struct damage *d, size_t size)
 {
 	if (size > d->size) {
 		d->scratch = grow(d->scratch, size);
@@ -234,7 +235,7 @@ static void scratch(struct damage *d, size_t size)
 	}
 }
 
-static uint8_t *copy(struct damage *d, const uint8_t *data, size_t len)
+uint8_t *damage_copy(struct damage *d, const uint8_t *data, size_t len)
 {
 	uint8_t *p = d->scratch + d->used;
 
@@ -251,7 +252,7 @@ void damage_free(struct damage *d)
 }
 
 /* A fixed sequence for each seed (splitmix64). */
-static uint64_t dice(struct damage *d)
+uint64_t damage_dice(struct damage *d)
 {
 	uint64_t z = d->random += UINT64_C(0x9e3779b97f4a7c15);
 
@@ -267,27 +268,27 @@ static size_t each_packet(const struct whole *w)
 
 static bool make_prefix(const struct whole *w, size_t i, struct damage *d)
 {
-	reset(d);
-	add_all(d, w, 0, i);
+	damage_reset(d);
+	damage_add_all(d, w, 0, i);
 	snprintf(d->what, sizeof(d->what), "the first %zu packets", i);
 	return true;
 }
 
 static bool make_begin(const struct whole *w, size_t i, struct damage *d)
 {
-	reset(d);
+	damage_reset(d);
 	if (!i)
 		return false;
-	add_all(d, w, i, w->count);
+	damage_add_all(d, w, i, w->count);
 	snprintf(d->what, sizeof(d->what), "begins at packet %zu", i + 1);
 	return true;
 }
 
 static bool make_drop(const struct whole *w, size_t i, struct damage *d)
 {
-	reset(d);
-	add_all(d, w, 0, i);
-	add_all(d, w, i + 1, w->count);
+	damage_reset(d);
+	damage_add_all(d, w, 0, i);
+	damage_add_all(d, w, i + 1, w->count);
 	snprintf(d->what, sizeof(d->what), "without packet %zu", i + 1);
 	return true;
 }
@@ -305,10 +306,10 @@ static bool make_snaplen(const struct whole *w, size_t i, struct damage *d)
 	size_t at = i / SNAPLENS;
 	uint32_t len = snaplens[i % SNAPLENS];
 
-	reset(d);
+	damage_reset(d);
 	if (w->packets[at].caplen <= len)
 		return false;
-	add_all(d, w, 0, w->count);
+	damage_add_all(d, w, 0, w->count);
 	d->packets[at].caplen = len;
 	snprintf(d->what, sizeof(d->what), "packet %zu cut to %u bytes", at + 1, len);
 	return true;
@@ -325,7 +326,7 @@ static bool make_snaplen_all(const struct whole *w, size_t i, struct damage *d)
 	uint32_t len = (uint32_t)(i < 64 ? 34 + 2 * i : 164 + (i - 63) * 64);
 	bool changed = false;
 
-	reset(d);
+	damage_reset(d);
 	for (size_t k = 0; k < w->count; k++) {
 		struct packet p = w->packets[k];
 
@@ -333,7 +334,7 @@ static bool make_snaplen_all(const struct whole *w, size_t i, struct damage *d)
 			p.caplen = len;
 			changed = true;
 		}
-		add(d, &p);
+		damage_add(d, &p);
 	}
 	snprintf(d->what, sizeof(d->what), "all packets cut to %u bytes", len);
 	return changed;
@@ -341,13 +342,13 @@ static bool make_snaplen_all(const struct whole *w, size_t i, struct damage *d)
 
 static bool make_swap(const struct whole *w, size_t i, struct damage *d)
 {
-	reset(d);
+	damage_reset(d);
 	if (i + 1 >= w->count)
 		return false;
-	add_all(d, w, 0, i);
-	add(d, &w->packets[i + 1]);
-	add(d, &w->packets[i]);
-	add_all(d, w, i + 2, w->count);
+	damage_add_all(d, w, 0, i);
+	damage_add(d, &w->packets[i + 1]);
+	damage_add(d, &w->packets[i]);
+	damage_add_all(d, w, i + 2, w->count);
 	snprintf(d->what, sizeof(d->what), "packets %zu and %zu swapped", i + 1, i + 2);
 	return true;
 }
@@ -374,13 +375,13 @@ static bool make_reorder(const struct whole *w, size_t i, struct damage *d)
 {
 	size_t k;
 
-	reset(d);
+	damage_reset(d);
 	if (!w->segments[i].tcp || !w->segments[i].len)
 		return false;
 	k = next_data(w, i);
 	if (k == w->count)
 		return false;
-	add_all(d, w, 0, w->count);
+	damage_add_all(d, w, 0, w->count);
 	d->packets[i] = w->packets[k];
 	d->packets[k] = w->packets[i];
 	d->packets[i].time = w->packets[i].time;
@@ -395,17 +396,17 @@ static bool make_delay(const struct whole *w, size_t i, struct damage *d)
 	struct packet p = w->packets[i];
 	size_t k;
 
-	reset(d);
+	damage_reset(d);
 	if (!w->segments[i].tcp || !w->segments[i].len)
 		return false;
 	k = next_data(w, i);
 	if (k == w->count)
 		return false;
 	p.time = w->packets[k].time;
-	add_all(d, w, 0, i);
-	add_all(d, w, i + 1, k + 1);
-	add(d, &p);
-	add_all(d, w, k + 1, w->count);
+	damage_add_all(d, w, 0, i);
+	damage_add_all(d, w, i + 1, k + 1);
+	damage_add(d, &p);
+	damage_add_all(d, w, k + 1, w->count);
 	snprintf(d->what, sizeof(d->what), "packet %zu delayed until after packet %zu", i + 1,
 		 k + 1);
 	return true;
@@ -421,13 +422,13 @@ static bool make_duplicate(const struct whole *w, size_t i, struct damage *d)
 	size_t at = i / 2, to = i % 2 ? at + 6 : at + 1;
 	struct packet p = w->packets[at];
 
-	reset(d);
+	damage_reset(d);
 	if (to > w->count)
 		to = w->count;
-	add_all(d, w, 0, to);
+	damage_add_all(d, w, 0, to);
 	p.time = w->packets[to - 1].time;
-	add(d, &p);
-	add_all(d, w, to, w->count);
+	damage_add(d, &p);
+	damage_add_all(d, w, to, w->count);
 	snprintf(d->what, sizeof(d->what), "packet %zu again after packet %zu", at + 1, to);
 	return true;
 }
@@ -441,7 +442,7 @@ static bool again(const struct whole *w, size_t at, size_t more, bool lost, stru
 	uint32_t ack = s->ack;
 	size_t to;
 
-	reset(d);
+	damage_reset(d);
 	if (!s->headers || !s->len || !(s->flags & NBDS_TCP_ACK))
 		return false;
 	for (to = at + 1; to < w->count; to++) {
@@ -466,15 +467,15 @@ static bool again(const struct whole *w, size_t at, size_t more, bool lost, stru
 	}
 	if (to >= w->count)
 		return false;
-	scratch(d, p.caplen);
-	p.data = copy(d, p.data, p.caplen);
+	damage_scratch(d, p.caplen);
+	p.data = damage_copy(d, p.data, p.caplen);
 	if (s->tcp_at + 12 <= p.caplen)
-		put32(d->scratch + s->tcp_at + 8, ack);
+		damage_put32(d->scratch + s->tcp_at + 8, ack);
 	p.time = w->packets[to].time;
-	add_all(d, w, 0, at);
-	add_all(d, w, at + lost, to + 1);
-	add(d, &p);
-	add_all(d, w, to + 1, w->count);
+	damage_add_all(d, w, 0, at);
+	damage_add_all(d, w, at + lost, to + 1);
+	damage_add(d, &p);
+	damage_add_all(d, w, to + 1, w->count);
 	snprintf(d->what, sizeof(d->what), "packet %zu %s again after packet %zu", at + 1,
 		 lost ? "is seen only when sent" : "sent", to + 1);
 	return true;
@@ -502,12 +503,12 @@ static bool make_burst(const struct whole *w, size_t i, struct damage *d)
 {
 	size_t runs, from[4], len[4];
 
-	reset(d);
+	damage_reset(d);
 	d->random = i * 1000003 + 1;
-	runs = 1 + dice(d) % 4;
+	runs = 1 + damage_dice(d) % 4;
 	for (size_t r = 0; r < runs; r++) {
-		from[r] = dice(d) % w->count;
-		len[r] = 2 + dice(d) % (2 + (i % 8) * 4);
+		from[r] = damage_dice(d) % w->count;
+		len[r] = 2 + damage_dice(d) % (2 + (i % 8) * 4);
 	}
 	for (size_t k = 0; k < w->count; k++) {
 		bool lost = false;
@@ -515,7 +516,7 @@ static bool make_burst(const struct whole *w, size_t i, struct damage *d)
 		for (size_t r = 0; r < runs; r++)
 			lost |= k >= from[r] && k - from[r] < len[r];
 		if (!lost)
-			add(d, &w->packets[k]);
+			damage_add(d, &w->packets[k]);
 	}
 	snprintf(d->what, sizeof(d->what), "%zu runs of packets lost (seed %zu), %zu left", runs, i,
 		 d->count);
@@ -527,11 +528,11 @@ static bool make_loss(const struct whole *w, size_t i, struct damage *d)
 {
 	static const unsigned percent[] = {1, 3, 10, 30};
 
-	reset(d);
+	damage_reset(d);
 	d->random = i * 7919 + 7;
 	for (size_t k = 0; k < w->count; k++)
-		if (dice(d) % 100 >= percent[i % 4])
-			add(d, &w->packets[k]);
+		if (damage_dice(d) % 100 >= percent[i % 4])
+			damage_add(d, &w->packets[k]);
 	snprintf(d->what, sizeof(d->what), "each packet lost with %u %% (seed %zu), %zu left",
 		 percent[i % 4], i, d->count);
 	return d->count != w->count;
@@ -542,15 +543,15 @@ static bool make_pair(const struct whole *w, size_t i, struct damage *d)
 {
 	size_t a, b;
 
-	reset(d);
+	damage_reset(d);
 	d->random = i * 104729 + 3;
-	a = dice(d) % w->count;
-	b = dice(d) % w->count;
+	a = damage_dice(d) % w->count;
+	b = damage_dice(d) % w->count;
 	if (i % 2) /* near to each other */
-		b = (a + 1 + dice(d) % 8) % w->count;
+		b = (a + 1 + damage_dice(d) % 8) % w->count;
 	for (size_t k = 0; k < w->count; k++)
 		if (k != a && k != b)
-			add(d, &w->packets[k]);
+			damage_add(d, &w->packets[k]);
 	snprintf(d->what, sizeof(d->what), "without packets %zu and %zu", a + 1, b + 1);
 	return true;
 }
@@ -565,15 +566,15 @@ static bool make_exchange(const struct whole *w, size_t i, struct damage *d)
 	int64_t start = w->packets[0].time;
 	bool over = false;
 
-	reset(d);
+	damage_reset(d);
 	if (!s->tcp || !s->len)
 		return false;
-	add_all(d, w, 0, at);
+	damage_add_all(d, w, 0, at);
 	for (size_t k = at + 1; k < w->count; k++) {
 		const struct segment *t = &w->segments[k];
 
 		if (over || !t->tcp || t->flow != s->flow)
-			add(d, &w->packets[k]);
+			damage_add(d, &w->packets[k]);
 		else
 			over = t->len && t->dir != s->dir;
 	}
@@ -591,22 +592,22 @@ static bool make_storm(const struct whole *w, size_t i, struct damage *d)
 	unsigned one_in = often[i % 4];
 	bool cut = i / 4 % 2, lose = i / 8 % 2;
 
-	reset(d);
+	damage_reset(d);
 	d->random = i * 15485863 + 11;
 	for (size_t k = 0; k < w->count; k++) {
 		struct packet p = w->packets[k];
 		size_t at = d->count, back = 0;
 
-		if (lose && dice(d) % one_in == 0)
+		if (lose && damage_dice(d) % one_in == 0)
 			continue;
-		if (cut && dice(d) % one_in == 0 && p.caplen > 60)
-			p.caplen = 54 + (uint32_t)(dice(d) % (p.caplen - 54));
-		add(d, &p);
-		if (dice(d) % one_in == 0)
-			add(d, &p);
+		if (cut && damage_dice(d) % one_in == 0 && p.caplen > 60)
+			p.caplen = 54 + (uint32_t)(damage_dice(d) % (p.caplen - 54));
+		damage_add(d, &p);
+		if (damage_dice(d) % one_in == 0)
+			damage_add(d, &p);
 		/* the last ones come later than this one */
-		if (dice(d) % one_in == 0)
-			back = 1 + dice(d) % 4;
+		if (damage_dice(d) % one_in == 0)
+			back = 1 + damage_dice(d) % 4;
 		for (; back && at > 0; back--, at--) {
 			struct packet late = d->packets[at - 1];
 
@@ -629,12 +630,12 @@ static size_t total_oneway(const struct whole *w)
 /* One direction of a connection, or of all, is not in the capture. */
 static bool make_oneway(const struct whole *w, size_t i, struct damage *d)
 {
-	reset(d);
+	damage_reset(d);
 	for (size_t k = 0; k < w->count; k++) {
 		const struct segment *s = &w->segments[k];
 
 		if (!s->tcp || s->dir != i % 2 || (i / 2 < w->flows && s->flow != i / 2))
-			add(d, &w->packets[k]);
+			damage_add(d, &w->packets[k]);
 	}
 	if (i / 2 < w->flows)
 		snprintf(d->what, sizeof(d->what), "connection %zu without direction %c", i / 2 + 1,
@@ -662,7 +663,7 @@ static bool make_sieve(const struct whole *w, size_t i, struct damage *d)
 						  "every second packet with payload"};
 	size_t flow = i / SIEVES, seen = 0;
 
-	reset(d);
+	damage_reset(d);
 	for (size_t k = 0; k < w->count; k++) {
 		const struct segment *s = &w->segments[k];
 		bool syn = s->flags & NBDS_TCP_SYN;
@@ -689,7 +690,7 @@ static bool make_sieve(const struct whole *w, size_t i, struct damage *d)
 			break;
 		}
 		if (!s->tcp || !out || (flow < w->flows && s->flow != flow))
-			add(d, &w->packets[k]);
+			damage_add(d, &w->packets[k]);
 	}
 	if (flow < w->flows)
 		snprintf(d->what, sizeof(d->what), "connection %zu without %s", flow + 1,
@@ -715,8 +716,8 @@ static bool make_clock(const struct whole *w, size_t i, struct damage *d)
 		"time running backward", "the clock set back by 1 h", "the clock set on by 1 h"};
 	const int64_t hour = INT64_C(3600000000000);
 
-	reset(d);
-	add_all(d, w, 0, w->count);
+	damage_reset(d);
+	damage_add_all(d, w, 0, w->count);
 	for (size_t k = 0; k < w->count; k++) {
 		int64_t t = w->packets[k].time, *to = &d->packets[k].time;
 
@@ -759,16 +760,16 @@ static bool make_doubled(const struct whole *w, size_t i, struct damage *d)
 	static const char *const names[DOUBLES] = {
 		"", ", after the next one", ", of another interface", ", as far as they answer"};
 
-	reset(d);
+	damage_reset(d);
 	for (size_t k = 0; k < w->count; k++) {
 		struct packet p = w->packets[k > 0 && i == 1 ? k - 1 : k];
 
-		add(d, &w->packets[k]);
+		damage_add(d, &w->packets[k]);
 		p.time = w->packets[k].time;
 		if (i == 2)
 			p.interface = 1;
 		if (i != 3 || w->segments[k].dir == 1)
-			add(d, &p);
+			damage_add(d, &p);
 	}
 	snprintf(d->what, sizeof(d->what), "all packets twice%s", names[i]);
 	return w->count > 0;
@@ -795,8 +796,8 @@ static size_t total_interfaces(const struct whole *w)
 /* Every second connection was captured on another interface, by another clock. */
 static bool make_interfaces(const struct whole *w, size_t i, struct damage *d)
 {
-	reset(d);
-	add_all(d, w, 0, w->count);
+	damage_reset(d);
+	damage_add_all(d, w, 0, w->count);
 	for (size_t k = 0; k < w->count; k++) {
 		if (w->segments[k].flow % 2 == 0)
 			continue;
@@ -826,39 +827,39 @@ static bool make_recut(const struct whole *w, size_t i, struct damage *d)
 	size_t need = 0;
 	bool changed = false;
 
-	reset(d);
+	damage_reset(d);
 	for (size_t k = 0; k < w->count; k++) {
 		const struct segment *s = &w->segments[k];
 
 		if (s->headers && s->len > most)
 			need += (s->len / most + 1) * ((size_t)s->payload_at + most);
 	}
-	scratch(d, need);
+	damage_scratch(d, need);
 	for (size_t k = 0; k < w->count; k++) {
 		const struct segment *s = &w->segments[k];
 		const struct packet *p = &w->packets[k];
 
 		if (!s->headers || s->len <= most || p->caplen < p->len) {
-			add(d, p);
+			damage_add(d, p);
 			continue;
 		}
 		changed = true;
 		for (uint32_t at = 0; at < s->len; at += most) {
 			uint32_t n = s->len - at < most ? s->len - at : most;
-			uint8_t *q = copy(d, p->data, s->payload_at);
+			uint8_t *q = damage_copy(d, p->data, s->payload_at);
 			struct packet piece = *p;
 
-			copy(d, p->data + s->payload_at + at, n);
-			put32(q + s->tcp_at + 4, s->seq + at);
+			damage_copy(d, p->data + s->payload_at + at, n);
+			damage_put32(q + s->tcp_at + 4, s->seq + at);
 			if (at + n < s->len)
 				q[s->tcp_at + 13] &= (uint8_t) ~(NBDS_TCP_FIN | NBDS_TCP_PSH);
 			if (q[s->ip_at] >> 4 == 4)
-				put16(q + s->ip_at + 2, s->payload_at - s->ip_at + n);
+				damage_put16(q + s->ip_at + 2, s->payload_at - s->ip_at + n);
 			else
-				put16(q + s->ip_at + 4, s->payload_at - s->tcp_at + n);
+				damage_put16(q + s->ip_at + 4, s->payload_at - s->tcp_at + n);
 			piece.data = q;
 			piece.caplen = piece.len = s->payload_at + n;
-			add(d, &piece);
+			damage_add(d, &piece);
 		}
 	}
 	snprintf(d->what, sizeof(d->what), "segments of at most %u bytes", most);
@@ -892,6 +893,15 @@ const struct kind kinds[] = {
 	{"interfaces", "connections of two interfaces with two clocks", false, total_interfaces,
 	 make_interfaces},
 	{"recut", "large segments in pieces", true, total_recut, make_recut},
+	{"forge", "a copy of any segment with other bytes, before or after it", false, total_forge,
+	 make_forge},
+	{"forge-ack", "a copy of any segment that acknowledges something else", false, total_forge,
+	 make_forge_ack},
+	{"forge-end", "a RST, FIN or SYN of any number", false, total_forge, make_forge_end},
+	{"forge-sum", "right checksums, but for forged segments", true, total_forge,
+	 make_forge_sum},
+	{"flip", "right checksums, and one bit of any segment the other way round", false,
+	 total_forge, make_flip},
 };
 const size_t kinds_count = sizeof(kinds) / sizeof(kinds[0]);
 

@@ -9,6 +9,7 @@
  *	      --at=N            only number N of each kind (as failures name it)
  *	      --write=FILE      with --kind and --at: save the damaged capture
  *	      --all             print all failures, not just the first of each kind
+ *	      --exclusive       no writer stays outside of the captures
  *	      --port=N          servers of port 10809 are moved to port N, which nobody
  *	                        knows for NBD (kind truncate: no)
  *	      --list            the kinds of damage
@@ -394,13 +395,14 @@ static unsigned try_directory(const char *dir, bool honest)
 
 int main(int argc, char **argv)
 {
-	enum { THOROUGH, BUDGET, KIND, AT, WRITE, ALL, PORT, LIST };
+	enum { THOROUGH, BUDGET, KIND, AT, WRITE, ALL, EXCLUSIVE, PORT, LIST };
 	static const struct option options[] = {{"thorough", no_argument, NULL, THOROUGH},
 						{"budget", required_argument, NULL, BUDGET},
 						{"kind", required_argument, NULL, KIND},
 						{"at", required_argument, NULL, AT},
 						{"write", required_argument, NULL, WRITE},
 						{"all", no_argument, NULL, ALL},
+						{"exclusive", no_argument, NULL, EXCLUSIVE},
 						{"port", required_argument, NULL, PORT},
 						{"list", no_argument, NULL, LIST},
 						{0}};
@@ -426,6 +428,9 @@ int main(int argc, char **argv)
 			break;
 		case ALL:
 			test.all = true;
+			break;
+		case EXCLUSIVE:
+			outcome_exclusive(true);
 			break;
 		case PORT:
 			test.port = (uint16_t)strtoul(optarg, NULL, 10);
@@ -465,10 +470,16 @@ int main(int argc, char **argv)
 			try_directory(dir, true);
 			/* where only what is said shows that it is NBD */
 			test.port = 40000;
-			test.kinds = "begin,drop,exchange,burst,oneway,sieve";
+			test.kinds = "begin,drop,exchange,burst,oneway,sieve,forge,forge-end";
 			if (!i)
 				try_directory(dir, true);
 			test.port = 0;
+			/* where data from nowhere is a violation */
+			test.kinds = "forge,forge-ack,forge-end,forge-sum,flip";
+			outcome_exclusive(true);
+			if (!i)
+				try_directory(dir, true);
+			outcome_exclusive(false);
 			test.kinds = kinds_wanted;
 			free(dir);
 		}
