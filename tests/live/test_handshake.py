@@ -93,6 +93,7 @@ class Handshake(peers.LiveTest):
         self.nbd_server(self.image(1 << 20), "flush = true", "fua = true", "trim = true")
         # To NBD_OPT_INFO this server says size 0, which nbdinfo then believes; what
         # NBD_OPT_GO says is what nbdinfo says when it asks for the size alone.
+        self.broken = ("info-and-go-differ",)
         said, report = self.nbdinfo(self.uri + "/disk")
         size = int(self.run_command("nbdinfo", "--size", self.uri + "/disk"))
         self.assertEqual(size, 1 << 20)
@@ -100,6 +101,7 @@ class Handshake(peers.LiveTest):
 
     def test_nbd_server_read_only(self):
         self.nbd_server(self.image(1 << 20), "readonly = true")
+        self.broken = ("info-and-go-differ",)
         said, report = self.nbdinfo(self.uri + "/disk")
         self.compare(said, report, int(self.run_command("nbdinfo", "--size", self.uri + "/disk")))
 
@@ -161,7 +163,7 @@ class Handshake(peers.LiveTest):
             h.connect_uri("nbds" + self.uri[3:])
             h.pwrite(client.pattern("secret", 4096), 0)
             h.shutdown()
-        report = self.audit(path)
+        report = self.audit(path, status=(3,))
         (connection,) = report.connections
         self.assertIs(connection["tls"], True)
         self.assertEqual(self.options(connection), [("NBD_OPT_STARTTLS", ["NBD_REP_ACK"])])
