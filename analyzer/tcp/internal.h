@@ -65,6 +65,13 @@
 #define NBDS_SUMS_REFUTED 4
 #define NBDS_SUMS_SHARE   4
 
+/* In nbds_mark.flags, never told: the segment has no checksum that would show a bit
+ * turned around.  Its acknowledgement number is told only if a segment that was seen ends
+ * there: receivers acknowledge what segments brought, not parts of it. */
+#define NBDS_MARK_ACK_DOUBT (1u << 31)
+/* The ends of so many segments are known of a direction, a power of two. */
+#define NBDS_ENDS 32u
+
 struct nbds_link {
 	struct nbds_link *prev, *next;
 };
@@ -115,6 +122,8 @@ struct nbds_half {
 	uint32_t heard;   /* counts its frames */
 	uint32_t refuted; /* segments that started below `evidence` where new data starts */
 	uint64_t next, seen, sent, acked, clean_after;
+	uint32_t ends[NBDS_ENDS]; /* of its last segments: the low bits of their offsets */
+	uint8_t ends_next;
 	uint64_t evidence; /* `acked`, as far as it is believed to show a hole */
 	uint64_t fin_at;
 	uint64_t edge;             /* the other side's windows ended here at most; 0: not known */

@@ -85,6 +85,17 @@ static void remember(struct nbds_flow *f, struct nbds_half *h, uint64_t offset, 
 	memcpy(told + 1, data, len);
 }
 
+/* Does a segment of the direction end at `offset`, as far as they are known? */
+static bool ends_at(const struct nbds_half *h, uint64_t offset)
+{
+	if (offset == h->seen)
+		return true;
+	for (unsigned i = 0; i < NBDS_ENDS; i++)
+		if (h->ends[i] == (uint32_t)offset)
+			return true;
+	return false;
+}
+
 /* `len` bytes at half->next, `caplen` of them here. */
 static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_t caplen,
 		      uint32_t len, const struct nbds_mark *where)
@@ -94,6 +105,7 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 	struct nbds_mark mark = *where;
 	uint64_t offset = h->next;
 
+	mark.flags &= ~NBDS_MARK_ACK_DOUBT;
 	if (mark.flags & NBDS_MARK_FIRST_TX) {
 		h->lo_frame = mark.frame;
 		h->lo_time = mark.time;
@@ -110,6 +122,9 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 		t->stats.bytes += caplen;
 		if (heard_of(f))
 			remember(f, h, offset, data, caplen, &mark);
+		if (where->flags & NBDS_MARK_ACK_DOUBT && mark.ack != NBDS_NO_ACK &&
+		    !ends_at(&f->reasm->half[!dir], mark.ack))
+			mark.ack = NBDS_NO_ACK;
 		if (heard_of(f) && t->ops.data)
 			t->ops.data(t->ctx, f->user, dir, offset, data, caplen, &mark);
 	}
@@ -862,6 +877,8 @@ static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segmen
 	if (h->fin && (uint64_t)ack > h->fin_at)
 		ack = (int64_t)h->fin_at; /* the FIN has a number too */
 	mark->ack = (uint64_t)ack;
+	if (s->checksum != NBDS_SUM_RIGHT)
+		mark->flags |= NBDS_MARK_ACK_DOUBT;
 	window(r, dir, s, (uint64_t)ack);
 	if (!h->clean && (uint64_t)ack > h->clean_after && (uint64_t)ack <= h->seen)
 		h->clean = true;
@@ -931,10 +948,11 @@ static void judge(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end, i
 {
 	struct nbds_half *h = &f->reasm->half[dir];
 
+	mark->flags &= NBDS_MARK_ACK_DOUBT;
 	if (h->clean && offset == h->seen && offset == h->sent && offset >= h->acked)
-		mark->flags = NBDS_MARK_FIRST_TX;
+		mark->flags |= NBDS_MARK_FIRST_TX;
 	else
-		mark->flags = NBDS_MARK_LATE;
+		mark->flags |= NBDS_MARK_LATE;
 
 	if (offset > h->seen) {
 		if (h->clean)
@@ -960,6 +978,8 @@ static void judge(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end, i
 		}
 	}
 	h->seen = end;
+	h->ends[h->ends_next] = (uint32_t)end;
+	h->ends_next = (h->ends_next + 1) % NBDS_ENDS;
 	if (h->seen >= h->evidence)
 		h->refuted = 0;
 	if (end > h->sent)
@@ -1055,7 +1075,7 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 		if (span.offset < span.end) {
 			judge(f, dir, (uint64_t)span.offset, span.end, p->time, &mark);
 			if (skip)
-				mark.flags = NBDS_MARK_LATE;
+				mark.flags = (mark.flags | NBDS_MARK_LATE) & ~NBDS_MARK_FIRST_TX;
 			if (h->next == span.offset && !h->held.first[0] && !h->fin &&
 			    answered(f, dir, mark.ack))
 				tell_data(f, dir, span.data, span.caplen,

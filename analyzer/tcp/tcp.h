@@ -157,7 +157,7 @@ struct nbds_tcp_ops {
 };
 
 /* Most memory that a flow takes in these files, besides the bytes it holds back. */
-#define NBDS_FLOW_BYTES 1280
+#define NBDS_FLOW_BYTES 1536
 
 struct nbds_tcp_limits {
 	uint64_t held_direction;  /* most bytes held for one direction (default 16 MiB) */

@@ -2653,20 +2653,25 @@ static void marks_of_a_clean_stream(void **state)
 {
 	(void)state;
 	handshake();
-	put(B, 0, 0, "hello");
-	first_tx(B, 4);
+	put(B, 0, 0, "hel");
+	put(B, 3, 0, "lo");
+	first_tx(B, 5);
 	assert_int_equal(x.last[B].mark.ack, 0);
 	assert_int_equal(x.last[B].mark.time, x.packet.time);
 	x.packet.interface = 3;
 	put(A, 0, 5, "a");
-	first_tx(A, 5);
+	first_tx(A, 6);
 	assert_int_equal(x.last[A].mark.ack, 5);
 	assert_int_equal(x.last[A].mark.interface, 3);
 	put(A, 1, NONE, "b");
-	first_tx(A, 6);
+	first_tx(A, 7);
 	assert_true(x.last[A].mark.ack == NBDS_NO_ACK);
 	put(A, 2, 3, "c"); /* an older number is what the frame says */
 	assert_int_equal(x.last[A].mark.ack, 3);
+	/* no receiver says so: a bit is wrong, and no checksum would show it */
+	put(A, 3, 4, "d");
+	first_tx(A, 9);
+	assert_true(x.last[A].mark.ack == NBDS_NO_ACK);
 }
 
 static void marks_after_a_hole(void **state)
