@@ -324,38 +324,6 @@ static void group_add(struct nbds_world *w, struct group *g, const struct miss *
 	g->sectors++;
 }
 
-/* Who asked why is told the final word on a read. */
-void verdict_judged(const struct nbds_op *r, const struct nbds_rule *rule,
-		    enum nbds_severity severity)
-{
-	struct nbds_world *w = r->world;
-	struct nbds_judged j = {
-		.connection = r->party->id,
-		.type = r->type,
-		.offset = r->offset,
-		.length = r->length,
-		.request_frame = r->request_frame,
-		.reply_frame = r->reply_frame,
-		.failed = r->state != OP_OK,
-		.checked = r->reading->checked,
-		.rule = rule,
-		.severity = severity,
-	};
-	unsigned n = 0;
-
-	_Static_assert(NBDS_UNCHECKED_MAX < sizeof(j.unchecked) / sizeof(j.unchecked[0]),
-		       "no room for all reasons");
-	if (!w->ops.judged)
-		return;
-	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++) {
-		if (!r->reading->unchecked[i])
-			continue;
-		j.unchecked[n].reason = nbds_unchecked_names[i];
-		j.unchecked[n++].bytes = r->reading->unchecked[i];
-	}
-	w->ops.judged(w->ctx, &j);
-}
-
 /* Adds what was found of a part of a sector to what was found of its other parts: all of
  * it is from nowhere if any byte is. */
 static void sector_add(struct verdict *sector, const struct verdict *v)
