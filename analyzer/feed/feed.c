@@ -252,7 +252,8 @@ static void flow_conflict(void *ctx, void *user, int dir, const struct nbds_conf
 
 	(void)ctx;
 	if (f && c->kind == NBDS_CONFLICT_ACK)
-		nbds_stream_acked(f->stream, dir, c->offset, c->len, c->first_ack, c->ack);
+		nbds_stream_acked(f->stream, dir, c->offset, c->len, c->first_ack, c->ack,
+				  &c->first);
 	else if (f)
 		nbds_stream_conflict(f->stream, dir, c->offset, c->len,
 				     c->kind == NBDS_CONFLICT_BYTES, &c->first);

@@ -147,8 +147,9 @@ void doubts_bytes(struct doubts *all, const struct server *server, uint32_t conn
 }
 
 void doubts_order(struct doubts *all, const struct server *server, uint32_t connection,
-		  uint64_t chain, uint64_t from, uint64_t to)
+		  uint64_t chain, uint64_t from, uint64_t to, uint64_t frame, bool commands)
 {
+	struct doubt d = {.server = server, .connection = connection, .request_frame = frame};
 	struct nbds_recall_record *r;
 	unsigned looked = 0;
 	bool lost;
@@ -158,10 +159,13 @@ void doubts_order(struct doubts *all, const struct server *server, uint32_t conn
 		const struct span *s = (const struct span *)(r + 1);
 
 		if (r->key + s->head + s->payload <= from)
-			return;
-		doubt_of(all, server, connection, r);
+			break;
+		if (commands)
+			doubt_of(all, server, connection, r);
 		r = nbds_recall_previous(&all->spans, r, &lost);
 	}
+	if (frame && (commands || !looked))
+		doubt_add(all, d);
 }
 
 /* --- what waits ------------------------------------------------------------ */

@@ -85,9 +85,11 @@ void doubts_answered(struct doubts *all, uint64_t span, uint64_t reply_frame);
  * they are all payload, else all since then. */
 void doubts_bytes(struct doubts *all, const struct server *server, uint32_t connection,
 		  uint64_t chain, uint64_t from, uint64_t to, const struct nbds_point *first);
-/* What commands whose messages touch these bytes acknowledged is in doubt. */
+/* What commands whose messages touch these bytes acknowledged is in doubt, and when they
+ * were sent; and so it is of all in their frame. If not `commands`, only of what is no
+ * message of a command. */
 void doubts_order(struct doubts *all, const struct server *server, uint32_t connection,
-		  uint64_t chain, uint64_t from, uint64_t to);
+		  uint64_t chain, uint64_t from, uint64_t to, uint64_t frame, bool commands);
 
 /* Takes in a finding about a server (NULL: no server yet): a violation waits. */
 void doubts_tell(struct doubts *all, const struct server *server, const struct nbds_finding *f);

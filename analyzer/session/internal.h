@@ -190,7 +190,7 @@ void session_conflict(struct session *s, enum nbds_side side, uint64_t offset, u
 		      const struct nbds_mark *first);
 /* Two copies of the same bytes acknowledge `first_ack` and `ack` bytes. */
 void session_acked(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
-		   uint64_t first_ack, uint64_t ack);
+		   uint64_t first_ack, uint64_t ack, const struct nbds_mark *first);
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 /* All that its frames up to `frame` brought was told. */

@@ -533,14 +533,15 @@ void session_conflict(struct session *s, enum nbds_side side, uint64_t offset, u
 }
 
 void session_acked(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
-		   uint64_t first_ack, uint64_t ack)
+		   uint64_t first_ack, uint64_t ack, const struct nbds_mark *first)
 {
 	/* A server that had acknowledged more, and a client that had acknowledged less, than
 	 * the first copy says prove less by it.  And who sends an answer again has not
 	 * forgotten what was acknowledged with it: perhaps the first copy was not sent then. */
-	if (side == NBDS_SERVER || ack < first_ack)
-		doubts_order(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset,
-			     offset + len);
+	bool less = side == NBDS_SERVER || ack < first_ack;
+
+	doubts_order(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset, offset + len,
+		     first->frame, less);
 }
 
 void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)

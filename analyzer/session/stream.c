@@ -322,10 +322,10 @@ void nbds_stream_conflict(struct nbds_stream *s, int dir, uint64_t offset, uint6
 }
 
 void nbds_stream_acked(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
-		       uint64_t first_ack, uint64_t ack)
+		       uint64_t first_ack, uint64_t ack, const struct nbds_mark *first)
 {
 	if (s->session && decoded(s, dir, &offset, &len))
-		session_acked(s->session, side_of(s, dir), offset, len, first_ack, ack);
+		session_acked(s->session, side_of(s, dir), offset, len, first_ack, ack, first);
 }
 
 void nbds_stream_discarded(struct nbds_stream *s, int dir, const struct nbds_mark *where)

@@ -128,8 +128,11 @@ struct nbds_half {
 	uint64_t fin_at;
 	uint64_t edge;             /* the other side's windows ended here at most; 0: not known */
 	uint64_t bad_from, bad_to; /* where bytes with wrong checksums were discarded */
-	uint64_t told;             /* the chain of what is remembered of it */
-	uint64_t lo_frame;         /* the frame with the last clean byte delivered */
+	/* and where they were taken, as long as others were not right */
+	uint64_t taken_from, taken_to;
+	struct nbds_where taken;
+	uint64_t told;     /* the chain of what is remembered of it */
+	uint64_t lo_frame; /* the frame with the last clean byte delivered */
 	int64_t lo_time;
 	struct nbds_mark last; /* of the last byte delivered */
 	/* The bytes not acknowledged yet were all told after this. */
@@ -235,6 +238,12 @@ void nbds_reasm_flush(struct nbds_flow *f, enum nbds_gap_reason why);
 
 /* Takes note of bytes that were discarded for their checksum. */
 void nbds_reasm_discarded(struct nbds_reasm *r, int dir, const struct nbds_segment *s);
+
+/* Takes note of bytes with a wrong checksum that are taken all the same. */
+void nbds_reasm_taken(struct nbds_reasm *r, int dir, const struct nbds_segment *s);
+
+/* It turned out that checksums are right there as a rule. */
+void nbds_reasm_regret(struct nbds_flow *f, int dir);
 
 /* Drops all that is held. */
 void nbds_reasm_drop(struct nbds_flow *f);

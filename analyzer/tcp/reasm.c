@@ -465,6 +465,43 @@ void nbds_reasm_discarded(struct nbds_reasm *r, int dir, const struct nbds_segme
 		h->bad_to = (uint64_t)to;
 }
 
+void nbds_reasm_taken(struct nbds_reasm *r, int dir, const struct nbds_segment *s)
+{
+	struct nbds_half *h = &r->half[dir];
+	int64_t from = h->base_kind == NBDS_BASE_KNOWN ? nbds_half_offset(h, s->seq) : 0, to;
+
+	to = from + (int64_t)s->len;
+	if (from < 0)
+		from = 0;
+	if (to <= from || from > (int64_t)h->seen + NBDS_FAR)
+		return;
+	if (h->taken_from == h->taken_to) {
+		h->taken_from = (uint64_t)from;
+		h->taken_to = (uint64_t)to;
+		h->taken = (struct nbds_where){s->packet->frame, s->packet->time,
+					       s->packet->interface};
+		return;
+	}
+	if ((uint64_t)from < h->taken_from)
+		h->taken_from = (uint64_t)from;
+	if ((uint64_t)to > h->taken_to)
+		h->taken_to = (uint64_t)to;
+}
+
+void nbds_reasm_regret(struct nbds_flow *f, int dir)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_conflict c = {.kind = NBDS_CONFLICT_FORGOTTEN, .offset = h->taken_from};
+
+	if (h->taken_from == h->taken_to)
+		return;
+	c.len = h->taken_to - h->taken_from;
+	c.first = nbds_mark_at(&h->taken);
+	c.where = c.first;
+	h->taken_from = h->taken_to = 0;
+	tell_conflict(f, dir, &c);
+}
+
 void nbds_reasm_drop(struct nbds_flow *f)
 {
 	for (int dir = 0; dir < 2; dir++) {

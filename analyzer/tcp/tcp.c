@@ -307,6 +307,22 @@ static void remove_flow(struct nbds_flow *f)
 	slab_put(t->flows, f);
 }
 
+/* Bytes with wrong checksums were taken, for want of right ones to tell: not so any more,
+ * or (at the end) only those of the handshake were. */
+static void regret(struct nbds_flow *f, bool end)
+{
+	for (int dir = 0; dir < 2; dir++) {
+		const struct nbds_half *h = &f->reasm->half[dir];
+		const struct nbds_sums *sums = &f->sums[dir];
+
+		if (h->taken_from < h->taken_to &&
+		    (sums->right > sums->wrong ||
+		     (end && !sums->right && sums->wrong < NBDS_SUMS_REFUTED &&
+		      sums->bare_right > sums->bare_wrong)))
+			nbds_reasm_regret(f, dir);
+	}
+}
+
 /* Tells the rest of the flow and its end.  The entry stays. */
 static void tell_close(struct nbds_flow *f, enum nbds_flow_end how, int by,
 		       const struct nbds_mark *where)
@@ -316,6 +332,8 @@ static void tell_close(struct nbds_flow *f, enum nbds_flow_end how, int by,
 	f->busy++;
 	if (f->state == NBDS_FLOW_LIVE && f->opened && !f->ignored) {
 		nbds_reasm_flush(f, NBDS_GAP_END);
+		if (!f->ignored)
+			regret(f, true);
 		if (!f->ignored && how != NBDS_FLOW_RST &&
 		    ((f->reasm->half[0].fin_told && f->reasm->half[1].fin_told) ||
 		     nbds_reasm_end_guessed(f->reasm)))
@@ -765,6 +783,8 @@ static void live_segment(struct nbds_flow *f, int dir, const struct nbds_segment
 			r->rst = false;
 		nbds_reasm_segment(f, dir, s);
 	}
+	if (f->opened && !f->ignored)
+		regret(f, false);
 	f->busy--;
 	list_to_end(list_of(f), &f->list);
 	settle(f, now);
@@ -803,6 +823,8 @@ static bool discarded(struct nbds_flow *f, int dir, const struct nbds_segment *s
 		count(&sums->discarded, &none);
 		return true;
 	}
+	if (!bad && f->state == NBDS_FLOW_LIVE && s->checksum == NBDS_SUM_WRONG && s->len)
+		nbds_reasm_taken(f->reasm, dir, s);
 	if (s->checksum == NBDS_SUM_RIGHT)
 		count(right, wrong);
 	else if (s->checksum == NBDS_SUM_WRONG)
@@ -871,6 +893,8 @@ static struct nbds_flow *flow_for(struct nbds_tcp *t, const struct nbds_segment 
 
 	f = create(t, s, hash, as);
 	*dir = as;
+	if (f)
+		discarded(f, as, s); /* takes note of its checksum */
 	if (f && rival) {
 		mark = nbds_mark_at(&where);
 		nbds_reasm_base(f->reasm, NBDS_DIR_A, isn + 1, &where);

@@ -19,7 +19,8 @@
  * Checksums.  A segment whose checksum is wrong is discarded by its receiver, and
  * here, where others of its direction show that they are right as a rule.  Where it
  * turns out that such bytes were acknowledged and no other copy of them was seen, the
- * capture's checksums are not those of the wire, and it is believed from then on.
+ * capture's checksums are not those of the wire, and it is believed from then on.  Bytes
+ * that were taken before others turned out to be right are a conflict then.
  *
  * Holes.  Bytes missing from the capture become a gap event once the other
  * side has acknowledged past them *and* the packets that might still bring

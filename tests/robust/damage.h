@@ -23,6 +23,8 @@ void damage_put16(uint8_t *p, uint32_t v);
 void damage_put32(uint8_t *p, uint32_t v);
 
 /* forge.c */
+/* Makes both checksums of a packet right that is all there, and is `s`. */
+void damage_make_right(uint8_t *packet, const struct segment *s);
 size_t total_forge(const struct whole *w);
 bool make_forge(const struct whole *w, size_t i, struct damage *d);
 bool make_forge_ack(const struct whole *w, size_t i, struct damage *d);

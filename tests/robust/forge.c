@@ -46,8 +46,7 @@ static uint32_t finished(uint32_t sum)
 	return ~sum & 0xffff;
 }
 
-/* Makes both checksums of the packet right, if all of it is there. */
-static void make_right(uint8_t *packet, const struct segment *s)
+void damage_make_right(uint8_t *packet, const struct segment *s)
 {
 	uint8_t *ip = packet + s->ip_at, *tcp = packet + s->tcp_at;
 	uint32_t len = s->payload_at - s->tcp_at + s->len, sum;
@@ -85,7 +84,7 @@ static bool add_right(const struct whole *w, struct damage *d, size_t more)
 		if (w->segments[k].tcp && !entire(w, k))
 			return false;
 		if (w->segments[k].tcp)
-			make_right(bytes, &w->segments[k]);
+			damage_make_right(bytes, &w->segments[k]);
 		p.data = bytes;
 		damage_add(d, &p);
 	}
@@ -335,7 +334,7 @@ bool make_forge_sum(const struct whole *w, size_t i, struct damage *d)
 	bytes = forged(w, k, d, &s);
 	if (!bytes)
 		return false;
-	make_right(bytes, &s);
+	damage_make_right(bytes, &s);
 	at = below(d, 2) ? s.tcp_at + 16 : s.tcp_at + 4 + below(d, 8);
 	wrong = 1 + below(d, 254);
 	bytes[at] = (uint8_t)(bytes[at] + wrong);

@@ -848,6 +848,7 @@ static bool make_recut(const struct whole *w, size_t i, struct damage *d)
 			uint32_t n = s->len - at < most ? s->len - at : most;
 			uint8_t *q = damage_copy(d, p->data, s->payload_at);
 			struct packet piece = *p;
+			struct segment cut = *s;
 
 			damage_copy(d, p->data + s->payload_at + at, n);
 			damage_put32(q + s->tcp_at + 4, s->seq + at);
@@ -857,6 +858,8 @@ static bool make_recut(const struct whole *w, size_t i, struct damage *d)
 				damage_put16(q + s->ip_at + 2, s->payload_at - s->ip_at + n);
 			else
 				damage_put16(q + s->ip_at + 4, s->payload_at - s->tcp_at + n);
+			cut.len = n;
+			damage_make_right(q, &cut);
 			piece.data = q;
 			piece.caplen = piece.len = s->payload_at + n;
 			damage_add(d, &piece);

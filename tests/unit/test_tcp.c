@@ -1016,6 +1016,30 @@ static void checksums_left_to_the_hardware(void **state)
 	assert_int_equal(stat(bad_checksums), 0);
 }
 
+/* It shows later that they are right as a rule, or (of a few) at the end, by the handshake. */
+static void wrong_checksums_before_right_ones(void **state)
+{
+	(void)state;
+	x.checksum = NBDS_SUM_RIGHT;
+	handshake();
+	bad(B, 0, 0, "garbled");
+	expect("open:syn B0:garbled");
+	put(A, 0, 7, "abc");
+	put(B, 7, 3, "1");
+	expect("A0:abc B7:1");
+	put(B, 8, 3, "2");
+	expect("B8:2 unsureB0+7");
+	assert_int_equal(x.conflict.first.frame, 4);
+	put(B, 9, 3, "3");
+	expect("B9:3");
+	x.port++;
+	handshake();
+	bad(A, 0, 0, "abc");
+	put(B, 0, 3, "1");
+	nbds_tcp_finish(x.tcp);
+	expect("open:syn A0:abc B0:1 close:open unsureA0+3 close:open");
+}
+
 /* Only the handshake is right: that of bytes is another matter. */
 static void checksums_of_bare_segments_count_apart(void **state)
 {
@@ -3233,6 +3257,7 @@ int main(void)
 		T(copies_that_acknowledge_something_else),
 		T(wrong_checksums_are_discarded),
 		T(checksums_left_to_the_hardware),
+		T(wrong_checksums_before_right_ones),
 		T(checksums_of_bare_segments_count_apart),
 		T(checksums_that_are_not_those_of_the_wire),
 		T(checksums_of_real_damage),
