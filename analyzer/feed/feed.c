@@ -28,8 +28,8 @@ struct nbds_feed_flow {
 	struct nbds_flow *tcp;      /* NULL: not TCP's */
 	struct nbds_stream *stream; /* NULL: not followed */
 	void *user;
-	int64_t since; /* in the heap: nothing is held that is older */
-	size_t place;  /* in the heap, or NOT_HELD */
+	uint64_t since; /* in the heap: a frame, nothing is held from before it */
+	size_t place;   /* in the heap, or NOT_HELD */
 };
 
 struct nbds_feed {
@@ -100,7 +100,7 @@ static void held_remove(struct nbds_feed_flow *f)
 	held_down(feed, last);
 }
 
-static void held_set(struct nbds_feed_flow *f, int64_t since)
+static void held_set(struct nbds_feed_flow *f, uint64_t since)
 {
 	struct nbds_feed *feed = f->feed;
 
@@ -116,8 +116,9 @@ static void held_set(struct nbds_feed_flow *f, int64_t since)
 	held_down(feed, f);
 }
 
-/* Since when the flow holds something back, in `*since`; false: nothing. */
-static bool held_since(const struct nbds_feed_flow *f, int64_t *since)
+/* Since which frame the flow holds something back, in `*since`; false: nothing. (Clocks
+ * may be set back; frames only grow.) */
+static bool held_since(const struct nbds_feed_flow *f, uint64_t *since)
 {
 	struct nbds_mark mark;
 	bool any = false;
@@ -127,17 +128,17 @@ static bool held_since(const struct nbds_feed_flow *f, int64_t *since)
 	for (int dir = NBDS_DIR_A; dir <= NBDS_DIR_B; dir++) {
 		if (!nbds_tcp_held_since(f->tcp, dir, &mark))
 			continue;
-		if (!any || mark.time < *since)
-			*since = mark.time;
+		if (!any || mark.frame < *since)
+			*since = mark.frame;
 		any = true;
 	}
 	return any;
 }
 
-static bool engine_held(void *ctx, int64_t upto)
+static bool engine_held(void *ctx, uint64_t upto)
 {
 	struct nbds_feed *feed = ctx;
-	int64_t since;
+	uint64_t since;
 
 	if (feed->unsure || (feed->touched && held_since(feed->touched, &since) && since <= upto))
 		return true;
@@ -380,7 +381,7 @@ void nbds_feed_free(struct nbds_feed *feed)
 void nbds_feed_segment(struct nbds_feed *feed, const struct nbds_segment *segment)
 {
 	struct nbds_feed_flow *f;
-	int64_t since;
+	uint64_t since;
 
 	feed->touched = NULL;
 	nbds_tcp_segment(feed->tcp, segment);

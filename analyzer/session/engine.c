@@ -78,7 +78,7 @@ static bool on_settled(void *ctx, const struct nbds_point *upto)
 {
 	struct nbds_engine *e = engine_of(ctx);
 
-	return !e->held || !e->held(e->held_ctx, upto->time);
+	return !e->held || !e->held(e->held_ctx, upto->frame);
 }
 
 static struct session *session_by_id(const struct nbds_engine *e, uint32_t id)
@@ -161,7 +161,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 
 /* --- time ---------------------------------------------------------------- */
 
-void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, int64_t upto), void *ctx)
+void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, uint64_t frame), void *ctx)
 {
 	e->held = held;
 	e->held_ctx = ctx;

@@ -149,7 +149,7 @@ struct nbds_engine {
 	uint64_t read_bytes;
 	uint32_t connection_count;
 	struct inflight *free_inflight;
-	bool (*held)(void *ctx, int64_t upto);
+	bool (*held)(void *ctx, uint64_t frame);
 	void *held_ctx;
 	struct session *current;
 	int64_t now, last_tick;

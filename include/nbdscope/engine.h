@@ -314,9 +314,10 @@ bool nbds_stream_useless(const struct nbds_stream *s);
 uint64_t nbds_stream_skipped(const struct nbds_stream *s, int dir);
 
 /* While bytes are held back before the engine sees them, verdicts wait: tell
- * how to ask. `held` answers: is anything of `stream_user` held back that was
- * captured before `upto`? */
-void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, int64_t upto), void *ctx);
+ * how to ask. `held` answers: may anything be held back that was captured up to
+ * this frame? */
+void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, uint64_t frame),
+			  void *ctx);
 
 /* The capture says that it dropped packets: what was dropped cannot be known. */
 void nbds_engine_dropped(struct nbds_engine *e, uint64_t packets);
