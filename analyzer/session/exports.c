@@ -29,11 +29,13 @@ static struct export_more *export_new(struct exports *all, const struct nbds_add
 	x->e.name = copy;
 	x->e.name_len = len;
 	x->e.server = *server;
+	all->bytes += sizeof(*x) + len;
 	return x;
 }
 
 static void export_free(struct exports *all, struct export_more *x)
 {
+	all->bytes -= sizeof(*x) + x->e.name_len;
 	nbds_vector_free(&x->ids, all->budget);
 	nbds_budget_free(all->budget, (char *)x->e.name, x->e.name_len + 1);
 	nbds_budget_free(all->budget, x, sizeof(*x));

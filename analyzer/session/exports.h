@@ -36,6 +36,7 @@ struct exports {
 	struct export_more *newest;
 	uint32_t count;     /* ever */
 	uint64_t forgotten; /* of them */
+	uint64_t bytes;     /* that those which are left take, about */
 };
 
 static inline struct export_more *export_more(struct nbds_export *x)

@@ -93,6 +93,7 @@ struct session {
 	struct client_use use;
 	struct server_use server_use;
 	uint64_t complete; /* frame up to which nothing is missing */
+	bool parted;       /* its server's first world is gone */
 	bool cache_honoured;
 	uint64_t cache_frame;
 	uint64_t writes; /* write-class requests */
@@ -195,6 +196,10 @@ void session_half_close(struct session *s, enum nbds_side side, const struct nbd
 void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where);
 /* All that its frames up to `frame` brought was told. */
 void session_complete(struct session *s, uint64_t frame);
+/* Its server's world will be dropped; and there may be another one: the connection is
+ * to it as one that was caught in its middle. */
+void session_part(struct session *s);
+void session_rejoin(struct session *s);
 /* It is not followed any more, for want of memory. */
 void session_give_up(struct session *s);
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where);

@@ -9,6 +9,8 @@
  *	connections that were put away, the oldest, beyond half of the limit
  *	contents of servers that were silent for longest, then those servers
  *	more of what was put away, but for an eighth of the limit
+ *	all that the largest world knows: what follows is judged as in a capture that
+ *	begins there
  *	and last, connections with the largest state are not followed any more
  *
  * If it was in vain, the next attempt waits until the budget has grown by a part of the
@@ -95,6 +97,32 @@ static void give_up(struct nbds_engine *e)
 	}
 }
 
+static void restart_largest(struct nbds_engine *e, uint64_t least)
+{
+	struct server *largest = NULL;
+	uint64_t most = least;
+
+	for (struct server *s = e->servers.oldest; s; s = s->newer) {
+		struct nbds_world_stats stats;
+
+		if (!s->world)
+			continue;
+		nbds_world_stats(s->world, &stats);
+		if (stats.memory > most) {
+			most = stats.memory;
+			largest = s;
+		}
+	}
+	if (!largest)
+		return;
+	for (struct server_use *use = largest->first_use; use; use = use->next)
+		session_part(nbds_owner(use, struct session, server_use));
+	server_drop_world(largest);
+	e->servers.forgotten++;
+	for (struct server_use *use = largest->first_use; use; use = use->next)
+		session_rejoin(nbds_owner(use, struct session, server_use));
+}
+
 void memory_relieve(struct nbds_engine *e)
 {
 	uint64_t limit = e->config.memory, goal = limit - limit / 8;
@@ -108,8 +136,11 @@ void memory_relieve(struct nbds_engine *e)
 		records_forget(&e->records, gone, e);
 	if (e->budget.used > goal)
 		servers_relieve(&e->servers, goal);
-	while (nbds_budget_over(&e->budget) && e->records.bytes > limit / 8)
-		records_forget(&e->records, gone, e);
+	while (nbds_budget_over(&e->budget) && e->records.bytes + e->exports.bytes > limit / 8 &&
+	       records_forget(&e->records, gone, e))
+		;
+	if (nbds_budget_over(&e->budget))
+		restart_largest(e, limit / 8);
 	if (nbds_budget_over(&e->budget))
 		give_up(e);
 	e->relieve_at = e->budget.used > goal ? e->budget.used + limit / 32 : 0;

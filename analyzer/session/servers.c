@@ -204,8 +204,7 @@ static void add_stats(struct nbds_world_stats *sum, const struct nbds_world *wor
 		sum->unchecked[k] += w.unchecked[k];
 }
 
-/* The world's verdicts are passed, and it is gone. */
-static void drop_world(struct server *s)
+void server_drop_world(struct server *s)
 {
 	nbds_world_finish(s->world);
 	add_stats(&s->all->past, s->world);
@@ -226,7 +225,7 @@ void servers_relieve(struct servers *all, uint64_t goal)
 			nbds_world_shrink(s->world,
 					  stats.memory > excess ? stats.memory - excess : 0);
 			if (!s->first_use && all->budget->used > goal)
-				drop_world(s);
+				server_drop_world(s);
 		}
 		if (s->first_use || s->world || s->stirring)
 			continue;

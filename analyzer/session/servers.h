@@ -67,6 +67,8 @@ struct server *server_get(struct servers *all, const struct nbds_addr *addr);
 struct nbds_world *server_world(struct server *s);
 /* Its world is about to be told something. */
 void server_stir(struct server *s);
+/* Passes its verdicts and frees it; no party of it may be in use. */
+void server_drop_world(struct server *s);
 void server_use(struct server *s, struct server_use *use);
 void server_leave(struct server *s, struct server_use *use);
 

@@ -144,15 +144,22 @@ static void on_rule(void *ctx, struct nbds_finding *f)
 static void connect_party(struct session *s)
 {
 	struct nbds_point at = {s->c.first_frame, s->c.first_time, 0};
+	bool from_start = s->c.from_start && !s->parted;
 
-	s->party = nbds_world_connect(s->server->world, s->c.id, s->c.from_start, &at);
-	if (s->party && !s->c.from_start)
+	s->party = nbds_world_connect(s->server->world, s->c.id, from_start, &at);
+	if (!s->party)
+		return;
+	if (s->c.export)
+		nbds_party_export(s->party, s->c.export_name, s->c.export_name_len,
+				  s->c.negotiated.size, s->c.negotiated.transmission_flags,
+				  s->c.negotiated.export_seen);
+	else if (!from_start)
 		/* an export of its own: which one it is cannot be known */
 		nbds_party_export(s->party, UNKNOWN_EXPORT, sizeof(UNKNOWN_EXPORT) - 1, 0, 0,
 				  false);
-	if (s->party && s->heard)
+	if (s->heard)
 		nbds_party_heard(s->party, &s->first_heard);
-	if (s->party && s->complete)
+	if (s->complete)
 		nbds_party_complete(s->party, s->complete);
 }
 
@@ -342,6 +349,30 @@ void session_give_up(struct session *s)
 	if (s->party)
 		nbds_party_opaque(s->party, &at);
 	s->engine->current = NULL;
+}
+
+void session_part(struct session *s)
+{
+	end_owed(s);
+	for (struct inflight *f = s->oldest; f; f = f->newer) {
+		if (f->op)
+			nbds_op_open(f->op);
+		f->op = NULL;
+	}
+	session_refresh(s);
+	if (s->party)
+		nbds_party_leave(s->party);
+	s->party = NULL;
+	s->parted = true;
+}
+
+void session_rejoin(struct session *s)
+{
+	struct nbds_point at = point_of(&s->last_clean[NBDS_CLIENT]);
+
+	join_world(s);
+	if (s->party && (!s->decoder || s->c.negotiated.tls))
+		nbds_party_opaque(s->party, &at);
 }
 
 void session_complete(struct session *s, uint64_t frame)
