@@ -61,7 +61,7 @@ static void drop_words(const struct snapshot *s, char *text, size_t size, enum s
 	char k[SHORT_TEXT], i[SHORT_TEXT];
 
 	*style = c->dropped ? STYLE_VIOLATION : STYLE_DIM;
-	if (s->state == STATE_LIVE || s->state == STATE_FAILED)
+	if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped)
 		snprintf(text, size, "drops: kernel %s, interface %s",
 			 short_count(k, (double)(c->dropped - c->dropped_interface)),
 			 short_count(i, (double)c->dropped_interface));

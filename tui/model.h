@@ -124,6 +124,7 @@ struct snapshot {
 	uint64_t serial; /* another one: something may have changed */
 	enum worker_state state;
 	bool cancelled; /* the user stopped the reading */
+	bool piped;     /* what is live comes from another program, that knows what it drops */
 	bool finite;    /* rates are those of all the time, as nothing will come */
 	char error[512];
 	char notice[256];   /* e.g. why a file could not be written */

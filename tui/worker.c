@@ -31,6 +31,9 @@
 /* So long, in capture time, a violation in a file waits for other copies of its bytes. */
 #define FILE_PATIENCE INT64_C(30000000000)
 
+/* A packet that is not older has come from a capture that goes on. */
+#define FRESH_NS (60 * SECOND_NS)
+
 /* Messages that are kept. */
 #define HISTORY_LIVE 65536
 #define HISTORY_FILE 1000000
@@ -59,7 +62,7 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 static bool forgets(const struct worker *w)
 {
-	return !w->config.file || w->config.replay > 0;
+	return !w->config.file || w->config.replay > 0 || w->state == STATE_LIVE;
 }
 
 static void notice(struct worker *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -147,6 +150,7 @@ static void publish(struct worker *w)
 	}
 	s->state = w->state;
 	s->cancelled = w->cancelled;
+	s->piped = w->config.file;
 	s->finite = finite;
 	snprintf(s->error, sizeof(s->error), "%s", w->error);
 	snprintf(s->notice, sizeof(s->notice), "%s", w->notice);
@@ -265,11 +269,24 @@ static void rest(struct worker *w, int64_t ns)
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* What a pipe brings has just been captured: by somebody else, and live all the same. */
+static bool is_live(struct worker *w)
+{
+	struct nbds_pipeline_info info;
+	int64_t age;
+
+	pipeline_info(w, &info);
+	age = clock_ns(CLOCK_REALTIME) - info.capture.end;
+	return info.capture.frames && age > -FRESH_NS && age < FRESH_NS;
+}
+
 /* A pipe says nothing for the time being: what has come is shown. False: enough. */
 static bool waiting(void *arg)
 {
 	struct worker *w = arg;
 
+	if (w->state == STATE_LOADING && is_live(w))
+		w->state = STATE_LIVE;
 	if (obey(w) || changed(w))
 		publish(w);
 	return !w->cancelled && !atomic_load(&w->quit);

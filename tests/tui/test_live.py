@@ -196,6 +196,28 @@ class Live(peers.LiveTest):
         self.assertEqual(t.quit(), 0)
         self.assertEqual(self.audit(part).counts()["NBD_CMD_FLUSH"], 1)
 
+    def test_pipe(self):
+        """What tcpdump captures elsewhere is as live: ages grow, rates are those of the last
+        second, and Esc does not end it."""
+        self.nbdkit("memory", "4M")
+        t = Terminal(["-"], 120, 40, shell="tcpdump -i lo -U -w - 'tcp port %d' 2>/dev/null | %%s"
+                     % self.port)
+        self.addCleanup(t.close)
+        t.wait("LOADING")
+        time.sleep(1)
+        handle = client.connect(self.uri)
+        for turn in range(20):
+            handle.pwrite(bytes(4096), 4096 * turn)
+            time.sleep(0.1)
+        t.wait("LIVE", re.compile(r"[1-9]\S* packets"), gone=["LOADING", "drops"])
+        t.keys("Escape")
+        t.wait(re.compile(r'(?m)^"" .* [3-9]\.\d+?s +never'))  # AGE goes on in silence
+        t.wait("LIVE", re.compile(r'(?m)^"" +yes +1/1 +80K'))  # and nothing a second
+        handle.shutdown()
+        t.wait("(0 open)")
+        t.keys("q")
+        t.wait("1 connections to 1 exports")  # tcpdump ends with its next packet
+
     def test_refused(self):
         for arguments, said in ((["-i", "no-such-interface"], "no-such-interface"),
                                 (["-i", "lo", "port", "nonsense"], "filter"),
