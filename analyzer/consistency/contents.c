@@ -303,7 +303,7 @@ void block_free(struct nbds_world *w, struct block *b)
 		w->contents.found = NULL;
 	while (b->entries)
 		entry_remove(w, b, &b->entries);
-	graves_free(w, &b->graves, false);
+	graves_free(w, &b->graves);
 	lru_remove(b);
 	w->contents.block_count--;
 	world_dealloc(w, b, sizeof(*b));
@@ -372,6 +372,13 @@ static bool buried_by(struct burial *k, const struct entry *e, const struct entr
 	       established(e->op, n->op, &n->op->hi, NULL) && !voided(n->op, NULL);
 }
 
+/* What `by` superseded will be in nobody's way any more, whoever reads and whatever fails:
+ * it may be gone without a trace. */
+static bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by)
+{
+	return !w->parties.others && strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by);
+}
+
 static void bury(struct burial *k, struct entry *e, uint8_t bits)
 {
 	const struct nbds_op *flush = NULL;
@@ -379,6 +386,7 @@ static void bury(struct burial *k, struct entry *e, uint8_t bits)
 	const struct newer *own = newer_of(k, e->op->party);
 
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+		bool whole;
 		struct entry *by = NULL, *const tries[] = {k->shared[STRENGTH_FLUSH][i],
 							   k->shared[STRENGTH_FUA][i], own->own[i]};
 
@@ -389,12 +397,16 @@ static void bury(struct burial *k, struct entry *e, uint8_t bits)
 				by = tries[t];
 		if (!by)
 			continue;
+		/* a grave takes whole values only */
+		whole = (e->valued >> i & 1) && !(e->unknown >> i & 1) && !e->coarse;
+		if (!whole && !gone_for_all(k->w, by->op))
+			continue;
 		strength_of(by->op, &flush);
-		if ((e->valued >> i & 1) && !(e->unknown >> i & 1) && !e->coarse &&
+		if (whole &&
 		    !grave_put(&k->b->graves, e->op, by->op, flush, i, e->value[i],
 			       e->extra && e->extra->piece[i] ? e->extra->piece[i]->bytes : NULL))
 			continue;
-		if (!((e->valued >> i & 1) && !e->coarse))
+		if (!whole)
 			k->w->stats.pruned++;
 		e->valued &= (uint8_t) ~(1u << i);
 		e->unknown &= (uint8_t) ~(1u << i);
@@ -728,13 +740,18 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 	static const uint8_t zeroes[NBDS_SECTOR];
 	uint64_t first = r->start / NBDS_SECTOR, last = (r->end - 1) / NBDS_SECTOR;
 	enum strength strength = strength_of(r->op, NULL);
+	bool whole = r->kind == RANGE_ZERO && r->start % NBDS_SECTOR == 0 &&
+		     r->end % NBDS_SECTOR == 0;
 
 	if (last - first >= RANGE_LOOKED)
 		return false;
-	for (uint64_t s = first; s <= last; s++)
-		if (!over_sector(w, r, block_find(w, s / BLOCK_SECTORS),
-				 (unsigned)(s % BLOCK_SECTORS), strength, now))
+	for (uint64_t s = first; s <= last; s++) {
+		const struct entry *by = over_sector(w, r, block_find(w, s / BLOCK_SECTORS),
+						     (unsigned)(s % BLOCK_SECTORS), strength, now);
+
+		if (!by || (!whole && !gone_for_all(w, by->op)))
 			return false;
+	}
 	for (uint64_t s = first; s <= last && r->kind == RANGE_ZERO; s++) {
 		struct block *b = block_find(w, s / BLOCK_SECTORS);
 		unsigned i = (unsigned)(s % BLOCK_SECTORS);
@@ -742,8 +759,7 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 		const struct nbds_op *flush;
 
 		strength_of(by->op, &flush);
-		/* its edges may be parts of sectors: then it was not all zeroes */
-		if (s * NBDS_SECTOR >= r->start && (s + 1) * NBDS_SECTOR <= r->end &&
+		if (whole &&
 		    !grave_put(&b->graves, r->op, by->op, flush, i, w->contents.zero_value, zeroes))
 			return false;
 	}
@@ -760,6 +776,7 @@ static bool range_buried(struct nbds_world *w, const struct range *r, const stru
 		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party;
 	return n->kind == RANGE_ZERO && r->kind != RANGE_DAMAGE && r->kind != RANGE_HOLE &&
 	       n->op->state == OP_OK && n->op->proves &&
+	       (r->kind == RANGE_ZERO || gone_for_all(w, n->op)) &&
 	       strength_of(n->op, NULL) >= strength_of(r->op, NULL) &&
 	       over_for_readers(w, n->op, now) && established(r->op, n->op, &n->op->hi, NULL) &&
 	       !voided(n->op, NULL);
@@ -1078,7 +1095,7 @@ static bool block_forget(struct nbds_world *w, struct block *b)
 /* Gives up what only names things better: old values, and bytes as they were. */
 static void block_thin(struct nbds_world *w, struct block *b)
 {
-	w->stats.pruned += graves_free(w, &b->graves, true);
+	w->stats.pruned += graves_thin(w, &b->graves);
 	for (struct entry *e = b->entries; e; e = e->next)
 		for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
 			if (!(e->unknown >> i & 1))
@@ -1123,7 +1140,7 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 	/* what others than its own connection may still see: nothing is judged there then */
 	for (struct block *b = w->contents.lru.lru_next; b != &w->contents.lru && w->memory > goal;
 	     b = b->lru_next) {
-		uint64_t gone = b->pins ? 0 : graves_free(w, &b->graves, false);
+		uint64_t gone = b->pins ? 0 : graves_free(w, &b->graves);
 
 		if (gone)
 			b->cut = 0xff;

@@ -199,7 +199,8 @@ const struct byte_set *grave_bytes(const struct grave *g, unsigned sector)
 	return g->incomplete >> sector & 1 ? NULL : g->bytes[sector];
 }
 
-static void grave_free(struct nbds_world *w, struct grave *g)
+/* Of its values only. */
+static void empty(struct nbds_world *w, struct grave *g)
 {
 	while (g->runs) {
 		struct grave_run *r = g->runs;
@@ -208,8 +209,16 @@ static void grave_free(struct nbds_world *w, struct grave *g)
 		run_free(w, r);
 	}
 	world_dealloc(w, g->recent, g->recent_room * sizeof(*g->recent));
+	g->recent = NULL;
+	g->recent_count = g->recent_room = 0;
+	g->count = 0;
 	for (unsigned i = 0; i < 8; i++)
-		byte_set_unref(w, g->bytes[i]);
+		drop_bytes(w, g, i);
+}
+
+static void grave_free(struct nbds_world *w, struct grave *g)
+{
+	empty(w, g);
 	if (g->party)
 		g->party->ops--;
 	world_dealloc(w, g, sizeof(*g));
@@ -360,6 +369,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 			at = &g->next;
 			continue;
 		}
+		into->lost |= g->lost;
 		later_of(&into->visible, &g->visible);
 		later_of(&into->hi, &g->hi);
 		*at = g->next;
@@ -442,6 +452,8 @@ bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct o
 
 bool grave_has(const struct grave *g, unsigned sector)
 {
+	if (g->lost)
+		return true;
 	for (unsigned i = 0; i < g->recent_count; i++)
 		if (sector_of(&g->recent[i]) == sector)
 			return true;
@@ -463,20 +475,51 @@ bool grave_has(const struct grave *g, unsigned sector)
 	return false;
 }
 
-uint64_t graves_free(struct nbds_world *w, struct grave **list, bool dead_only)
+uint64_t graves_free(struct nbds_world *w, struct grave **list)
+{
+	uint64_t gone = 0;
+
+	while (*list) {
+		struct grave *g = *list;
+
+		gone += g->count;
+		*list = g->next;
+		grave_free(w, g);
+	}
+	return gone;
+}
+
+/* Something in flight may yet drop its successors. */
+static bool endangered(const struct nbds_world *w, const struct grave *g)
+{
+	unsigned looked = 0;
+
+	for (const struct nbds_op *x = w->order.flight_first; x; x = x->next_flight)
+		if (++looked > 64 || (x->voider && !point_before(w, &g->visible, &x->lo)))
+			return true;
+	return false;
+}
+
+uint64_t graves_thin(struct nbds_world *w, struct grave **list)
 {
 	uint64_t gone = 0;
 
 	for (struct grave **at = list; *at;) {
 		struct grave *g = *at;
 
-		if (dead_only && !g->flushed) {
+		if (!g->flushed || endangered(w, g)) {
 			at = &g->next;
 			continue;
 		}
 		gone += g->count;
-		*at = g->next;
-		grave_free(w, g);
+		if (!w->parties.others) {
+			*at = g->next;
+			grave_free(w, g);
+			continue;
+		}
+		empty(w, g);
+		g->lost = true;
+		at = &g->next;
 	}
 	return gone;
 }

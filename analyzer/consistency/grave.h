@@ -70,6 +70,7 @@ struct grave {
 	uint8_t recent_count, recent_room;
 	struct grave_run *runs; /* smallest first */
 	uint64_t count;
+	bool lost; /* there were others, which are forgotten */
 	/* `party` only: complete as long as no value was put in without its bytes */
 	struct byte_set *bytes[8];
 	uint8_t incomplete; /* sectors that are not */
@@ -89,9 +90,11 @@ bool grave_has(const struct grave *g, unsigned sector);
 /* Est(any of them, c), and Est(its successors, c), which was over at hi: PATH_* bits. */
 unsigned grave_paths(const struct grave *g, const struct nbds_op *c);
 unsigned grave_self(const struct grave *g, const struct nbds_op *c, const struct nbds_point *hi);
-/* Frees the list; `dead_only`: those alone whose successors are in force for all. Returns
- * how many old values are gone. */
-uint64_t graves_free(struct nbds_world *w, struct grave **list, bool dead_only);
+/* Frees the list, and tells how many old values are gone. */
+uint64_t graves_free(struct nbds_world *w, struct grave **list);
+/* The same of those alone whose successors are in force for all, whatever fails yet. Where
+ * some readers are not among these, that something was there is still known. */
+uint64_t graves_thin(struct nbds_world *w, struct grave **list);
 
 /* How strongly a write is in force for others: a flush, FUA, or not at all. *flush: that of
  * the first. */

@@ -168,7 +168,8 @@ bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
 	/* of a lone writer, all that came before is superseded for itself */
 	if (!w->world->parties.many_writers && w->party == reader)
 		return point_before(w->world, base, &w->lo);
-	return flush_since(reader, base, w);
+	/* what others wrote to another export is superseded by nothing */
+	return !w->world->parties.others && flush_since(reader, base, w);
 }
 
 static void log_free(struct nbds_world *w, struct xport *x)

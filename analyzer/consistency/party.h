@@ -140,7 +140,9 @@ struct parties {
 	                         * them overlap for certain */
 	uint32_t epoch;
 	bool had_party;
-	bool hears; /* the server's first payloads are told */
+	bool others; /* there is another export, or a connection without CAN_MULTI_CONN: what a
+	              * flush put in force is not so for all */
+	bool hears;  /* the server's first payloads are told */
 	bool written;
 	struct nbds_party *writer; /* the first connection that wrote; NULL: gone */
 	bool many_writers;

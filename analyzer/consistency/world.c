@@ -61,6 +61,7 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	x->next = w->parties.xports;
 	w->parties.xports = x;
 	kin_enter(x, w);
+	w->parties.others |= x->next != NULL;
 	return x;
 }
 
@@ -110,6 +111,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 	p->size_known = known;
 	party_enter(p, x, flags, known);
 	p->world->order.version++;
+	p->world->parties.others |= !party_mc(p);
 	if (!p->known)
 		world_opens(p->world, &p->connected); /* as one midway does */
 	if (!x)
