@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #include "capture/create.h"
+#include <base/trace.h>
+
 #include "capture/live.h"
 #include "capture/privileges.h"
 #include "capture/sandbox.h"
@@ -83,6 +85,9 @@ static void print_help(void)
 	      "                          recognised on any port without it\n"
 	      "      --why=FRAME         also why the reads that end in FRAME were judged as they\n"
 	      "                          were, or not, and what would have been needed\n"
+	      "      --debug=TOPIC[,TOPIC...]\n"
+	      "                          print the engine's steps on standard error: tcp, order,\n"
+	      "                          contents, judge\n"
 	      "      --exclusive         you vouch that no writer stays outside the capture\n"
 	      "      --fail-on=LEVEL     exit 1 on findings at or above LEVEL (violation), or\n"
 	      "                          'never'\n"
@@ -178,6 +183,36 @@ static bool parse_format(const char *text, enum nbds_report_format *format)
 	return false;
 }
 
+/* "tcp,judge" */
+static bool parse_topics(const char *text)
+{
+	static const struct {
+		const char *name;
+		unsigned topic;
+	} topics[] = {
+		{"tcp", NBDS_TRACE_TCP},
+		{"order", NBDS_TRACE_ORDER},
+		{"contents", NBDS_TRACE_CONTENTS},
+		{"judge", NBDS_TRACE_JUDGE},
+	};
+	const char *at = text;
+
+	for (;;) {
+		size_t len = strcspn(at, ","), i = 0;
+
+		while (i < 4 && (strlen(topics[i].name) != len || strncmp(at, topics[i].name, len)))
+			i++;
+		if (i == 4)
+			break;
+		nbds_trace_topics |= topics[i].topic;
+		if (!at[len])
+			return true;
+		at += len + 1;
+	}
+	nbds_complain("--debug: '%s' is not a list of tcp, order, contents, judge", text);
+	return false;
+}
+
 static bool parse_frame(const char *text, uint64_t *frame)
 {
 	char *end;
@@ -215,6 +250,7 @@ enum {
 	OPT_MIN_JUDGED,
 	OPT_ALLOW_UNAUDITED,
 	OPT_WHY,
+	OPT_DEBUG,
 };
 
 static const struct option long_options[] = {
@@ -229,6 +265,7 @@ static const struct option long_options[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"summary", no_argument, NULL, OPT_SUMMARY},
 	{"quiet", no_argument, NULL, 'q'},
+	{"debug", required_argument, NULL, OPT_DEBUG},
 	{"why", required_argument, NULL, OPT_WHY},
 	{"min-judged", required_argument, NULL, OPT_MIN_JUDGED},
 	{"allow-unaudited", no_argument, NULL, OPT_ALLOW_UNAUDITED},
@@ -288,6 +325,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'q':
 			o->report.quiet = true;
+			break;
+		case OPT_DEBUG:
+			if (!parse_topics(optarg))
+				return nbds_usage_error();
 			break;
 		case OPT_WHY:
 			if (!parse_frame(optarg, &o->report.why))

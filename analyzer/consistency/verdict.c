@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <base/trace.h>
+
 #include "../rules/rules.h"
 #include "world.h"
 
@@ -423,6 +425,11 @@ static bool judge_final(struct nbds_op *r, bool last)
 		else
 			g.first.source->landing_told = true;
 	}
+	NBDS_TRACE(NBDS_TRACE_JUDGE,
+		   "the final word on conn %" PRIu32 "'s #%" PRIu64 ", frame %" PRIu64
+		   ": %s, %" PRIu64 " bytes judged",
+		   r->party->id, r->serial, r->reply_frame,
+		   g.rule ? g.rule->name : "nothing is wrong", rd->checked);
 	if (g.rule)
 		tell(w, r, &g);
 	reading_drop(r);

@@ -2,8 +2,11 @@
 /*
  * The world: one server endpoint, its connections, and their commands.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <base/trace.h>
 
 #include "../rules/rules.h"
 #include "world.h"
@@ -175,6 +178,7 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 
 	if (p->ended)
 		return;
+	NBDS_TRACE(NBDS_TRACE_ORDER, "frame %" PRIu64 ": conn %" PRIu32 " ends", at->frame, p->id);
 	payloads_lost(p);
 	p->ended = true;
 	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
@@ -217,6 +221,13 @@ static void put_range(struct nbds_op *op, uint64_t start, uint64_t end, enum ran
 static bool range_fits(uint64_t offset, uint64_t length)
 {
 	return length <= UINT64_MAX - offset;
+}
+
+static const char *command_name(const struct nbds_op *op)
+{
+	const char *name = nbds_name_of(&nbds_commands, op->type);
+
+	return name ? name : "an unknown command";
 }
 
 struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t flags,
@@ -264,6 +275,11 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		  (p->flags & NBD_FLAG_SEND_FUA);
 	/* a server may flush for any command with FUA, reads too */
 	op->voider = type == NBD_CMD_FLUSH || (flags & NBD_CMD_FLAG_FUA);
+	NBDS_TRACE(NBDS_TRACE_ORDER,
+		   "frame %" PRIu64 ": conn %" PRIu32 " sends %s%s, %" PRIu64 " bytes at 0x%" PRIx64
+		   ", as #%" PRIu64,
+		   op->request_frame, p->id, command_name(op), op->fua ? " with FUA" : "", length,
+		   offset, op->serial);
 	if (type == NBD_CMD_FLUSH && p->xport)
 		p->xport->flushes++;
 	if (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)
@@ -384,6 +400,9 @@ static void write_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 {
 	uint64_t value = sector_value(bytes);
 
+	NBDS_TRACE(NBDS_TRACE_CONTENTS,
+		   "conn %" PRIu32 "'s #%" PRIu64 " writes %016" PRIx64 " to 0x%" PRIx64,
+		   c->op->party->id, c->op->serial, value, sector * NBDS_SECTOR);
 	placed_note(c->op->world, c->op, sector, value);
 	wrote(c->op, contents_sector(c->op, sector, value, bytes));
 	misses_later(c->op, sector, value, bytes, 0, NBDS_SECTOR);
@@ -395,6 +414,9 @@ static void write_part(struct cutter *c, uint64_t sector, uint32_t at, const uin
 	unsigned from, to;
 
 	covered(c, sector * NBDS_SECTOR, &from, &to);
+	NBDS_TRACE(NBDS_TRACE_CONTENTS,
+		   "conn %" PRIu32 "'s #%" PRIu64 " writes %" PRIu32 " bytes to 0x%" PRIx64,
+		   c->op->party->id, c->op->serial, len, sector * NBDS_SECTOR + at);
 	wrote(c->op, contents_partial(c->op, sector, from, to, at, bytes, len));
 	misses_later(c->op, sector, 0, bytes, at, len);
 }
@@ -568,6 +590,13 @@ static void judge_now(const struct sample *s, bool whole)
 	view = (struct view){g->list, (unsigned)g->count, g->base, g->shadow || op->late, false};
 	judge(&view, &seen, &v);
 	seen.lone_from = v.lone_from;
+	NBDS_TRACE(NBDS_TRACE_JUDGE,
+		   "conn %" PRIu32 "'s #%" PRIu64 " reads %016" PRIx64 " at 0x%" PRIx64
+		   ": %zu versions known, %s",
+		   op->party->id, op->serial, s->value, s->sector * NBDS_SECTOR + s->from, g->count,
+		   v.rule                      ? v.rule->name
+		   : v.result == JUDGE_UNKNOWN ? nbds_unchecked_names[v.why]
+					       : "as it must be");
 	if (v.rule)
 		miss_add(&seen, v.foreign);
 	else if (v.result == JUDGE_UNKNOWN)
@@ -595,6 +624,10 @@ static void read_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 	if (op->type == NBD_CMD_READ) {
 		switch (at_a_glance(op->world, op, sector, s.value)) {
 		case JUDGE_FINE:
+			NBDS_TRACE(NBDS_TRACE_JUDGE,
+				   "conn %" PRIu32 "'s #%" PRIu64 " reads %016" PRIx64
+				   " at 0x%" PRIx64 ": the newest version",
+				   op->party->id, op->serial, s.value, sector * NBDS_SECTOR);
 			op->reading->checked += NBDS_SECTOR;
 			return;
 		case JUDGE_UNKNOWN:
@@ -766,6 +799,10 @@ static void flush_done(struct nbds_op *f)
 			past_settle(p);
 		}
 	}
+	NBDS_TRACE(NBDS_TRACE_ORDER,
+		   "frame %" PRIu64 ": flush #%" PRIu64 " covers %" PRIu64
+		   " writes of its own, %" PRIu64 " of others, leaves %" PRIu64 " in flight",
+		   f->reply_frame, f->serial, rep.covered_own, rep.covered_other, rep.left);
 	if (w->ops.flushed)
 		w->ops.flushed(w->ctx, &rep);
 }
@@ -800,6 +837,11 @@ static void op_over(struct nbds_op *op)
 			wrote_unresolved(op->party);
 		}
 	}
+	NBDS_TRACE(NBDS_TRACE_ORDER, "frame %" PRIu64 ": conn %" PRIu32 "'s %s #%" PRIu64 " %s",
+		   op->reply_frame, op->party->id, command_name(op), op->serial,
+		   op->state == OP_OK       ? "is done"
+		   : op->state == OP_FAILED ? "failed"
+					    : "was never answered");
 	if (op->state == OP_FAILED && op->error == NBD_ESHUTDOWN)
 		op->voider = true;
 	if (op->voider && op->state != OP_OK)

@@ -2,9 +2,11 @@
 /* feed.c - see feed.h. */
 #include "feed.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include <base/assert.h>
+#include <base/trace.h>
 #include <base/vector.h>
 
 /* Capture time between two ticks. */
@@ -28,8 +30,9 @@ struct nbds_feed_flow {
 	struct nbds_flow *tcp;      /* NULL: not TCP's */
 	struct nbds_stream *stream; /* NULL: not followed */
 	void *user;
-	uint64_t since; /* in the heap: a frame, nothing is held from before it */
-	size_t place;   /* in the heap, or NOT_HELD */
+	uint64_t since;  /* in the heap: a frame, nothing is held from before it */
+	size_t place;    /* in the heap, or NOT_HELD */
+	uint64_t number; /* from 1 */
 };
 
 struct nbds_feed {
@@ -38,6 +41,7 @@ struct nbds_feed {
 	struct nbds_tcp *tcp;
 	struct nbds_engine *engine;
 	bool drops_untold, started, finished;
+	uint64_t flows;                 /* opened so far */
 	int64_t newest, ticked;         /* greatest time told, time of the last tick */
 	struct nbds_feed_flow *touched; /* the flow that the segment in work belongs to */
 	bool unsure;                    /* a flow that holds something is not in the heap */
@@ -170,6 +174,14 @@ static struct nbds_feed_flow *flow_new(struct nbds_feed *feed, struct nbds_flow 
 	f->feed = feed;
 	f->tcp = tcp;
 	f->place = NOT_HELD;
+	f->number = ++feed->flows;
+	if (nbds_trace_topics & NBDS_TRACE_TCP) {
+		char from[NBDS_ADDR_TEXT], to[NBDS_ADDR_TEXT];
+
+		NBDS_TRACE(NBDS_TRACE_TCP, "frame %" PRIu64 ": flow %" PRIu64 " is %s - %s%s",
+			   where->frame, f->number, nbds_addr_text(a, from), nbds_addr_text(b, to),
+			   from_start ? "" : ", met in its middle");
+	}
 	f->stream = nbds_engine_stream(feed->engine, a, b, from_start, where);
 	if (!f->stream) {
 		free(f);
@@ -218,6 +230,11 @@ void nbds_feed_bytes(struct nbds_feed_flow *f, int dir, const uint8_t *data, uin
 
 	if (!len)
 		return;
+	NBDS_TRACE(NBDS_TRACE_TCP, "frame %" PRIu64 ": flow %" PRIu64 ", %s: %" PRIu64 " bytes%s",
+		   where->frame, f->number, dir ? "to the left" : "to the right", len,
+		   data      ? ""
+		   : snaplen ? " were cut off"
+			     : " are missing");
 	flow_before(f, where);
 	if (data)
 		nbds_stream_data(f->stream, dir, data, len, where);
@@ -252,6 +269,10 @@ static void flow_conflict(void *ctx, void *user, int dir, const struct nbds_conf
 	struct nbds_feed_flow *f = user;
 
 	(void)ctx;
+	if (f)
+		NBDS_TRACE(NBDS_TRACE_TCP,
+			   "frame %" PRIu64 ": flow %" PRIu64 ", %s: another copy differs",
+			   c->first.frame, f->number, dir ? "to the left" : "to the right");
 	if (f && c->kind == NBDS_CONFLICT_ACK)
 		nbds_stream_acked(f->stream, dir, c->offset, c->len, c->first_ack, c->ack,
 				  &c->first);
@@ -276,6 +297,8 @@ static void flow_half_close(void *ctx, void *user, int dir, const struct nbds_ma
 	(void)ctx;
 	if (!f)
 		return;
+	NBDS_TRACE(NBDS_TRACE_TCP, "frame %" PRIu64 ": flow %" PRIu64 ", %s: FIN", where->frame,
+		   f->number, dir ? "to the left" : "to the right");
 	flow_before(f, where);
 	nbds_stream_half_close(f->stream, dir, where);
 }
@@ -284,6 +307,11 @@ static void flow_end(struct nbds_feed_flow *f, bool rst, bool open, const struct
 {
 	struct nbds_feed *feed = f->feed;
 
+	NBDS_TRACE(NBDS_TRACE_TCP, "frame %" PRIu64 ": flow %" PRIu64 " is over%s", where->frame,
+		   f->number,
+		   rst    ? ", by RST"
+		   : open ? ", its end was not seen"
+			  : "");
 	held_remove(f);
 	if (feed->touched == f)
 		feed->touched = NULL;

@@ -101,7 +101,7 @@ class Options(Case):
             self.assertEqual((run.status, run.err), (0, ""))
             for word in ("--format", "-f", "--output", "-o", "--messages", "-m", "--port", "-p",
                          "--severity", "--fail-on", "--exclusive", "--memory", "--write", "-w",
-                         "--summary", "--quiet", "-q", "--min-judged", "--allow-unaudited", "--why",
+                         "--summary", "--quiet", "-q", "--min-judged", "--allow-unaudited", "--why", "--debug",
                          "junit", "sarif",
                          "--list-rules", "--explain", "--help", "--version", "-i", "never",
                          "violation", "suspect", "hazard", "note", "Exit status"):
@@ -394,6 +394,20 @@ class Outputs(Case):
         self.assertEqual(checked, objects[-1]["checked"]["bytes"])
         for bad in ("", "0", "x", "-1", "1x", "99999999999999999999999"):
             self.assertEqual(Run("--why=" + bad, HONEST).status, 2, bad)
+
+    def test_debug(self):
+        """The engine's steps, of the topics that were asked for; the report is the same."""
+        plain = Run(LIAR)
+        for topics in ("tcp", "order", "contents", "judge", "judge,tcp", "tcp,order,contents,judge"):
+            run = Run("--debug=" + topics, LIAR)
+            self.assertEqual((run.status, run.out), (plain.status, plain.out))
+            self.assertEqual({line.split(" ")[0] for line in run.err.splitlines()},
+                             set(topics.split(",")))
+        self.assertIn("the final word on conn 2's", Run("--debug=judge", LIAR).err)
+        self.assertRegex(Run("--debug=order", LIAR).err, r"flush #\d+ covers 1 writes of its own")
+        for bad in ("", "x", "tcp,", ",tcp", "tcp judge"):
+            run = Run("--debug=" + bad, LIAR)
+            self.assertEqual((run.status, run.out), (2, ""), bad)
 
     def test_quiet(self):
         for options in ([], ["--format=json"], ["--format=junit"], ["--format=sarif"]):
