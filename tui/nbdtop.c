@@ -230,7 +230,7 @@ bad:
 	return nbds_usage_error();
 }
 
-static bool has_terminal(const struct options *o)
+static bool has_terminal(const struct options *o, const char *filter)
 {
 	bool from_stdin = o->worker.file && !strcmp(o->worker.file, "-");
 	const char *which = !isatty(STDOUT_FILENO)                 ? "output"
@@ -240,8 +240,9 @@ static bool has_terminal(const struct options *o)
 	if (!which)
 		return true;
 	if (o->worker.interface)
-		nbds_complain("standard %s is no terminal; without one, use: nbdaudit -i %s", which,
-			      o->worker.interface);
+		nbds_complain("standard %s is no terminal; without one, use: nbdaudit -i %s%s%s%s",
+			      which, o->worker.interface, *filter ? " '" : "", filter,
+			      *filter ? "'" : "");
 	else
 		nbds_complain("standard %s is no terminal; without one, use: nbdaudit %s", which,
 			      o->worker.file);
@@ -282,13 +283,15 @@ int main(int argc, char **argv)
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
-	if (!has_terminal(&o))
-		return STATUS_TROUBLE;
 	ui_catch_signals();
 	setlocale(LC_CTYPE, "");
 	filter = nbds_option_filter(argv + optind, o.worker.interface ? argc - optind : 0);
 	if (!filter) {
 		nbds_complain("out of memory");
+		return STATUS_TROUBLE;
+	}
+	if (!has_terminal(&o, filter)) {
+		free(filter);
 		return STATUS_TROUBLE;
 	}
 	o.worker.filter = *filter ? filter : NULL;

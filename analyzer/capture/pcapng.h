@@ -45,7 +45,7 @@ bool nbds_pcapng_dropped(const struct nbds_pcapng *ng, uint64_t *dropped);
  */
 struct nbds_pcapng_writer;
 
-/* Creates `path` ("-": standard output). NULL on failure, reason in `err`. */
+/* Creates `path` ("-": standard output). NULL on failure, reason in `err`, without the path. */
 struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_t errsize);
 /* The same with an open descriptor, which becomes the writer's. NULL without memory:
  * it is closed. */

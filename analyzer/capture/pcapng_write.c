@@ -190,7 +190,7 @@ struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_
 		snprintf(why, sizeof(why), "%s", strerror(errno));
 	}
 	if (fd < 0) {
-		snprintf(err, errsize, "cannot create %s: %s", path, why);
+		snprintf(err, errsize, "%s", why);
 		return NULL;
 	}
 	w = nbds_pcapng_writer_new(fd);
