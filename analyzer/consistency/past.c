@@ -16,6 +16,8 @@
  *     all that begins later.  Else it never will be for all (past_loose).
  * Whatever these cannot tell exactly, they tell so that less is proved.
  */
+#include <base/assert.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,14 +166,22 @@ void past_voided(const struct nbds_op *x)
 			w->parties.loose = true;
 }
 
+/* Lets go of the operations of all of a list: one may refer to another party's. */
+static void let_go(const struct party_list *list)
+{
+	for (struct nbds_party *p = list->first; p; p = p->links[PARTY_PLACE].next) {
+		unflushed_free(p);
+		wrote_nothing(p);
+	}
+}
+
 /* Frees all of a list. */
 static void free_all(struct nbds_world *w, struct party_list *list)
 {
 	while (list->first) {
 		struct nbds_party *p = list->first;
 
-		unflushed_free(p);
-		wrote_nothing(p);
+		NBDS_ASSERT(!p->unflushed && !p->last[0] && !p->last[1]);
 		for (unsigned role = 0; role < PARTY_ROLES; role++)
 			party_unlink(p, role);
 		world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
@@ -181,6 +191,10 @@ static void free_all(struct nbds_world *w, struct party_list *list)
 
 void past_free(struct nbds_world *w)
 {
+	let_go(&w->parties.open);
+	let_go(&w->parties.lingering);
+	let_go(&w->parties.ended);
+	let_go(&w->parties.folded);
 	free_all(w, &w->parties.open);
 	free_all(w, &w->parties.lingering);
 	free_all(w, &w->parties.ended);
