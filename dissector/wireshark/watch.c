@@ -373,10 +373,14 @@ struct notes {
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
 	struct nbds_finding *kept;
+	const struct nbds_connection *c =
+		f->connection ? nbds_engine_connection(nbds_feed_engine(w.feed), f->connection)
+			      : NULL;
 	bool *told;
 
 	(void)ctx;
-	if (!nbds_shark_prefs.findings)
+	/* of a connection that is not to be taken for NBD nothing is shown */
+	if (!nbds_shark_prefs.findings || (c && !c->user))
 		return;
 	kept = nbds_finding_copy(f);
 	if (!kept)
