@@ -385,7 +385,7 @@ static void holes(struct wire *w, unsigned n)
 	}
 	for (unsigned i = 0; i < n; i++) {
 		talk_write(&good, (uint64_t)(i % 64) * BLOCK, 512, 'a' + (int)(i % 7));
-		talk_read(&good, (uint64_t)(i % 64) * BLOCK, 512, 'a');
+		talk_read(&good, (uint64_t)(i % 64) * BLOCK, 512, 'a' + (int)(i % 7));
 	}
 	free(t);
 }
@@ -422,7 +422,7 @@ const struct shape shapes[] = {
 	{"contexts", "connections with contexts of long names", 50, 400, many_contexts},
 	{"extents", "extents of one reply", 20000, 7500000, extents},
 	{"wrong-reads", "reads that are wrong", 1000, 25000, wrong_reads},
-	{"findings", "connections with findings", 250, 20000, findings},
+	{"findings", "connections with findings", 250, 5000, findings},
 	{"waiting-reads", "reads that wait for a silent writer", 500, 10000, waiting_reads},
 	{"pending-writes", "writes in flight", 1000, 50000, pending_writes},
 	{"unanswered-writes", "writes whose answer will never come", 500, 20000, unanswered_writes},
