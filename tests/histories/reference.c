@@ -1015,6 +1015,12 @@ static void unordered(struct ref_world *w, const struct byte *b, struct verdict 
 	combine(w, out, &one);
 }
 
+// G1 of a connection.
+static bool well_seen(const struct h_connection *k)
+{
+	return k->from_start && k->known;
+}
+
 // Hz4 to Hz6: had completed writes been in force for everyone at once, it would be.
 static void missed_others(struct ref_world *w, const struct byte *b, const struct view *strong,
 			  struct verdict *out)
@@ -1024,7 +1030,7 @@ static void missed_others(struct ref_world *w, const struct byte *b, const struc
 	bool any[2] = {false};
 
 	look(w, b, SURE | PLAIN, SURE | PLAIN_ANY, false, &v);
-	if (!convicts(&v) || !conn(w, b->read)->known)
+	if (!convicts(&v) || !well_seen(conn(w, b->read)))
 		return;
 	for (int multi = 1; multi >= 0; multi--) {
 		memset(one.missed, 0, sizeof(one.missed));
@@ -1277,7 +1283,7 @@ void ref_judge(struct reference *ref, const struct history *h)
 		v->why = REF_NOT_A_READ;
 		// V8: no write succeeds on a read-only export; a trim may do nothing
 		if (is_write(c) && c->outcome == H_OK && !c->ambiguous &&
-		    has_flag(k, NBD_FLAG_READ_ONLY))
+		    has_flag(k, NBD_FLAG_READ_ONLY) && k->from_start)
 			note(v, REF_V8, c, c->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION);
 		// G1: of a connection that was there before, TCP's numbers are guesses
 		if (w->early[i] && k->from_start)

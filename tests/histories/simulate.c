@@ -1460,6 +1460,8 @@ static void begin_late(struct state *s)
 		return;
 	at = first + (int64_t)(sim_random(&s->random) % (uint64_t)(end - first)) / STEP * STEP +
 	     STEP;
+	if (at + GRAIN >= end)
+		return;
 	for (int k = 0; k < h->connection_count; k++) {
 		struct h_connection *c = &h->connections[k];
 
