@@ -1015,12 +1015,6 @@ static void unordered(struct ref_world *w, const struct byte *b, struct verdict 
 	combine(w, out, &one);
 }
 
-// G1 of a connection.
-static bool well_seen(const struct h_connection *k)
-{
-	return k->from_start && k->known;
-}
-
 // Hz4 to Hz6: had completed writes been in force for everyone at once, it would be.
 static void missed_others(struct ref_world *w, const struct byte *b, const struct view *strong,
 			  struct verdict *out)
@@ -1030,7 +1024,7 @@ static void missed_others(struct ref_world *w, const struct byte *b, const struc
 	bool any[2] = {false};
 
 	look(w, b, SURE | PLAIN, SURE | PLAIN_ANY, false, &v);
-	if (!convicts(&v) || !well_seen(conn(w, b->read)))
+	if (!convicts(&v) || !conn(w, b->read)->known)
 		return;
 	for (int multi = 1; multi >= 0; multi--) {
 		memset(one.missed, 0, sizeof(one.missed));
@@ -1285,8 +1279,7 @@ void ref_judge(struct reference *ref, const struct history *h)
 		if (is_write(c) && c->outcome == H_OK && !c->ambiguous &&
 		    has_flag(k, NBD_FLAG_READ_ONLY) && k->from_start)
 			note(v, REF_V8, c, c->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION);
-		// G1: of a connection that was there before, TCP's numbers are guesses
-		if (w->early[i] && k->from_start)
+		if (w->early[i])
 			note(v, REF_V7, c, NBDS_VIOLATION);
 		if (c->type != NBD_CMD_READ && c->type != NBD_CMD_BLOCK_STATUS)
 			continue;
