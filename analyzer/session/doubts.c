@@ -80,11 +80,12 @@ static void doubt_add(struct doubts *all, struct doubt d)
 	for (size_t i = 0; i < all->list.count; i++) {
 		struct doubt *other = &all->list.at[i];
 
-		if (other->server == d.server && is_all(other) &&
+		if (other->server == d.server && is_all(other) && (!other->talk || d.talk) &&
 		    (!other->connection || other->connection == d.connection) &&
 		    !earlier(&d.since, &other->since))
 			return; /* it is in that one */
-		if (other->server == d.server && is_all(other))
+		if (other->server == d.server && is_all(other) && other->talk == d.talk &&
+		    (!d.talk || other->connection == d.connection))
 			of_all = other;
 		else if (!is_all(&d) && other->request_frame == d.request_frame &&
 			 other->connection == d.connection)
@@ -147,9 +148,10 @@ void doubts_bytes(struct doubts *all, const struct server *server, uint32_t conn
 }
 
 void doubts_order(struct doubts *all, const struct server *server, uint32_t connection,
-		  uint64_t chain, uint64_t from, uint64_t to, uint64_t frame, bool commands)
+		  uint64_t chain, uint64_t from, uint64_t to, const struct nbds_point *first,
+		  bool commands)
 {
-	struct doubt d = {.server = server, .connection = connection, .request_frame = frame};
+	struct doubt d = {.server = server, .since = *first, .connection = connection};
 	struct nbds_recall_record *r;
 	unsigned looked = 0;
 	bool lost;
@@ -164,7 +166,9 @@ void doubts_order(struct doubts *all, const struct server *server, uint32_t conn
 			doubt_of(all, server, connection, r);
 		r = nbds_recall_previous(&all->spans, r, &lost);
 	}
-	if (frame && (commands || !looked))
+	d.talk = !looked;
+	d.request_frame = looked ? first->frame : 0;
+	if (commands || !looked)
 		doubt_add(all, d);
 }
 
@@ -216,7 +220,7 @@ static bool rests_on(const struct doubts *all, const struct nbds_finding *f,
 	if (d->server && d->server != server)
 		return false;
 	if (is_all(d)) /* what has no witnesses is about its connection alone */
-		return last_frame(f) >= d->since.frame &&
+		return last_frame(f) >= d->since.frame && !(d->talk && f->witness_count) &&
 		       (f->witness_count || !d->connection || f->connection == d->connection);
 	if (names_frame(f, d->request_frame) || names_frame(f, d->reply_frame))
 		return true;

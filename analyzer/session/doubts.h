@@ -52,6 +52,7 @@ struct doubt {
 	uint64_t span;       /* where the command is remembered, and perhaps its answer's frame */
 	uint32_t connection; /* 0: any */
 	bool writes;
+	bool talk; /* only of what the two sides of the connection said to each other */
 };
 
 struct withheld_finding {
@@ -86,10 +87,12 @@ void doubts_answered(struct doubts *all, uint64_t span, uint64_t reply_frame);
 void doubts_bytes(struct doubts *all, const struct server *server, uint32_t connection,
 		  uint64_t chain, uint64_t from, uint64_t to, const struct nbds_point *first);
 /* What commands whose messages touch these bytes acknowledged is in doubt, and when they
- * were sent; and so it is of all in their frame. If not `commands`, only of what is no
- * message of a command. */
+ * were sent; and so it is of all in their frame, which is that of `first`. If not
+ * `commands`, only of what is no message of a command; there the order of all that was
+ * said since then is in doubt. */
 void doubts_order(struct doubts *all, const struct server *server, uint32_t connection,
-		  uint64_t chain, uint64_t from, uint64_t to, uint64_t frame, bool commands);
+		  uint64_t chain, uint64_t from, uint64_t to, const struct nbds_point *first,
+		  bool commands);
 
 /* Takes in a finding about a server (NULL: no server yet): a violation waits. */
 void doubts_tell(struct doubts *all, const struct server *server, const struct nbds_finding *f);
