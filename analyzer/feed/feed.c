@@ -269,11 +269,11 @@ static void flow_conflict(void *ctx, void *user, int dir, const struct nbds_conf
 	struct nbds_feed_flow *f = user;
 
 	(void)ctx;
-	if (f)
+	if (f && c->kind == NBDS_CONFLICT_BYTES)
 		NBDS_TRACE(NBDS_TRACE_TCP,
 			   "frame %" PRIu64 ": flow %" PRIu64 ", %s: another copy differs",
 			   c->first.frame, f->number, dir ? "to the left" : "to the right");
-	if (f && c->kind == NBDS_CONFLICT_ACK)
+	if (f && (c->kind == NBDS_CONFLICT_ACK || c->kind == NBDS_CONFLICT_ORDER))
 		nbds_stream_acked(f->stream, dir, c->offset, c->len, c->first_ack, c->ack,
 				  &c->first);
 	else if (f)

@@ -569,7 +569,7 @@ void session_acked(struct session *s, enum nbds_side side, uint64_t offset, uint
 	/* A server that had acknowledged more, and a client that had acknowledged less, than
 	 * the first copy says prove less by it.  And who sends an answer again has not
 	 * forgotten what was acknowledged with it: perhaps the first copy was not sent then. */
-	bool less = side == NBDS_SERVER || ack < first_ack;
+	bool less = (side == NBDS_SERVER && ack != first_ack) || ack < first_ack;
 	struct nbds_point at = point_of(first);
 
 	doubts_order(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset, offset + len,

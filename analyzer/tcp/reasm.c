@@ -389,6 +389,7 @@ static bool give_up_hole(struct nbds_flow *f, int dir, uint64_t upto, enum nbds_
 static void give_up(struct nbds_flow *f, const uint64_t due[2], enum nbds_gap_reason fallback)
 {
 	struct nbds_reasm *r = f->reasm;
+	struct nbds_conflict c;
 	bool moved;
 
 	do {
@@ -413,7 +414,14 @@ static void give_up(struct nbds_flow *f, const uint64_t due[2], enum nbds_gap_re
 			if (h->next >= due[dir] || !piece || piece->offset != h->next ||
 			    has_hole(&r->half[!dir]))
 				continue;
+			c = (struct nbds_conflict){.kind = NBDS_CONFLICT_ORDER,
+						   .offset = piece->offset,
+						   .len = piece->len,
+						   .where = piece->mark};
+			c.first_ack = c.ack = piece->after;
 			tell_first_held(f, dir);
+			c.first = h->last;
+			tell_conflict(f, dir, &c);
 			pump(f);
 			moved = true;
 		}

@@ -104,6 +104,9 @@ enum nbds_conflict_kind {
 	 * one told) numbers that fit nothing put in doubt what the sender sends at all. */
 	NBDS_CONFLICT_FORGOTTEN,
 	NBDS_CONFLICT_ACK, /* the same bytes, which acknowledge something else */
+	/* Told before what they acknowledge, since that acknowledges them: one of them is
+	 * a retransmission, and which came first is not known. */
+	NBDS_CONFLICT_ORDER,
 };
 
 struct nbds_conflict {

@@ -296,7 +296,8 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 void nbds_stream_conflict(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
 			  bool differ, const struct nbds_mark *first);
 /* Two copies of bytes that were told are the same, but acknowledge other numbers of bytes
- * of the other direction. The first was seen in the frame of `first`. */
+ * of the other direction (or, if both are the same, it is not known whether they came
+ * before or after those). The first was seen in the frame of `first`. */
 void nbds_stream_acked(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
 		       uint64_t first_ack, uint64_t ack, const struct nbds_mark *first);
 /* A segment was left out that its receiver discards. */
