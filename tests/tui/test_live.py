@@ -211,7 +211,7 @@ class Live(peers.LiveTest):
             time.sleep(0.1)
         t.wait("LIVE", re.compile(r"[1-9]\S* packets"), gone=["LOADING", "drops"])
         t.keys("Escape")
-        t.wait(re.compile(r'(?m)^"" .* [3-9]\.\d+?s +never'))  # AGE goes on in silence
+        t.wait(re.compile(r'(?m)^"" .* ([3-9](\.\d)?|[1-9]\d)s +never'))  # AGE goes on in silence
         t.wait("LIVE", re.compile(r'(?m)^"" +yes +1/1 +80K'))  # and nothing a second
         handle.shutdown()
         t.wait("(0 open)")
