@@ -78,6 +78,7 @@ struct rules_request {
 struct rules_option {
 	uint32_t number, length;
 	bool waits, malformed, cut;
+	bool early; /* replies came before it: what they said is not in here */
 	uint64_t frame;
 	int64_t time;
 	uint64_t hash;      /* of its data */

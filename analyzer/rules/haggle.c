@@ -217,6 +217,7 @@ void rules_settle_early(struct rules_connection *rc, const struct nbds_message *
 	if (option && option->u.option.option == rc->early_option &&
 	    (option->first.frame <= rc->early_at.frame || !rc->early_sure)) {
 		rc->option.waits = !rc->early_final;
+		rc->option.early = true;
 		return;
 	}
 	if (rc->option_doubt || !rc->early_sure)
@@ -709,7 +710,7 @@ static void final_info(struct rules_connection *rc, const struct nbds_message *m
 			rules_tell(rc, RULE_BLOCK_SIZE_REQUIRED, about,
 				   "NBD_REP_ERR_BLOCK_SIZE_REQD answers an option that asks for "
 				   "NBD_INFO_BLOCK_SIZE");
-		else if (!sizes)
+		else if (!sizes && !o->early)
 			rules_tell(
 				rc, RULE_BLOCK_SIZE_UNTOLD, about,
 				"NBD_REP_ERR_BLOCK_SIZE_REQD comes without NBD_INFO_BLOCK_SIZE before "
@@ -721,17 +722,18 @@ static void final_info(struct rules_connection *rc, const struct nbds_message *m
 			   "NBD_OPT_EXTENDED_HEADERS was acknowledged");
 	if (type != NBD_REP_ACK)
 		return;
-	if (!(o->infos & 1u << NBD_INFO_EXPORT))
+	if (!(o->infos & 1u << NBD_INFO_EXPORT) && !o->early)
 		rules_tell(rc, RULE_GO_WITHOUT_EXPORT, about,
 			   "%s is acknowledged without NBD_INFO_EXPORT",
 			   go ? "NBD_OPT_GO" : "NBD_OPT_INFO");
-	if (go && rc->info_last && rc->info_data == o->hash && rc->info_answer != o->info_hash)
+	if (go && rc->info_last && !o->early && rc->info_data == o->hash &&
+	    rc->info_answer != o->info_hash)
 		rules_tell(
 			rc, RULE_INFO_GO_DIFFER, about,
 			"NBD_OPT_GO is answered with other information than NBD_OPT_INFO, with the "
 			"same data, right before it (frame %" PRIu64 ")",
 			rc->info_frame);
-	rc->info_last = !go;
+	rc->info_last = !go && !o->early;
 	rc->info_data = o->hash;
 	rc->info_answer = o->info_hash;
 	rc->info_frame = o->frame;

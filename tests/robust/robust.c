@@ -122,7 +122,8 @@ static bool compare(const struct outcome *o, const struct outcome *whole, bool s
 		return false;
 	}
 	s = outcome_new_violation(o, whole, &test.weaker);
-	if (s) {
+	/* with right checksums a peer did send what breaks a rule of the protocol */
+	if (s && !(strcmp(kind, "flip") == 0 && s->rule->ref[1] == '-')) {
 		fail(kind, at, what, "a violation that the whole capture does not have", s);
 		return false;
 	}
