@@ -875,7 +875,7 @@ static bool run_random(const struct options *o, uint64_t index, struct totals *t
 		legal = o->kind != 2;
 	running_seed = o->seed;
 	running_index = current_history = index;
-	alarm(60);
+	alarm(200);
 	simulate(&h, &sim, sim_random(&random),
 		 o->kind == 3 ? SIM_KIND_ACCUSED
 		 : legal      ? SIM_KIND_LEGAL
