@@ -33,7 +33,8 @@ void witness_add(struct nbds_finding *f, enum nbds_role role, const struct nbds_
 		.request_frame = op->request_frame,
 		.reply_frame = op->reply_frame,
 		.request_time = op->lo.time,
-		.reply_time = op->state == OP_OK || op->state == OP_FAILED ? op->hi.time : 0,
+		.reply_time =
+			op->state == OP_OK || op->state == OP_FAILED || op->early ? op->replied : 0,
 	};
 }
 
@@ -329,19 +330,24 @@ void hazard_reply(struct nbds_op *op)
 	}
 }
 
-void hazard_early(const struct nbds_op *op)
+void hazard_early(const struct nbds_op *op, bool sure)
 {
-	struct nbds_finding f = {.severity = NBDS_VIOLATION, .time = op->hi.time};
-	char text[300];
+	struct nbds_finding f = {.severity = sure ? NBDS_VIOLATION : NBDS_SUSPECT,
+				 .time = op->replied};
+	char text[400];
 
-	if (!op->proves || !op->party->known)
+	/* of a connection that was there before, TCP's numbers are guesses (G1) */
+	if (!op->proves || !op->party->known || !op->party->from_start)
 		return;
 	snprintf(text, sizeof(text),
 		 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
 		 " was answered with success by a segment that acknowledges only %" PRIu64
-		 " of its bytes",
+		 " of its bytes%s",
 		 op->party->id, op->length, op->offset,
-		 op->status_acked > op->header_end ? op->status_acked - op->header_end : 0);
+		 op->status_acked > op->header_end ? op->status_acked - op->header_end : 0,
+		 sure ? ""
+		      : "; not called a violation because the rest of its payload is not in the "
+			"capture, so its length may be wrong there");
 	f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
 	f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 	witness_add(&f, NBDS_ROLE_WRITE, op);

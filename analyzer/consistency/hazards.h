@@ -18,8 +18,9 @@ void hazard_export(struct nbds_party *p);
 void hazard_request(struct nbds_op *op);
 void hazard_written(struct nbds_op *op);
 void hazard_reply(struct nbds_op *op);
-/* Answered before its payload (V7). */
-void hazard_early(const struct nbds_op *op);
+/* Answered before its payload (V7). `sure`: what came after it shows that its length is
+ * right. */
+void hazard_early(const struct nbds_op *op, bool sure);
 void hazard_overlap(struct nbds_op *op, const struct nbds_op *other);
 void hazard_party_end(struct nbds_party *p);
 void hazard_finish(struct nbds_world *w);

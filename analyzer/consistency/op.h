@@ -31,13 +31,14 @@ struct nbds_op {
 	bool voider;      /* its failure voids: FLUSH, or FUA */
 	bool awaited;     /* in the list of those whose outcome verdicts wait for */
 	bool overlap_told, reissue_told, landing_told;
-	bool proves;  /* legal and unambiguous: can establish something */
-	bool breach;  /* voids, but it was never offered, and refused */
-	bool early;   /* answered before its payload, which has not come yet */
-	bool reads;   /* READ or BLOCK_STATUS, in the list of those in flight */
-	bool owed;    /* early: the caller still has its payload to tell */
-	bool telling; /* may still say something of contents */
-	bool late;    /* READ: others did not wait for it any more */
+	bool proves;     /* legal and unambiguous: can establish something */
+	bool breach;     /* voids, but it was never offered, and refused */
+	bool early;      /* answered before its payload, which has not come yet */
+	bool reads;      /* READ or BLOCK_STATUS, in the list of those in flight */
+	bool early_told; /* early: it was told, or is not going to be */
+	bool owed;       /* early: the caller still has its payload to tell */
+	bool telling;    /* may still say something of contents */
+	bool late;       /* READ: others did not wait for it any more */
 	uint32_t refs;
 	uint32_t past; /* index + 1 of what is kept of it for sleeping blocks */
 	uint32_t error;
@@ -48,6 +49,7 @@ struct nbds_op {
 	uint64_t header_end, acked;        /* of the request */
 	uint64_t status_end, status_acked; /* of the status */
 	uint64_t request_frame, reply_frame;
+	int64_t replied;                           /* time of the reply, whatever `hi` is */
 	struct nbds_op *prev_flight, *next_flight; /* awaited, oldest first */
 	struct nbds_op *prev_write, *next_write;   /* writes in flight, oldest first */
 	struct nbds_table_node place;              /* WRITE: among those that may be sent again, */

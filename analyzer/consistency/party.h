@@ -101,6 +101,7 @@ struct nbds_party {
 	struct nbds_point older[2];   /* in the list of these: of it and all behind it the latest */
 	struct nbds_op *failed_flush; /* until work goes on */
 	struct nbds_op *early;        /* answered before their payload */
+	uint64_t newest;              /* serial of its newest request */
 	bool end_told;
 	struct nbds_hang_up hung_up; /* frame 0: not known */
 	/* completed and not flushed: unflushed[unflushed_first ...] */

@@ -77,6 +77,8 @@ static void world_opens(struct nbds_world *w, const struct nbds_point *at)
 }
 
 static void payloads_lost(struct nbds_party *p);
+static void lengths_doubted(struct nbds_party *p);
+static void lengths_shown(struct nbds_party *p);
 
 /* --- connections --------------------------------------------------------- */
 
@@ -165,6 +167,7 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 {
 	struct nbds_world *w = p->world;
 
+	lengths_doubted(p);
 	w->parties.mixed |= w->serial && since->interface != w->parties.interface;
 	if (!w->poisoned || since->frame < w->poison.frame)
 		w->poison = *since;
@@ -250,11 +253,13 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		w->blind = true;
 		return NULL;
 	}
+	if (p->early)
+		lengths_shown(p);
 	op->world = w;
 	op->party = p;
 	p->ops++;
 	op->refs = 1; /* the caller's, until the reply */
-	op->serial = ++w->serial;
+	p->newest = op->serial = ++w->serial;
 	if (op->serial == 1)
 		w->parties.interface = order->lo.interface;
 	w->parties.mixed |= order->lo.interface != w->parties.interface;
@@ -909,11 +914,40 @@ static void payloads_shown(struct nbds_party *p, const struct nbds_op *by)
 	}
 }
 
+/* That a write was answered too early rests on its length, and a length that is damaged
+ * shows in what comes after it: the next request begins where the payload ends, or else the
+ * connection has bytes that are none. */
+static void length_shown(struct nbds_op *op)
+{
+	if (!op->early_told && op->payload_over)
+		hazard_early(op, true);
+	op->early_told |= op->payload_over;
+}
+
+static void lengths_shown(struct nbds_party *p)
+{
+	for (struct nbds_op *op = p->early; op; op = op->next_early)
+		length_shown(op);
+}
+
+static void lengths_doubted(struct nbds_party *p)
+{
+	for (struct nbds_op *op = p->early; op; op = op->next_early) {
+		if (op->early_told)
+			continue;
+		op->early_told = true;
+		op->proves = false;
+		p->world->order.version++;
+	}
+}
+
 static void payloads_lost(struct nbds_party *p)
 {
 	while (p->early) {
 		struct nbds_op *op = p->early;
 
+		if (!op->early_told)
+			hazard_early(op, op->next_at == op->length);
 		p->early = op->next_early;
 		payload_arrived(op, NULL);
 	}
@@ -926,6 +960,7 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 
 	op->hi = order->hi;
 	op->reply_frame = order->frame;
+	op->replied = order->hi.time;
 	op->status_end = order->status_end;
 	op->status_acked = order->acked;
 	op->error = error;
@@ -937,11 +972,12 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 	if (early) {
 		bool more = !op->payload_over;
 
-		hazard_early(op);
 		op->early = true;
 		op->hi = (struct nbds_point){UINT64_MAX, INT64_MAX, op->lo.interface};
 		op->next_early = p->early;
 		p->early = op;
+		if (p->newest > op->serial)
+			length_shown(op);
 		op->owed = more;
 		if (more)
 			op_ref(op); /* until nbds_op_write_end() */

@@ -124,6 +124,25 @@ static bool is_early(const struct ref_world *w, int c)
 	       w->offsets[c].reply_acked < w->offsets[c].payload_end;
 }
 
+// What its connection sent next shows that the write's length is right; what is no message
+// there, or bytes that are missing, that it may be wrong.
+static bool length_doubted(const struct ref_world *w, int c)
+{
+	const struct h_command *x = &w->h->commands[c];
+	const struct h_connection *k = &w->h->connections[x->connection];
+
+	if (k->gap_noticed == H_NEVER || k->gap_noticed < x->request)
+		return false;
+	for (int i = 0; i < w->h->command_count; i++) {
+		const struct h_command *y = &w->h->commands[i];
+
+		if (y->connection == x->connection && y->request > x->request &&
+		    y->request < k->gap_noticed)
+			return false;
+	}
+	return true;
+}
+
 // hi(c): when the status was seen.  Of a write answered early: when the server had
 // all of its payload, which an acknowledgement of it shows, or an answer to a later
 // request of the connection.
@@ -1279,7 +1298,8 @@ void ref_judge(struct reference *ref, const struct history *h)
 		if (is_write(c) && c->outcome == H_OK && !c->ambiguous &&
 		    has_flag(k, NBD_FLAG_READ_ONLY) && k->from_start)
 			note(v, REF_V8, c, c->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION);
-		if (w->early[i])
+		// G1: of a connection that was there before, TCP's numbers are guesses
+		if (w->early[i] && k->from_start && !length_doubted(w, i))
 			note(v, REF_V7, c, NBDS_VIOLATION);
 		if (c->type != NBD_CMD_READ && c->type != NBD_CMD_BLOCK_STATUS)
 			continue;
