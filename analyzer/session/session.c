@@ -1102,6 +1102,8 @@ static void answered(struct session *s, const struct nbds_message *m)
 	latency_add(&s->engine->budget, &c->latency, took > 0 ? (uint64_t)took : 0);
 	if (m->first.frame < f->first.frame)
 		join_world(s);
+	if (m->first.frame < f->first.frame)
+		join_world(s); /* which has to know that order is not to be trusted */
 	if (m->first.frame < f->first.frame && s->server && s->server->world)
 		nbds_world_inversion(s->server->world, f->first.time - m->first.time);
 	if (r->type == NBD_CMD_CACHE && !r->error && !s->cache_honoured) {
