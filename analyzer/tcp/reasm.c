@@ -86,14 +86,18 @@ static void remember(struct nbds_flow *f, struct nbds_half *h, uint64_t offset, 
 }
 
 /* Does a segment of the direction end at `offset`, as far as they are known? */
-static bool ends_at(const struct nbds_half *h, uint64_t offset)
+static bool ends_at(const struct nbds_tcp *t, const struct nbds_half *h, uint64_t offset)
 {
-	if (offset == h->seen)
+	const struct nbds_recall_record *record;
+	bool lost;
+
+	if (offset == h->seen || !offset)
 		return true;
 	for (unsigned i = 0; i < NBDS_ENDS; i++)
 		if (h->ends[i] == (uint32_t)offset)
 			return true;
-	return false;
+	record = nbds_recall_find(&t->recall, h->told, offset - 1, &lost);
+	return record && record->key + ((const struct told *)(record + 1))->len == offset;
 }
 
 /* `len` bytes at half->next, `caplen` of them here. */
@@ -123,7 +127,7 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 		if (heard_of(f))
 			remember(f, h, offset, data, caplen, &mark);
 		if (where->flags & NBDS_MARK_ACK_DOUBT && mark.ack != NBDS_NO_ACK &&
-		    !ends_at(&f->reasm->half[!dir], mark.ack))
+		    !ends_at(t, &f->reasm->half[!dir], mark.ack))
 			mark.ack = NBDS_NO_ACK;
 		if (heard_of(f) && t->ops.data)
 			t->ops.data(t->ctx, f->user, dir, offset, data, caplen, &mark);
