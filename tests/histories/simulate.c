@@ -1270,6 +1270,7 @@ static void choose_habits(struct state *s, uint64_t seed, enum sim_kind kind)
 		s->late = chance(s, 800);
 		s->drops = chance(s, 800);
 		s->evidence = chance(s, 500);
+		s->junk = s->junk && !s->evidence;
 		s->values = chance(s, 300) ? s->values : VALUES_FEW;
 		s->background_rate = below(s, 600);
 		s->in_flight_max = 2 + (int)below(s, 8);
