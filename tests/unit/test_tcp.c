@@ -2678,8 +2678,8 @@ static void marks_of_a_clean_stream(void **state)
 {
 	(void)state;
 	handshake();
-	put(B, 0, 0, "hel");
-	put(B, 3, 0, "lo");
+	put(B, 0, 0, "abc");
+	put(B, 3, 0, "de");
 	first_tx(B, 5);
 	assert_int_equal(x.last[B].mark.ack, 0);
 	assert_int_equal(x.last[B].mark.time, x.packet.time);
