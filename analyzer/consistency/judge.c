@@ -15,6 +15,8 @@
  * and the bytes of one are not kept, a mixture is only excluded by a sampled byte that none
  * of them has.
  */
+#include <base/assert.h>
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -952,8 +954,12 @@ static void landed_late(const struct work *k, struct verdict *out)
 	}
 	if (!copy)
 		return;
+	NBDS_ASSERT(copy->op);
 	for (unsigned j = 0; j < k->n; j++) {
 		struct mask equal, maybe, all;
+
+		/* what establishes contents, and is not in the grave, is a command */
+		NBDS_ASSERT(!k->c[j].establishes || k->c[j].old || k->c[j].op);
 
 		if (!(k->paths[j] & PATH_SURE) || !k->c[j].establishes || k->c[j].old ||
 		    !covers(k, j) || k->c[j].op->serial < copy->op->serial)
@@ -1155,6 +1161,7 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 	for (unsigned i = 0; i < k.n; i++) {
 		const struct candidate *c = &k.c[i];
 
+		NBDS_ASSERT(c->old || c->op);
 		k.flush[i] = NULL;
 		k.after[i] = c->op &&
 			     (point_before(w, &s->hi, &c->op->lo) || op_before(s->read, c->op));
