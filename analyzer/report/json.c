@@ -109,6 +109,8 @@ static void put_read(struct nbds_report *r, struct nbds_buf *b, const struct nbd
 	nbds_json_member_u64(b, "retransmitted_bytes", tcp->retransmitted_bytes);
 	nbds_json_member_u64(b, "out_of_order", tcp->out_of_order);
 	nbds_json_member_u64(b, "conflicts", tcp->conflicts);
+	nbds_json_member_u64(b, "forgotten", tcp->forgotten);
+	nbds_json_member_u64(b, "bad_checksums", tcp->bad_checksums);
 	nbds_json_member_u64(b, "gaps", tcp->gaps);
 	nbds_json_member_u64(b, "gap_bytes", tcp->gap_bytes);
 	nbds_json_member_u64(b, "held_max", tcp->held_max);
@@ -438,6 +440,7 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 	nbds_json_member_u64(b, "gap_bytes", c->gap_bytes);
 	nbds_json_member_u64(b, "snaplen_bytes", c->snaplen_bytes);
 	nbds_json_member_u64(b, "conflicts", c->conflicts);
+	nbds_json_member_u64(b, "discarded", c->discarded);
 	if (c->given_up)
 		nbds_json_member_bool(b, "given_up", true);
 	nbds_json_member_u64(b, "malformed", c->malformed);

@@ -81,6 +81,26 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	}
 }
 
+/* Segments that were not taken as they came. */
+static void put_doubtful(struct nbds_report *r, const struct nbds_tcp_stats *tcp)
+{
+	struct nbds_buf *t = &r->text;
+
+	nbds_buf_clear(t);
+	if (tcp->bad_checksums) {
+		nbds_buf_count(t, tcp->bad_checksums, "segment", NULL);
+		nbds_buf_puts(t, " with a wrong checksum, left out as the receiver does");
+	}
+	if (tcp->forgotten) {
+		nbds_buf_puts(t, t->len ? "; " : "");
+		nbds_buf_count(t, tcp->forgotten, "place", NULL);
+		nbds_buf_puts(t, " where bytes may differ from those sent first, which are not "
+				 "remembered");
+	}
+	if (t->len)
+		nbds_item(&r->paper, "doubtful", nbds_buf_text(t));
+}
+
 /* What the capture lacks, if anything. */
 static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome *o)
 {
@@ -133,6 +153,7 @@ static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome 
 	}
 	if (t->len)
 		nbds_item(&r->paper, "missing", nbds_buf_text(t));
+	put_doubtful(r, &o->info.tcp);
 }
 
 /* --- connections --- */
@@ -581,6 +602,11 @@ static void put_bytes(struct nbds_report *r, const struct nbds_connection *c)
 		nbds_buf_puts(t, "; ");
 		nbds_buf_count(t, c->conflicts, "retransmission", NULL);
 		nbds_buf_puts(t, " with other bytes than the first copy");
+	}
+	if (c->discarded) {
+		nbds_buf_puts(t, "; ");
+		nbds_buf_count(t, c->discarded, "segment", NULL);
+		nbds_buf_puts(t, " with a wrong checksum, left out");
 	}
 	nbds_item(&r->paper, "bytes", nbds_buf_text(t));
 }
