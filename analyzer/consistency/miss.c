@@ -6,6 +6,8 @@
 
 #include "world.h"
 
+#define OWN_MAX 4096u
+
 struct snapshot {
 	bool shadow, based;
 	struct nbds_point base;
@@ -86,6 +88,30 @@ static void pin(struct nbds_world *w, const struct miss *m, int delta)
 		b->pins = delta > 0 ? b->pins + 1 : b->pins - 1;
 }
 
+/* --- G10 of the young --- */
+
+static void alone_add(struct misses *ms, struct miss *m)
+{
+	if (m->lone_from == UINT64_MAX)
+		return;
+	m->alone = true;
+	m->upto = m->hi;
+	if (ms->alone_last)
+		later_of(&m->upto, &ms->alone_last->upto);
+	m->prev_alone = ms->alone_last;
+	*(m->prev_alone ? &m->prev_alone->next_alone : &ms->alone_first) = m;
+	ms->alone_last = m;
+}
+
+static void alone_remove(struct misses *ms, struct miss *m)
+{
+	if (!m->alone)
+		return;
+	m->alone = false;
+	*(m->prev_alone ? &m->prev_alone->next_alone : &ms->alone_first) = m->next_alone;
+	*(m->next_alone ? &m->next_alone->prev_alone : &ms->alone_last) = m->prev_alone;
+}
+
 static void grown_up(struct nbds_world *w, struct miss *m)
 {
 	struct misses *ms = &w->misses;
@@ -93,6 +119,7 @@ static void grown_up(struct nbds_world *w, struct miss *m)
 	if (!m->young)
 		return;
 	m->young = false;
+	alone_remove(ms, m);
 	*(m->prev_young ? &m->prev_young->next_young : &ms->young_first) = m->next_young;
 	*(m->next_young ? &m->next_young->prev_young : &ms->young_last) = m->prev_young;
 	pin(w, m, -1);
@@ -116,14 +143,28 @@ void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 	}
 }
 
+/* Looks at those only whose byte may have been sent after this write began, newest first:
+ * once all that are older were certainly read before, no further.  One that is alone no more
+ * leaves the list.  So only its own connection's are looked at again, of the same instant at
+ * that; where these are too many, they are taken for alone no more. */
 void misses_written(const struct nbds_op *op)
 {
+	struct misses *ms = &op->world->misses;
+	unsigned own = 0;
+
 	/* where no order is to be trusted nobody is alone who is not the only one ever */
 	if (op->world->order.no_t3)
 		return;
-	for (struct miss *m = op->world->misses.young_first; m; m = m->next_young)
-		if (m->read->party != op->party && !point_before(op->world, &m->hi, &op->lo))
-			m->lone_from = UINT64_MAX;
+	for (struct miss *m = ms->alone_last, *older; m; m = older) {
+		older = m->prev_alone;
+		if (point_before(op->world, &m->upto, &op->lo))
+			return;
+		if (m->read->party == op->party ? ++own <= OWN_MAX
+						: point_before(op->world, &m->hi, &op->lo))
+			continue;
+		m->lone_from = UINT64_MAX;
+		alone_remove(ms, m);
+	}
 }
 
 /* --- data from nowhere ---------------------------------------------------- */
@@ -282,6 +323,7 @@ void miss_add(const struct sample *s, bool foreign)
 	m->prev_young = w->misses.young_last;
 	*(w->misses.young_last ? &w->misses.young_last->next_young : &w->misses.young_first) = m;
 	w->misses.young_last = m;
+	alone_add(&w->misses, m);
 	pin(w, m, 1);
 	if (foreign)
 		table_add(w, m);

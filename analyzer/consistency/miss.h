@@ -24,7 +24,9 @@ struct miss {
 	struct miss *next; /* of the read */
 	struct nbds_op *read;
 	struct miss *prev_young, *next_young;
-	struct miss *chain; /* in the table by sector, if it is foreign */
+	struct miss *prev_alone, *next_alone; /* if `alone`: a later write may end it */
+	struct nbds_point upto; /* of it and all before it in that list the latest `hi` */
+	struct miss *chain;     /* in the table by sector, if it is foreign */
 	uint64_t sector;
 	uint64_t value;
 	struct nbds_point hi;
@@ -32,6 +34,7 @@ struct miss {
 	                     * held when it was read: it does for all later ones */
 	uint16_t from, to;  /* of the sector */
 	bool young;
+	bool alone;                /* young, and some of its own writes were alone so far (G10) */
 	bool foreign;              /* in the table */
 	uint8_t *bytes;            /* [from, to) */
 	struct mask *later;        /* bytes that a later command wrote just so; NULL: none */
@@ -40,6 +43,7 @@ struct miss {
 
 struct misses {
 	struct miss *young_first, *young_last;
+	struct miss *alone_first, *alone_last;
 	struct miss **table; /* by sector; a power of two */
 	size_t table_room, table_count;
 };

@@ -422,7 +422,7 @@ const struct shape shapes[] = {
 	{"contexts", "connections with contexts of long names", 50, 400, many_contexts},
 	{"extents", "extents of one reply", 20000, 7500000, extents},
 	{"wrong-reads", "reads that are wrong", 1000, 25000, wrong_reads},
-	{"findings", "connections with findings", 250, 5000, findings},
+	{"findings", "connections with findings", 250, 20000, findings},
 	{"waiting-reads", "reads that wait for a silent writer", 500, 10000, waiting_reads},
 	{"pending-writes", "writes in flight", 1000, 50000, pending_writes},
 	{"unanswered-writes", "writes whose answer will never come", 500, 20000, unanswered_writes},
