@@ -18,8 +18,7 @@
  */
 #include "internal.h"
 
-#define TIDY    8u /* sessions looked at in a tick */
-#define GIVE_UP 64u
+#define TIDY 8u /* sessions looked at in a tick */
 
 bool session_put_away(struct session *s)
 {
@@ -74,25 +73,27 @@ static void drop_free(struct nbds_engine *e)
 	}
 }
 
-/* Some of the largest: those with the most requests in flight, or text of options. */
-static void give_up(struct nbds_engine *e)
+static uint64_t takes(const struct session *s)
 {
-	for (unsigned n = 0; n < GIVE_UP && nbds_budget_over(&e->budget); n++) {
-		struct session *largest = NULL;
-		uint64_t most = 0;
+	return s->decoder ? s->decoder_takes + s->c.in_flight * sizeof(struct inflight) : 0;
+}
 
-		for (struct session *s = e->open.newest; s; s = s->next_open) {
-			uint64_t takes =
-				s->decoder_takes + s->c.in_flight * sizeof(struct inflight);
+/* Those that take more than others, by requests in flight or text of options, until there
+ * is room for as much again as this walk over all has cost. */
+static void give_up(struct nbds_engine *e, uint64_t goal)
+{
+	uint64_t sum = 0, count = 0, mean;
 
-			if (s->decoder && takes > most) {
-				most = takes;
-				largest = s;
-			}
-		}
-		if (!largest)
-			return;
-		session_give_up(largest);
+	for (const struct session *s = e->open.newest; s; s = s->next_open) {
+		sum += takes(s);
+		count += s->decoder != NULL;
+	}
+	mean = count ? sum / count : 0;
+	for (struct session *s = e->open.oldest, *newer; s && e->budget.used > goal; s = newer) {
+		newer = s->prev_open;
+		if (!s->decoder || takes(s) < mean)
+			continue;
+		session_give_up(s);
 		e->given_up++;
 	}
 }
@@ -142,6 +143,6 @@ void memory_relieve(struct nbds_engine *e)
 	if (nbds_budget_over(&e->budget))
 		restart_largest(e, limit / 8);
 	if (nbds_budget_over(&e->budget))
-		give_up(e);
+		give_up(e, goal);
 	e->relieve_at = e->budget.used > goal ? e->budget.used + limit / 32 : 0;
 }
