@@ -261,14 +261,23 @@ static bool wants_colour(const struct options *o)
 /* What would be gone with the screen. */
 static void last_words(const struct snapshot *s)
 {
+	struct nbds_buf b = {0};
+
 	if (!s)
 		return;
-	printf("%" PRIu32 " connections to %" PRIu32 " exports: %" PRIu64 " violations, %" PRIu64
-	       " suspects, %" PRIu64 " hazards, %" PRIu64 " notes; %" PRIu64 " packets, %" PRIu64
-	       " dropped\n",
-	       s->totals.connections, s->totals.exports, s->totals.findings[NBDS_VIOLATION],
-	       s->totals.findings[NBDS_SUSPECT], s->totals.findings[NBDS_HAZARD],
-	       s->totals.findings[NBDS_NOTE], s->info.capture.frames, s->info.capture.dropped);
+	nbds_buf_count(&b, s->totals.connections, "connection", NULL);
+	nbds_buf_puts(&b, " to ");
+	nbds_buf_count(&b, s->totals.exports, "export", NULL);
+	for (int level = NBDS_VIOLATION; level >= NBDS_NOTE; level--) {
+		nbds_buf_puts(&b, level == NBDS_VIOLATION ? ": " : ", ");
+		nbds_buf_count(&b, s->totals.findings[level],
+			       nbds_severity_name((enum nbds_severity)level), NULL);
+	}
+	nbds_buf_puts(&b, "; ");
+	nbds_buf_count(&b, s->info.capture.frames, "packet", NULL);
+	nbds_buf_printf(&b, ", %" PRIu64 " dropped", s->info.capture.dropped);
+	puts(nbds_buf_text(&b));
+	nbds_buf_free(&b);
 }
 
 int main(int argc, char **argv)

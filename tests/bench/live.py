@@ -110,7 +110,7 @@ def nbdtop(_, size, rate, seconds):
         time.sleep(SETTLE)
         used = processor_seconds(pid)
         assert t.quit() == 0, t.errors()
-        words = re.search(r" (\d+) violations.* (\d+) packets, (\d+)\s+dropped",
+        words = re.search(r" (\d+) violations?.* (\d+) packets?, (\d+)\s+dropped",
                           t.text().replace("\n", " "))
         assert words[1] == "0"
         return Seen(int(words[2]), int(words[3]), used, load)

@@ -54,7 +54,7 @@ class Keys(unittest.TestCase):
                 t.wait("1 connection")
                 t.keys(key)
                 self.assertEqual(t.status(), 0)
-                t.wait("1 connections to 1 exports")
+                t.wait("1 connection to 1 export:")
 
     def test_help_has_all_keys(self):
         """Every key of the table, as the help is made from it."""
@@ -408,7 +408,7 @@ class Files(unittest.TestCase):
         with Terminal(["-"], shell="(cat %s; sleep 100) | %%s" % sample("simple")) as t:
             t.wait("LOADING", "1 connection ")
             t.keys("q")
-            t.wait("1 connections to 1 exports")
+            t.wait("1 connection to 1 export:")
 
     def test_replay(self):
         """In its own time: half a second of it, the violation at its end."""

@@ -60,7 +60,7 @@ class Live(peers.LiveTest):
                 t.keys("1")
                 t.wait("1V")
                 self.assertEqual(t.quit(), 0)
-                t.wait("1 violations")
+                t.wait("1 violation,")
 
     def test_pause(self):
         """The screen stands still, the capture goes on."""
@@ -216,7 +216,7 @@ class Live(peers.LiveTest):
         handle.shutdown()
         t.wait("(0 open)")
         t.keys("q")
-        t.wait("1 connections to 1 exports")  # tcpdump ends with its next packet
+        t.wait("1 connection to 1 export:")  # tcpdump ends with its next packet
 
     def test_refused(self):
         for arguments, said in ((["-i", "no-such-interface"], "no-such-interface"),
