@@ -71,6 +71,7 @@ struct export_row {
 	bool size_seen;
 	uint64_t size;
 	int multi_conn; /* as in struct nbds_export */
+	uint16_t transmission_flags;
 	unsigned connections, open;
 	uint64_t requests, errors, in_flight, writes, flushes, fua;
 	uint64_t read, written;

@@ -296,19 +296,35 @@ static void flush_words(const struct strip *p, const struct flush_shown *f, stru
 	nbds_buf_puts(b, *between == ',' ? ")." : ".");
 }
 
+/* For whom a flush of the export holds, if there is one. */
+static const char *holds_for(const struct export_row *x)
+{
+	bool flush = x->transmission_flags & NBD_FLAG_SEND_FLUSH;
+	bool fua = x->transmission_flags & NBD_FLAG_SEND_FUA;
+
+	switch (x->multi_conn) {
+	case NBDS_MC_TRUE:
+		return flush ? "multi-conn: a flush holds for all connections"
+		       : fua ? "multi-conn: FUA holds for all connections; no flush is offered"
+			     : "multi-conn, but neither flush nor FUA is offered";
+	case NBDS_MC_FALSE:
+		return flush ? "no multi-conn: a flush holds for its own connection only"
+			     : "no multi-conn; no flush is offered";
+	case NBDS_MC_MIXED:
+		return flush ? "multi-conn on some connections only"
+			     : "multi-conn on some connections only; no flush is offered";
+	default:
+		return "it is not known whether flushes hold for all connections";
+	}
+}
+
 static void draw_heading(const struct ui *ui, int y, const struct export_row *x)
 {
-	static const char *const multi[] = {
-		[NBDS_MC_UNKNOWN] = "it is not known whether flushes hold for all connections",
-		[NBDS_MC_TRUE] = "multi-conn: a flush holds for all connections",
-		[NBDS_MC_FALSE] = "no multi-conn: a flush holds for its own connection only",
-		[NBDS_MC_MIXED] = "multi-conn on some connections only",
-	};
 	struct nbds_buf b = {0};
 	char server[NBDS_ADDR_TEXT], s[SHORT_TEXT];
 
 	nbds_buf_printf(&b, "\"%s\" at %s; %s", x->name, nbds_addr_text(&x->server, server),
-			multi[x->multi_conn]);
+			holds_for(x));
 	put(y, 0, screen_columns, STYLE_BOLD, nbds_buf_text(&b));
 	nbds_buf_clear(&b);
 	if (x->unflushed_writes) {

@@ -799,16 +799,8 @@ static void put_flushes(struct nbds_report *r, const struct nbds_export *e)
 }
 
 /* What holds between connections. */
-static void put_multi_conn(struct nbds_report *r, struct nbds_buf *t, const struct nbds_export *e)
+static void put_multi_conn(struct nbds_buf *t, const struct nbds_export *e)
 {
-	uint16_t flags = 0;
-
-	for (unsigned i = 0; i < e->connection_count; i++) {
-		const struct nbds_connection *c = nbds_report_connection(r, e->connections[i]);
-
-		if (c && c->negotiated.export_seen)
-			flags |= c->negotiated.transmission_flags;
-	}
 	switch (e->multi_conn) {
 	case NBDS_MC_UNKNOWN:
 		nbds_buf_puts(t, "whether NBD_FLAG_CAN_MULTI_CONN was set is not known");
@@ -823,7 +815,7 @@ static void put_multi_conn(struct nbds_report *r, struct nbds_buf *t, const stru
 		break;
 	}
 	nbds_buf_puts(t, "with NBD_FLAG_CAN_MULTI_CONN");
-	switch (flags & (NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA)) {
+	switch (e->transmission_flags & (NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA)) {
 	case NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA:
 		nbds_buf_puts(t, ": flush and FUA hold for all");
 		break;
@@ -860,7 +852,7 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	nbds_buf_clear(t);
 	put_ids(t, e);
 	nbds_buf_puts(t, "; ");
-	put_multi_conn(r, t, e);
+	put_multi_conn(t, e);
 	nbds_item(&r->paper, e->connection_count == 1 ? "connection" : "connections",
 		  nbds_buf_text(t));
 

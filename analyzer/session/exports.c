@@ -87,6 +87,7 @@ bool export_join(struct exports *all, struct export_more *x, uint32_t connection
 		return true;
 	x->e.size = n->size;
 	x->e.size_seen = true;
+	x->e.transmission_flags |= n->transmission_flags;
 	if (x->e.multi_conn == NBDS_MC_UNKNOWN)
 		x->e.multi_conn = mc ? NBDS_MC_TRUE : NBDS_MC_FALSE;
 	else if ((x->e.multi_conn == NBDS_MC_TRUE) != mc)

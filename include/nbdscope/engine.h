@@ -224,6 +224,7 @@ struct nbds_export {
 	const uint32_t *connections; /* their ids, in the order in which they entered it */
 	unsigned connection_count;
 	enum { NBDS_MC_UNKNOWN, NBDS_MC_TRUE, NBDS_MC_FALSE, NBDS_MC_MIXED } multi_conn;
+	uint16_t transmission_flags; /* NBD_FLAG_* that any connection to it was offered */
 	/* requests: WRITE, WRITE_ZEROES and TRIM count as writes */
 	uint64_t writes, flushes, fua_writes;
 	struct nbds_export *next;

@@ -3,6 +3,7 @@
 """nbdtop's screens on the samples, at several sizes, with and without colour and line
 drawing, and resized while it runs."""
 
+import pathlib
 import re
 import unittest
 
@@ -10,6 +11,8 @@ from terminal import BIN, SIZES, Terminal, sample
 
 import os
 import subprocess
+
+REPORTS = pathlib.Path(__file__).resolve().parent.parent / "reports"
 
 TABS = ["1 Exports", "2 Connections", "3 Flush order", "4 Messages", "5 Findings", "6 Latency",
         "7 Help"]
@@ -69,7 +72,7 @@ class Screens(unittest.TestCase):
                 self.visit(t)
                 self.assertRegex(t.escapes(), COLOUR)
                 self.assertEqual(t.quit(), 0)
-                t.wait("2 connections to 1 exports: 4 violations")
+                t.wait("2 connections to 1 export: 4 violations")
                 self.assertEqual(t.errors(), "")
 
     def test_more_room(self):
@@ -143,6 +146,15 @@ class Screens(unittest.TestCase):
                 t.wait("F10Quit")
                 self.assertEqual(t.quit(), 0)
                 self.assertEqual(t.errors(), "")
+
+    def test_no_flush_offered(self):
+        """No flush is said to hold for anybody where none is offered."""
+        path = REPORTS / "server-without-flush.pcap"
+        with Terminal([path]) as t:
+            t.wait("packets", "connection")
+            t.keys("3")
+            t.wait("neither flush nor FUA is offered", gone=["a flush holds"])
+            self.assertEqual(t.quit(), 0)
 
     def test_no_terminal(self):
         """It says so, and names the program for that."""
