@@ -3,11 +3,15 @@
  * shark.h - what the parts of the Wireshark plugin share.
  *
  *	plugin.c    the entry points that Wireshark asks a plugin for
- *	register.c  protocol, fields, preferences: made from the decoder's table
+ *	prefs.c     preferences, and whose ports are whose
+ *	fields.c    fields, trees and expert infos, made from the decoder's table
  *	watch.c     segments in, by way of TCP reassembly and engine: what is kept
  *	            of each message, operation, trouble and finding
  *	show.c      one frame: tree, columns, expert infos, taps
  *	stats.c     statistics that listen to the tap
+ *	register.c  the protocol, and where it stands in Wireshark
+ *
+ * prefs.c and fields.c call none of the others, register.c calls them all.
  *
  *	                  first visit of a frame                    every visit
  *	IP ──► watch ──► feed: TCP ──► engine ──► messages, findings ─► show
@@ -141,7 +145,7 @@ struct note {
 	uint16_t roles; /* what the frame is to it: 1 << enum nbds_role */
 };
 
-/* --- register.c --- */
+/* --- fields.c --- */
 
 extern int nbds_shark_proto;     /* "nbd": the built-in's, or ours */
 extern int nbds_shark_proto_tcp; /* in name only: TCP with a watch before it */
@@ -215,23 +219,14 @@ extern expert_field nbds_shark_ei[SE_COUNT];
 /* That of a finding: of its rule, at its level. */
 expert_field *nbds_shark_ei_of(const struct nbds_finding *f);
 
-struct nbds_shark_prefs {
-	nbds_ws_bool builtin;   /* leave NBD to the dissector that Wireshark brings */
-	nbds_ws_bool findings;  /* show the engine's findings */
-	nbds_ws_bool exclusive; /* no writer stays outside the capture */
-};
-extern struct nbds_shark_prefs nbds_shark_prefs;
+/* Called once, in this order. */
+void nbds_shark_register_fields(void);
+void nbds_shark_register_experts(void);
+
+/* --- register.c --- */
 
 void nbds_shark_register(void);
 void nbds_shark_handoff(void);
-
-/* Is NBD to be dissected here at all? */
-bool nbds_shark_enabled(void);
-/* Does the user want it on any port? */
-bool nbds_shark_any_port(void);
-/* The server ports that are ours, `most` at most; how many. */
-unsigned nbds_shark_ports(uint16_t *ports, unsigned most);
-bool nbds_shark_port(uint16_t port);
 
 /* --- watch.c --- */
 

@@ -6,6 +6,7 @@
  * and then calls TCP.  On a frame's first visit the segment goes through the feed to
  * the engine, and what the engine says is kept.
  */
+#include "prefs.h"
 #include "shark.h"
 
 #include <string.h>
@@ -346,7 +347,7 @@ static void on_connection(void *ctx, struct nbds_connection *c)
 
 	(void)ctx;
 	c->user = NULL;
-	if (!f->inside && !nbds_shark_any_port() && !nbds_shark_port(c->server.port))
+	if (!f->inside && !nbds_prefs_any_port() && !nbds_prefs_port(c->server.port))
 		return;
 	k = g_new0(struct conn, 1);
 	g_ptr_array_add(w.conns, k);
@@ -380,7 +381,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 
 	(void)ctx;
 	/* of a connection that is not to be taken for NBD nothing is shown */
-	if (!nbds_shark_prefs.findings || (c && !c->user))
+	if (!nbds_prefs.findings || (c && !c->user))
 		return;
 	kept = nbds_finding_copy(f);
 	if (!kept)
@@ -619,7 +620,7 @@ static void count_interfaces(const packet_info *pinfo, const struct nbds_packet 
 /* After each frame, whatever it is: time goes on. */
 static int after_frame(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree _U_, void *data _U_)
 {
-	if (w.on && !w.finished && !PINFO_FD_VISITED(pinfo) && nbds_shark_enabled())
+	if (w.on && !w.finished && !PINFO_FD_VISITED(pinfo) && nbds_prefs_enabled())
 		tick(packet_of(pinfo).time);
 	return (int)tvb_captured_length(tvb);
 }
@@ -683,7 +684,7 @@ int nbds_watch_tcp(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree, void *da
 	bool outer_shown = w.shown;
 	int result;
 
-	if (!w.on || pinfo->flags.in_error_pkt || !nbds_shark_enabled())
+	if (!w.on || pinfo->flags.in_error_pkt || !nbds_prefs_enabled())
 		return call_dissector_only(tcp_handle, tvb, pinfo, tree, data);
 	w.current_frame = pinfo->num;
 	w.shown = false;
@@ -817,7 +818,7 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 	struct flow *f;
 	struct rec *r;
 
-	if (!w.on || pinfo->flags.in_error_pkt || !nbds_shark_enabled() ||
+	if (!w.on || pinfo->flags.in_error_pkt || !nbds_prefs_enabled() ||
 	    !endpoint(&pinfo->src, (uint16_t)pinfo->srcport, &src) ||
 	    !endpoint(&pinfo->dst, (uint16_t)pinfo->destport, &dst))
 		return NULL;
@@ -925,7 +926,7 @@ static void cleanup(void)
 static void init(void)
 {
 	struct nbds_feed_config config = {
-		.engine = {.exclusive = nbds_shark_prefs.exclusive, .keep_ended = true},
+		.engine = {.exclusive = nbds_prefs.exclusive, .keep_ended = true},
 		.ops = {.connection = on_connection,
 			.message = on_message,
 			.message_end = on_message_end,
@@ -936,7 +937,7 @@ static void init(void)
 	};
 
 	cleanup();
-	config.engine.port_count = nbds_shark_ports(config.engine.ports, NBDS_PORTS_MAX);
+	config.engine.port_count = nbds_prefs_ports(config.engine.ports, NBDS_PORTS_MAX);
 	w.feed = nbds_feed_new(&config);
 	if (!w.feed)
 		return;
