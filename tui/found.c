@@ -24,14 +24,14 @@ void found_unref(struct found *found)
 	free(found);
 }
 
-void findings_open(struct findings *f, size_t max)
+void findings_open(struct found_all *f, size_t max)
 {
 	f->max = max;
 	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
 		nbds_list_init(&f->levels[i].list);
 }
 
-static void drop_oldest(struct findings *f, struct findings_level *level)
+static void drop_oldest(struct found_all *f, struct findings_level *level)
 {
 	struct found *found = nbds_owner(level->list.next, struct found, kept);
 
@@ -41,20 +41,20 @@ static void drop_oldest(struct findings *f, struct findings_level *level)
 	found_unref(found);
 }
 
-void findings_clear(struct findings *f)
+void findings_clear(struct found_all *f)
 {
 	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
 		while (f->levels[i].count)
 			drop_oldest(f, &f->levels[i]);
 }
 
-void findings_close(struct findings *f)
+void findings_close(struct found_all *f)
 {
 	findings_clear(f);
 }
 
 /* Room for one more: the oldest of the lowest level goes. */
-static void make_room(struct findings *f)
+static void make_room(struct found_all *f)
 {
 	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++) {
 		if (!f->levels[i].count)
@@ -65,7 +65,7 @@ static void make_room(struct findings *f)
 	}
 }
 
-void findings_add(struct findings *f, const struct nbds_finding *finding, uint32_t export)
+void findings_add(struct found_all *f, const struct nbds_finding *finding, uint32_t export)
 {
 	struct findings_level *level = &f->levels[finding->severity];
 	struct found *found = calloc(1, sizeof(*found));
@@ -87,7 +87,7 @@ void findings_add(struct findings *f, const struct nbds_finding *finding, uint32
 	f->count++;
 }
 
-void findings_list(const struct findings *f, struct found **list)
+void findings_list(const struct found_all *f, struct found **list)
 {
 	const struct nbds_list *at[NBDS_VIOLATION + 1];
 

@@ -14,7 +14,7 @@
 
 #include "model.h"
 
-struct findings {
+struct found_all {
 	struct findings_level {
 		struct nbds_list list; /* in order of arrival */
 		size_t count;
@@ -24,15 +24,15 @@ struct findings {
 };
 
 /* `max` at most, more than 0. */
-void findings_open(struct findings *f, size_t max);
-void findings_close(struct findings *f);
+void findings_open(struct found_all *f, size_t max);
+void findings_close(struct found_all *f);
 
 /* Takes a copy. `export`: id of its row, or 0. */
-void findings_add(struct findings *f, const struct nbds_finding *finding, uint32_t export);
-void findings_clear(struct findings *f);
+void findings_add(struct found_all *f, const struct nbds_finding *finding, uint32_t export);
+void findings_clear(struct found_all *f);
 
 /* Those that are kept, at most findings->count of them, in order of arrival. */
-void findings_list(const struct findings *f, struct found **list);
+void findings_list(const struct found_all *f, struct found **list);
 
 void found_ref(struct found *found);
 void found_unref(struct found *found);

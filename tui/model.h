@@ -150,7 +150,7 @@ struct snapshot {
 	uint64_t findings_forgotten;
 
 	struct wanted wanted; /* what follows is of these */
-	struct order order;
+	struct flush_order order;
 	struct flush_shown flushes[FLUSHES_SHOWN]; /* the last ones, oldest first */
 	unsigned flush_count;
 	struct nbds_outstanding outstanding[OUTSTANDING_SHOWN];

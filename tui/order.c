@@ -6,25 +6,25 @@
 
 #include <string.h>
 
-void order_init(struct order *o)
+void order_init(struct flush_order *o)
 {
 	memset(o, 0, sizeof(*o));
 	o->first = o->last = 1;
 }
 
-static struct order_step *step_at(struct order *o, uint64_t serial)
+static struct order_step *step_at(struct flush_order *o, uint64_t serial)
 {
 	return &o->steps[serial % ORDER_STEPS];
 }
 
-const struct order_step *order_step(const struct order *o, uint64_t serial)
+const struct order_step *order_step(const struct flush_order *o, uint64_t serial)
 {
 	if (serial < o->first || serial > o->last)
 		return NULL;
 	return &o->steps[serial % ORDER_STEPS];
 }
 
-static void lane_clear(struct order *o, unsigned lane)
+static void lane_clear(struct flush_order *o, unsigned lane)
 {
 	for (uint64_t s = o->first; s <= o->last; s++) {
 		struct order_step *step = step_at(o, s);
@@ -40,7 +40,7 @@ static void lane_clear(struct order *o, unsigned lane)
 
 /* The lane of a connection: its own, a new one, that of the one that ended longest
  * ago, or the last one, which is shared. */
-static unsigned lane_of(struct order *o, uint32_t connection)
+static unsigned lane_of(struct flush_order *o, uint32_t connection)
 {
 	unsigned free_lane = ORDER_LANES, old = ORDER_LANES;
 
@@ -70,7 +70,7 @@ static unsigned lane_of(struct order *o, uint32_t connection)
 	return free_lane;
 }
 
-static void cut(struct order *o, enum order_cut kind, unsigned lane, uint64_t request,
+static void cut(struct flush_order *o, enum order_cut kind, unsigned lane, uint64_t request,
 		uint64_t frame, int64_t time)
 {
 	struct order_step *step = step_at(o, o->last);
@@ -88,7 +88,7 @@ static void cut(struct order *o, enum order_cut kind, unsigned lane, uint64_t re
 	memset(step_at(o, o->last), 0, sizeof(*step));
 }
 
-void order_idle(struct order *o, uint32_t connection)
+void order_idle(struct flush_order *o, uint32_t connection)
 {
 	unsigned lane = lane_of(o, connection);
 
@@ -96,12 +96,12 @@ void order_idle(struct order *o, uint32_t connection)
 		o->lanes[lane].in_flight = 0;
 }
 
-void order_write_sent(struct order *o, uint32_t connection)
+void order_write_sent(struct flush_order *o, uint32_t connection)
 {
 	o->lanes[lane_of(o, connection)].in_flight++;
 }
 
-void order_write_done(struct order *o, uint32_t connection, uint64_t bytes, bool fua, bool ok)
+void order_write_done(struct flush_order *o, uint32_t connection, uint64_t bytes, bool fua, bool ok)
 {
 	unsigned lane = lane_of(o, connection);
 	struct order_cell *cell = &step_at(o, o->last)->cells[lane];
@@ -114,19 +114,19 @@ void order_write_done(struct order *o, uint32_t connection, uint64_t bytes, bool
 	cell->bytes += bytes;
 }
 
-void order_flush_sent(struct order *o, uint32_t connection, uint64_t request, uint64_t frame,
+void order_flush_sent(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,
 		      int64_t time)
 {
 	cut(o, ORDER_SENT, lane_of(o, connection), request, frame, time);
 }
 
-void order_flush_done(struct order *o, uint32_t connection, uint64_t request, uint64_t frame,
+void order_flush_done(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,
 		      int64_t time, bool ok)
 {
 	cut(o, ok ? ORDER_DONE : ORDER_FAILED, lane_of(o, connection), request, frame, time);
 }
 
-void order_closed(struct order *o, uint32_t connection, uint64_t frame, int64_t time)
+void order_closed(struct flush_order *o, uint32_t connection, uint64_t frame, int64_t time)
 {
 	unsigned lane = lane_of(o, connection);
 
@@ -137,7 +137,7 @@ void order_closed(struct order *o, uint32_t connection, uint64_t frame, int64_t 
 	o->lanes[lane].ended = true;
 }
 
-uint64_t order_answer(const struct order *o, uint64_t sent)
+uint64_t order_answer(const struct flush_order *o, uint64_t sent)
 {
 	const struct order_step *request = order_step(o, sent);
 
@@ -155,7 +155,7 @@ uint64_t order_answer(const struct order *o, uint64_t sent)
 
 /* The flush sent at the end of step `sent` was answered without error, and holds
  * for `lane`. */
-static bool holds(const struct order *o, uint64_t sent, unsigned lane, bool multi_conn)
+static bool holds(const struct flush_order *o, uint64_t sent, unsigned lane, bool multi_conn)
 {
 	const struct order_step *request = order_step(o, sent);
 	uint64_t answer;
@@ -166,7 +166,7 @@ static bool holds(const struct order *o, uint64_t sent, unsigned lane, bool mult
 	return answer && order_step(o, answer)->cut == ORDER_DONE;
 }
 
-uint64_t order_covered(const struct order *o, unsigned lane, bool multi_conn)
+uint64_t order_covered(const struct flush_order *o, unsigned lane, bool multi_conn)
 {
 	for (uint64_t s = o->last; s-- > o->first;)
 		if (holds(o, s, lane, multi_conn))
@@ -174,7 +174,8 @@ uint64_t order_covered(const struct order *o, unsigned lane, bool multi_conn)
 	return o->first;
 }
 
-uint64_t order_covers_from(const struct order *o, uint64_t sent, unsigned lane, bool multi_conn)
+uint64_t order_covers_from(const struct flush_order *o, uint64_t sent, unsigned lane,
+			   bool multi_conn)
 {
 	if (!holds(o, sent, lane, multi_conn))
 		return sent + 1;

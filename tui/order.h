@@ -58,38 +58,40 @@ struct order_lane {
 	uint64_t used;      /* serial of the step that last had something in it */
 };
 
-struct order {
+struct flush_order {
 	struct order_lane lanes[ORDER_LANES];
 	uint64_t first;                       /* serial of the oldest step kept */
 	uint64_t last;                        /* of the one that has not ended */
 	struct order_step steps[ORDER_STEPS]; /* a ring, by serial */
 };
 
-void order_init(struct order *o);
-const struct order_step *order_step(const struct order *o, uint64_t serial);
+void order_init(struct flush_order *o);
+const struct order_step *order_step(const struct flush_order *o, uint64_t serial);
 
 /* Nothing of the connection waits for a reply. */
-void order_idle(struct order *o, uint32_t connection);
-void order_write_sent(struct order *o, uint32_t connection);
-void order_write_done(struct order *o, uint32_t connection, uint64_t bytes, bool fua, bool ok);
-void order_flush_sent(struct order *o, uint32_t connection, uint64_t request, uint64_t frame,
+void order_idle(struct flush_order *o, uint32_t connection);
+void order_write_sent(struct flush_order *o, uint32_t connection);
+void order_write_done(struct flush_order *o, uint32_t connection, uint64_t bytes, bool fua,
+		      bool ok);
+void order_flush_sent(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,
 		      int64_t time);
-void order_flush_done(struct order *o, uint32_t connection, uint64_t request, uint64_t frame,
+void order_flush_done(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,
 		      int64_t time, bool ok);
-void order_closed(struct order *o, uint32_t connection, uint64_t frame, int64_t time);
+void order_closed(struct flush_order *o, uint32_t connection, uint64_t frame, int64_t time);
 
 /* The step that ends with the answer to the flush that was sent at the end of step
  * `sent`; 0: none (yet). */
-uint64_t order_answer(const struct order *o, uint64_t sent);
+uint64_t order_answer(const struct flush_order *o, uint64_t sent);
 
 /*
  * The serial before which the writes of `lane` are covered by flushes that were
  * answered: steps below it are.  `multi_conn`: flushes hold for all lanes.
  */
-uint64_t order_covered(const struct order *o, unsigned lane, bool multi_conn);
+uint64_t order_covered(const struct flush_order *o, unsigned lane, bool multi_conn);
 
 /* The first step that the flush sent at the end of step `sent` covers for `lane`:
  * those before it were covered by earlier ones.  sent + 1: it covers nothing. */
-uint64_t order_covers_from(const struct order *o, uint64_t sent, unsigned lane, bool multi_conn);
+uint64_t order_covers_from(const struct flush_order *o, uint64_t sent, unsigned lane,
+			   bool multi_conn);
 
 #endif

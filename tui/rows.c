@@ -40,7 +40,7 @@ void rows_init(struct rows *rows, uint64_t memory, size_t finished)
 	rows->finished_max = within(memory / 2 / FINISHED_BYTES, 64, finished < 64 ? 64 : finished);
 	/* The screen has a snapshot, another is ready, and a third is made. */
 	rows->listed_max = within(memory / 4 / 3 / sizeof(struct connection_row), 2000, SIZE_MAX);
-	rows->ordered_max = within(memory / 2 / sizeof(struct order), 4, 256);
+	rows->ordered_max = within(memory / 2 / sizeof(struct flush_order), 4, 256);
 }
 
 /* --- exports --- */
@@ -166,7 +166,7 @@ static void order_free(struct rows *rows, struct export_track *x)
 	x->order = NULL;
 }
 
-struct order *export_order(struct rows *rows, struct export_track *x)
+struct flush_order *export_order(struct rows *rows, struct export_track *x)
 {
 	if (!x->order && rows->ordered_count == rows->ordered_max)
 		order_free(rows, nbds_owner(rows->ordered.next, struct export_track, ordered));

@@ -70,7 +70,7 @@ struct export_track {
 	struct nbds_list open_ends; /* of them */
 	struct nbds_list flushers;  /* of them, the one that flushed last at the end */
 	size_t open_end_count;
-	struct order *order;
+	struct flush_order *order;
 	struct nbds_list ordered; /* those with one, the one that was used last at the end */
 	struct nbds_list marked;
 	struct nbds_list gone;
@@ -118,7 +118,7 @@ void rows_end(struct rows *rows, struct track *t);
 /* The track of its export, once it is known. */
 struct export_track *track_export(struct rows *rows, struct track *t);
 /* What the flush order shows of an export; made when it is asked for first. */
-struct order *export_order(struct rows *rows, struct export_track *x);
+struct flush_order *export_order(struct rows *rows, struct export_track *x);
 /* A flush of the connection was answered. `ok`: without an error, and what others have
  * not flushed may be less. */
 void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok);

@@ -54,7 +54,7 @@ static void drop_findings(struct snapshot *s)
 	s->finding_count = 0;
 }
 
-void snapshot_findings(struct snapshot *s, const struct findings *findings)
+void snapshot_findings(struct snapshot *s, const struct found_all *findings)
 {
 	drop_findings(s);
 	s->findings_forgotten = findings->forgotten;

@@ -14,7 +14,7 @@
 
 /* `most`: rows of each list, the newest. */
 void snapshot_rows(struct snapshot *s, const struct rows *rows, size_t most);
-void snapshot_findings(struct snapshot *s, const struct findings *findings);
+void snapshot_findings(struct snapshot *s, const struct found_all *findings);
 /* The flush order and the flushes of s->wanted.export, the detail of
  * s->wanted.connection. */
 void snapshot_wanted(struct snapshot *s, const struct rows *rows);

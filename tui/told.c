@@ -22,7 +22,7 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 {
 	const struct nbds_request *r = m->request;
 	struct export_track *x;
-	struct order *o;
+	struct flush_order *o;
 
 	if (!r || (!nbds_command_writes(r->type) && r->type != NBD_CMD_FLUSH))
 		return;

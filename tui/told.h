@@ -14,7 +14,7 @@
 struct told {
 	struct log *log;
 	struct rows rows;
-	struct findings findings;
+	struct found_all findings;
 	enum nbds_severity severity; /* findings below it are only counted */
 	uint64_t changes;            /* counts what a screen would show */
 };

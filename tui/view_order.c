@@ -23,7 +23,7 @@
 #define CELL_TEXT 48
 
 struct strip {
-	const struct order *o;
+	const struct flush_order *o;
 	bool multi_conn;
 	unsigned lanes[ORDER_LANES]; /* used ones, by connection */
 	unsigned lane_count;
@@ -245,7 +245,7 @@ static const struct flush_shown *flush_of(const struct snapshot *s, uint64_t fra
 	return frame || !s->flush_count ? NULL : &s->flushes[s->flush_count - 1];
 }
 
-static uint64_t step_of(const struct order *o, const struct flush_shown *f)
+static uint64_t step_of(const struct flush_order *o, const struct flush_shown *f)
 {
 	if (!f)
 		return 0;
@@ -488,7 +488,7 @@ static void choose_flush(struct ui *ui, int by)
 
 static void scroll_steps(struct ui *ui, int by)
 {
-	const struct order *o = &ui->s->order;
+	const struct flush_order *o = &ui->s->order;
 	uint64_t right = ui->order_right ? ui->order_right : o->last;
 
 	if (by < 0)

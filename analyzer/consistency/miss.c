@@ -8,7 +8,7 @@
 
 #define OWN_MAX 4096u
 
-struct snapshot {
+struct miss_snapshot {
 	bool shadow, based;
 	struct nbds_point base;
 	size_t count, graves, size;
@@ -18,7 +18,7 @@ struct snapshot {
 
 /* --- snapshots ------------------------------------------------------------ */
 
-static void snapshot_free(struct nbds_world *w, struct snapshot *s)
+static void snapshot_free(struct nbds_world *w, struct miss_snapshot *s)
 {
 	if (!s)
 		return;
@@ -37,11 +37,11 @@ static void snapshot_free(struct nbds_world *w, struct snapshot *s)
 }
 
 /* Of what was gathered last. */
-static struct snapshot *snapshot_new(struct nbds_world *w)
+static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 {
 	const struct gathered *g = &w->contents.gathered;
 	size_t graves = 0, size;
-	struct snapshot *s;
+	struct miss_snapshot *s;
 
 	for (size_t i = 0; i < g->count; i++)
 		graves += g->list[i].old != NULL;
@@ -332,7 +332,7 @@ void miss_add(const struct sample *s, bool foreign)
 void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v)
 {
 	const struct gathered *g = &w->contents.gathered;
-	const struct snapshot *s = m->snapshot;
+	const struct miss_snapshot *s = m->snapshot;
 	struct sample sample = {
 		.read = m->read,
 		.sector = m->sector,

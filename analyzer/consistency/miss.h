@@ -18,7 +18,7 @@
 #include "judge.h"
 #include "kin.h"
 
-struct snapshot;
+struct miss_snapshot;
 
 struct miss {
 	struct miss *next; /* of the read */
@@ -34,11 +34,11 @@ struct miss {
 	                     * held when it was read: it does for all later ones */
 	uint16_t from, to;  /* of the sector */
 	bool young;
-	bool alone;                /* young, and some of its own writes were alone so far (G10) */
-	bool foreign;              /* in the table */
-	uint8_t *bytes;            /* [from, to) */
-	struct mask *later;        /* bytes that a later command wrote just so; NULL: none */
-	struct snapshot *snapshot; /* once it is closed */
+	bool alone;         /* young, and some of its own writes were alone so far (G10) */
+	bool foreign;       /* in the table */
+	uint8_t *bytes;     /* [from, to) */
+	struct mask *later; /* bytes that a later command wrote just so; NULL: none */
+	struct miss_snapshot *snapshot; /* once it is closed */
 };
 
 struct misses {

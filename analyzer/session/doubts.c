@@ -44,7 +44,8 @@ void doubts_free(struct doubts *all)
 
 /* --- what is in doubt ----------------------------------------------------- */
 
-uint64_t doubts_span(struct doubts *all, uint64_t *chain, uint64_t at, const struct span *span)
+uint64_t doubts_span(struct doubts *all, uint64_t *chain, uint64_t at,
+		     const struct doubt_span *span)
 {
 	struct nbds_recall_record *r = nbds_recall_add(&all->spans, chain, at, sizeof(*span));
 
@@ -58,7 +59,7 @@ void doubts_answered(struct doubts *all, uint64_t span, uint64_t reply_frame)
 	struct nbds_recall_record *r = nbds_recall_at(&all->spans, span);
 
 	if (r)
-		((struct span *)(r + 1))->reply_frame = reply_frame;
+		((struct doubt_span *)(r + 1))->reply_frame = reply_frame;
 }
 
 static bool earlier(const struct nbds_point *a, const struct nbds_point *b)
@@ -106,7 +107,7 @@ static void doubt_add(struct doubts *all, struct doubt d)
 static void doubt_of(struct doubts *all, const struct server *server, uint32_t connection,
 		     const struct nbds_recall_record *record)
 {
-	const struct span *span = (const struct span *)(record + 1);
+	const struct doubt_span *span = (const struct doubt_span *)(record + 1);
 	struct doubt d = {
 		.server = server,
 		.since = span->since,
@@ -133,7 +134,7 @@ void doubts_bytes(struct doubts *all, const struct server *server, uint32_t conn
 	/* from the end to the start: each byte has to be payload of a message */
 	r = nbds_recall_find(&all->spans, chain, to - 1, &lost);
 	for (; r && from < to && looked < SPANS_MAX; looked++) {
-		const struct span *s = (const struct span *)(r + 1);
+		const struct doubt_span *s = (const struct doubt_span *)(r + 1);
 		uint64_t payload = r->key + s->head;
 
 		if (to > payload + s->payload || to <= payload)
@@ -158,7 +159,7 @@ void doubts_order(struct doubts *all, const struct server *server, uint32_t conn
 
 	r = nbds_recall_find(&all->spans, chain, to - 1, &lost);
 	for (; r && looked < SPANS_MAX; looked++) {
-		const struct span *s = (const struct span *)(r + 1);
+		const struct doubt_span *s = (const struct doubt_span *)(r + 1);
 
 		if (r->key + s->head + s->payload <= from)
 			break;
@@ -202,7 +203,7 @@ static bool superseded(const struct doubts *all, const struct doubt *d,
 		       const struct nbds_finding *f)
 {
 	const struct nbds_recall_record *r = nbds_recall_at(&all->spans, d->span);
-	uint64_t reply = r ? ((const struct span *)(r + 1))->reply_frame : d->reply_frame;
+	uint64_t reply = r ? ((const struct doubt_span *)(r + 1))->reply_frame : d->reply_frame;
 
 	for (unsigned i = 0; i < f->witness_count; i++) {
 		const struct nbds_witness *w = &f->witnesses[i];

@@ -35,7 +35,7 @@
 #define DOUBTS_TO_THE_END INT64_MAX
 
 /* A command, or the answer to one, in its stream. */
-struct span {
+struct doubt_span {
 	uint64_t head, payload;  /* bytes */
 	struct nbds_point since; /* the command was not seen before */
 	uint64_t request_frame;
@@ -78,7 +78,8 @@ void doubts_free(struct doubts *all);
 
 /* A message of a command at `at` of its stream, whose spans are `chain`. Returns where
  * it is remembered, for doubts_answered(). */
-uint64_t doubts_span(struct doubts *all, uint64_t *chain, uint64_t at, const struct span *span);
+uint64_t doubts_span(struct doubts *all, uint64_t *chain, uint64_t at,
+		     const struct doubt_span *span);
 /* The command was answered. */
 void doubts_answered(struct doubts *all, uint64_t span, uint64_t reply_frame);
 

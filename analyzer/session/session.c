@@ -1014,7 +1014,7 @@ static void request(struct session *s, const struct nbds_message *m)
 		.ambiguous = r->ambiguous,
 	};
 	legality(s, r, &o);
-	struct span span = {
+	struct doubt_span span = {
 		.head = m->head_len,
 		.payload = m->payload_len,
 		.since = o.lo,
@@ -1223,7 +1223,7 @@ static void answer_begins(struct session *s, const struct nbds_message *m)
 {
 	struct nbds_request *r = m->request;
 	struct inflight *f = r ? r->user : NULL;
-	struct span span = {.head = m->head_len, .payload = m->payload_len};
+	struct doubt_span span = {.head = m->head_len, .payload = m->payload_len};
 
 	if (!f)
 		return;

@@ -65,7 +65,7 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 }
 
 /* What is remembered of bytes that were told; followed by them. */
-struct told {
+struct told_head {
 	struct nbds_mark mark;
 	uint32_t len;
 };
@@ -74,12 +74,12 @@ static void remember(struct nbds_flow *f, struct nbds_half *h, uint64_t offset, 
 		     uint32_t len, const struct nbds_mark *mark)
 {
 	struct nbds_recall_record *record;
-	struct told *told;
+	struct told_head *told;
 
 	record = nbds_recall_add(&f->tcp->recall, &h->told, offset, sizeof(*told) + len);
 	if (!record)
 		return;
-	told = (struct told *)(record + 1);
+	told = (struct told_head *)(record + 1);
 	told->mark = *mark;
 	told->len = len;
 	memcpy(told + 1, data, len);
@@ -97,7 +97,7 @@ static bool ends_at(const struct nbds_tcp *t, const struct nbds_half *h, uint64_
 		if (h->ends[i] == (uint32_t)offset)
 			return true;
 	record = nbds_recall_find(&t->recall, h->told, offset - 1, &lost);
-	return record && record->key + ((const struct told *)(record + 1))->len == offset;
+	return record && record->key + ((const struct told_head *)(record + 1))->len == offset;
 }
 
 /* `len` bytes at half->next, `caplen` of them here. */
@@ -672,7 +672,7 @@ static void compare_told(struct nbds_flow *f, int dir, const struct span *s,
 	/* What lies between records was missing, as far as is known. */
 	for (; record && !f->ignored; record = nbds_recall_previous(recall, record, &lost)) {
 		struct nbds_conflict c = {.where = *mark};
-		const struct told *told;
+		const struct told_head *told;
 		uint64_t from, end;
 		uint32_t len;
 
@@ -680,7 +680,7 @@ static void compare_told(struct nbds_flow *f, int dir, const struct span *s,
 			lost = true;
 			break;
 		}
-		told = (const struct told *)(record + 1);
+		told = (const struct told_head *)(record + 1);
 		from = record->key > s->offset ? record->key : s->offset;
 		end = record->key + told->len < to ? record->key + told->len : to;
 		len = captured(s, from, end);

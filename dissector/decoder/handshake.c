@@ -36,7 +36,7 @@ static void tls_agreed(struct nbds_decoder *d)
 }
 
 /* Bytes that no message of the handshake starts with. */
-static bool nonsense(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_span *sp,
+static bool nonsense(struct nbds_decoder *d, struct nbds_direction *s, const struct nbds_span *sp,
 		     const uint8_t *p, const char *what)
 {
 	const struct nbds_place place = nbds_here(s, sp);
@@ -57,7 +57,8 @@ static bool nonsense(struct nbds_decoder *d, struct nbds_stream *s, const struct
 
 /* The start ------------------------------------------------------------------- */
 
-static bool step_client_flags(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+static bool step_client_flags(struct nbds_decoder *d, struct nbds_direction *s,
+			      struct nbds_span *sp)
 {
 	const uint8_t *p = nbds_peek(s, sp, NBDS_CLIENT_FLAGS_LEN);
 	struct nbds_place place;
@@ -86,7 +87,7 @@ static bool step_client_flags(struct nbds_decoder *d, struct nbds_stream *s, str
 	return true;
 }
 
-static bool step_greeting(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+static bool step_greeting(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	const uint8_t *p = nbds_peek(s, sp, 4);
 	struct nbds_place place;
@@ -143,7 +144,7 @@ static bool step_greeting(struct nbds_decoder *d, struct nbds_stream *s, struct 
 	return true;
 }
 
-bool nbds_step_start(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+bool nbds_step_start(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	return s->side == NBDS_CLIENT ? step_client_flags(d, s, sp) : step_greeting(d, s, sp);
 }
@@ -210,7 +211,7 @@ static bool option_fits(uint32_t option, const uint8_t *p, size_t n)
 }
 
 /* `len` bytes of head, of which 16 are the header. */
-static void tell_option(struct nbds_decoder *d, struct nbds_stream *s,
+static void tell_option(struct nbds_decoder *d, struct nbds_direction *s,
 			const struct nbds_place *place, const uint8_t *p, size_t len)
 {
 	struct nbds_message *m = nbds_message_new(s, NBDS_MSG_OPTION);
@@ -229,7 +230,7 @@ static void tell_option(struct nbds_decoder *d, struct nbds_stream *s,
 	nbds_tell(d, s, place, p, len, NBDS_PAYLOAD_REST, total - len);
 }
 
-bool nbds_step_option(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+bool nbds_step_option(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	const uint8_t *p = nbds_peek(s, sp, 4);
 	struct nbds_place place;
@@ -292,7 +293,7 @@ static uint32_t answered(const struct nbds_decoder *d, uint32_t echo)
 }
 
 /* What the reply changes. `p` has `len` bytes of head. */
-static void option_answered(struct nbds_decoder *d, struct nbds_stream *s, uint32_t option,
+static void option_answered(struct nbds_decoder *d, struct nbds_direction *s, uint32_t option,
 			    uint32_t type, const uint8_t *p, size_t len)
 {
 	bool error = type & NBD_REP_FLAG_ERROR;
@@ -361,7 +362,7 @@ static bool reply_fits(uint32_t type, const uint8_t *p, size_t len)
 	}
 }
 
-static void tell_option_reply(struct nbds_decoder *d, struct nbds_stream *s,
+static void tell_option_reply(struct nbds_decoder *d, struct nbds_direction *s,
 			      const struct nbds_place *place, const uint8_t *p, size_t len)
 {
 	struct nbds_message *m = nbds_message_new(s, NBDS_MSG_OPTION_REPLY);
@@ -386,7 +387,7 @@ static void tell_option_reply(struct nbds_decoder *d, struct nbds_stream *s,
 	nbds_tell(d, s, place, p, len, NBDS_PAYLOAD_REST, total - len);
 }
 
-static void tell_export_name(struct nbds_decoder *d, struct nbds_stream *s,
+static void tell_export_name(struct nbds_decoder *d, struct nbds_direction *s,
 			     const struct nbds_place *place, const uint8_t *p, uint32_t zeroes)
 {
 	struct nbds_message *m = nbds_message_new(s, NBDS_MSG_EXPORT_NAME_REPLY);
@@ -419,7 +420,7 @@ static bool zeroes_expected(const struct nbds_decoder *d)
  * do not show by a reply's magic in their place; zeroes that should not follow
  * and do are found later, where a reply's magic is due.
  */
-static bool step_export_name(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+static bool step_export_name(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	bool expected = zeroes_expected(d);
 	const uint8_t *p = nbds_peek(s, sp, NBDS_EXPORT_NAME_REPLY_LEN);
@@ -446,7 +447,7 @@ static bool step_export_name(struct nbds_decoder *d, struct nbds_stream *s, stru
 
 void nbds_flush_export_name(struct nbds_decoder *d)
 {
-	struct nbds_stream *s = nbds_server(d);
+	struct nbds_direction *s = nbds_server(d);
 	struct nbds_span none = {NULL, 0, d->now};
 	struct nbds_place place;
 
@@ -460,7 +461,7 @@ void nbds_flush_export_name(struct nbds_decoder *d)
 	nbds_run(d, s, &none);
 }
 
-bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	const uint8_t *p = nbds_peek(s, sp, 4);
 	struct nbds_place place;
@@ -507,7 +508,7 @@ bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struc
 	return true;
 }
 
-void nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s)
+void nbds_cut_handshake(struct nbds_decoder *d, struct nbds_direction *s)
 {
 	struct nbds_span none = {NULL, 0, d->now};
 	struct nbds_place place = nbds_here(s, &none);

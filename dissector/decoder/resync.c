@@ -76,7 +76,7 @@ struct seen {
 	uint64_t offset;
 	uint64_t after; /* bytes of the message that follow `bytes` */
 	uint64_t order; /* among the heads of both directions */
-	uint64_t lost;  /* nbds_stream.search_lost when it was seen */
+	uint64_t lost;  /* nbds_direction.search_lost when it was seen */
 	uint64_t cookie;
 	/* Server: the request, as a real one or as the head of a client's chain. */
 	struct nbds_request *request;
@@ -110,7 +110,7 @@ struct chain {
 };
 
 /* Bytes passed over that were seen at one place. */
-struct piece {
+struct head_piece {
 	uint64_t offset, len; /* in the stream */
 	struct nbds_mark mark;
 };
@@ -120,7 +120,7 @@ struct piece {
 struct passed {
 	uint8_t *bytes;
 	uint32_t room;
-	struct piece *pieces;
+	struct head_piece *pieces;
 	uint32_t pieces_room, first, count;
 };
 
@@ -151,7 +151,7 @@ static void drop_chain(struct chain *c)
 	memset(c, 0, sizeof(*c));
 }
 
-uint64_t nbds_search_memory(const struct nbds_stream *s)
+uint64_t nbds_search_memory(const struct nbds_direction *s)
 {
 	uint64_t bytes = 0;
 
@@ -159,7 +159,7 @@ uint64_t nbds_search_memory(const struct nbds_stream *s)
 		return 0;
 	for (int i = 0; i < CHAINS_MAX; i++)
 		bytes += s->search->chains[i].room * sizeof(struct seen);
-	bytes += s->search->passed.room + s->search->passed.pieces_room * sizeof(struct piece);
+	bytes += s->search->passed.room + s->search->passed.pieces_room * sizeof(struct head_piece);
 	return bytes + sizeof(*s->search);
 }
 
@@ -191,7 +191,7 @@ static void unpair(struct nbds_decoder *d, uint64_t id)
 		find_min_next(se);
 }
 
-static void kill_chain(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c)
+static void kill_chain(struct nbds_decoder *d, struct nbds_direction *s, struct chain *c)
 {
 	uint64_t id = c->id;
 
@@ -212,7 +212,7 @@ static bool weaker(const struct chain *a, const struct chain *b)
 }
 
 /* A place for a new chain, in which the weakest one was if there is no other. */
-static struct chain *new_chain(struct nbds_decoder *d, struct nbds_stream *s, uint64_t start)
+static struct chain *new_chain(struct nbds_decoder *d, struct nbds_direction *s, uint64_t start)
 {
 	struct nbds_search *se = s->search;
 	struct chain *c = &se->chains[0];
@@ -260,7 +260,7 @@ static struct seen *new_seen(struct chain *c)
 }
 
 /* The head at the stream's search_at becomes the last of the chain. */
-static struct seen *append(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c,
+static struct seen *append(struct nbds_decoder *d, struct nbds_direction *s, struct chain *c,
 			   const uint8_t *p, size_t len, uint64_t after, const struct window *w)
 {
 	struct seen *h = new_seen(c);
@@ -286,7 +286,7 @@ static struct seen *append(struct nbds_decoder *d, struct nbds_stream *s, struct
 
 /* What was passed over --------------------------------------------------------- */
 
-static struct piece *piece_at(const struct passed *ps, uint32_t i)
+static struct head_piece *piece_at(const struct passed *ps, uint32_t i)
 {
 	return &ps->pieces[(ps->first + i) % ps->pieces_room];
 }
@@ -302,7 +302,7 @@ static void passed_free(struct passed *ps)
 static bool grow_pieces(struct passed *ps)
 {
 	uint32_t room = ps->pieces_room ? 2 * ps->pieces_room : 8;
-	struct piece *pieces = nbds_decoder_realloc(NULL, room * sizeof(*pieces));
+	struct head_piece *pieces = nbds_decoder_realloc(NULL, room * sizeof(*pieces));
 
 	if (!pieces)
 		return false;
@@ -339,7 +339,7 @@ static bool grow_bytes(struct passed *ps, uint64_t begin, uint64_t end)
 	if (!bytes)
 		return false;
 	for (uint32_t i = 0; i < ps->count; i++) {
-		const struct piece *piece = piece_at(ps, i);
+		const struct head_piece *piece = piece_at(ps, i);
 		size_t at = (size_t)(piece->offset % ps->room);
 		size_t part = (size_t)nbds_min(piece->len, ps->room - at);
 
@@ -356,7 +356,7 @@ static bool grow_bytes(struct passed *ps, uint64_t begin, uint64_t end)
 static void passed_trim(struct passed *ps, uint64_t floor)
 {
 	while (ps->count && piece_at(ps, 0)->offset < floor) {
-		struct piece *piece = piece_at(ps, 0);
+		struct head_piece *piece = piece_at(ps, 0);
 		uint64_t n = nbds_min(piece->len, floor - piece->offset);
 
 		piece->offset += n;
@@ -373,7 +373,7 @@ static void passed_trim(struct passed *ps, uint64_t floor)
 static void passed_add(struct passed *ps, uint64_t offset, const uint8_t *p, size_t n,
 		       const struct nbds_mark *mark)
 {
-	struct piece *last;
+	struct head_piece *last;
 
 	if (n > PASSED_MAX) {
 		offset += n - PASSED_MAX;
@@ -399,7 +399,7 @@ static void passed_add(struct passed *ps, uint64_t offset, const uint8_t *p, siz
 		}
 		ps->count++;
 		NBDS_ASSERT(ps->count <= ps->pieces_room && ps->pieces_room <= PIECES_MAX);
-		*piece_at(ps, ps->count - 1) = (struct piece){offset, n, *mark};
+		*piece_at(ps, ps->count - 1) = (struct head_piece){offset, n, *mark};
 	}
 	ring_put(ps->bytes, ps->room, offset, p, n);
 }
@@ -430,7 +430,7 @@ static void source_get(struct source *src, uint64_t from, uint64_t to, const uin
 	       piece_at(ps, src->at)->offset + piece_at(ps, src->at)->len <= from)
 		src->at++;
 	if (src->at < ps->count) {
-		const struct piece *piece = piece_at(ps, src->at);
+		const struct head_piece *piece = piece_at(ps, src->at);
 		size_t at = (size_t)(from % ps->room);
 
 		if (piece->offset > from) {
@@ -457,7 +457,7 @@ static void source_get(struct source *src, uint64_t from, uint64_t to, const uin
 /* Belief ---------------------------------------------------------------------- */
 
 /* Did the chain start inside the payload of another that still stands? */
-static bool nested(const struct nbds_stream *s, const struct chain *c)
+static bool nested(const struct nbds_direction *s, const struct chain *c)
 {
 	const struct chain *outer = chain_by_id(s->search, c->inside);
 
@@ -466,7 +466,7 @@ static bool nested(const struct nbds_stream *s, const struct chain *c)
 }
 
 /* The stream goes on behind the last head of `c`. */
-static void leave(struct nbds_decoder *d, struct nbds_stream *s, const struct chain *c,
+static void leave(struct nbds_decoder *d, struct nbds_direction *s, const struct chain *c,
 		  uint64_t resume)
 {
 	const struct seen *first = seen_at(c, 0);
@@ -490,7 +490,7 @@ static void leave(struct nbds_decoder *d, struct nbds_stream *s, const struct ch
 }
 
 /* Tells the next `n` bytes of payload, from stream offset `from` on. */
-static void tell_passed(struct nbds_decoder *d, struct nbds_stream *s, struct source *src,
+static void tell_passed(struct nbds_decoder *d, struct nbds_direction *s, struct source *src,
 			uint64_t from, uint64_t n, const struct nbds_mark *otherwise)
 {
 	uint64_t to = from + n;
@@ -513,7 +513,7 @@ static void tell_passed(struct nbds_decoder *d, struct nbds_stream *s, struct so
 }
 
 /* Tells a head late, and of its payload the `passed` bytes. */
-static void replay(struct nbds_decoder *d, struct nbds_stream *s, struct chain *client,
+static void replay(struct nbds_decoder *d, struct nbds_direction *s, struct chain *client,
 		   struct source *src, struct seen *h, uint64_t passed)
 {
 	struct nbds_place place = {h->offset, &h->first, &h->last, NBDS_MSG_REPLAYED};
@@ -542,7 +542,7 @@ static void replay(struct nbds_decoder *d, struct nbds_stream *s, struct chain *
 }
 
 /* Takes the chain, and what was passed over, out of the search, which is over. */
-static struct chain take(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c,
+static struct chain take(struct nbds_decoder *d, struct nbds_direction *s, struct chain *c,
 			 struct source *src)
 {
 	struct chain out = *c;
@@ -565,8 +565,8 @@ static struct chain take(struct nbds_decoder *d, struct nbds_stream *s, struct c
  */
 static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 {
-	struct nbds_stream *streams[2] = {nbds_client(d), nbds_server(d)};
-	const struct nbds_stream *scanning = d->scanning;
+	struct nbds_direction *streams[2] = {nbds_client(d), nbds_server(d)};
+	const struct nbds_direction *scanning = d->scanning;
 	struct chain *given[2] = {c, v}, chains[2];
 	struct source sources[2];
 	uint64_t resume[2] = {0, 0};
@@ -575,7 +575,7 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 	memset(chains, 0, sizeof(chains));
 	memset(sources, 0, sizeof(sources));
 	for (int i = 0; i < 2; i++) {
-		struct nbds_stream *s = streams[i];
+		struct nbds_direction *s = streams[i];
 		const struct seen *last;
 
 		if (!given[i])
@@ -618,7 +618,7 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 			streams[i]->search_at = resume[i];
 	}
 	for (int i = 0; i < 2; i++) {
-		struct nbds_stream *s = streams[i];
+		struct nbds_direction *s = streams[i];
 		struct nbds_mark last = s->last;
 		struct nbds_span none = {NULL, 0, &last};
 
@@ -696,7 +696,7 @@ static bool plausible_request(const struct nbds_decoder *d, const struct nbds_re
 }
 
 /* Chains that meet in one head are one: the strongest stays. */
-static bool meet(struct nbds_decoder *d, struct nbds_stream *s, struct chain *a, struct chain *b)
+static bool meet(struct nbds_decoder *d, struct nbds_direction *s, struct chain *a, struct chain *b)
 {
 	if (!weaker(a, b))
 		return false;
@@ -704,7 +704,7 @@ static bool meet(struct nbds_decoder *d, struct nbds_stream *s, struct chain *a,
 	return true;
 }
 
-static enum verdict look_at_request(struct nbds_decoder *d, struct nbds_stream *s,
+static enum verdict look_at_request(struct nbds_decoder *d, struct nbds_direction *s,
 				    const struct window *w, size_t i)
 {
 	struct nbds_search *se = s->search;
@@ -903,7 +903,7 @@ static bool agree(struct nbds_decoder *d, const struct chain *v, const struct nb
 }
 
 /* Adds a reply to a chain.  `a` NULL: the request is not known. */
-static void append_reply(struct nbds_decoder *d, struct nbds_stream *s, struct chain *v,
+static void append_reply(struct nbds_decoder *d, struct nbds_direction *s, struct chain *v,
 			 const struct nbds_reply_head *h, const uint8_t *p, size_t len,
 			 const struct agreement *a, const struct window *w)
 {
@@ -967,7 +967,7 @@ static bool plausible_stranger(const struct nbds_reply_head *h)
 	       ((h->type & NBD_REPLY_TYPE_FLAG_ERROR) || nbds_name_of(&nbds_chunk_types, h->type));
 }
 
-static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_stream *s,
+static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_direction *s,
 				  const struct window *w, size_t i)
 {
 	struct nbds_search *se = s->search;
@@ -1076,20 +1076,20 @@ struct nbds_request *nbds_search_note_reply(struct nbds_decoder *d, const struct
 
 /* Is this the first byte of a direction caught in its middle, of a conversation of which
  * nothing says yet that it was beyond haggling? */
-static bool begins_here(const struct nbds_decoder *d, const struct nbds_stream *s)
+static bool begins_here(const struct nbds_decoder *d, const struct nbds_direction *s)
 {
 	return d->middle && !s->search_at && !d->neg.transmission;
 }
 
 /* Does the other direction still talk about options, or may this one? */
-static bool option_possible(const struct nbds_decoder *d, const struct nbds_stream *s)
+static bool option_possible(const struct nbds_decoder *d, const struct nbds_direction *s)
 {
 	return !d->neg.transmission &&
 	       (d->streams[!s->side].phase == NBDS_PHASE_OPTIONS || begins_here(d, s));
 }
 
 /* The client's flags, at the very beginning, with an option behind them. */
-static enum verdict look_at_flags(struct nbds_decoder *d, struct nbds_stream *s,
+static enum verdict look_at_flags(struct nbds_decoder *d, struct nbds_direction *s,
 				  const struct window *w, size_t i)
 {
 	const uint8_t *p = w->p + i;
@@ -1103,7 +1103,7 @@ static enum verdict look_at_flags(struct nbds_decoder *d, struct nbds_stream *s,
 }
 
 /* The search is over, where it began. */
-static void begin_here(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_phase phase,
+static void begin_here(struct nbds_decoder *d, struct nbds_direction *s, enum nbds_phase phase,
 		       const struct nbds_mark *where)
 {
 	s->phase = phase;
@@ -1118,7 +1118,7 @@ static void begin_here(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_
 }
 
 /* An option, or an option reply, before the transmission phase. */
-static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_stream *s,
+static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_direction *s,
 				   const struct window *w, size_t i)
 {
 	const uint8_t *p = w->p + i;
@@ -1171,7 +1171,7 @@ static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_stream *s
 
 /* The walk over the bytes ------------------------------------------------------ */
 
-void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
+void nbds_lose(struct nbds_decoder *d, struct nbds_direction *s, uint32_t nonsense)
 {
 	if (s->side == NBDS_CLIENT) {
 		d->requests_missing = true;
@@ -1203,7 +1203,7 @@ void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense)
 	s->search->min_next = UINT64_MAX;
 }
 
-void nbds_search_free(struct nbds_stream *s)
+void nbds_search_free(struct nbds_direction *s)
 {
 	for (int i = 0; s->search && i < CHAINS_MAX; i++)
 		drop_chain(&s->search->chains[i]);
@@ -1213,12 +1213,13 @@ void nbds_search_free(struct nbds_stream *s)
 	s->search = NULL;
 }
 
-uint64_t nbds_search_passed(const struct nbds_stream *s)
+uint64_t nbds_search_passed(const struct nbds_direction *s)
 {
 	return s->pos + s->have - s->search_from - s->search_lost;
 }
 
-void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *where)
+void nbds_search_end(struct nbds_decoder *d, struct nbds_direction *s,
+		     const struct nbds_mark *where)
 {
 	uint64_t passed = nbds_search_passed(s);
 	uint64_t nonsense = nbds_min(passed, s->search_nonsense);
@@ -1243,7 +1244,7 @@ void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct
 
 /* The next head of a chain was lost.  It may have been true all the same, and what
  * started inside its payload data, which happens to meet the true one later. */
-static void cut_chain(struct nbds_decoder *d, struct nbds_stream *s, struct chain *c)
+static void cut_chain(struct nbds_decoder *d, struct nbds_direction *s, struct chain *c)
 {
 	uint64_t id = c->id;
 
@@ -1253,7 +1254,7 @@ static void cut_chain(struct nbds_decoder *d, struct nbds_stream *s, struct chai
 			cut_chain(d, s, &s->search->chains[i]);
 }
 
-void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len)
+void nbds_search_gap(struct nbds_decoder *d, struct nbds_direction *s, uint64_t len)
 {
 	uint64_t passed = nbds_search_passed(s);
 
@@ -1286,8 +1287,8 @@ static const uint8_t first_byte[2][256] = {
 			 [NBD_REP_MAGIC >> 56] = 2},
 };
 
-static enum verdict look_at(struct nbds_decoder *d, struct nbds_stream *s, const struct window *w,
-			    size_t i)
+static enum verdict look_at(struct nbds_decoder *d, struct nbds_direction *s,
+			    const struct window *w, size_t i)
 {
 	bool client = s->side == NBDS_CLIENT;
 	uint32_t word = nbds_be32(w->p + i);
@@ -1319,7 +1320,7 @@ static enum verdict look_at(struct nbds_decoder *d, struct nbds_stream *s, const
  * which it moves: to the first position that needs more bytes, or, when the
  * search is over, to where the stream goes on.
  */
-static enum verdict look(struct nbds_decoder *d, struct nbds_stream *s, const struct window *w,
+static enum verdict look(struct nbds_decoder *d, struct nbds_direction *s, const struct window *w,
 			 size_t limit)
 {
 	const uint8_t *first = first_byte[s->side];
@@ -1360,8 +1361,8 @@ static enum verdict look(struct nbds_decoder *d, struct nbds_stream *s, const st
  *
  * The first is what a direction waited for in another phase, and then was none of.
  */
-static size_t open_window(const struct nbds_stream *s, const struct nbds_span *sp, struct window *w,
-			  uint8_t joined[2 * NBDS_SEEN_MAX])
+static size_t open_window(const struct nbds_direction *s, const struct nbds_span *sp,
+			  struct window *w, uint8_t joined[2 * NBDS_SEEN_MAX])
 {
 	size_t more = sp->len < NBDS_SEEN_MAX ? sp->len : NBDS_SEEN_MAX;
 
@@ -1386,7 +1387,7 @@ static size_t open_window(const struct nbds_stream *s, const struct nbds_span *s
 }
 
 /* What was looked at is passed over, and kept while there are chains. */
-static void pass(struct nbds_stream *s, const struct window *w)
+static void pass(struct nbds_direction *s, const struct window *w)
 {
 	size_t n = (size_t)(s->search_at - w->base);
 
@@ -1399,7 +1400,7 @@ static void pass(struct nbds_stream *s, const struct window *w)
 }
 
 /* What could not be decided is kept. */
-bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+bool nbds_step_search(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	uint8_t joined[2 * NBDS_SEEN_MAX];
 	struct nbds_mark first, last;

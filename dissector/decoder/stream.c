@@ -16,7 +16,7 @@ void *(*nbds_decoder_realloc)(void *old, size_t size) = realloc;
 
 /* Kept bytes ------------------------------------------------------------------ */
 
-size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t want)
+size_t nbds_room(struct nbds_direction *s, const struct nbds_span *sp, uint64_t want)
 {
 	size_t n = want > NBDS_HEAD_MAX ? NBDS_HEAD_MAX : (size_t)want;
 
@@ -31,7 +31,7 @@ size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t wan
  * place that fills `small` and `big`: how much fits is decided by nbds_room(),
  * and checked here.
  */
-static void keep(struct nbds_stream *s, struct nbds_span *sp, size_t n)
+static void keep(struct nbds_direction *s, struct nbds_span *sp, size_t n)
 {
 	if (s->have + n > NBDS_SMALL && s->kept == s->small) {
 		NBDS_ASSERT(s->big);
@@ -51,7 +51,7 @@ static void keep(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 	sp->len -= n;
 }
 
-const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n)
+const uint8_t *nbds_peek(struct nbds_direction *s, struct nbds_span *sp, size_t n)
 {
 	size_t take;
 
@@ -73,7 +73,7 @@ const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 	return s->have >= n ? s->kept : NULL;
 }
 
-struct nbds_place nbds_here(const struct nbds_stream *s, const struct nbds_span *sp)
+struct nbds_place nbds_here(const struct nbds_direction *s, const struct nbds_span *sp)
 {
 	return (struct nbds_place){
 		.offset = s->pos,
@@ -82,7 +82,7 @@ struct nbds_place nbds_here(const struct nbds_stream *s, const struct nbds_span 
 	};
 }
 
-void nbds_consume(struct nbds_stream *s, struct nbds_span *sp, size_t n)
+void nbds_consume(struct nbds_direction *s, struct nbds_span *sp, size_t n)
 {
 	size_t kept = n < s->have ? n : s->have;
 
@@ -107,9 +107,10 @@ void nbds_consume(struct nbds_stream *s, struct nbds_span *sp, size_t n)
 
 /* Messages and trouble -------------------------------------------------------- */
 
-void nbds_trouble(struct nbds_decoder *d, const struct nbds_stream *s, enum nbds_trouble_kind kind,
-		  uint64_t offset, uint64_t length, const struct nbds_mark *where,
-		  struct nbds_request *request, const char *format, ...)
+void nbds_trouble(struct nbds_decoder *d, const struct nbds_direction *s,
+		  enum nbds_trouble_kind kind, uint64_t offset, uint64_t length,
+		  const struct nbds_mark *where, struct nbds_request *request, const char *format,
+		  ...)
 {
 	char text[160];
 	struct nbds_trouble t = {.kind = kind,
@@ -133,20 +134,20 @@ void nbds_trouble(struct nbds_decoder *d, const struct nbds_stream *s, enum nbds
 	d->ops.trouble(d->ctx, &t);
 }
 
-void nbds_show(struct nbds_decoder *d, const struct nbds_stream *s, const struct nbds_span *sp)
+void nbds_show(struct nbds_decoder *d, const struct nbds_direction *s, const struct nbds_span *sp)
 {
 	d->bytes = s->have ? s->kept : sp->data;
 	d->bytes_len = s->have ? s->have : sp->len;
 }
 
-struct nbds_message *nbds_message_new(struct nbds_stream *s, enum nbds_message_type type)
+struct nbds_message *nbds_message_new(struct nbds_direction *s, enum nbds_message_type type)
 {
 	memset(&s->m, 0, sizeof(s->m));
 	s->m.type = type;
 	return &s->m;
 }
 
-void nbds_tell(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_place *place,
+void nbds_tell(struct nbds_decoder *d, struct nbds_direction *s, const struct nbds_place *place,
 	       const uint8_t *head, size_t len, enum nbds_payload payload, uint64_t payload_len)
 {
 	struct nbds_message *m = &s->m;
@@ -175,7 +176,7 @@ void nbds_tell(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_
 	m->head = NULL;
 }
 
-void nbds_tell_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *last)
+void nbds_tell_end(struct nbds_decoder *d, struct nbds_direction *s, const struct nbds_mark *last)
 {
 	struct nbds_message *m = &s->m;
 
@@ -193,7 +194,7 @@ void nbds_tell_end(struct nbds_decoder *d, struct nbds_stream *s, const struct n
 	m->again = NULL;
 }
 
-void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+void nbds_told(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	nbds_consume(s, sp, s->m.head_len);
 	if (!s->m.payload_len) {
@@ -203,8 +204,8 @@ void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *
 	}
 }
 
-void nbds_tell_payload(struct nbds_decoder *d, struct nbds_stream *s, const uint8_t *data, size_t n,
-		       const struct nbds_mark *where)
+void nbds_tell_payload(struct nbds_decoder *d, struct nbds_direction *s, const uint8_t *data,
+		       size_t n, const struct nbds_mark *where)
 {
 	uint64_t at = s->at;
 
@@ -216,7 +217,7 @@ void nbds_tell_payload(struct nbds_decoder *d, struct nbds_stream *s, const uint
 	s->count.decoded += n;
 }
 
-void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
+void nbds_tell_gap(struct nbds_decoder *d, struct nbds_direction *s, uint64_t len,
 		   const struct nbds_mark *where)
 {
 	uint64_t at = s->at;
@@ -229,7 +230,7 @@ void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
 }
 
 /* The next bytes of payload. */
-static bool step_payload(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+static bool step_payload(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	const uint8_t *data = s->have ? s->kept : sp->data;
 	struct nbds_mark where = s->have ? s->last : *sp->mark;
@@ -247,7 +248,7 @@ static bool step_payload(struct nbds_decoder *d, struct nbds_stream *s, struct n
 
 /* Phases ---------------------------------------------------------------------- */
 
-void nbds_sink(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_phase phase)
+void nbds_sink(struct nbds_decoder *d, struct nbds_direction *s, enum nbds_phase phase)
 {
 	if (s->ended || s->phase == NBDS_PHASE_TLS)
 		return;
@@ -258,7 +259,8 @@ void nbds_sink(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_phase ph
 }
 
 /* The one trouble of a stream of which nothing is decoded any more. */
-static void tell_sink(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *where)
+static void tell_sink(struct nbds_decoder *d, struct nbds_direction *s,
+		      const struct nbds_mark *where)
 {
 	if (s->told_sink)
 		return;
@@ -270,7 +272,7 @@ static void tell_sink(struct nbds_decoder *d, struct nbds_stream *s, const struc
 			     d->aborted ? "bytes after NBD_OPT_ABORT" : "bytes after NBD_CMD_DISC");
 }
 
-static bool step_sink(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+static bool step_sink(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	size_t n = s->have + sp->len;
 
@@ -287,7 +289,7 @@ static bool step_sink(struct nbds_decoder *d, struct nbds_stream *s, struct nbds
 	return false;
 }
 
-void nbds_run(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+void nbds_run(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	bool more = true;
 
@@ -357,7 +359,7 @@ void nbds_decoder_free(struct nbds_decoder *d)
 }
 
 /* Long heads that come in pieces are few, and connections many. */
-static void give_back(struct nbds_stream *s)
+static void give_back(struct nbds_direction *s)
 {
 	if (!s->big || s->kept == s->big)
 		return;
@@ -368,7 +370,7 @@ static void give_back(struct nbds_stream *s)
 void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_t *data, size_t len,
 		       const struct nbds_mark *where)
 {
-	struct nbds_stream *s = &d->streams[side];
+	struct nbds_direction *s = &d->streams[side];
 	struct nbds_span sp = {data, len, where};
 
 	if (!len || s->ended)
@@ -390,7 +392,7 @@ uint64_t nbds_decoder_memory(const struct nbds_decoder *d)
 }
 
 /* What is kept of a head that will not be complete, told if it can be. */
-static void cut_head(struct nbds_decoder *d, struct nbds_stream *s)
+static void cut_head(struct nbds_decoder *d, struct nbds_direction *s)
 {
 	if (!s->have)
 		return;
@@ -401,7 +403,7 @@ static void cut_head(struct nbds_decoder *d, struct nbds_stream *s)
 }
 
 /* Bytes of the message that is being read are missing. Returns how many. */
-static uint64_t gap_in_message(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
+static uint64_t gap_in_message(struct nbds_decoder *d, struct nbds_direction *s, uint64_t len,
 			       const struct nbds_mark *where)
 {
 	len = nbds_min(len, s->m.payload_len - s->at);
@@ -416,7 +418,7 @@ static uint64_t gap_in_message(struct nbds_decoder *d, struct nbds_stream *s, ui
 void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 		      const struct nbds_mark *where)
 {
-	struct nbds_stream *s = &d->streams[side];
+	struct nbds_direction *s = &d->streams[side];
 	struct nbds_span none = {NULL, 0, where};
 	uint64_t n;
 
@@ -456,7 +458,7 @@ void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 
 void nbds_decoder_end(struct nbds_decoder *d, enum nbds_side side, const struct nbds_mark *where)
 {
-	struct nbds_stream *s = &d->streams[side];
+	struct nbds_direction *s = &d->streams[side];
 
 	if (s->ended)
 		return;
@@ -503,7 +505,7 @@ bool nbds_decoder_sure(const struct nbds_decoder *d)
 void nbds_decoder_accounting(const struct nbds_decoder *d, enum nbds_side side,
 			     struct nbds_accounting *a)
 {
-	const struct nbds_stream *s = &d->streams[side];
+	const struct nbds_direction *s = &d->streams[side];
 
 	*a = s->count;
 	if (s->phase == NBDS_PHASE_SEARCH && !s->ended) {

@@ -8,7 +8,7 @@
  *	requests.c     the requests in flight
  *	resync.c       finding the feet: after losses and nonsense, and in the middle
  *
- * One direction is a struct nbds_stream.  It is in one phase, and either inside
+ * One direction is a struct nbds_direction.  It is in one phase, and either inside
  * a message, whose payload is handed on span by span, or before a head.  A step
  * reads one head: it peeks at as many bytes as it must see, which lie in the
  * span if that has them all, and are kept in the stream if not; then it tells
@@ -62,7 +62,7 @@ struct nbds_place {
 struct nbds_search;
 struct window;
 
-struct nbds_stream {
+struct nbds_direction {
 	enum nbds_side side;
 	enum nbds_phase phase;
 	bool ended;      /* nbds_decoder_end() was called */
@@ -153,7 +153,7 @@ struct nbds_decoder {
 	const uint8_t *bytes;        /* what the next trouble shows, or NULL */
 	size_t bytes_len;
 	struct nbds_negotiated neg;
-	struct nbds_stream streams[2];
+	struct nbds_direction streams[2];
 	struct nbds_flights flights;
 	struct nbds_answers answers;
 	struct nbds_request disc; /* the request of NBD_CMD_DISC: never in flight */
@@ -162,13 +162,13 @@ struct nbds_decoder {
 	uint64_t client_epoch;    /* counts how often the client's were lost */
 	uint64_t order;           /* counts requests, and the heads seen while searching */
 
-	uint64_t chain_ids;           /* see resync.c */
-	struct nbds_stream *scanning; /* the stream that a search is looking at now */
-	const struct window *window;  /* and its bytes */
-	bool mode_known;              /* the handshake was followed without losses */
-	bool middle;                  /* caught in its middle (NBDS_START_MIDDLE) */
-	bool haggled;                 /* and the server talked about options then */
-	bool requests_missing;        /* there may be requests in flight that were not seen */
+	uint64_t chain_ids;              /* see resync.c */
+	struct nbds_direction *scanning; /* the stream that a search is looking at now */
+	const struct window *window;     /* and its bytes */
+	bool mode_known;                 /* the handshake was followed without losses */
+	bool middle;                     /* caught in its middle (NBDS_START_MIDDLE) */
+	bool haggled;                    /* and the server talked about options then */
+	bool requests_missing;           /* there may be requests in flight that were not seen */
 
 	uint32_t options[NBDS_OPTIONS_MAX]; /* without a final reply, oldest first */
 	uint32_t option_count;
@@ -179,12 +179,12 @@ struct nbds_decoder {
 	uint16_t info_flags;
 };
 
-static inline struct nbds_stream *nbds_client(struct nbds_decoder *d)
+static inline struct nbds_direction *nbds_client(struct nbds_decoder *d)
 {
 	return &d->streams[NBDS_CLIENT];
 }
 
-static inline struct nbds_stream *nbds_server(struct nbds_decoder *d)
+static inline struct nbds_direction *nbds_server(struct nbds_decoder *d)
 {
 	return &d->streams[NBDS_SERVER];
 }
@@ -210,56 +210,56 @@ extern void *(*nbds_decoder_realloc)(void *old, size_t size);
 /* stream.c ---------------------------------------------------------------- */
 
 /* How much of a head of `want` bytes can be peeked at. */
-size_t nbds_room(struct nbds_stream *s, const struct nbds_span *sp, uint64_t want);
+size_t nbds_room(struct nbds_direction *s, const struct nbds_span *sp, uint64_t want);
 /* The `n` bytes (0 < n <= nbds_room()) at the stream's position in one piece, or
  * NULL while there are fewer. */
-const uint8_t *nbds_peek(struct nbds_stream *s, struct nbds_span *sp, size_t n);
+const uint8_t *nbds_peek(struct nbds_direction *s, struct nbds_span *sp, size_t n);
 /* The place of what was last peeked at. */
-struct nbds_place nbds_here(const struct nbds_stream *s, const struct nbds_span *sp);
+struct nbds_place nbds_here(const struct nbds_direction *s, const struct nbds_span *sp);
 /* Passes `n` bytes that are there. */
-void nbds_consume(struct nbds_stream *s, struct nbds_span *sp, size_t n);
+void nbds_consume(struct nbds_direction *s, struct nbds_span *sp, size_t n);
 
 /* Clears s->m for a message of this type. */
-struct nbds_message *nbds_message_new(struct nbds_stream *s, enum nbds_message_type type);
+struct nbds_message *nbds_message_new(struct nbds_direction *s, enum nbds_message_type type);
 /* Tells s->m; its head is `len` bytes and `payload_len` bytes follow. */
-void nbds_tell(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_place *place,
+void nbds_tell(struct nbds_decoder *d, struct nbds_direction *s, const struct nbds_place *place,
 	       const uint8_t *head, size_t len, enum nbds_payload payload, uint64_t payload_len);
 /* Passes the head that was told, and ends the message if nothing follows. */
-void nbds_told(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+void nbds_told(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
 /* The next `n` bytes of payload. */
-void nbds_tell_payload(struct nbds_decoder *d, struct nbds_stream *s, const uint8_t *data, size_t n,
-		       const struct nbds_mark *where);
+void nbds_tell_payload(struct nbds_decoder *d, struct nbds_direction *s, const uint8_t *data,
+		       size_t n, const struct nbds_mark *where);
 /* The next `len` bytes of payload cannot be told. */
-void nbds_tell_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len,
+void nbds_tell_gap(struct nbds_decoder *d, struct nbds_direction *s, uint64_t len,
 		   const struct nbds_mark *where);
 /* `last`: where the last byte of the message was seen. */
-void nbds_tell_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *last);
+void nbds_tell_end(struct nbds_decoder *d, struct nbds_direction *s, const struct nbds_mark *last);
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 8, 9)))
 #endif
-void nbds_trouble(struct nbds_decoder *d, const struct nbds_stream *s, enum nbds_trouble_kind kind,
+void nbds_trouble(struct nbds_decoder *d, const struct nbds_direction *s, enum nbds_trouble_kind kind,
 		  uint64_t offset, uint64_t length, const struct nbds_mark *where,
 		  struct nbds_request *request, const char *format, ...);
 
 /* The next trouble shows the bytes at the stream's position. */
-void nbds_show(struct nbds_decoder *d, const struct nbds_stream *s, const struct nbds_span *sp);
+void nbds_show(struct nbds_decoder *d, const struct nbds_direction *s, const struct nbds_span *sp);
 
 /* Decodes what is kept and `sp`, until more is needed. */
-void nbds_run(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+void nbds_run(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
 /* From here on nothing is decoded: NBDS_PHASE_TLS or NBDS_PHASE_OVER. */
-void nbds_sink(struct nbds_decoder *d, struct nbds_stream *s, enum nbds_phase phase);
+void nbds_sink(struct nbds_decoder *d, struct nbds_direction *s, enum nbds_phase phase);
 
 /* handshake.c: steps read one head; false while there are too few bytes. ----- */
 
-bool nbds_step_start(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
-bool nbds_step_option(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
-bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
+bool nbds_step_start(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
+bool nbds_step_option(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
+bool nbds_step_option_reply(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
 /* An answer to NBD_OPT_EXPORT_NAME that waits to see whether zeroes follow: told. */
 void nbds_flush_export_name(struct nbds_decoder *d);
 /* A head that the capture lost the end of, told from the `s->have` bytes kept if
  * they say how long the message is. */
-void nbds_cut_handshake(struct nbds_decoder *d, struct nbds_stream *s);
+void nbds_cut_handshake(struct nbds_decoder *d, struct nbds_direction *s);
 /* The place of `option` among those without a final reply, or -1. */
 int nbds_option_find(const struct nbds_decoder *d, uint32_t option);
 
@@ -304,14 +304,15 @@ bool nbds_reply_fits(const struct nbds_reply_head *h, const uint8_t *p, size_t n
 /* The bytes after the header of a reply to such a request. */
 uint64_t nbds_reply_payload(const struct nbds_reply_head *h, const struct nbds_request *r);
 
-void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
+void nbds_tell_request(struct nbds_decoder *d, struct nbds_direction *s,
 		       const struct nbds_place *place, const uint8_t *head, size_t len);
 /* `after`: bytes of the message after `len`; `r` may be NULL. */
-void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_place *place,
-		     const uint8_t *head, size_t len, uint64_t after, struct nbds_request *r);
-bool nbds_step_request(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
-bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
-void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s);
+void nbds_tell_reply(struct nbds_decoder *d, struct nbds_direction *s,
+		     const struct nbds_place *place, const uint8_t *head, size_t len,
+		     uint64_t after, struct nbds_request *r);
+bool nbds_step_request(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
+bool nbds_step_reply(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
+void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_direction *s);
 
 /* requests.c ---------------------------------------------------------------- */
 
@@ -346,15 +347,16 @@ const struct nbds_answered *nbds_answered_find(const struct nbds_decoder *d, uin
 
 /* The feet are lost at the stream's position.  The caller told why; `nonsense`
  * bytes there are no message. */
-void nbds_lose(struct nbds_decoder *d, struct nbds_stream *s, uint32_t nonsense);
-bool nbds_step_search(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp);
-void nbds_search_gap(struct nbds_decoder *d, struct nbds_stream *s, uint64_t len);
+void nbds_lose(struct nbds_decoder *d, struct nbds_direction *s, uint32_t nonsense);
+bool nbds_step_search(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp);
+void nbds_search_gap(struct nbds_decoder *d, struct nbds_direction *s, uint64_t len);
 /* Bytes that searching takes. */
-uint64_t nbds_search_memory(const struct nbds_stream *s);
-void nbds_search_end(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_mark *where);
-void nbds_search_free(struct nbds_stream *s);
+uint64_t nbds_search_memory(const struct nbds_direction *s);
+void nbds_search_end(struct nbds_decoder *d, struct nbds_direction *s,
+		     const struct nbds_mark *where);
+void nbds_search_free(struct nbds_direction *s);
 /* The bytes passed over in the search so far. */
-uint64_t nbds_search_passed(const struct nbds_stream *s);
+uint64_t nbds_search_passed(const struct nbds_direction *s);
 /* Does a chain of replies contain one to this request? */
 bool nbds_search_refers(const struct nbds_decoder *d, const struct nbds_request *r);
 

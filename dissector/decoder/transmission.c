@@ -163,7 +163,7 @@ bool nbds_reply_fits(const struct nbds_reply_head *h, const uint8_t *p, size_t n
 
 /* Requests -------------------------------------------------------------------- */
 
-void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
+void nbds_tell_request(struct nbds_decoder *d, struct nbds_direction *s,
 		       const struct nbds_place *place, const uint8_t *head, size_t len)
 {
 	struct nbds_message *m = nbds_message_new(s, NBDS_MSG_REQUEST);
@@ -209,7 +209,7 @@ void nbds_tell_request(struct nbds_decoder *d, struct nbds_stream *s,
 	nbds_tell(d, s, place, head, len, payload, after);
 }
 
-bool nbds_step_request(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+bool nbds_step_request(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	const uint8_t *p = nbds_peek(s, sp, 4);
 	struct nbds_request_head h;
@@ -359,8 +359,9 @@ static enum nbds_payload chunk_payload(const struct nbds_reply_head *h)
 	}
 }
 
-void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct nbds_place *place,
-		     const uint8_t *head, size_t len, uint64_t after, struct nbds_request *r)
+void nbds_tell_reply(struct nbds_decoder *d, struct nbds_direction *s,
+		     const struct nbds_place *place, const uint8_t *head, size_t len,
+		     uint64_t after, struct nbds_request *r)
 {
 	enum nbds_payload payload = NBDS_PAYLOAD_READ;
 	struct nbds_reply_head h;
@@ -414,7 +415,7 @@ void nbds_tell_reply(struct nbds_decoder *d, struct nbds_stream *s, const struct
 }
 
 /* Bytes where a reply should start, and does not. */
-static bool no_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp,
+static bool no_reply(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp,
 		     const uint8_t *p)
 {
 	const struct nbds_place place = nbds_here(s, sp);
@@ -450,7 +451,7 @@ static bool no_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 	return true;
 }
 
-static bool discard(struct nbds_stream *s, struct nbds_span *sp)
+static bool discard(struct nbds_direction *s, struct nbds_span *sp)
 {
 	size_t n = (size_t)nbds_min(s->discard, s->have ? s->have : sp->len);
 
@@ -489,7 +490,7 @@ static uint64_t surplus_payload(const struct nbds_decoder *d, const struct nbds_
 	return nbds_reply_payload(h, &r);
 }
 
-bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_span *sp)
+bool nbds_step_reply(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	struct nbds_reply_head h;
 	struct nbds_request *r;
@@ -540,7 +541,7 @@ bool nbds_step_reply(struct nbds_decoder *d, struct nbds_stream *s, struct nbds_
 	return true;
 }
 
-void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_stream *s)
+void nbds_cut_transmission(struct nbds_decoder *d, struct nbds_direction *s)
 {
 	struct nbds_span none = {NULL, 0, d->now};
 	struct nbds_place place = nbds_here(s, &none);

@@ -474,7 +474,7 @@ struct byte {
 	int read;      // the command
 };
 
-struct view {
+struct ref_view {
 	unsigned paths[MAX_COMMANDS]; // in force for this read, by these paths; 0: not
 	bool admissible[MAX_COMMANDS];
 	bool initial;          // so is what was there before
@@ -573,7 +573,7 @@ static void touch(struct ref_world *w, uint64_t at)
 // Adm(x,R), and what it allows, if a write is in force by a path of `mask` only (E1
 // only for a lone writer, if `g10`), and superseded by a path of `sup`.
 static void look(struct ref_world *w, const struct byte *b, unsigned mask, unsigned sup, bool g10,
-		 struct view *v)
+		 struct ref_view *v)
 {
 	touch(w, b->at);
 	v->initial = true;
@@ -647,7 +647,7 @@ static void look(struct ref_world *w, const struct byte *b, unsigned mask, unsig
 	}
 }
 
-static bool convicts(const struct view *v)
+static bool convicts(const struct ref_view *v)
 {
 	return v->why == REF_JUDGED && !v->allowed;
 }
@@ -672,9 +672,9 @@ static bool other_read(const struct ref_world *w, const struct byte *b, int i, s
 // (paths of v) began, showed this value here - rightly: if it was foreign then,
 // or junk, or no completed write of anyone had it, an unseen writer may have been at
 // work, then and now.
-static bool seen_before(struct ref_world *w, const struct byte *b, const struct view *v)
+static bool seen_before(struct ref_world *w, const struct byte *b, const struct ref_view *v)
 {
-	static struct view then;
+	static struct ref_view then;
 
 	for (int i = 0; i < w->n; i++) {
 		struct byte first;
@@ -699,7 +699,7 @@ static bool seen_before(struct ref_world *w, const struct byte *b, const struct 
 }
 
 // A write that began in time, yet is not admissible: its data is stale.
-static bool is_old(const struct ref_world *w, const struct byte *b, const struct view *v, int i)
+static bool is_old(const struct ref_world *w, const struct byte *b, const struct ref_view *v, int i)
 {
 	const struct h_command *c = &w->h->commands[i];
 
@@ -708,7 +708,8 @@ static bool is_old(const struct ref_world *w, const struct byte *b, const struct
 }
 
 // Is the value that of such a write, or known from an earlier read? Else it is foreign.
-static bool is_stale(struct ref_world *w, const struct byte *b, const struct view *v, bool *learned)
+static bool is_stale(struct ref_world *w, const struct byte *b, const struct ref_view *v,
+		     bool *learned)
 {
 	*learned = false;
 	for (int i = 0; i < w->n; i++) {
@@ -807,7 +808,7 @@ static bool outside_writer(const struct ref_world *w, const struct byte *b)
 
 // Verdicts on a byte, on a sector, on a read
 
-struct verdict {
+struct byte_verdict {
 	bool found, foreign;
 	enum ref_rule rule;
 	enum nbds_severity severity;
@@ -833,7 +834,8 @@ static unsigned rank(enum ref_rule rule, enum nbds_severity severity)
 }
 
 // Adds what was found of a part to what was found of the whole.
-static void combine(const struct ref_world *w, struct verdict *whole, const struct verdict *part)
+static void combine(const struct ref_world *w, struct byte_verdict *whole,
+		    const struct byte_verdict *part)
 {
 	unsigned a, b;
 
@@ -853,7 +855,8 @@ static void combine(const struct ref_world *w, struct verdict *whole, const stru
 	}
 }
 
-static void lower(const struct ref_world *w, const struct byte *b, struct verdict *v, int64_t since)
+static void lower(const struct ref_world *w, const struct byte *b, struct byte_verdict *v,
+		  int64_t since)
 {
 	if (v->severity != NBDS_VIOLATION)
 		return;
@@ -868,8 +871,8 @@ static void lower(const struct ref_world *w, const struct byte *b, struct verdic
 }
 
 // The writes that put the value read out of the question.
-static void name_missed(const struct ref_world *w, const struct byte *b, const struct view *v,
-			struct verdict *out)
+static void name_missed(const struct ref_world *w, const struct byte *b, const struct ref_view *v,
+			struct byte_verdict *out)
 {
 	for (int i = 0; i < w->n; i++) {
 		out->missed[i] = v->paths[i] && v->admissible[i];
@@ -878,7 +881,7 @@ static void name_missed(const struct ref_world *w, const struct byte *b, const s
 }
 
 // Excluded whatever is trusted: by what least?
-static void convict(struct ref_world *w, const struct byte *b, struct verdict *out)
+static void convict(struct ref_world *w, const struct byte *b, struct byte_verdict *out)
 {
 	static const struct step {
 		unsigned mask, sup;
@@ -895,7 +898,7 @@ static void convict(struct ref_world *w, const struct byte *b, struct verdict *o
 		 NBDS_SUSPECT},
 		{ALL, ALL, false, REF_V1, NBDS_SUSPECT},
 	};
-	static struct view v;
+	static struct ref_view v;
 	bool stale = false;
 
 	memset(out, 0, sizeof(*out));
@@ -941,21 +944,23 @@ static void convict(struct ref_world *w, const struct byte *b, struct verdict *o
 
 // A write of `v` is in force by a path that needs no lone writer, or by one that does and
 // there is none.
-static bool sure_write(const struct ref_world *w, const struct byte *b, const struct view *v, int i)
+static bool sure_write(const struct ref_world *w, const struct byte *b, const struct ref_view *v,
+		       int i)
 {
 	return !v->admissible[i] || (v->paths[i] & SHARED) || lone_writer(w, b, i);
 }
 
 // V9: an earlier read of the connection with the same choice chose otherwise; V6, second
 // half: block status of the connection said zero with the same choice.
-static void unstable(struct ref_world *w, const struct byte *b, const struct view *v,
-		     struct verdict *out)
+static void unstable(struct ref_world *w, const struct byte *b, const struct ref_view *v,
+		     struct byte_verdict *out)
 {
-	static struct view other;
+	static struct ref_view other;
 
 	for (int i = 0; i < w->n; i++) {
 		const struct h_command *c = &w->h->commands[i];
-		struct verdict one = {.found = true, .rule = REF_V9, .severity = NBDS_VIOLATION};
+		struct byte_verdict one = {
+			.found = true, .rule = REF_V9, .severity = NBDS_VIOLATION};
 		struct byte first;
 		bool same = true;
 
@@ -992,9 +997,9 @@ static void unstable(struct ref_world *w, const struct byte *b, const struct vie
 
 // V6, second half, where nothing was ever written: what block status said zero of is
 // not zero.
-static void not_zero(const struct ref_world *w, const struct byte *b, struct verdict *out)
+static void not_zero(const struct ref_world *w, const struct byte *b, struct byte_verdict *out)
 {
-	struct verdict one = {.found = true, .rule = REF_V6, .severity = NBDS_VIOLATION};
+	struct byte_verdict one = {.found = true, .rule = REF_V6, .severity = NBDS_VIOLATION};
 	bool said = false;
 
 	if (b->value == 0)
@@ -1022,10 +1027,10 @@ static void not_zero(const struct ref_world *w, const struct byte *b, struct ver
 
 // Q6: had completed writes of different connections the order in which they were done,
 // the value would be excluded by those in force.
-static void unordered(struct ref_world *w, const struct byte *b, struct verdict *out)
+static void unordered(struct ref_world *w, const struct byte *b, struct byte_verdict *out)
 {
-	struct verdict one = {.found = true, .rule = REF_UNORDERED, .severity = NBDS_SUSPECT};
-	static struct view v;
+	struct byte_verdict one = {.found = true, .rule = REF_UNORDERED, .severity = NBDS_SUSPECT};
+	static struct ref_view v;
 
 	look(w, b, SURE, SURE | PLAIN_MC, false, &v);
 	if (!convicts(&v))
@@ -1035,11 +1040,11 @@ static void unordered(struct ref_world *w, const struct byte *b, struct verdict 
 }
 
 // Hz4 to Hz6: had completed writes been in force for everyone at once, it would be.
-static void missed_others(struct ref_world *w, const struct byte *b, const struct view *strong,
-			  struct verdict *out)
+static void missed_others(struct ref_world *w, const struct byte *b, const struct ref_view *strong,
+			  struct byte_verdict *out)
 {
-	static struct view v;
-	struct verdict one = {.found = true, .severity = NBDS_HAZARD};
+	static struct ref_view v;
+	struct byte_verdict one = {.found = true, .severity = NBDS_HAZARD};
 	bool any[2] = {false};
 
 	look(w, b, SURE | PLAIN, SURE | PLAIN_ANY, false, &v);
@@ -1064,9 +1069,9 @@ static void missed_others(struct ref_world *w, const struct byte *b, const struc
 }
 
 static void judge_byte(struct ref_world *w, const struct byte *b, struct ref_verdict *r,
-		       struct verdict *out)
+		       struct byte_verdict *out)
 {
-	static struct view v;
+	static struct ref_view v;
 
 	memset(out, 0, sizeof(*out));
 	look(w, b, SURE, SURE, false, &v);
@@ -1178,7 +1183,7 @@ static bool likeness(const struct history *h, const int *list, int count, uint64
 
 static void judge_read(struct ref_world *w, int index, struct ref_verdict *out)
 {
-	static struct verdict whole, sector, part;
+	static struct byte_verdict whole, sector, part;
 	static short keys[MAX_KINDS][MAX_COMMANDS];
 	int list_of[MAX_COMMANDS], contents;
 	const struct h_command *c = &w->h->commands[index];

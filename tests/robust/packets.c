@@ -79,15 +79,15 @@ static bool find_headers(const struct nbds_packet *p, const struct nbds_segment 
 	return false;
 }
 
-struct flow {
+struct packet_flow {
 	struct nbds_addr a, b;
 };
 
-static void number_flow(struct flow **flows, uint32_t *count, const struct nbds_segment *s,
+static void number_flow(struct packet_flow **flows, uint32_t *count, const struct nbds_segment *s,
 			struct segment *out)
 {
 	for (uint32_t i = *count; i-- > 0;) {
-		const struct flow *f = &(*flows)[i];
+		const struct packet_flow *f = &(*flows)[i];
 
 		if (nbds_addr_equal(&f->a, &s->src) && nbds_addr_equal(&f->b, &s->dst)) {
 			out->flow = i;
@@ -101,7 +101,7 @@ static void number_flow(struct flow **flows, uint32_t *count, const struct nbds_
 		}
 	}
 	*flows = grow(*flows, (*count + 1) * sizeof(**flows));
-	(*flows)[*count] = (struct flow){s->src, s->dst};
+	(*flows)[*count] = (struct packet_flow){s->src, s->dst};
 	out->flow = (*count)++;
 	out->dir = 0;
 }
@@ -109,7 +109,7 @@ static void number_flow(struct flow **flows, uint32_t *count, const struct nbds_
 static void find_segments(struct whole *w)
 {
 	struct nbds_ip *ip = nbds_ip_new();
-	struct flow *flows = NULL;
+	struct packet_flow *flows = NULL;
 
 	if (!ip)
 		no_memory();

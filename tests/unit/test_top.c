@@ -320,7 +320,7 @@ static void test_filter_any(void **state)
 /* Connections 1 and 2; 1 flushes what both have written; one write is on its way. */
 static void test_order(void **state)
 {
-	struct order *o = malloc(sizeof(*o));
+	struct flush_order *o = malloc(sizeof(*o));
 	const struct order_step *step;
 
 	(void)state;
@@ -367,7 +367,7 @@ static void test_order(void **state)
 /* A failed flush covers nothing; neither does one that was never answered. */
 static void test_order_failed(void **state)
 {
-	struct order *o = malloc(sizeof(*o));
+	struct flush_order *o = malloc(sizeof(*o));
 
 	(void)state;
 	order_init(o);
@@ -386,7 +386,7 @@ static void test_order_failed(void **state)
 /* Far more connections than lanes, far more flushes than steps. */
 static void test_order_many(void **state)
 {
-	struct order *o = malloc(sizeof(*o));
+	struct flush_order *o = malloc(sizeof(*o));
 	uint32_t seed = 5;
 
 	(void)state;
