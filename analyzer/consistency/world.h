@@ -4,12 +4,16 @@
  *
  *   world      all calls from outside; the only one that calls all others
  *   hazards, verdict, withhold                      what is told
+ *   miss, kin  sectors of reads that look wrong, until the final word on them;
+ *              exports that may be one device
  *   past, unflushed                                 what ended; what no flush covered
  *   placed     where a value was written to
- *   judge      from what is known of a sector to a verdict
- *   contents, quiet                                 who may have left which data where
+ *   judge      from what is known of a sector to a verdict;
+ *              preconditions: which level a rule has, and what lowers it
+ *   contents, quiet                                 who may have left which data where;
+ *              grave: what was superseded; hash: what a sector holds
  *   order      what came certainly before what      points, flush log, failed flushes;
- *              life: one server, or several
+ *              life: one server, or several; paths: on which grounds a write is in force
  *   op, party  operations, connections, memory
  *
  * Each floor calls those below it and none above: what is of interest above is
