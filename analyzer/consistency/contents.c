@@ -14,6 +14,7 @@
 /* Entries of a block before it is pruned for the first time; of a world that is short of
  * memory; and then at twice what was left. */
 #ifndef PRUNE_FIRST /* tests bury at once */
+#define FAILED_KEPT 8u
 #define PRUNE_FIRST 24u
 #define PRUNE_SHORT 6u
 #endif
@@ -347,6 +348,8 @@ struct burial {
 	size_t room;
 	/* and those that are in force for all */
 	struct entry *shared[STRENGTH_FLUSH + 1][BLOCK_SECTORS];
+	struct entry *failed[FAILED_KEPT]; /* the newest that failed, each with other contents */
+	unsigned failures;
 };
 
 static struct newer *newer_of(struct burial *k, const struct nbds_party *p)
@@ -415,6 +418,34 @@ static void bury(struct burial *k, struct entry *e, uint8_t bits)
 	}
 }
 
+static bool same_contents(const struct entry *a, const struct entry *b)
+{
+	if (a->unknown || b->unknown || a->coarse || b->coarse || a->valued != b->valued ||
+	    a->full != b->full || a->valued != a->full)
+		return false;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if ((a->valued >> i & 1) && a->value[i] != b->value[i])
+			return false;
+	return true;
+}
+
+/* What failed may have left its contents for ever, or anything until the next write that is
+ * in force.  For every reader still to come the newest of several that failed alike says both:
+ * a client that tries again and again leaves one. */
+static bool failed_again(struct burial *k, struct entry *e)
+{
+	for (unsigned i = 0; i < k->failures; i++) {
+		const struct entry *f = k->failed[i];
+
+		if (f->op->party->xport == e->op->party->xport && same_contents(e, f) &&
+		    over_for_readers(k->w, f->op, k->now))
+			return true;
+	}
+	if (k->failures < FAILED_KEPT)
+		k->failed[k->failures++] = e;
+	return false;
+}
+
 static void block_prune(struct nbds_world *w, struct block *b, const struct nbds_point *now)
 {
 	struct burial k = {.w = w, .b = b, .now = now, .room = 16};
@@ -439,6 +470,10 @@ static void block_prune(struct nbds_world *w, struct block *b, const struct nbds
 				entry_remove(w, b, at);
 			else
 				at = &e->next;
+			continue;
+		}
+		if (e->op->state == OP_FAILED && failed_again(&k, e)) {
+			entry_remove(w, b, at);
 			continue;
 		}
 		if (e->op->state == OP_OK && e->op->proves && !e->op->early && touched) {

@@ -325,6 +325,14 @@ enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush
 
 /* --- putting in, and finding ---------------------------------------------- */
 
+/* For readers still to come all times before the last one without connections are alike. */
+#define EPOCH_OVER UINT32_MAX
+
+static uint32_t epoch_of(const struct nbds_world *w, uint32_t epoch)
+{
+	return epoch == w->parties.epoch ? epoch : EPOCH_OVER;
+}
+
 bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
 	       const struct nbds_op *flush, unsigned sector, uint64_t value, const uint8_t *bytes)
 {
@@ -344,6 +352,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 		struct grave *into = *list;
 
 		g = *at;
+		g->epoch = epoch_of(w, g->epoch);
 		if (!g->flushed && g->mc) {
 			const struct nbds_op *f = flush_first_after(w, g->xport, &g->hi);
 
@@ -378,7 +387,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 	for (g = *list; g; g = g->next)
 		if (g->xport == old->party->xport && g->party == party && g->fua == fua &&
 		    g->mc == party_mc(old->party) && g->flushed == (flush != NULL) &&
-		    (flush || g->flushes == by->flush_mark) && g->epoch == by->epoch &&
+		    (flush || g->flushes == by->flush_mark) && g->epoch == epoch_of(w, by->epoch) &&
 		    g->born == w->order.void_count)
 			break;
 	if (!g) {
@@ -395,7 +404,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 				    .hi = by->hi,
 				    .flushes = by->flush_mark,
 				    .born = w->order.void_count,
-				    .epoch = by->epoch};
+				    .epoch = epoch_of(w, by->epoch)};
 		if (party)
 			party->ops++;
 		*list = g;

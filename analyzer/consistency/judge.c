@@ -544,7 +544,8 @@ static bool all_known(const struct work *k)
 }
 
 /* Was what the earlier reader saw the contents from before the capture? Had a write been
- * in force for it, that, or something unexplained, was what it saw. */
+ * completed by anyone before, in force or not, that, or something unexplained, was what it
+ * saw. */
 static bool saw_initial(const struct work *k, unsigned s)
 {
 	const struct nbds_op *r = k->c[s].op;
@@ -554,7 +555,7 @@ static bool saw_initial(const struct work *k, unsigned s)
 		return false;
 	for (unsigned i = 0; i < k->n; i++)
 		if (k->c[i].establishes && covers(k, i) && !k->c[i].old &&
-		    (paths_of(k->c[i].op, r, &k->c[s].hi, false, NULL) & PATH_SURE))
+		    op_before(k->c[i].op, r))
 			return false;
 	return true;
 }
