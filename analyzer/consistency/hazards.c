@@ -321,11 +321,15 @@ void hazard_reply(struct nbds_op *op)
 			 " bytes at 0x%" PRIx64 " succeeded%s",
 			 p->id, nbds_name_of(&nbds_commands, op->type), op->length, op->offset,
 			 op->type == NBD_CMD_TRIM ? " (only noted: the server may have ignored it)"
+			 : !p->from_start         ? "; not called a violation because the "
+						    "connection was not seen from its beginning"
 						  : "");
 		f.frames[NBDS_ROLE_WRITE] = op->reply_frame;
 		f.frames[NBDS_ROLE_WRITE_REQUEST] = op->request_frame;
 		witness_add(&f, NBDS_ROLE_WRITE, op);
-		f.severity = op->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION;
+		f.severity = op->type == NBD_CMD_TRIM ? NBDS_NOTE
+			     : !p->from_start         ? NBDS_SUSPECT
+						      : NBDS_VIOLATION;
 		tell_at(w, &f, RULE_READ_ONLY, p, op, text);
 	}
 }

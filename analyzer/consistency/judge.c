@@ -554,8 +554,7 @@ static bool saw_initial(const struct work *k, unsigned s)
 	if (!k->c[s].initial && !all_known(k))
 		return false;
 	for (unsigned i = 0; i < k->n; i++)
-		if (k->c[i].establishes && covers(k, i) && !k->c[i].old &&
-		    op_before(k->c[i].op, r))
+		if (k->c[i].establishes && covers(k, i) && !k->c[i].old && op_before(k->c[i].op, r))
 			return false;
 	return true;
 }

@@ -288,6 +288,7 @@ static struct seen *append(struct nbds_decoder *d, struct nbds_direction *s, str
 
 static struct head_piece *piece_at(const struct passed *ps, uint32_t i)
 {
+	NBDS_ASSERT(ps->pieces_room);
 	return &ps->pieces[(ps->first + i) % ps->pieces_room];
 }
 
@@ -340,6 +341,8 @@ static bool grow_bytes(struct passed *ps, uint64_t begin, uint64_t end)
 		return false;
 	for (uint32_t i = 0; i < ps->count; i++) {
 		const struct head_piece *piece = piece_at(ps, i);
+
+		NBDS_ASSERT(ps->room);
 		size_t at = (size_t)(piece->offset % ps->room);
 		size_t part = (size_t)nbds_min(piece->len, ps->room - at);
 

@@ -172,14 +172,15 @@ def taken_in(feeder, pid, seconds=120):
 
 def grow(warm, rounds, samples):
     """The memory (KiB) after round `warm` and after round `rounds`, fed as fast as it
-    goes, with all screens looked at."""
+    goes, with all screens looked at. What may be known is little, so that it is full by
+    then: nothing is forgotten before."""
     sizes = []
     with Terminal([sample("simple")]) as helper:
         fifo = helper.work / "fifo"
         os.mkfifo(fifo)
         feeder = Feeder(fifo, 10, samples, warm)
         feeder.start()
-        with Terminal(["--replay=1000000", "--history=2000", fifo], 120, 40) as t:
+        with Terminal(["--replay=1000000", "--history=2000", "--memory=8M", fifo], 120, 40) as t:
             t.wait("REPLAY")
             pid = t.pid()
             for until in (warm, rounds):
@@ -221,7 +222,7 @@ def pass_by(rounds, gap, samples, screen):
 
 def allowed(before):
     """KiB that are no more than `before`, but for how an allocator deals them out, and
-    for the engine's halving what it knows of flushes from time to time."""
+    for what the engine forgets at a time when its memory is full."""
     return before * 1.03 + 1536
 
 

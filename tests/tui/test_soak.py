@@ -21,7 +21,7 @@ class Soak(unittest.TestCase):
         if b"__tsan_init" in (BIN / "nbdtop").read_bytes():
             self.skipTest("memory is not its own under ThreadSanitizer, nor is time")
         # So many rounds fill what is kept: 2,000 messages, 125 findings, 15 finished
-        # connections, and the 8,192 flushes that the engine knows of an export.
+        # connections, and the memory that the engine may use.
         before, after = soak.grow(2500, 5000, ("multi-conn", "multi-conn-unsafe", "errors"))
         self.assertLess(after, soak.allowed(before))
 
