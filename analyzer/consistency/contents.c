@@ -10,6 +10,7 @@
 
 #include "hash.h"
 #include "world.h"
+#include <base/clock.h>
 
 /* Entries of a block before it is pruned for the first time; of a world that is short of
  * memory; and then at twice what was left. */
@@ -325,8 +326,7 @@ static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
 
 	if (!point_before(w, &op->hi, now))
 		return false;
-	for (; r && now->time > r->lo.time && now->time - r->lo.time > READ_AGE;
-	     r = w->reads.first) {
+	for (; r && nbds_elapsed(r->lo.time, now->time) > READ_AGE; r = w->reads.first) {
 		r->late = true;
 		reads_remove(r);
 	}

@@ -11,6 +11,7 @@
 
 #include "../rules/rules.h"
 #include "world.h"
+#include <base/clock.h>
 
 static const char *verb(const struct nbds_op *op)
 {
@@ -147,7 +148,7 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 			      "; not called a violation because the read was sent only %" PRId64
 			      " us after that flush was answered, too close for the order of this "
 			      "capture (more than %" PRId64 " us are needed)",
-			      (r->lo.time - v->flush->hi.time) / 1000,
+			      nbds_elapsed(v->flush->hi.time, r->lo.time) / 1000,
 			      r->world->config.epsilon / 1000);
 	if (n > 0 && (size_t)n < size && v->parted)
 		n += snprintf(text + n, size - (size_t)n,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <base/bytes.h>
+#include <base/clock.h>
 
 #include "check.h"
 
@@ -290,7 +291,7 @@ static void list_requests(char *buf, size_t size, const struct rules_open *list,
 
 		n = snprintf(buf + at, size - at, "%s%s (frame %" PRIu64 ", %.3f s before)",
 			     i ? ", " : "", rules_request_text(list[i].request, what, sizeof(what)),
-			     list[i].q->frame, seconds(e->at.time - list[i].q->time));
+			     list[i].q->frame, seconds(nbds_elapsed(list[i].q->time, e->at.time)));
 		if (n < 0 || (size_t)n >= size - at)
 			return;
 		at += (size_t)n;
@@ -373,7 +374,7 @@ static void server_hung_up(struct rules_connection *rc, const struct ending *e,
 static void unanswered(struct rules_connection *rc, const struct ending *e,
 		       const struct rules_open *list, unsigned listed, uint64_t count)
 {
-	int64_t waited = e->at.time - list[0].q->time;
+	int64_t waited = nbds_elapsed(list[0].q->time, e->at.time);
 	struct rules_about about = {.at = &e->at,
 				    .r = list[0].request,
 				    .q = list[0].q,
@@ -396,13 +397,13 @@ static void unanswered(struct rules_connection *rc, const struct ending *e,
 		   " request%s unanswered: %s; the server's last sign of life is frame "
 		   "%" PRIu64 ", %.3f s before",
 		   e->how, count, count == 1 ? "" : "s", requests, rc->server_frame,
-		   seconds(e->at.time - rc->server_time));
+		   seconds(nbds_elapsed(rc->server_time, e->at.time)));
 }
 
 static void reply_cut(struct rules_connection *rc, const struct ending *e,
 		      const struct nbds_mark *where)
 {
-	int64_t silent = where->time - rc->server_time;
+	int64_t silent = nbds_elapsed(rc->server_time, where->time);
 	struct rules_about about = {.at = &e->at,
 				    .frame = rc->cut.frame,
 				    .r = &rc->cut.request,
@@ -429,7 +430,7 @@ static void haggling_end(struct rules_connection *rc, const struct ending *e)
 				    .needs = RULES_NEEDS_PAIRS | RULES_NEEDS_ORDER,
 				    .lower = true,
 				    .level = NBDS_NOTE};
-	int64_t waited = e->at.time - rc->option.time;
+	int64_t waited = nbds_elapsed(rc->option.time, e->at.time);
 	char name[NBDS_TEXT_OF_MAX];
 	const char *option = nbds_text_of(&nbds_options, rc->option.number, name);
 	bool waits = rc->option.waits && !rc->option_doubt;
@@ -467,11 +468,12 @@ static void quiet_end(struct rules_connection *rc, const struct ending *e,
 
 	if (rc->disc) {
 		about.request_frame = rc->disc_frame;
-		if (e->by < 0 && e->open && where->time - rc->disc_time >= CLOSING)
+		if (e->by < 0 && e->open && nbds_elapsed(rc->disc_time, where->time) >= CLOSING)
 			rules_tell(rc, RULE_OPEN_AFTER_DISC, &about,
 				   "%.3f s after NBD_CMD_DISC (frame %" PRIu64
 				   ") the server has not closed the connection",
-				   seconds(where->time - rc->disc_time), rc->disc_frame);
+				   seconds(nbds_elapsed(rc->disc_time, where->time)),
+				   rc->disc_frame);
 		return;
 	}
 	if (e->by == NBDS_SERVER && !rc->client_broke && !rc->shutdown_told && !rc->cut.inside) {
@@ -538,7 +540,7 @@ void rules_waiting(struct rules_connection *rc, const struct rules_open *oldest,
 				    .needs = RULES_NEEDS_PAIRS | RULES_NEEDS_ORDER};
 	char what[120];
 
-	if (oldest->q->overtaken || where->time - oldest->q->time < LONG)
+	if (oldest->q->overtaken || nbds_elapsed(oldest->q->time, where->time) < LONG)
 		return;
 	oldest->q->overtaken = true;
 	rules_tell(rc, RULE_OVERTAKEN, &about,
@@ -546,5 +548,5 @@ void rules_waiting(struct rules_connection *rc, const struct rules_open *oldest,
 		   ") waits for its answer since %.3f s, and later requests are "
 		   "answered",
 		   rules_request_text(oldest->request, what, sizeof(what)), oldest->q->frame,
-		   seconds(where->time - oldest->q->time));
+		   seconds(nbds_elapsed(oldest->q->time, where->time)));
 }

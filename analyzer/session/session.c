@@ -11,6 +11,7 @@
 #include "internal.h"
 #include "latency.h"
 #include <base/bytes.h>
+#include <base/clock.h>
 
 static struct nbds_point point_of(const struct nbds_mark *m)
 {
@@ -1098,14 +1099,14 @@ static void answered(struct session *s, const struct nbds_message *m)
 	if (!f)
 		return;
 	doubts_answered(&s->engine->doubts, f->span, m->last.frame);
-	took = m->last.time - f->first.time;
+	took = nbds_elapsed(f->first.time, m->last.time);
 	latency_add(&s->engine->budget, &c->latency, took > 0 ? (uint64_t)took : 0);
 	if (m->first.frame < f->first.frame)
 		join_world(s);
 	if (m->first.frame < f->first.frame)
 		join_world(s); /* which has to know that order is not to be trusted */
 	if (m->first.frame < f->first.frame && s->server && s->server->world)
-		nbds_world_inversion(s->server->world, f->first.time - m->first.time);
+		nbds_world_inversion(s->server->world, nbds_elapsed(m->first.time, f->first.time));
 	if (r->type == NBD_CMD_CACHE && !r->error && !s->cache_honoured) {
 		s->cache_honoured = true;
 		s->cache_frame = f->first.frame;

@@ -24,8 +24,9 @@ struct nbds_mark nbds_mark_at(const struct nbds_where *where)
 static void late(struct nbds_mark *mark, const struct nbds_half *h)
 {
 	mark->flags = (mark->flags & ~NBDS_MARK_FIRST_TX) | NBDS_MARK_LATE;
-	mark->lo_frame = h->lo_frame;
-	mark->lo_time = h->lo_time;
+	/* what broke a circle of waits may be told after later frames */
+	mark->lo_frame = h->lo_frame < mark->frame ? h->lo_frame : mark->frame;
+	mark->lo_time = h->lo_time < mark->time ? h->lo_time : mark->time;
 }
 
 /* Whether anybody wants to hear of it. */
@@ -424,7 +425,7 @@ static void give_up(struct nbds_flow *f, const uint64_t due[2], enum nbds_gap_re
 						   .where = piece->mark};
 			c.first_ack = c.ack = piece->after;
 			tell_first_held(f, dir);
-			c.first = h->last;
+			c.first = h->last.frame <= c.where.frame ? h->last : c.where;
 			tell_conflict(f, dir, &c);
 			pump(f);
 			moved = true;
