@@ -369,6 +369,13 @@ void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v)
 	judge(&view, &sample, v);
 }
 
+const struct candidate *miss_sources(const struct nbds_world *w, const struct miss *m,
+				     size_t *count)
+{
+	*count = m->snapshot ? m->snapshot->count : m->young ? w->contents.gathered.count : 0;
+	return m->snapshot ? m->snapshot->list : w->contents.gathered.list;
+}
+
 void miss_free(struct miss *m)
 {
 	struct nbds_world *w = m->read->world;

@@ -52,6 +52,9 @@ struct misses {
 void miss_add(const struct sample *s, bool foreign);
 /* Judges it by all that is known of its sources by now. */
 void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v);
+/* What may have been its source: `count` of them, just after it was judged. */
+const struct candidate *miss_sources(const struct nbds_world *w, const struct miss *m,
+				     size_t *count);
 /* A request, of which the first byte was seen at `lo`, comes in: closes those that were
  * read before. */
 void misses_close(struct nbds_world *w, const struct nbds_point *lo);

@@ -255,12 +255,13 @@ static const uint8_t *expected_bytes(const struct nbds_world *w, const struct mi
 				     const struct verdict *v)
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
-	const struct gathered *g = &w->contents.gathered;
+	size_t count;
+	const struct candidate *list = miss_sources(w, m, &count);
 
 	if (v->missed->type == NBD_CMD_WRITE_ZEROES)
 		return zeroes;
-	for (size_t i = 0; i < g->count; i++) {
-		const struct candidate *c = &g->list[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct candidate *c = &list[i];
 
 		if (c->op == v->missed && c->bytes && c->from <= m->from && c->to >= m->to)
 			return c->bytes + (m->from - c->from);
