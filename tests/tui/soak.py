@@ -159,7 +159,7 @@ def processor_seconds(pid):
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def taken_in(feeder, pid, seconds=120):
+def taken_in(feeder, pid, seconds=300):
     """Waits until nbdtop has read, and thought over, all that was written."""
     end = time.monotonic() + seconds
     assert feeder.paused.wait(seconds), "only %d rounds were taken" % feeder.rounds
