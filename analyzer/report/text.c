@@ -206,6 +206,10 @@ static void put_end(struct nbds_buf *t, const struct nbds_connection *c)
 		nbds_buf_puts(t, "ended with NBD_OPT_ABORT");
 		return;
 	case NBDS_END_OPEN:
+		if (seen)
+			nbds_buf_printf(t, "closed by %s only (%s in frame %" PRIu64 "), ",
+					side_words[side], c->closed[side].rst ? "RST" : "FIN",
+					c->closed[side].frame);
 		nbds_buf_puts(t, "open at the end of the capture");
 		return;
 	case NBDS_END_FIN:
