@@ -124,21 +124,26 @@ static unsigned needed(int file)
 struct other {
 	pthread_mutex_t lock;
 	pthread_cond_t told;
-	bool go, done;
+	bool here, go, done;
 	unsigned could;
 };
 
-/* It was there before. */
+/* It was there before, and does not end before the process does: AddressSanitizer reads files
+ * below /proc when a thread begins or ends, which the sandbox forbids. */
 static void *other_thread(void *arg)
 {
 	struct other *o = arg;
 
 	pthread_mutex_lock(&o->lock);
+	o->here = true;
+	pthread_cond_signal(&o->told);
 	while (!o->go)
 		pthread_cond_wait(&o->told, &o->lock);
 	o->could = forbidden();
 	o->done = true;
 	pthread_cond_signal(&o->told);
+	while (o->go)
+		pthread_cond_wait(&o->told, &o->lock);
 	pthread_mutex_unlock(&o->lock);
 	return NULL;
 }
@@ -153,6 +158,10 @@ static void confined(int answer, int file)
 
 	if (pthread_create(&thread, NULL, other_thread, &o) != 0)
 		_exit(1);
+	pthread_mutex_lock(&o.lock);
+	while (!o.here)
+		pthread_cond_wait(&o.told, &o.lock);
+	pthread_mutex_unlock(&o.lock);
 	told[0] = nbds_sandbox_enter(err, sizeof(err));
 	told[1] = forbidden();
 	told[2] = needed(file);
