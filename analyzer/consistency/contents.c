@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "hash.h"
-#include "world.h"
+#include "quiet.h"
 #include <base/clock.h>
 
 /* Entries of a block before it is pruned for the first time; of a world that is short of
@@ -62,8 +62,8 @@ void contents_init(struct nbds_world *w)
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
 
-	w->contents.zero_value = sector_value(zeroes);
-	w->contents.lru.lru_next = w->contents.lru.lru_prev = &w->contents.lru;
+	w->contents->zero_value = sector_value(zeroes);
+	w->contents->lru.lru_next = w->contents->lru.lru_prev = &w->contents->lru;
 }
 
 /* --- bytes --------------------------------------------------------------- */
@@ -72,7 +72,7 @@ void piece_unref(struct nbds_world *w, struct piece *p)
 {
 	if (!p || --p->refs)
 		return;
-	w->contents.piece_bytes -= (uint64_t)(p->to - p->from);
+	w->piece_bytes -= (uint64_t)(p->to - p->from);
 	world_dealloc(w, p, sizeof(*p) + p->to - p->from);
 }
 
@@ -83,7 +83,7 @@ static struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to,
 
 	if (!p)
 		return NULL;
-	w->contents.piece_bytes += to - from;
+	w->piece_bytes += to - from;
 	p->refs = 1;
 	p->from = (uint16_t)from;
 	p->to = (uint16_t)to;
@@ -99,7 +99,7 @@ static struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to,
  */
 static uint8_t *ring_at(struct nbds_world *w, uint32_t at)
 {
-	const struct ring *r = &w->contents.ring;
+	const struct ring *r = &w->contents->ring;
 	/* how long ago, in sectors: the number wraps around long after the ring did */
 	uint32_t ago = (uint32_t)(r->end / NBDS_SECTOR) - at;
 	uint64_t bytes = (uint64_t)ago * NBDS_SECTOR;
@@ -111,7 +111,7 @@ static uint8_t *ring_at(struct nbds_world *w, uint32_t at)
 
 static uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes)
 {
-	struct ring *r = &w->contents.ring;
+	struct ring *r = &w->contents->ring;
 
 	if (!r->bytes && !r->failed) {
 		/* small worlds need little: it grows while it has not gone round */
@@ -146,7 +146,7 @@ static uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes)
 
 static void ring_free(struct nbds_world *w)
 {
-	struct ring *r = &w->contents.ring;
+	struct ring *r = &w->contents->ring;
 
 	world_dealloc(w, r->bytes, r->size);
 	*r = (struct ring){.failed = true};
@@ -175,7 +175,7 @@ static void rescue(struct nbds_world *w, struct entry *e, unsigned i)
 	struct piece **at;
 
 	if (!(e->valued >> i & 1) || (e->extra && e->extra->piece[i]) || e->ring == NO_RING ||
-	    i < e->ring_first || w->contents.piece_bytes > w->memory_cap / PIECE_SHARE)
+	    i < e->ring_first || w->piece_bytes > w->memory_cap / PIECE_SHARE)
 		return;
 	bytes = ring_at(w, e->ring + (uint32_t)(i - e->ring_first));
 	at = bytes ? piece_slot(w, e, i) : NULL;
@@ -187,13 +187,13 @@ static void rescue(struct nbds_world *w, struct entry *e, unsigned i)
 
 static void blocks_grow(struct nbds_world *w)
 {
-	size_t n = w->contents.bucket_count ? w->contents.bucket_count * 2 : 16;
+	size_t n = w->contents->bucket_count ? w->contents->bucket_count * 2 : 16;
 	struct block **buckets = world_alloc(w, n * sizeof(*buckets));
 
 	if (!buckets)
 		return;
-	for (size_t i = 0; i < w->contents.bucket_count; i++) {
-		struct block *b = w->contents.buckets[i], *next;
+	for (size_t i = 0; i < w->contents->bucket_count; i++) {
+		struct block *b = w->contents->buckets[i], *next;
 
 		for (; b; b = next) {
 			next = b->chain;
@@ -202,31 +202,31 @@ static void blocks_grow(struct nbds_world *w)
 			buckets[at] = b;
 		}
 	}
-	world_dealloc(w, w->contents.buckets,
-		      w->contents.bucket_count * sizeof(*w->contents.buckets));
-	w->contents.buckets = buckets;
-	w->contents.bucket_count = n;
+	world_dealloc(w, w->contents->buckets,
+		      w->contents->bucket_count * sizeof(*w->contents->buckets));
+	w->contents->buckets = buckets;
+	w->contents->bucket_count = n;
 }
 
 struct block *block_find(struct nbds_world *w, uint64_t number)
 {
-	struct block *b = w->contents.found;
+	struct block *b = w->contents->found;
 
 	/* sectors come in order */
 	if (b && b->number == number)
 		return b;
-	if (!w->contents.bucket_count)
+	if (!w->contents->bucket_count)
 		return NULL;
-	for (b = w->contents.buckets[hash_number(w, number) & (w->contents.bucket_count - 1)]; b;
+	for (b = w->contents->buckets[hash_number(w, number) & (w->contents->bucket_count - 1)]; b;
 	     b = b->chain)
 		if (b->number == number)
 			break;
 	/* and blocks, too: the next ones are on their way from memory meanwhile */
 	__builtin_prefetch(
-		w->contents.buckets[hash_number(w, number + 1) & (w->contents.bucket_count - 1)]);
-	__builtin_prefetch(
-		&w->contents.buckets[hash_number(w, number + 2) & (w->contents.bucket_count - 1)]);
-	return b ? (w->contents.found = b) : NULL;
+		w->contents->buckets[hash_number(w, number + 1) & (w->contents->bucket_count - 1)]);
+	__builtin_prefetch(&w->contents->buckets[hash_number(w, number + 2) &
+						 (w->contents->bucket_count - 1)]);
+	return b ? (w->contents->found = b) : NULL;
 }
 
 void lru_remove(struct block *b)
@@ -237,10 +237,10 @@ void lru_remove(struct block *b)
 
 void lru_append(struct nbds_world *w, struct block *b)
 {
-	b->lru_next = &w->contents.lru;
-	b->lru_prev = w->contents.lru.lru_prev;
-	w->contents.lru.lru_prev->lru_next = b;
-	w->contents.lru.lru_prev = b;
+	b->lru_next = &w->contents->lru;
+	b->lru_prev = w->contents->lru.lru_prev;
+	w->contents->lru.lru_prev->lru_next = b;
+	w->contents->lru.lru_prev = b;
 }
 
 struct block *block_get(struct nbds_world *w, uint64_t number)
@@ -252,24 +252,24 @@ struct block *block_get(struct nbds_world *w, uint64_t number)
 		lru_append(w, b);
 		return b;
 	}
-	if (w->contents.block_count >= w->contents.bucket_count)
+	if (w->contents->block_count >= w->contents->bucket_count)
 		blocks_grow(w);
-	if (!w->contents.bucket_count)
+	if (!w->contents->bucket_count)
 		return NULL;
 	b = world_alloc(w, sizeof(*b));
 	if (!b)
 		return NULL;
 	b->number = number;
-	if (w->contents.forgot) {
+	if (w->contents->forgot) {
 		b->based = true;
-		b->base = w->contents.forgot_at;
+		b->base = w->contents->forgot_at;
 	}
-	size_t at = hash_number(w, number) & (w->contents.bucket_count - 1);
-	b->chain = w->contents.buckets[at];
-	w->contents.buckets[at] = b;
+	size_t at = hash_number(w, number) & (w->contents->bucket_count - 1);
+	b->chain = w->contents->buckets[at];
+	w->contents->buckets[at] = b;
 	lru_append(w, b);
-	w->contents.block_count++;
-	if (w->quiet.count)
+	w->contents->block_count++;
+	if (w->quiet->count)
 		quiet_wake(w, b);
 	quiet_sweep(w);
 	return b;
@@ -296,18 +296,18 @@ static void entry_remove(struct nbds_world *w, struct block *b, struct entry **a
 void block_free(struct nbds_world *w, struct block *b)
 {
 	struct block **at =
-		&w->contents.buckets[hash_number(w, b->number) & (w->contents.bucket_count - 1)];
+		&w->contents->buckets[hash_number(w, b->number) & (w->contents->bucket_count - 1)];
 
 	while (*at != b)
 		at = &(*at)->chain;
 	*at = b->chain;
-	if (w->contents.found == b)
-		w->contents.found = NULL;
+	if (w->contents->found == b)
+		w->contents->found = NULL;
 	while (b->entries)
 		entry_remove(w, b, &b->entries);
 	graves_free(w, &b->graves);
 	lru_remove(b);
-	w->contents.block_count--;
+	w->contents->block_count--;
 	world_dealloc(w, b, sizeof(*b));
 }
 
@@ -322,11 +322,11 @@ static bool is_seen(const struct entry *e)
 static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
 			     const struct nbds_point *now)
 {
-	struct nbds_op *r = w->reads.first;
+	struct nbds_op *r = w->reads->first;
 
 	if (!point_before(w, &op->hi, now))
 		return false;
-	for (; r && nbds_elapsed(r->lo.time, now->time) > READ_AGE; r = w->reads.first) {
+	for (; r && nbds_elapsed(r->lo.time, now->time) > READ_AGE; r = w->reads->first) {
 		r->late = true;
 		reads_remove(r);
 	}
@@ -379,7 +379,7 @@ static bool buried_by(struct burial *k, const struct entry *e, const struct entr
  * it may be gone without a trace. */
 static bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by)
 {
-	return !w->parties.others && strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by);
+	return !w->parties->others && strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by);
 }
 
 static void bury(struct burial *k, struct entry *e, uint8_t bits)
@@ -672,9 +672,9 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 
 	if (end <= start)
 		return;
-	w->contents.iterating = true;
+	w->contents->iterating = true;
 	quiet_wake_data(w, first, last);
-	if (last - first < w->contents.block_count) {
+	if (last - first < w->contents->block_count) {
 		for (uint64_t n = first; n <= last; n++) {
 			struct block *b = block_find(w, n);
 
@@ -684,9 +684,9 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 	} else {
 		/* what `each` looks at moves to the end of the list: not further than
 		 * what is the last one now */
-		struct block *last_one = w->contents.lru.lru_prev;
+		struct block *last_one = w->contents->lru.lru_prev;
 
-		for (struct block *b = w->contents.lru.lru_next, *next; b != &w->contents.lru;
+		for (struct block *b = w->contents->lru.lru_next, *next; b != &w->contents->lru;
 		     b = next) {
 			bool stop = b == last_one;
 
@@ -697,22 +697,22 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 				break;
 		}
 	}
-	w->contents.iterating = false;
+	w->contents->iterating = false;
 }
 
 /* --- ranges -------------------------------------------------------------- */
 
 static size_t granule_hash(const struct nbds_world *w, unsigned size_class, uint64_t number)
 {
-	return hash_number(w, number * 67 + size_class) & (w->contents.granule_buckets - 1);
+	return hash_number(w, number * 67 + size_class) & (w->contents->granule_buckets - 1);
 }
 
 static struct granule *granule_find(const struct nbds_world *w, unsigned size_class,
 				    uint64_t number)
 {
-	if (!w->contents.granule_buckets)
+	if (!w->contents->granule_buckets)
 		return NULL;
-	for (struct granule *g = w->contents.granules[granule_hash(w, size_class, number)]; g;
+	for (struct granule *g = w->contents->granules[granule_hash(w, size_class, number)]; g;
 	     g = g->chain)
 		if (g->number == number && g->size_class == size_class)
 			return g;
@@ -721,14 +721,14 @@ static struct granule *granule_find(const struct nbds_world *w, unsigned size_cl
 
 static void granules_grow(struct nbds_world *w)
 {
-	size_t old = w->contents.granule_buckets, n = old ? old * 2 : 64;
-	struct granule **before = w->contents.granules,
+	size_t old = w->contents->granule_buckets, n = old ? old * 2 : 64;
+	struct granule **before = w->contents->granules,
 		       **buckets = world_alloc(w, n * sizeof(*buckets));
 
 	if (!buckets)
 		return;
-	w->contents.granules = buckets;
-	w->contents.granule_buckets = n;
+	w->contents->granules = buckets;
+	w->contents->granule_buckets = n;
 	for (size_t i = 0; i < old; i++) {
 		struct granule *g = before[i], *next;
 
@@ -794,8 +794,8 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 		const struct nbds_op *flush;
 
 		strength_of(by->op, &flush);
-		if (whole &&
-		    !grave_put(&b->graves, r->op, by->op, flush, i, w->contents.zero_value, zeroes))
+		if (whole && !grave_put(&b->graves, r->op, by->op, flush, i,
+					w->contents->zero_value, zeroes))
 			return false;
 	}
 	return true;
@@ -819,8 +819,7 @@ static bool range_buried(struct nbds_world *w, const struct range *r, const stru
 
 static void granule_limit(struct nbds_world *w, struct granule *g, const struct nbds_point *now)
 {
-	/* a miss that is young may need all that there is */
-	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->misses.young_first)
+	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->contents->pins)
 		return;
 	for (struct link **at = &g->links; *at;) {
 		struct range *r = (*at)->range;
@@ -856,11 +855,11 @@ struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
 		return NULL;
 	while (size_class < 63 && ((uint64_t)1 << size_class) < end - start)
 		size_class++;
-	if (w->contents.granule_count >= w->contents.granule_buckets)
+	if (w->contents->granule_count >= w->contents->granule_buckets)
 		granules_grow(w);
 	struct range *r = world_alloc(w, sizeof(*r));
 
-	if (!r || !w->contents.granule_buckets) {
+	if (!r || !w->contents->granule_buckets) {
 		world_dealloc(w, r, sizeof(*r));
 		w->blind = true;
 		return NULL;
@@ -884,9 +883,9 @@ struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
 
 				g->number = n;
 				g->size_class = (uint8_t)size_class;
-				g->chain = w->contents.granules[at];
-				w->contents.granules[at] = g;
-				w->contents.granule_count++;
+				g->chain = w->contents->granules[at];
+				w->contents->granules[at] = g;
+				w->contents->granule_count++;
 			}
 		}
 		if (!g || !l) {
@@ -904,7 +903,7 @@ struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
 		r->links++;
 		granule_limit(w, g, &op->lo);
 	}
-	w->contents.classes |= (uint64_t)1 << size_class;
+	w->contents->classes |= (uint64_t)1 << size_class;
 	if (--r->links == 0) {
 		op_unref(op);
 		world_dealloc(w, r, sizeof(*r));
@@ -928,7 +927,7 @@ bool contents_other_range(const struct nbds_world *w, uint64_t sector, const str
 {
 	uint64_t first = sector * NBDS_SECTOR;
 
-	for (uint64_t classes = w->contents.classes; classes; classes &= classes - 1) {
+	for (uint64_t classes = w->contents->classes; classes; classes &= classes - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(classes);
 		const struct granule *g = granule_find(w, c, first >> c);
 
@@ -948,7 +947,7 @@ bool contents_other_range(const struct nbds_world *w, uint64_t sector, const str
 
 static struct candidate *candidate_add(struct nbds_world *w)
 {
-	struct gathered *g = &w->contents.gathered;
+	struct gathered *g = &w->contents->gathered;
 
 	if (!world_grow(w, (void **)&g->list, &g->room, sizeof(*g->list), g->count + 1))
 		return NULL;
@@ -1020,7 +1019,7 @@ static bool gather_range(struct nbds_world *w, const struct range *r, uint64_t f
 	c->op = r->op;
 	c->from = r->start > first ? (uint16_t)(r->start - first) : 0;
 	c->to = r->end < last ? (uint16_t)(r->end - first) : NBDS_SECTOR;
-	c->value = w->contents.zero_value;
+	c->value = w->contents->zero_value;
 	c->hi = r->hi;
 	c->lone_from = r->lone_from;
 	switch ((enum range_kind)r->kind) {
@@ -1060,7 +1059,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 {
 	struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
-	struct gathered *out = &w->contents.gathered;
+	struct gathered *out = &w->contents->gathered;
 	uint64_t first = sector * NBDS_SECTOR;
 
 	out->count = 0;
@@ -1068,7 +1067,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 	if (!b && quiet_find(w, sector / BLOCK_SECTORS))
 		b = block_get(w, sector / BLOCK_SECTORS);
 	out->base = b ? (b->based ? &b->base : NULL)
-		      : (w->contents.forgot ? &w->contents.forgot_at : NULL);
+		      : (w->contents->forgot ? &w->contents->forgot_at : NULL);
 	for (struct grave *g = b ? b->graves : NULL; g; g = g->next) {
 		struct candidate *c;
 
@@ -1086,7 +1085,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 			return false;
 	if (b && (b->cut >> i & 1))
 		out->shadow = true;
-	for (uint64_t classes = w->contents.classes; classes; classes &= classes - 1) {
+	for (uint64_t classes = w->contents->classes; classes; classes &= classes - 1) {
 		unsigned c = (unsigned)__builtin_ctzll(classes);
 		struct granule *g = granule_find(w, c, first >> c);
 
@@ -1104,10 +1103,10 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 /* A command that was answered at `hi` is forgotten. */
 void forget_point(struct nbds_world *w, const struct nbds_point *hi)
 {
-	if (!w->contents.forgot)
-		w->contents.forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
-	w->contents.forgot = true;
-	later_of(&w->contents.forgot_at, hi);
+	if (!w->contents->forgot)
+		w->contents->forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
+	w->contents->forgot = true;
+	later_of(&w->contents->forgot_at, hi);
 }
 
 /* Forgets the block if all that it knows is settled: only then is what was
@@ -1153,28 +1152,28 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 {
 	const struct nbds_point now = w->last;
 
-	for (struct block *b = w->contents.lru.lru_next, *next;
-	     b != &w->contents.lru && w->memory > goal; b = next) {
+	for (struct block *b = w->contents->lru.lru_next, *next;
+	     b != &w->contents->lru && w->memory > goal; b = next) {
 		next = b->lru_next;
 		if (!b->pins && b->count > 1)
 			block_prune(w, b, &now);
 		block_thin(w, b);
 	}
-	for (struct block *b = w->contents.lru.lru_next, *next;
-	     b != &w->contents.lru && w->memory > goal; b = next) {
+	for (struct block *b = w->contents->lru.lru_next, *next;
+	     b != &w->contents->lru && w->memory > goal; b = next) {
 		next = b->lru_next;
 		quiet_settle(w, b);
 	}
 	while (w->memory > goal && quiet_forget(w))
 		;
-	for (struct block *b = w->contents.lru.lru_next, *next;
-	     b != &w->contents.lru && w->memory > goal; b = next) {
+	for (struct block *b = w->contents->lru.lru_next, *next;
+	     b != &w->contents->lru && w->memory > goal; b = next) {
 		next = b->lru_next;
 		block_forget(w, b);
 	}
 	/* what others than its own connection may still see: nothing is judged there then */
-	for (struct block *b = w->contents.lru.lru_next; b != &w->contents.lru && w->memory > goal;
-	     b = b->lru_next) {
+	for (struct block *b = w->contents->lru.lru_next;
+	     b != &w->contents->lru && w->memory > goal; b = b->lru_next) {
 		uint64_t gone = b->pins ? 0 : graves_free(w, &b->graves);
 
 		if (gone)
@@ -1185,31 +1184,32 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 
 void contents_trim_memory(struct nbds_world *w)
 {
-	if (w->memory <= w->memory_cap || w->contents.iterating || w->memory < w->contents.trim_at)
+	if (w->memory <= w->memory_cap || w->contents->iterating ||
+	    w->memory < w->contents->trim_at)
 		return;
 	contents_shrink(w, w->memory_cap - w->memory_cap / 8);
-	w->contents.trim_at =
+	w->contents->trim_at =
 		w->memory > w->memory_cap - w->memory_cap / 8 ? w->memory + w->memory_cap / 32 : 0;
-	if (w->memory > w->memory_cap && !w->reads.waiting) {
+	if (w->memory > w->memory_cap && !w->reads->waiting) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;
-		while (w->contents.lru.lru_next != &w->contents.lru)
-			block_free(w, w->contents.lru.lru_next);
+		while (w->contents->lru.lru_next != &w->contents->lru)
+			block_free(w, w->contents->lru.lru_next);
 	}
 }
 
 void contents_free(struct nbds_world *w)
 {
-	while (w->contents.lru.lru_next != &w->contents.lru)
-		block_free(w, w->contents.lru.lru_next);
-	world_dealloc(w, w->contents.buckets,
-		      w->contents.bucket_count * sizeof(*w->contents.buckets));
+	while (w->contents->lru.lru_next != &w->contents->lru)
+		block_free(w, w->contents->lru.lru_next);
+	world_dealloc(w, w->contents->buckets,
+		      w->contents->bucket_count * sizeof(*w->contents->buckets));
 	ring_free(w);
-	world_dealloc(w, w->contents.gathered.list,
-		      w->contents.gathered.room * sizeof(struct candidate));
+	world_dealloc(w, w->contents->gathered.list,
+		      w->contents->gathered.room * sizeof(struct candidate));
 	quiet_free(w);
-	for (size_t i = 0; i < w->contents.granule_buckets; i++) {
-		struct granule *g = w->contents.granules[i], *next;
+	for (size_t i = 0; i < w->contents->granule_buckets; i++) {
+		struct granule *g = w->contents->granules[i], *next;
 
 		for (; g; g = next) {
 			next = g->chain;
@@ -1218,6 +1218,6 @@ void contents_free(struct nbds_world *w)
 			world_dealloc(w, g, sizeof(*g));
 		}
 	}
-	world_dealloc(w, w->contents.granules,
-		      w->contents.granule_buckets * sizeof(*w->contents.granules));
+	world_dealloc(w, w->contents->granules,
+		      w->contents->granule_buckets * sizeof(*w->contents->granules));
 }

@@ -24,9 +24,6 @@
 
 #include "grave.h"
 
-/* Bytes of sectors that are kept as they were, as a share of the memory. */
-#define PIECE_SHARE 16u
-
 #define BLOCK_SECTORS 8u
 #define BLOCK_BYTES   (BLOCK_SECTORS * NBDS_SECTOR)
 #define SAMPLES       4u /* bytes of a sector that its value has */
@@ -161,11 +158,11 @@ struct contents {
 	struct granule **granules;
 	size_t granule_buckets, granule_count;
 	uint64_t classes; /* size classes in use */
+	uint64_t pins;    /* misses so young that they may need all ranges */
 	bool iterating;   /* over blocks: none may go to sleep */
 	bool forgot;
 	struct nbds_point forgot_at;
 	struct ring ring;
-	uint64_t piece_bytes; /* kept of sectors as they were */
 	struct gathered gathered;
 	uint64_t trim_at; /* bytes of memory: less is not worth another attempt to shrink */
 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "grave.h"
 
 #define RECENT_MAX   32u
 #define FRAME_BITS   37
@@ -154,7 +154,7 @@ void byte_set_unref(struct nbds_world *w, struct byte_set *s)
 {
 	if (!s || --s->refs)
 		return;
-	w->contents.piece_bytes -= sizeof(*s);
+	w->piece_bytes -= sizeof(*s);
 	world_dealloc(w, s, sizeof(*s));
 }
 
@@ -171,7 +171,7 @@ static void add_bytes(struct nbds_world *w, struct grave *g, unsigned sector, co
 
 	if (!g->party || (g->incomplete >> sector & 1))
 		return;
-	if (!bytes || (!s && w->contents.piece_bytes > w->memory_cap / PIECE_SHARE)) {
+	if (!bytes || (!s && w->piece_bytes > w->memory_cap / PIECE_SHARE)) {
 		drop_bytes(w, g, sector);
 		return;
 	}
@@ -182,7 +182,7 @@ static void add_bytes(struct nbds_world *w, struct grave *g, unsigned sector, co
 			drop_bytes(w, g, sector);
 			return;
 		}
-		w->contents.piece_bytes += sizeof(*own);
+		w->piece_bytes += sizeof(*own);
 		if (s)
 			*own = *s;
 		own->refs = 1;
@@ -264,10 +264,10 @@ static bool flushed_before(const struct grave *g, const struct nbds_op *c)
 /* Something that failed since may have dropped the successors. */
 static bool dropped(const struct grave *g, const struct nbds_world *w, const struct nbds_point *hi)
 {
-	if (w->order.void_all)
+	if (w->order->void_all)
 		return true;
-	for (uint32_t i = g->born; i < w->order.void_count; i++) {
-		const struct nbds_op *x = w->order.void_by[i];
+	for (uint32_t i = g->born; i < w->order->void_count; i++) {
+		const struct nbds_op *x = w->order->void_by[i];
 
 		if (!(hi && point_before(w, hi, &x->lo)) && !flushed_before(g, x))
 			return true;
@@ -330,7 +330,7 @@ enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush
 
 static uint32_t epoch_of(const struct nbds_world *w, uint32_t epoch)
 {
-	return epoch == w->parties.epoch ? epoch : EPOCH_OVER;
+	return epoch == w->parties->epoch ? epoch : EPOCH_OVER;
 }
 
 bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
@@ -388,7 +388,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 		if (g->xport == old->party->xport && g->party == party && g->fua == fua &&
 		    g->mc == party_mc(old->party) && g->flushed == (flush != NULL) &&
 		    (flush || g->flushes == by->flush_mark) && g->epoch == epoch_of(w, by->epoch) &&
-		    g->born == w->order.void_count)
+		    g->born == w->order->void_count)
 			break;
 	if (!g) {
 		g = world_alloc(w, sizeof(*g));
@@ -403,7 +403,7 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 				    .visible = flush ? flush->hi : by->hi,
 				    .hi = by->hi,
 				    .flushes = by->flush_mark,
-				    .born = w->order.void_count,
+				    .born = w->order->void_count,
 				    .epoch = epoch_of(w, by->epoch)};
 		if (party)
 			party->ops++;
@@ -503,7 +503,7 @@ static bool endangered(const struct nbds_world *w, const struct grave *g)
 {
 	unsigned looked = 0;
 
-	for (const struct nbds_op *x = w->order.flight_first; x; x = x->next_flight)
+	for (const struct nbds_op *x = w->order->flight_first; x; x = x->next_flight)
 		if (++looked > 64 || (x->voider && !point_before(w, &g->visible, &x->lo)))
 			return true;
 	return false;
@@ -521,7 +521,7 @@ uint64_t graves_thin(struct nbds_world *w, struct grave **list)
 			continue;
 		}
 		gone += g->count;
-		if (!w->parties.others) {
+		if (!w->parties->others) {
 			*at = g->next;
 			grave_free(w, g);
 			continue;

@@ -27,6 +27,9 @@
 
 #include "paths.h"
 
+/* Bytes of sectors that are kept as they were, as a share of the memory. */
+#define PIECE_SHARE 16u
+
 /* What is left of a write that only a grave knows. */
 struct old_write {
 	uint64_t frame; /* of its request; 0: none */

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include "../rules/rules.h"
-#include "world.h"
+#include "hazards.h"
+#include "past.h"
+#include "unflushed.h"
 
 /* Writes that were never answered, kept to recognise their being sent again. */
 #define UNANSWERED_MAX 4096u
@@ -99,7 +101,7 @@ void hazard_export(struct nbds_party *p)
 static void flush_sent(struct nbds_op *op)
 {
 	struct nbds_world *w = op->world;
-	const struct nbds_op *first = w->parties.write_first;
+	const struct nbds_op *first = w->parties->write_first;
 	uint64_t others;
 	char text[300];
 
@@ -139,14 +141,14 @@ static uint64_t place_hash(const struct nbds_op *op)
 /* From now on it may be sent again. */
 static void place_add(struct nbds_op *op)
 {
-	op->placed = nbds_table_add(&op->world->hazards.places, op->world->budget, &op->place,
+	op->placed = nbds_table_add(&op->world->hazards->places, op->world->budget, &op->place,
 				    place_hash(op));
 }
 
 static void place_remove(struct nbds_op *op)
 {
 	if (op->placed)
-		nbds_table_remove(&op->world->hazards.places, &op->place);
+		nbds_table_remove(&op->world->hazards->places, &op->place);
 	op->placed = false;
 }
 
@@ -257,7 +259,7 @@ static bool reissue(struct nbds_op *old, struct nbds_op *op)
 
 void hazard_written(struct nbds_op *op)
 {
-	struct nbds_table_node *n = nbds_table_find(&op->world->hazards.places, place_hash(op));
+	struct nbds_table_node *n = nbds_table_find(&op->world->hazards->places, place_hash(op));
 
 	for (unsigned looked = 0; n && looked < SAME_PLACE; looked++, n = nbds_table_again(n)) {
 		struct nbds_op *old = nbds_owner(n, struct nbds_op, place);
@@ -275,7 +277,7 @@ void hazard_written(struct nbds_op *op)
 /* Keeps one that was never answered, in place of the oldest. */
 static void unanswered(struct nbds_op *op)
 {
-	struct hazards *h = &op->world->hazards;
+	struct hazards *h = op->world->hazards;
 	struct nbds_op **at;
 
 	if (h->unanswered.count < UNANSWERED_MAX) {
@@ -472,7 +474,7 @@ void hazard_party_end(struct nbds_party *p)
 
 void hazard_finish(struct nbds_world *w)
 {
-	for (struct nbds_party *p = w->parties.lingering.first, *next; p; p = next) {
+	for (struct nbds_party *p = w->parties->lingering.first, *next; p; p = next) {
 		next = party_next(p, PARTY_PLACE);
 		if (p->xport)
 			unflushed_end(p);
@@ -481,13 +483,13 @@ void hazard_finish(struct nbds_world *w)
 
 void hazard_free(struct nbds_world *w)
 {
-	struct hazards *h = &w->hazards;
+	struct hazards *h = w->hazards;
 
 	for (size_t i = 0; i < h->unanswered.count; i++)
 		op_unref(h->unanswered.at[i]);
 	nbds_vector_free(&h->unanswered, w->budget);
 	nbds_table_free(&h->places, w->budget);
-	for (struct nbds_party *p = w->parties.open.first; p; p = party_next(p, PARTY_PLACE))
+	for (struct nbds_party *p = w->parties->open.first; p; p = party_next(p, PARTY_PLACE))
 		if (p->failed_flush)
 			op_unref(p->failed_flush);
 }

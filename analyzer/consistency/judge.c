@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "judge.h"
 
 const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 	[NBDS_UNCHECKED_UNKNOWN] = "contents-unknown",
@@ -44,7 +44,7 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 
 bool scratch_room(struct nbds_world *w, size_t n)
 {
-	struct scratch *s = &w->scratch;
+	struct scratch *s = w->scratch;
 	size_t room = s->room ? s->room : 16;
 	uint8_t *at;
 
@@ -74,8 +74,8 @@ bool scratch_room(struct nbds_world *w, size_t n)
 
 void scratch_free(struct nbds_world *w)
 {
-	world_dealloc(w, w->scratch.memory, w->scratch.room * SCRATCH_EACH);
-	w->scratch = (struct scratch){0};
+	world_dealloc(w, w->scratch->memory, w->scratch->room * SCRATCH_EACH);
+	*w->scratch = (struct scratch){0};
 }
 
 /* --- masks --------------------------------------------------------------- */
@@ -374,7 +374,7 @@ static enum nbds_unchecked before_writes(const struct work *k, const bool *after
 static void look(struct work *k, const unsigned *paths, const bool *after, unsigned mask,
 		 unsigned sup, uint64_t lone_from, struct look *l)
 {
-	unsigned *force = k->world->scratch.force, n = 0;
+	unsigned *force = k->world->scratch->force, n = 0;
 	bool renewal = !k->v->base;
 
 	l->initial = true;
@@ -643,7 +643,7 @@ static struct nbds_op *missed_zeroes(const struct work *k, const struct look *l)
 static bool sample_is_zero(const struct work *k)
 {
 	if (!k->s->bytes)
-		return k->s->value == k->world->contents.zero_value;
+		return k->s->value == k->world->contents->zero_value;
 	for (unsigned i = k->from; i < k->to; i++)
 		if (k->s->bytes[i - k->s->from])
 			return false;
@@ -783,8 +783,8 @@ static void unstable(struct work *k, struct verdict *out)
 {
 	const struct nbds_op *r = k->s->read;
 	const struct look *now = &k->base;
-	unsigned *paths = k->world->scratch.paths;
-	bool *after = k->world->scratch.after;
+	unsigned *paths = k->world->scratch->paths;
+	bool *after = k->world->scratch->after;
 
 	if (!now->judged || now->values < 2)
 		return;
@@ -1151,13 +1151,13 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;
 	}
-	k.paths = w->scratch.reader;
-	k.flush = w->scratch.flush;
-	k.after = w->scratch.later;
-	k.base = (struct look){.admissible = w->scratch.admissible[0],
-			       .in_force = w->scratch.in_force[0]};
-	k.step = (struct look){.admissible = w->scratch.admissible[1],
-			       .in_force = w->scratch.in_force[1]};
+	k.paths = w->scratch->reader;
+	k.flush = w->scratch->flush;
+	k.after = w->scratch->later;
+	k.base = (struct look){.admissible = w->scratch->admissible[0],
+			       .in_force = w->scratch->in_force[0]};
+	k.step = (struct look){.admissible = w->scratch->admissible[1],
+			       .in_force = w->scratch->in_force[1]};
 	for (unsigned i = 0; i < k.n; i++) {
 		const struct candidate *c = &k.c[i];
 

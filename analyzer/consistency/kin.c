@@ -4,7 +4,8 @@
  */
 #include <string.h>
 
-#include "world.h"
+#include "contents.h"
+#include "kin.h"
 
 /* Worlds that wrote, and are gone, each remembered on its own. */
 #define GONE_MAX 4096u
@@ -86,8 +87,8 @@ void kin_leave(struct xport *x, struct nbds_world *w)
 	if (!k)
 		return;
 	x->kin = NULL;
-	if (!w->parties.written || all->gone == GONE_MAX) {
-		all->lost |= w->parties.written;
+	if (!w->parties->written || all->gone == GONE_MAX) {
+		all->lost |= w->parties->written;
 		forget(all, k);
 		return;
 	}
@@ -117,9 +118,9 @@ void nbds_kin_free(struct nbds_kin *all)
 static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds_op *read,
 		  uint64_t sector)
 {
-	const struct gathered *g = &w->contents.gathered;
+	const struct gathered *g = &w->contents->gathered;
 
-	if (!w->parties.written)
+	if (!w->parties->written)
 		return false;
 	if (w->blind || !contents_gather(w, sector, 0) || g->base || g->shadow)
 		return true;

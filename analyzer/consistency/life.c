@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "world.h"
+#include "life.h"
 
 /* More are not kept: of the oldest half it is then only known what each connection
  * itself shows. */
@@ -37,7 +37,7 @@ static size_t began(const struct lifetimes *l, uint64_t frame)
 
 static void join(struct nbds_world *w, size_t into, size_t i)
 {
-	struct lifetimes *l = &w->parties.lives;
+	struct lifetimes *l = &w->parties->lives;
 
 	if (point_before(w, &l->at[into].to, &l->at[i].to))
 		l->at[into].to = l->at[i].to;
@@ -47,7 +47,7 @@ static void join(struct nbds_world *w, size_t into, size_t i)
 void life_extend(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
-	struct lifetimes *l = &w->parties.lives;
+	struct lifetimes *l = &w->parties->lives;
 	struct lifetime life = {p->first_heard, p->last_alive};
 	size_t i = began(l, life.from.frame);
 
@@ -80,13 +80,13 @@ void life_extend(struct nbds_party *p)
 
 void life_forget(struct nbds_world *w)
 {
-	w->parties.lives.count = 0;
+	w->parties->lives.count = 0;
 }
 
 bool same_server(const struct nbds_op *w, const struct nbds_op *r)
 {
 	const struct nbds_world *world = w->world;
-	const struct lifetimes *l = &world->parties.lives;
+	const struct lifetimes *l = &world->parties->lives;
 	const struct nbds_party *from = w->party, *to = r->party;
 	const struct nbds_point *reach = &from->last_alive;
 	size_t i;
@@ -112,5 +112,5 @@ bool same_server(const struct nbds_op *w, const struct nbds_op *r)
 
 void life_free(struct nbds_world *w)
 {
-	nbds_vector_free(&w->parties.lives, w->budget);
+	nbds_vector_free(&w->parties->lives, w->budget);
 }

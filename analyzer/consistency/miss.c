@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "world.h"
+#include "miss.h"
 
 #define OWN_MAX 4096u
 
@@ -39,7 +39,7 @@ static void snapshot_free(struct nbds_world *w, struct miss_snapshot *s)
 /* Of what was gathered last. */
 static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 {
-	const struct gathered *g = &w->contents.gathered;
+	const struct gathered *g = &w->contents->gathered;
 	size_t graves = 0, size;
 	struct miss_snapshot *s;
 
@@ -84,6 +84,7 @@ static void pin(struct nbds_world *w, const struct miss *m, int delta)
 {
 	struct block *b = block_find(w, m->sector / BLOCK_SECTORS);
 
+	w->contents->pins = delta > 0 ? w->contents->pins + 1 : w->contents->pins - 1;
 	if (b && (delta > 0 || b->pins))
 		b->pins = delta > 0 ? b->pins + 1 : b->pins - 1;
 }
@@ -114,7 +115,7 @@ static void alone_remove(struct misses *ms, struct miss *m)
 
 static void grown_up(struct nbds_world *w, struct miss *m)
 {
-	struct misses *ms = &w->misses;
+	struct misses *ms = w->misses;
 
 	if (!m->young)
 		return;
@@ -127,12 +128,12 @@ static void grown_up(struct nbds_world *w, struct miss *m)
 
 void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 {
-	const struct nbds_op *telling = w->reads.telling_first;
+	const struct nbds_op *telling = w->reads->telling_first;
 	struct miss *m;
 
 	/* nor as long as a command from before it has something to say, or is still held back:
 	 * it will be told late */
-	while ((m = w->misses.young_first) && point_before(w, &m->hi, lo) &&
+	while ((m = w->misses->young_first) && point_before(w, &m->hi, lo) &&
 	       !(telling && !point_before(w, &m->hi, &telling->lo)) &&
 	       !(w->ops.settled && !w->ops.settled(w->ctx, &m->hi))) {
 		grown_up(w, m);
@@ -149,11 +150,11 @@ void misses_close(struct nbds_world *w, const struct nbds_point *lo)
  * that; where these are too many, they are taken for alone no more. */
 void misses_written(const struct nbds_op *op)
 {
-	struct misses *ms = &op->world->misses;
+	struct misses *ms = op->world->misses;
 	unsigned own = 0;
 
 	/* where no order is to be trusted nobody is alone who is not the only one ever */
-	if (op->world->order.no_t3)
+	if (op->world->no_t3)
 		return;
 	for (struct miss *m = ms->alone_last, *older; m; m = older) {
 		older = m->prev_alone;
@@ -171,14 +172,14 @@ void misses_written(const struct nbds_op *op)
 
 static struct miss **slot(struct nbds_world *w, uint64_t sector)
 {
-	struct misses *ms = &w->misses;
+	struct misses *ms = w->misses;
 
 	return &ms->table[hash_number(w, sector) & (ms->table_room - 1)];
 }
 
 static bool table_grow(struct nbds_world *w)
 {
-	struct misses *ms = &w->misses, old = *ms;
+	struct misses *ms = w->misses, old = *ms;
 	size_t room = old.table_room ? old.table_room * 2 : 64;
 	struct miss **table = world_alloc(w, room * sizeof(struct miss *));
 
@@ -203,13 +204,13 @@ static void table_add(struct nbds_world *w, struct miss *m)
 {
 	struct miss **at;
 
-	if (w->misses.table_count >= w->misses.table_room && !table_grow(w))
+	if (w->misses->table_count >= w->misses->table_room && !table_grow(w))
 		return;
 	at = slot(w, m->sector);
 	m->chain = *at;
 	*at = m;
 	m->foreign = true;
-	w->misses.table_count++;
+	w->misses->table_count++;
 }
 
 static void table_remove(struct nbds_world *w, struct miss *m)
@@ -223,7 +224,7 @@ static void table_remove(struct nbds_world *w, struct miss *m)
 		at = &(*at)->chain;
 	*at = m->chain;
 	m->foreign = false;
-	w->misses.table_count--;
+	w->misses->table_count--;
 }
 
 /* Bytes [from, to) of the sector were written later, as they were read if `same`. */
@@ -253,7 +254,7 @@ static bool read_before(const struct miss *m, const struct nbds_op *op)
 void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		  unsigned at, unsigned len)
 {
-	struct misses *ms = &op->world->misses;
+	struct misses *ms = op->world->misses;
 
 	if (!ms->table_count)
 		return;
@@ -270,7 +271,7 @@ void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, con
 void misses_zeroed(const struct nbds_op *op, uint64_t start, uint64_t end)
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
-	struct misses *ms = &op->world->misses;
+	struct misses *ms = op->world->misses;
 	uint64_t first = start / NBDS_SECTOR, last = end ? (end - 1) / NBDS_SECTOR : 0;
 	bool all = last - first >= ms->table_room;
 
@@ -320,10 +321,10 @@ void miss_add(const struct sample *s, bool foreign)
 	}
 	read->reading->misses = m;
 	read->reading->miss_count++;
-	m->prev_young = w->misses.young_last;
-	*(w->misses.young_last ? &w->misses.young_last->next_young : &w->misses.young_first) = m;
-	w->misses.young_last = m;
-	alone_add(&w->misses, m);
+	m->prev_young = w->misses->young_last;
+	*(w->misses->young_last ? &w->misses->young_last->next_young : &w->misses->young_first) = m;
+	w->misses->young_last = m;
+	alone_add(w->misses, m);
 	pin(w, m, 1);
 	if (foreign)
 		table_add(w, m);
@@ -331,18 +332,18 @@ void miss_add(const struct sample *s, bool foreign)
 
 void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v)
 {
-	const struct gathered *g = &w->contents.gathered;
+	const struct gathered *g = &w->contents->gathered;
 	const struct miss_snapshot *s = m->snapshot;
-	struct sample sample = {
-		.read = m->read,
-		.sector = m->sector,
-		.value = m->value,
-		.bytes = m->bytes,
-		.from = m->from,
-		.to = m->to,
-		.hi = m->hi,
-		.lone_from = w->order.no_t3 && w->parties.many_writers ? UINT64_MAX : m->lone_from,
-		.later = m->later};
+	struct sample sample = {.read = m->read,
+				.sector = m->sector,
+				.value = m->value,
+				.bytes = m->bytes,
+				.from = m->from,
+				.to = m->to,
+				.hi = m->hi,
+				.lone_from = w->no_t3 && w->parties->many_writers ? UINT64_MAX
+										  : m->lone_from,
+				.later = m->later};
 	struct view view = {.final = true};
 
 	*v = (struct verdict){.result = JUDGE_UNKNOWN, .why = NBDS_UNCHECKED_FORGOTTEN};
@@ -372,8 +373,8 @@ void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v)
 const struct candidate *miss_sources(const struct nbds_world *w, const struct miss *m,
 				     size_t *count)
 {
-	*count = m->snapshot ? m->snapshot->count : m->young ? w->contents.gathered.count : 0;
-	return m->snapshot ? m->snapshot->list : w->contents.gathered.list;
+	*count = m->snapshot ? m->snapshot->count : m->young ? w->contents->gathered.count : 0;
+	return m->snapshot ? m->snapshot->list : w->contents->gathered.list;
 }
 
 void miss_free(struct miss *m)
@@ -390,5 +391,5 @@ void miss_free(struct miss *m)
 
 void misses_free(struct nbds_world *w)
 {
-	world_dealloc(w, w->misses.table, w->misses.table_room * sizeof(struct miss *));
+	world_dealloc(w, w->misses->table, w->misses->table_room * sizeof(struct miss *));
 }

@@ -14,7 +14,7 @@
 
 #include <base/table.h>
 
-#include "consistency.h"
+#include "ground.h"
 
 enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
 
@@ -85,27 +85,30 @@ struct reads {
 	uint64_t waiting; /* for their verdicts */
 };
 
-/* Zeroed, and counted; NULL without memory. */
-void *world_alloc(struct nbds_world *w, size_t size);
-/* `p` may be NULL. */
-void world_dealloc(struct nbds_world *w, void *p, size_t size);
-/* What is new is not zeroed. NULL without memory: `p` is as it was. */
-void *world_realloc(struct nbds_world *w, void *p, size_t from, size_t to);
+/* What remains of a command that only cells refer to. */
+struct past {
+	struct nbds_party *party;
+	struct nbds_op *op; /* while there still, or again, is one */
+	uint64_t serial, offset, lo_frame;
+	int64_t lo_time, hi_time;
+	uint32_t length, request_delta, hi_delta, reply_delta; /* frames since lo_frame */
+	uint32_t refs, next_free;                              /* free: index + 1 of the next one */
+	uint16_t interface, epoch;
+	uint8_t type, flags;
+	bool fua;
+};
 
-/* An array of *room elements of `size` bytes, to hold `need`. False without memory. */
-bool world_grow(struct nbds_world *w, void **p, size_t *room, size_t size, size_t need);
+struct pasts {
+	struct past *list;
+	uint32_t room, free; /* index + 1 */
+	uint32_t used;
+};
 
 void op_ref(struct nbds_op *op);
-void op_unref(struct nbds_op *op);
 /* Into, and out of, the reads in flight. */
 void reads_add(struct nbds_op *op);
 void reads_remove(struct nbds_op *op);
 void telling_add(struct nbds_op *op);
 void telling_remove(struct nbds_op *op);
-/* To the later one of both, in each regard; of several interfaces: an order with none. */
-void later_of(struct nbds_point *to, const struct nbds_point *point);
-
-/* For what is named by numbers on the wire: of another seed each run. */
-size_t hash_number(const struct nbds_world *w, uint64_t n);
 
 #endif

@@ -5,23 +5,13 @@
  */
 #include <string.h>
 
-#include "world.h"
+#include "order.h"
 
 #define VOIDERS_MAX   256u /* failed flushes kept for one export */
 #define FLUSH_LOG_MAX 1024u
 #define FLUSH_SCAN    64u
 #define OTHERS_MAX    64u
 #define AWAITED_SCAN  64u
-
-bool point_before(const struct nbds_world *w, const struct nbds_point *a,
-		  const struct nbds_point *b)
-{
-	if (w->order.no_t3 || a->interface != b->interface || a->frame >= b->frame)
-		return false;
-	/* the times are any 64-bit values: no overflow allowed */
-	return b->time > a->time &&
-	       (uint64_t)b->time - (uint64_t)a->time > (uint64_t)w->config.epsilon;
-}
 
 bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 {
@@ -128,7 +118,7 @@ struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c)
 	const struct xport *x = w->party->xport;
 	uint32_t last, n;
 
-	if (!x || w->world->order.no_t3 || !party_mc(w->party) || !party_mc(c->party))
+	if (!x || w->world->no_t3 || !party_mc(w->party) || !party_mc(c->party))
 		return NULL;
 	last = log_after(x, c->lo.frame);
 	for (n = 0; last > 0 && n < FLUSH_SCAN; last--, n++) {
@@ -166,10 +156,10 @@ bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
 	     const struct nbds_op *w)
 {
 	/* of a lone writer, all that came before is superseded for itself */
-	if (!w->world->parties.many_writers && w->party == reader)
+	if (!w->world->parties->many_writers && w->party == reader)
 		return point_before(w->world, base, &w->lo);
 	/* what others wrote to another export is superseded by nothing */
-	return !w->world->parties.others && flush_since(reader, base, w);
+	return !w->world->parties->others && flush_since(reader, base, w);
 }
 
 static void log_free(struct nbds_world *w, struct xport *x)
@@ -182,7 +172,7 @@ void flush_log_add(struct nbds_op *f)
 {
 	struct xport *x = f->party->xport;
 
-	f->world->order.version++;
+	f->world->order->version++;
 
 	if (x->log_count == FLUSH_LOG_MAX) {
 		/* the older half: newer flushes cover what those covered */
@@ -247,39 +237,39 @@ void void_add(struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
 
-	w->order.version++;
-	if (w->order.void_all)
+	w->order->version++;
+	if (w->order->void_all)
 		return;
-	if (w->order.void_count == w->order.void_room) {
-		uint32_t room = w->order.void_room ? w->order.void_room * 2 : 8;
+	if (w->order->void_count == w->order->void_room) {
+		uint32_t room = w->order->void_room ? w->order->void_room * 2 : 8;
 		struct nbds_op **v = room <= VOIDERS_MAX
-					     ? world_realloc(w, w->order.void_by,
-							     w->order.void_room * sizeof(*v),
+					     ? world_realloc(w, w->order->void_by,
+							     w->order->void_room * sizeof(*v),
 							     room * sizeof(*v))
 					     : NULL;
 
 		if (!v) {
-			w->order.void_all = true;
+			w->order->void_all = true;
 			return;
 		}
-		w->order.void_by = v;
-		w->order.void_room = room;
+		w->order->void_by = v;
+		w->order->void_room = room;
 	}
 	op_ref(x);
-	w->order.void_by[w->order.void_count++] = x;
+	w->order->void_by[w->order->void_count++] = x;
 	/* what it voids is in force for nobody any more */
-	void_last(&w->parties.open);
-	void_last(&w->parties.lingering);
+	void_last(&w->parties->open);
+	void_last(&w->parties->lingering);
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 {
 	const struct nbds_world *world = w->world;
 
-	if (!w->party->xport || world->order.void_all)
+	if (!w->party->xport || world->order->void_all)
 		return true;
-	for (uint32_t i = 0; i < world->order.void_count; i++) {
-		const struct nbds_op *x = world->order.void_by[i];
+	for (uint32_t i = 0; i < world->order->void_count; i++) {
+		const struct nbds_op *x = world->order->void_by[i];
 
 		if (x == w || (hi && point_before(world, hi, &x->lo)) || op_before(x, w))
 			continue;
@@ -322,9 +312,9 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 
 	if (w->state != OP_OK || !w->proves || w == c)
 		return 0;
-	if (!world->order.known)
-		world->order.known = world_alloc(world, ORDERED_SLOTS * sizeof(*o));
-	if (!world->order.known) {
+	if (!world->order->known)
+		world->order->known = world_alloc(world, ORDERED_SLOTS * sizeof(*o));
+	if (!world->order->known) {
 		struct nbds_op *f = NULL;
 		unsigned paths = find_paths(w, c, hi, &f);
 
@@ -332,13 +322,13 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 			*flush = f;
 		return paths;
 	}
-	o = &world->order.known[(w->serial * 31 + c->serial) % ORDERED_SLOTS];
-	if (o->w != w->serial || o->c != c->serial || o->version != world->order.version ||
+	o = &world->order->known[(w->serial * 31 + c->serial) % ORDERED_SLOTS];
+	if (o->w != w->serial || o->c != c->serial || o->version != world->order->version ||
 	    o->hi_frame != (hi ? hi->frame : UINT64_MAX)) {
 		*o = (struct ordered){.w = w->serial,
 				      .c = c->serial,
 				      .hi_frame = hi ? hi->frame : UINT64_MAX,
-				      .version = world->order.version};
+				      .version = world->order->version};
 		o->paths = find_paths(w, c, hi, &o->flush);
 	}
 	if (flush && o->flush)
@@ -352,12 +342,13 @@ static bool folded_in_force(const struct nbds_op *w)
 	const struct nbds_world *world = w->world;
 	const struct xport *x = w->party->xport;
 
-	if (world->parties.loose)
+	if (world->parties->loose)
 		return false;
-	if (!world->parties.past_written)
+	if (!world->parties->past_written)
 		return true;
-	return world->parties.past_written == 1 && x && x->past_written && !world->order.void_all &&
-	       party_mc(w->party) && point_before(world, &x->past_settled, &w->lo);
+	return world->parties->past_written == 1 && x && x->past_written &&
+	       !world->order->void_all && party_mc(w->party) &&
+	       point_before(world, &x->past_settled, &w->lo);
 }
 
 /* Of the flushes that certainly ended before w began, the one that began last. */
@@ -378,7 +369,7 @@ static bool others_in_force(const struct nbds_op *w, unsigned kind,
 {
 	const struct nbds_world *world = w->world;
 	const struct xport *x = w->party->xport;
-	bool fails = world->order.void_count || world->order.void_all;
+	bool fails = world->order->void_count || world->order->void_all;
 	unsigned n = 0;
 
 	for (const struct nbds_party *p = x->wrote[kind].first; p;
@@ -398,7 +389,7 @@ static bool others_in_force(const struct nbds_op *w, unsigned kind,
 
 bool lone_writer(const struct nbds_op *w)
 {
-	const struct parties *ps = &w->world->parties;
+	const struct parties *ps = w->world->parties;
 	const struct nbds_party *own = w->party;
 	const struct xport *x = own->xport;
 	const struct nbds_op *f;
@@ -431,7 +422,7 @@ bool may_be_voided(const struct nbds_op *n)
 {
 	unsigned looked = 0;
 
-	for (const struct nbds_op *x = n->world->order.flight_first; x; x = x->next_flight)
+	for (const struct nbds_op *x = n->world->order->flight_first; x; x = x->next_flight)
 		if (x != n && (++looked > AWAITED_SCAN ||
 			       (x->voider && !flush_between(n, x, party_mc(n->party)))))
 			return true;
@@ -440,11 +431,11 @@ bool may_be_voided(const struct nbds_op *n)
 
 void order_free(struct nbds_world *w)
 {
-	for (uint32_t i = 0; i < w->order.void_count; i++)
-		op_unref(w->order.void_by[i]);
-	world_dealloc(w, w->order.void_by, w->order.void_room * sizeof(struct nbds_op *));
-	world_dealloc(w, w->order.known, ORDERED_SLOTS * sizeof(struct ordered));
-	for (struct xport *x = w->parties.xports; x; x = x->next) {
+	for (uint32_t i = 0; i < w->order->void_count; i++)
+		op_unref(w->order->void_by[i]);
+	world_dealloc(w, w->order->void_by, w->order->void_room * sizeof(struct nbds_op *));
+	world_dealloc(w, w->order->known, ORDERED_SLOTS * sizeof(struct ordered));
+	for (struct xport *x = w->parties->xports; x; x = x->next) {
 		for (uint32_t i = 0; i < x->log_count; i++)
 			op_unref(x->log[i]);
 		log_free(w, x);

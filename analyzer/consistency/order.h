@@ -20,9 +20,8 @@ struct ordered {
 };
 
 struct order {
-	struct ordered *known; /* ORDERED_SLOTS, once anything was asked for */
-	uint64_t version;      /* another one: what was found may be different now */
-	bool no_t3;
+	struct ordered *known;    /* ORDERED_SLOTS, once anything was asked for */
+	uint64_t version;         /* another one: what was found may be different now */
 	struct nbds_op **void_by; /* flushes that failed, or were never answered, of any
 	                           * export: two names may be one device */
 	uint32_t void_count, void_room;
@@ -30,9 +29,6 @@ struct order {
 	struct nbds_op *flight_first, *flight_last; /* awaited, oldest first */
 };
 
-/* Points a and b: a is certainly earlier (T3). */
-bool point_before(const struct nbds_world *w, const struct nbds_point *a,
-		  const struct nbds_point *b);
 /* a << b: a's outcome was decided before b could begin. */
 bool op_before(const struct nbds_op *a, const struct nbds_op *b);
 

@@ -2,7 +2,7 @@
 /*
  * Lists of connections, and who wrote last.
  */
-#include "world.h"
+#include "party.h"
 
 void party_insert(struct party_list *list, enum party_role role, struct nbds_party *p,
 		  struct nbds_party *prev)
@@ -50,7 +50,7 @@ static void unlist(struct nbds_party *p, unsigned kind)
 	if (!at->list)
 		return;
 	party_unlink(p, PARTY_PLAIN + kind);
-	p->world->parties.writers--;
+	p->world->parties->writers--;
 	p->xport->aloof -= !party_mc(p);
 }
 
@@ -62,7 +62,7 @@ static void list(struct nbds_party *p, unsigned kind)
 	if (!p->xport || !p->last[kind])
 		return;
 	party_prepend(&p->xport->wrote[kind], PARTY_PLAIN + kind, p);
-	p->world->parties.writers++;
+	p->world->parties->writers++;
 	p->xport->aloof += !party_mc(p);
 	p->older[kind] = p->last[kind]->hi;
 	next = party_next(p, PARTY_PLAIN + kind);
@@ -103,7 +103,7 @@ void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool kno
 	if (!x)
 		return;
 	x->writes_in_flight += p->writes_in_flight;
-	if (place == &p->world->parties.open)
+	if (place == &p->world->parties->open)
 		/* those who know their flags are before those who do not */
 		party_insert(&x->open, PARTY_EXPORT, p, p->known ? NULL : x->open.last);
 	list(p, 0);
@@ -112,19 +112,19 @@ void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool kno
 
 void wrote_unresolved(struct nbds_party *p)
 {
-	p->world->parties.unresolved += !p->writes_unresolved;
+	p->world->parties->unresolved += !p->writes_unresolved;
 	p->writes_unresolved++;
 }
 
 void wrote_voided(struct nbds_party *p)
 {
-	p->world->parties.voided += !p->voided;
+	p->world->parties->voided += !p->voided;
 	p->voided = true;
 }
 
 void wrote_nothing(struct nbds_party *p)
 {
-	struct parties *ps = &p->world->parties;
+	struct parties *ps = p->world->parties;
 
 	for (unsigned kind = 0; kind < 2; kind++) {
 		unlist(p, kind);
@@ -175,4 +175,17 @@ bool face_changed(const struct nbds_world *w, const struct xport *x, const struc
 			lo = mid + 1;
 	}
 	return x && lo < x->face_count && !point_before(w, upto, &x->faces[lo]);
+}
+
+void op_unref(struct nbds_op *op)
+{
+	if (--op->refs)
+		return;
+	op->party->ops--;
+	if (op->past)
+		op->world->pasts->list[op->past - 1].op = NULL;
+	if (op->cover)
+		op_unref(op->cover);
+	world_dealloc(op->world, op->reading, sizeof(*op->reading));
+	world_dealloc(op->world, op, sizeof(*op));
 }

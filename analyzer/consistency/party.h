@@ -161,6 +161,9 @@ void party_insert(struct party_list *list, enum party_role role, struct nbds_par
 /* Out of the list of this role that it is in, if any. */
 void party_unlink(struct nbds_party *p, enum party_role role);
 
+/* The last reference frees it. */
+void op_unref(struct nbds_op *op);
+
 /* It is (NULL: not) on this export, and was shown these flags, if `known`. */
 void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool known);
 

@@ -21,7 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "past.h"
+#include "unflushed.h"
 
 /* How long a write must have been settled, ns. */
 #ifndef SETTLED_AGE /* tests fold at once */
@@ -38,7 +39,7 @@
 
 struct nbds_party *past_end(struct nbds_party *p)
 {
-	struct parties *ps = &p->world->parties;
+	struct parties *ps = p->world->parties;
 
 	if (p->failed_flush)
 		op_unref(p->failed_flush);
@@ -58,7 +59,7 @@ struct nbds_party *past_end(struct nbds_party *p)
 
 void past_settle(struct nbds_party *p)
 {
-	struct parties *ps = &p->world->parties;
+	struct parties *ps = p->world->parties;
 	const struct nbds_op *first = unflushed_oldest(p);
 
 	if (p->links[PARTY_PLACE].list != &ps->lingering)
@@ -99,13 +100,13 @@ static bool fold_writes(struct nbds_party *p, bool now)
 	bool fua_only[2] = {false, false};
 
 	if (p->writes_unresolved || p->voided || ((last[0] || last[1]) && !party_mc(p)))
-		w->parties.loose = true;
-	if (w->parties.loose || (!last[0] && !last[1]))
+		w->parties->loose = true;
+	if (w->parties->loose || (!last[0] && !last[1]))
 		return true;
 	for (unsigned i = 0; i < 2; i++) {
 		if (!last[i] || settled(last[i], &from[i], &fua_only[i]))
 			continue;
-		w->parties.loose = now;
+		w->parties->loose = now;
 		return now;
 	}
 	for (unsigned i = 0; i < 2; i++) {
@@ -114,7 +115,7 @@ static bool fold_writes(struct nbds_party *p, bool now)
 		if (!x->past_written)
 			x->past_settled = from[i];
 		later_of(&x->past_settled, &from[i]);
-		w->parties.past_written += !x->past_written;
+		w->parties->past_written += !x->past_written;
 		x->past_written = true;
 		x->past_fua |= fua_only[i];
 	}
@@ -127,15 +128,15 @@ static bool fold(struct nbds_party *p, bool now)
 
 	if (!fold_writes(p, now))
 		return false;
-	if (w->parties.writer == p)
-		w->parties.writer = NULL;
+	if (w->parties->writer == p)
+		w->parties->writer = NULL;
 	wrote_nothing(p);
 	return true;
 }
 
 void past_sweep(struct nbds_world *w)
 {
-	struct parties *ps = &w->parties;
+	struct parties *ps = w->parties;
 
 	for (unsigned n = 0; n < SWEEP && ps->ended.first; n++) {
 		struct nbds_party *p = ps->ended.first;
@@ -161,9 +162,9 @@ void past_voided(const struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
 
-	for (const struct xport *e = w->parties.xports; e; e = e->next)
+	for (const struct xport *e = w->parties->xports; e; e = e->next)
 		if (e->past_written && (e->past_fua || !point_before(w, &e->past_settled, &x->lo)))
-			w->parties.loose = true;
+			w->parties->loose = true;
 }
 
 /* Lets go of the operations of all of a list: one may refer to another party's. */
@@ -191,12 +192,12 @@ static void free_all(struct nbds_world *w, struct party_list *list)
 
 void past_free(struct nbds_world *w)
 {
-	let_go(&w->parties.open);
-	let_go(&w->parties.lingering);
-	let_go(&w->parties.ended);
-	let_go(&w->parties.folded);
-	free_all(w, &w->parties.open);
-	free_all(w, &w->parties.lingering);
-	free_all(w, &w->parties.ended);
-	free_all(w, &w->parties.folded);
+	let_go(&w->parties->open);
+	let_go(&w->parties->lingering);
+	let_go(&w->parties->ended);
+	let_go(&w->parties->folded);
+	free_all(w, &w->parties->open);
+	free_all(w, &w->parties->lingering);
+	free_all(w, &w->parties->ended);
+	free_all(w, &w->parties->folded);
 }

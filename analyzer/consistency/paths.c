@@ -2,7 +2,7 @@
 /*
  * On which grounds a write is in force for a command. See paths.h.
  */
-#include "world.h"
+#include "paths.h"
 
 bool both_mc(const struct nbds_party *a, const struct nbds_party *b)
 {
@@ -23,10 +23,10 @@ static enum voiding voiding(const struct nbds_op *w, const struct nbds_point *hi
 	const struct nbds_world *world = w->world;
 	enum voiding result = VOID_NOT;
 
-	if (!w->party->xport || world->order.void_all)
+	if (!w->party->xport || world->order->void_all)
 		return VOID;
-	for (uint32_t i = 0; i < world->order.void_count; i++) {
-		const struct nbds_op *x = world->order.void_by[i];
+	for (uint32_t i = 0; i < world->order->void_count; i++) {
+		const struct nbds_op *x = world->order->void_by[i];
 
 		if (!may_drop(x, w, hi))
 			continue;
@@ -43,11 +43,11 @@ static bool voided_before(const struct nbds_op *w, const struct nbds_point *hi,
 {
 	const struct nbds_world *world = w->world;
 
-	for (uint32_t i = 0; i < world->order.void_count; i++)
-		if (may_drop(world->order.void_by[i], w, hi) &&
-		    !op_before(world->order.void_by[i], f))
+	for (uint32_t i = 0; i < world->order->void_count; i++)
+		if (may_drop(world->order->void_by[i], w, hi) &&
+		    !op_before(world->order->void_by[i], f))
 			return false;
-	return !world->order.void_all;
+	return !world->order->void_all;
 }
 
 const struct nbds_op *flush_first_after(const struct nbds_world *w, const struct xport *x,
@@ -102,7 +102,7 @@ unsigned paths_of(const struct nbds_op *w, const struct nbds_op *c, const struct
 		order |= PATH_PLAIN_MC;
 	if (multi)
 		f = flush_between(w, c, true);
-	if (server && (f || w->fua) && multi && w->world->parties.hears)
+	if (server && (f || w->fua) && multi && w->world->parties->hears)
 		same = same_server(w, c);
 	if (w->party == c->party)
 		paths |= PATH_E1;

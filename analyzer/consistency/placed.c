@@ -4,8 +4,6 @@
  */
 #include "placed.h"
 
-#include "world.h"
-
 #define WAYS       4u
 #define ROOM_FIRST 256u
 /* The share of all memory that it may take. */
@@ -37,7 +35,7 @@ static void put(struct placed *p, const struct placed_slot *s)
 /* To twice its room, as far as it may. */
 static void grow(struct nbds_world *w)
 {
-	struct placed old = w->placed, more = {.room = old.room ? old.room * 2 : ROOM_FIRST};
+	struct placed old = *w->placed, more = {.room = old.room ? old.room * 2 : ROOM_FIRST};
 
 	if (more.room * sizeof(*more.slots) > w->memory_cap / SHARE)
 		return;
@@ -48,7 +46,7 @@ static void grow(struct nbds_world *w)
 		if (old.slots[i].frame)
 			put(&more, &old.slots[i]);
 	world_dealloc(w, old.slots, old.room * sizeof(*old.slots));
-	w->placed = more;
+	*w->placed = more;
 }
 
 void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value)
@@ -56,21 +54,21 @@ void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector
 	struct placed_slot s = {value, sector, op->request_frame, op->party->id};
 
 	if ((sector % BLOCK_SECTORS && sector != op->offset / NBDS_SECTOR) ||
-	    value == w->contents.zero_value || !op->request_frame)
+	    value == w->contents->zero_value || !op->request_frame)
 		return;
-	if (w->placed.count >= w->placed.room / 2)
+	if (w->placed->count >= w->placed->room / 2)
 		grow(w);
-	if (w->placed.room)
-		put(&w->placed, &s);
+	if (w->placed->room)
+		put(w->placed, &s);
 }
 
 const struct placed_slot *placed_find(const struct nbds_world *w, uint64_t sector, uint64_t value)
 {
 	const struct placed_slot *at;
 
-	if (!w->placed.room)
+	if (!w->placed->room)
 		return NULL;
-	at = slots_of(&w->placed, value);
+	at = slots_of(w->placed, value);
 	for (unsigned i = 0; i < WAYS; i++)
 		if (at[i].frame && at[i].value == value && at[i].sector != sector)
 			return &at[i];
@@ -79,6 +77,6 @@ const struct placed_slot *placed_find(const struct nbds_world *w, uint64_t secto
 
 void placed_drop(struct nbds_world *w)
 {
-	world_dealloc(w, w->placed.slots, w->placed.room * sizeof(*w->placed.slots));
-	w->placed = (struct placed){0};
+	world_dealloc(w, w->placed->slots, w->placed->room * sizeof(*w->placed->slots));
+	*w->placed = (struct placed){0};
 }

@@ -19,7 +19,7 @@
  */
 #include <string.h>
 
-#include "world.h"
+#include "quiet.h"
 
 /* Blocks that stay awake whatever they are, and how old a quiet one must be. */
 #ifndef AWAKE_MIN /* tests make all of them sleep, and at once */
@@ -51,12 +51,12 @@ uint64_t quiet_value(const struct cell *c, unsigned i)
 
 static struct region **region_slot(const struct nbds_world *w, uint64_t number)
 {
-	return &w->quiet.regions[hash_number(w, number) & (w->quiet.buckets - 1)];
+	return &w->quiet->regions[hash_number(w, number) & (w->quiet->buckets - 1)];
 }
 
 static struct region *region_find(const struct nbds_world *w, uint64_t number)
 {
-	struct region *r = w->quiet.buckets ? *region_slot(w, number) : NULL;
+	struct region *r = w->quiet->buckets ? *region_slot(w, number) : NULL;
 
 	while (r && r->number != number)
 		r = r->chain;
@@ -65,14 +65,14 @@ static struct region *region_find(const struct nbds_world *w, uint64_t number)
 
 static bool regions_grow(struct nbds_world *w)
 {
-	size_t old = w->quiet.buckets, n = old ? old * 2 : 64;
-	struct region **before = w->quiet.regions,
+	size_t old = w->quiet->buckets, n = old ? old * 2 : 64;
+	struct region **before = w->quiet->regions,
 		      **buckets = world_alloc(w, n * sizeof(struct region *));
 
 	if (!buckets)
 		return old != 0;
-	w->quiet.regions = buckets;
-	w->quiet.buckets = n;
+	w->quiet->regions = buckets;
+	w->quiet->buckets = n;
 	for (size_t i = 0; i < old; i++) {
 		for (struct region *r = before[i], *next; r; r = next) {
 			next = r->chain;
@@ -91,7 +91,7 @@ static struct region *region_get(struct nbds_world *w, uint64_t number)
 
 	if (r)
 		return r;
-	if (w->quiet.count >= w->quiet.buckets && !regions_grow(w))
+	if (w->quiet->count >= w->quiet->buckets && !regions_grow(w))
 		return NULL;
 	r = world_alloc(w, sizeof(*r));
 	if (!r)
@@ -101,16 +101,16 @@ static struct region *region_get(struct nbds_world *w, uint64_t number)
 	r->chain = *at;
 	*at = r;
 	r->newer = NULL;
-	r->older = w->quiet.newest;
-	*(w->quiet.newest ? &w->quiet.newest->newer : &w->quiet.oldest) = r;
-	w->quiet.newest = r;
-	w->quiet.count++;
+	r->older = w->quiet->newest;
+	*(w->quiet->newest ? &w->quiet->newest->newer : &w->quiet->oldest) = r;
+	w->quiet->newest = r;
+	w->quiet->count++;
 	return r;
 }
 
 static void past_unref(struct nbds_world *w, uint32_t index)
 {
-	struct past *p = &w->quiet.pasts[index];
+	struct past *p = &w->pasts->list[index];
 
 	if (--p->refs)
 		return;
@@ -119,13 +119,13 @@ static void past_unref(struct nbds_world *w, uint32_t index)
 		p->op = NULL;
 	}
 	p->party->ops--;
-	p->next_free = w->quiet.past_free;
-	w->quiet.past_free = index + 1;
-	if (--w->quiet.past_used)
+	p->next_free = w->pasts->free;
+	w->pasts->free = index + 1;
+	if (--w->pasts->used)
 		return;
-	world_dealloc(w, w->quiet.pasts, w->quiet.past_room * sizeof(*w->quiet.pasts));
-	w->quiet.pasts = NULL;
-	w->quiet.past_room = w->quiet.past_free = 0;
+	world_dealloc(w, w->pasts->list, w->pasts->room * sizeof(*w->pasts->list));
+	w->pasts->list = NULL;
+	w->pasts->room = w->pasts->free = 0;
 }
 
 static void region_free(struct nbds_world *w, struct region *r)
@@ -135,13 +135,13 @@ static void region_free(struct nbds_world *w, struct region *r)
 	while (*at != r)
 		at = &(*at)->chain;
 	*at = r->chain;
-	*(r->older ? &r->older->newer : &w->quiet.oldest) = r->newer;
-	*(r->newer ? &r->newer->older : &w->quiet.newest) = r->older;
+	*(r->older ? &r->older->newer : &w->quiet->oldest) = r->newer;
+	*(r->newer ? &r->newer->older : &w->quiet->newest) = r->older;
 	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++)
 		past_unref(w, r->cells[i].past);
 	world_dealloc(w, r->cells, r->room * sizeof(*r->cells));
 	world_dealloc(w, r, sizeof(*r));
-	w->quiet.count--;
+	w->quiet->count--;
 }
 
 static unsigned cell_at(const struct region *r, unsigned i)
@@ -151,7 +151,7 @@ static unsigned cell_at(const struct region *r, unsigned i)
 
 struct cell *quiet_find(const struct nbds_world *w, uint64_t block)
 {
-	struct region *r = w->quiet.count ? region_find(w, block / REGION_BLOCKS) : NULL;
+	struct region *r = w->quiet->count ? region_find(w, block / REGION_BLOCKS) : NULL;
 	unsigned i = (unsigned)(block % REGION_BLOCKS);
 
 	if (!r || !(r->present >> i & 1))
@@ -208,28 +208,28 @@ static uint32_t past_get(struct nbds_op *op)
 
 	if (op->past)
 		return op->past;
-	if (!w->quiet.past_free) {
-		uint32_t room = w->quiet.past_room ? w->quiet.past_room * 2 : 64;
+	if (!w->pasts->free) {
+		uint32_t room = w->pasts->room ? w->pasts->room * 2 : 64;
 		struct past *pasts;
 
 		if (room > UINT32_MAX / 4)
 			return 0;
-		pasts = world_realloc(w, w->quiet.pasts, w->quiet.past_room * sizeof(*pasts),
+		pasts = world_realloc(w, w->pasts->list, w->pasts->room * sizeof(*pasts),
 				      room * sizeof(*pasts));
 		if (!pasts)
 			return 0;
-		w->quiet.pasts = pasts;
-		for (uint32_t i = room; i > w->quiet.past_room; i--) {
-			pasts[i - 1] = (struct past){.next_free = w->quiet.past_free};
-			w->quiet.past_free = i;
+		w->pasts->list = pasts;
+		for (uint32_t i = room; i > w->pasts->room; i--) {
+			pasts[i - 1] = (struct past){.next_free = w->pasts->free};
+			w->pasts->free = i;
 		}
-		w->quiet.past_room = room;
+		w->pasts->room = room;
 	}
-	op->past = w->quiet.past_free;
-	p = &w->quiet.pasts[op->past - 1];
-	w->quiet.past_free = p->next_free;
+	op->past = w->pasts->free;
+	p = &w->pasts->list[op->past - 1];
+	w->pasts->free = p->next_free;
 	op->party->ops++;
-	w->quiet.past_used++;
+	w->pasts->used++;
 	*p = (struct past){
 		.party = op->party,
 		.op = op,
@@ -253,7 +253,7 @@ static uint32_t past_get(struct nbds_op *op)
 
 void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op)
 {
-	const struct past *p = &w->quiet.pasts[index];
+	const struct past *p = &w->pasts->list[index];
 
 	*op = (struct nbds_op){
 		.world = w,
@@ -283,7 +283,7 @@ void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op)
 /* A command made from its past; the caller owns a reference. */
 static struct nbds_op *past_op(struct nbds_world *w, uint32_t index)
 {
-	struct past *p = &w->quiet.pasts[index];
+	struct past *p = &w->pasts->list[index];
 	struct nbds_op *op;
 
 	if (p->op) {
@@ -321,7 +321,7 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	struct cell *c;
 	uint32_t past;
 
-	if (!e || e->next || b->pins || b->cut || b->graves || w->order.no_t3)
+	if (!e || e->next || b->pins || b->cut || b->graves || w->no_t3)
 		return false;
 	op = e->op;
 	if (e->valued != 0xff || e->full != 0xff || e->unknown || op->early || op->state != OP_OK ||
@@ -335,13 +335,13 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	past = past_get(op);
 	c = past ? cell_new(w, b->number) : NULL;
 	if (!c) {
-		if (past && !w->quiet.pasts[past - 1].refs) {
-			w->quiet.pasts[past - 1].refs = 1;
+		if (past && !w->pasts->list[past - 1].refs) {
+			w->pasts->list[past - 1].refs = 1;
 			past_unref(w, past - 1);
 		}
 		return false;
 	}
-	w->quiet.pasts[past - 1].refs++;
+	w->pasts->list[past - 1].refs++;
 	c->past = past - 1;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
 		c->value[i] = pack(e->value[i]);
@@ -383,9 +383,9 @@ void quiet_wake(struct nbds_world *w, struct block *b)
 /* Looks at the blocks that were not used for longest. */
 void quiet_sweep(struct nbds_world *w)
 {
-	for (unsigned n = 0; n < 2 && w->contents.block_count > AWAKE_MIN && !w->contents.iterating;
-	     n++) {
-		struct block *b = w->contents.lru.lru_next;
+	for (unsigned n = 0;
+	     n < 2 && w->contents->block_count > AWAKE_MIN && !w->contents->iterating; n++) {
+		struct block *b = w->contents->lru.lru_next;
 
 		contents_tidy(w, b);
 		if (quiet_settle(w, b))
@@ -400,12 +400,12 @@ void quiet_sweep(struct nbds_world *w)
 void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 {
 	uint64_t from = first / REGION_BLOCKS, to = last / REGION_BLOCKS;
-	uint32_t zero = pack(coarse_value(w->contents.zero_value));
-	struct region *r = w->quiet.oldest, *next;
+	uint32_t zero = pack(coarse_value(w->contents->zero_value));
+	struct region *r = w->quiet->oldest, *next;
 	uint64_t n = from;
-	bool all = to - from >= w->quiet.count;
+	bool all = to - from >= w->quiet->count;
 
-	if (!w->quiet.count)
+	if (!w->quiet->count)
 		return;
 	for (; all ? r != NULL : n <= to; n++) {
 		if (!all)
@@ -421,7 +421,7 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 			c = &r->cells[cell_at(r, i)];
 			for (unsigned s = 0; s < BLOCK_SECTORS; s++)
 				other |= c->value[s] != zero;
-			if (!other || w->quiet.pasts[c->past].type == NBD_CMD_READ)
+			if (!other || w->pasts->list[c->past].type == NBD_CMD_READ)
 				continue;
 			bool last_one = (r->present & (r->present - 1)) == 0;
 
@@ -437,12 +437,12 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 /* Forgets the oldest region. False: there is none. */
 bool quiet_forget(struct nbds_world *w)
 {
-	struct region *r = w->quiet.oldest;
+	struct region *r = w->quiet->oldest;
 
 	if (!r)
 		return false;
 	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++) {
-		const struct past *p = &w->quiet.pasts[r->cells[i].past];
+		const struct past *p = &w->pasts->list[r->cells[i].past];
 		uint64_t hi = p->lo_frame + p->hi_delta;
 
 		if (p->type != NBD_CMD_READ)
@@ -455,8 +455,8 @@ bool quiet_forget(struct nbds_world *w)
 
 void quiet_free(struct nbds_world *w)
 {
-	while (w->quiet.oldest)
-		region_free(w, w->quiet.oldest);
-	world_dealloc(w, w->quiet.regions, w->quiet.buckets * sizeof(*w->quiet.regions));
-	world_dealloc(w, w->quiet.pasts, w->quiet.past_room * sizeof(*w->quiet.pasts));
+	while (w->quiet->oldest)
+		region_free(w, w->quiet->oldest);
+	world_dealloc(w, w->quiet->regions, w->quiet->buckets * sizeof(*w->quiet->regions));
+	world_dealloc(w, w->pasts->list, w->pasts->room * sizeof(*w->pasts->list));
 }

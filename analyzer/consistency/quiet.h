@@ -23,25 +23,9 @@ struct region {
 	struct cell *cells; /* in order of blocks */
 };
 
-/* What remains of a command that only cells refer to. */
-struct past {
-	struct nbds_party *party;
-	struct nbds_op *op; /* while there still, or again, is one */
-	uint64_t serial, offset, lo_frame;
-	int64_t lo_time, hi_time;
-	uint32_t length, request_delta, hi_delta, reply_delta; /* frames since lo_frame */
-	uint32_t refs, next_free;                              /* free: index + 1 of the next one */
-	uint16_t interface, epoch;
-	uint8_t type, flags;
-	bool fua;
-};
-
 struct quiet {
 	struct region **regions, *oldest, *newest;
 	size_t buckets, count;
-	struct past *pasts;
-	uint32_t past_room, past_free; /* index + 1 */
-	uint32_t past_used;
 };
 
 /* What is known of a value after it slept. */

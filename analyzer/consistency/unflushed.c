@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "world.h"
+#include "unflushed.h"
 
 #define UNFLUSHED_MAX 4096u
 /* What was answered after a flush was sent is hardly ever covered by it: so many in a

@@ -10,7 +10,10 @@
 #include <base/trace.h>
 
 #include "../rules/rules.h"
-#include "world.h"
+#include "hazards.h"
+#include "placed.h"
+#include "verdict.h"
+#include "withhold.h"
 #include <base/clock.h>
 
 static const char *verb(const struct nbds_op *op)
@@ -451,15 +454,15 @@ void verdict_await(struct nbds_op *r)
 	op_ref(r);
 	p->read = r;
 	p->serial = w->serial;
-	*w->verdicts.pending_tail = p;
-	w->verdicts.pending_tail = &p->next;
-	w->verdicts.pending_count++;
-	w->reads.waiting++;
+	*w->verdicts->pending_tail = p;
+	w->verdicts->pending_tail = &p->next;
+	w->verdicts->pending_count++;
+	w->reads->waiting++;
 }
 
 static void pending_free(struct nbds_world *w, struct pending *p)
 {
-	w->reads.waiting--;
+	w->reads->waiting--;
 	reading_drop(p->read);
 	op_unref(p->read);
 	world_dealloc(w, p, sizeof(*p));
@@ -468,13 +471,13 @@ static void pending_free(struct nbds_world *w, struct pending *p)
 /* Tells the oldest read with data from nowhere. */
 static void judge_foreign(struct nbds_world *w)
 {
-	struct pending *p = w->verdicts.foreign;
+	struct pending *p = w->verdicts->foreign;
 
 	judge_final(p->read, true);
-	w->verdicts.foreign = p->next;
-	if (!w->verdicts.foreign)
-		w->verdicts.foreign_tail = &w->verdicts.foreign;
-	w->verdicts.foreign_count--;
+	w->verdicts->foreign = p->next;
+	if (!w->verdicts->foreign)
+		w->verdicts->foreign_tail = &w->verdicts->foreign;
+	w->verdicts->foreign_count--;
 	pending_free(w, p);
 }
 
@@ -485,8 +488,8 @@ static uint64_t age_of(const struct nbds_world *w, const struct pending *p)
 
 void verdicts_pass(struct nbds_world *w, bool all)
 {
-	while (w->verdicts.pending) {
-		struct pending *p = w->verdicts.pending;
+	while (w->verdicts->pending) {
+		struct pending *p = w->verdicts->pending;
 
 		if (!all) {
 			/* nor before what is concurrent with it can have come */
@@ -496,43 +499,43 @@ void verdicts_pass(struct nbds_world *w, bool all)
 			/* evidence still to come: flushes in flight that may fail, bytes
 			 * held back; but not for ever */
 			if (age_of(w, p) < EVIDENCE_WAIT &&
-			    ((w->order.flight_first &&
-			      w->order.flight_first->serial <= p->serial) ||
+			    ((w->order->flight_first &&
+			      w->order->flight_first->serial <= p->serial) ||
 			     (w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi))))
 				break;
 		}
 		bool told = judge_final(p->read, false);
 
-		w->verdicts.pending = p->next;
-		if (!w->verdicts.pending)
-			w->verdicts.pending_tail = &w->verdicts.pending;
-		w->verdicts.pending_count--;
+		w->verdicts->pending = p->next;
+		if (!w->verdicts->pending)
+			w->verdicts->pending_tail = &w->verdicts->pending;
+		w->verdicts->pending_count--;
 		if (told) {
 			pending_free(w, p);
 			continue;
 		}
 		p->next = NULL;
-		*w->verdicts.foreign_tail = p;
-		w->verdicts.foreign_tail = &p->next;
-		if (++w->verdicts.foreign_count > FOREIGN_MAX)
+		*w->verdicts->foreign_tail = p;
+		w->verdicts->foreign_tail = &p->next;
+		if (++w->verdicts->foreign_count > FOREIGN_MAX)
 			judge_foreign(w);
 	}
-	while (w->verdicts.foreign && (all || age_of(w, w->verdicts.foreign) > FOREIGN_WAIT))
+	while (w->verdicts->foreign && (all || age_of(w, w->verdicts->foreign) > FOREIGN_WAIT))
 		judge_foreign(w);
 }
 
 void verdicts_free(struct nbds_world *w)
 {
-	while (w->verdicts.pending) {
-		struct pending *p = w->verdicts.pending;
+	while (w->verdicts->pending) {
+		struct pending *p = w->verdicts->pending;
 
-		w->verdicts.pending = p->next;
+		w->verdicts->pending = p->next;
 		pending_free(w, p);
 	}
-	while (w->verdicts.foreign) {
-		struct pending *p = w->verdicts.foreign;
+	while (w->verdicts->foreign) {
+		struct pending *p = w->verdicts->foreign;
 
-		w->verdicts.foreign = p->next;
+		w->verdicts->foreign = p->next;
 		pending_free(w, p);
 	}
 }

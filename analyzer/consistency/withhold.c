@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #include "preconditions.h"
-#include "world.h"
+#include "withhold.h"
 
 #define SILENCE_MAX  UINT64_C(30000000000) /* ns of capture time */
 #define WITHHELD_MAX 4096u
@@ -33,11 +33,11 @@ static bool all_told(const struct nbds_world *w, const struct nbds_party *reader
 {
 	const struct nbds_party *p;
 
-	if (w->parties.interfaces)
+	if (w->parties->interfaces)
 		return false;
-	if (!w->parties.completes)
+	if (!w->parties->completes)
 		return true;
-	p = w->parties.silent.first;
+	p = w->parties->silent.first;
 	if (p == reader)
 		p = party_next(p, PARTY_SILENT);
 	return !p || p->complete > frame;
@@ -58,7 +58,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 		return;
 	}
 	broken = (w->dropped ? BROKEN_DROPPED : 0u) | (w->open_world ? BROKEN_UNSEEN : 0u) |
-		 (w->parties.mixed ? BROKEN_MIXED : 0u);
+		 (w->parties->mixed ? BROKEN_MIXED : 0u);
 	f.severity = precondition_level((enum nbds_rule_id)(f.rule - nbds_rules), f.severity,
 					broken, &lowered);
 	if (lowered) {
@@ -68,7 +68,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 	}
 	for (; n < ASSUME_MAX && f.assumptions && f.assumptions[n]; n++)
 		assumptions[n] = f.assumptions[n];
-	if (!told && !w->parties.interfaces)
+	if (!told && !w->parties->interfaces)
 		assumptions[n++] = "the capture lost nothing of connections that were silent since";
 	assumptions[n] = NULL;
 	f.assumptions = assumptions;
@@ -77,13 +77,13 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 
 static void deliver_first(struct nbds_world *w, bool told)
 {
-	struct withheld *h = w->withheld.first;
+	struct withheld *h = w->withheld->first;
 
 	deliver(w, h, told);
-	w->withheld.first = h->next;
-	if (!w->withheld.first)
-		w->withheld.tail = &w->withheld.first;
-	w->withheld.count--;
+	w->withheld->first = h->next;
+	if (!w->withheld->first)
+		w->withheld->tail = &w->withheld->first;
+	w->withheld->count--;
 	h->reader->ops--;
 	nbds_finding_free(h->finding);
 	world_dealloc(w, h, sizeof(*h));
@@ -111,20 +111,20 @@ void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbd
 	h->reader = read->party;
 	h->reader->ops++;
 	h->hi = read->hi;
-	*w->withheld.tail = h;
-	w->withheld.tail = &h->next;
-	if (++w->withheld.count > WITHHELD_MAX)
+	*w->withheld->tail = h;
+	w->withheld->tail = &h->next;
+	if (++w->withheld->count > WITHHELD_MAX)
 		deliver_first(w, false);
 }
 
 void withheld_pass(struct nbds_world *w, bool all)
 {
-	while (w->withheld.first) {
-		const struct withheld *h = w->withheld.first;
+	while (w->withheld->first) {
+		const struct withheld *h = w->withheld->first;
 		uint64_t age = world_age(w, h->hi.time);
 		bool told = all_told(w, h->reader, h->hi.frame);
 
-		if (!told && !all && (age < SILENCE_MAX || w->parties.interfaces))
+		if (!told && !all && (age < SILENCE_MAX || w->parties->interfaces))
 			return;
 		deliver_first(w, told);
 	}
@@ -132,10 +132,10 @@ void withheld_pass(struct nbds_world *w, bool all)
 
 void withheld_free(struct nbds_world *w)
 {
-	while (w->withheld.first) {
-		struct withheld *h = w->withheld.first;
+	while (w->withheld->first) {
+		struct withheld *h = w->withheld->first;
 
-		w->withheld.first = h->next;
+		w->withheld->first = h->next;
 		nbds_finding_free(h->finding);
 		world_dealloc(w, h, sizeof(*h));
 	}

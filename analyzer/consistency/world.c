@@ -18,20 +18,33 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 				  const struct nbds_world_ops *ops, void *ctx)
 {
 	struct nbds_budget own = {0};
-	struct nbds_world *w =
-		nbds_budget_alloc(config->budget ? config->budget : &own, sizeof(*w));
+	struct house *h = nbds_budget_alloc(config->budget ? config->budget : &own, sizeof(*h));
+	struct nbds_world *w;
 
-	if (!w)
+	if (!h)
 		return NULL;
+	w = &h->world;
+	w->reads = &h->reads;
+	w->pasts = &h->pasts;
+	w->parties = &h->parties;
+	w->order = &h->order;
+	w->contents = &h->contents;
+	w->quiet = &h->quiet;
+	w->scratch = &h->scratch;
+	w->placed = &h->placed;
+	w->misses = &h->misses;
+	w->hazards = &h->hazards;
+	w->verdicts = &h->verdicts;
+	w->withheld = &h->withheld;
 	w->own_budget = own;
 	w->budget = config->budget ? config->budget : &w->own_budget;
 	w->config = *config;
 	w->ops = *ops;
 	w->ctx = ctx;
 	w->memory_cap = config->memory ? config->memory : (uint64_t)1 << 30;
-	w->verdicts.pending_tail = &w->verdicts.pending;
-	w->verdicts.foreign_tail = &w->verdicts.foreign;
-	w->withheld.tail = &w->withheld.first;
+	w->verdicts->pending_tail = &w->verdicts->pending;
+	w->verdicts->foreign_tail = &w->verdicts->foreign;
+	w->withheld->tail = &w->withheld->first;
 	w->key = nbds_hash_key_new();
 	w->now = INT64_MIN;
 	contents_init(w);
@@ -43,7 +56,7 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	uint64_t hash = nbds_hash_bytes(&w->key, 0, name, len);
 	struct xport *x;
 
-	for (struct nbds_table_node *n = nbds_table_find(&w->parties.names, hash); n;
+	for (struct nbds_table_node *n = nbds_table_find(&w->parties->names, hash); n;
 	     n = nbds_table_again(n)) {
 		x = nbds_owner(n, struct xport, node);
 		if (x->name_len == len && memcmp(x->name, name, len) == 0)
@@ -53,7 +66,7 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	if (!x)
 		return NULL;
 	x->name = world_alloc(w, len + 1);
-	if (!x->name || !nbds_table_add(&w->parties.names, w->budget, &x->node, hash)) {
+	if (!x->name || !nbds_table_add(&w->parties->names, w->budget, &x->node, hash)) {
 		world_dealloc(w, x->name, len + 1);
 		world_dealloc(w, x, sizeof(*x));
 		return NULL;
@@ -61,10 +74,10 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 	memcpy(x->name, name, len);
 	x->name[len] = '\0';
 	x->name_len = len;
-	x->next = w->parties.xports;
-	w->parties.xports = x;
+	x->next = w->parties->xports;
+	w->parties->xports = x;
 	kin_enter(x, w);
-	w->parties.others |= x->next != NULL;
+	w->parties->others |= x->next != NULL;
 	return x;
 }
 
@@ -95,12 +108,12 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 	p->world = w;
 	p->id = id;
 	p->from_start = from_start;
-	if (!w->parties.open.count && w->parties.had_party)
-		w->parties.epoch++;
-	w->parties.had_party = true;
-	party_append(&w->parties.open, PARTY_PLACE, p);
+	if (!w->parties->open.count && w->parties->had_party)
+		w->parties->epoch++;
+	w->parties->had_party = true;
+	party_append(&w->parties->open, PARTY_PLACE, p);
 	/* nothing is complete of it yet */
-	party_prepend(&w->parties.silent, PARTY_SILENT, p);
+	party_prepend(&w->parties->silent, PARTY_SILENT, p);
 	p->connected = *at;
 	if (!from_start)
 		world_opens(w, at);
@@ -115,8 +128,8 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 	p->size = size;
 	p->size_known = known;
 	party_enter(p, x, flags, known);
-	p->world->order.version++;
-	p->world->parties.others |= !party_mc(p);
+	p->world->order->version++;
+	p->world->parties->others |= !party_mc(p);
 	if (!p->known)
 		world_opens(p->world, &p->connected); /* as one midway does */
 	if (!x)
@@ -129,7 +142,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 
 void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
 {
-	p->world->parties.hears = true;
+	p->world->parties->hears = true;
 	if (!p->heard)
 		p->first_heard = *at;
 	p->heard = true;
@@ -146,13 +159,13 @@ void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
 
 void nbds_party_complete(struct nbds_party *p, uint64_t frame)
 {
-	p->world->parties.completes = true;
+	p->world->parties->completes = true;
 	if (frame <= p->complete)
 		return;
 	p->complete = frame;
 	if (p->links[PARTY_SILENT].list && p->links[PARTY_SILENT].next) {
 		party_unlink(p, PARTY_SILENT);
-		party_append(&p->world->parties.silent, PARTY_SILENT, p);
+		party_append(&p->world->parties->silent, PARTY_SILENT, p);
 	}
 }
 
@@ -168,7 +181,7 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 	struct nbds_world *w = p->world;
 
 	lengths_doubted(p);
-	w->parties.mixed |= w->serial && since->interface != w->parties.interface;
+	w->parties->mixed |= w->serial && since->interface != w->parties->interface;
 	if (!w->poisoned || since->frame < w->poison.frame)
 		w->poison = *since;
 	w->poisoned = true;
@@ -261,8 +274,8 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	op->refs = 1; /* the caller's, until the reply */
 	p->newest = op->serial = ++w->serial;
 	if (op->serial == 1)
-		w->parties.interface = order->lo.interface;
-	w->parties.mixed |= order->lo.interface != w->parties.interface;
+		w->parties->interface = order->lo.interface;
+	w->parties->mixed |= order->lo.interface != w->parties->interface;
 	op->type = type;
 	op->flags = flags;
 	op->offset = offset;
@@ -272,7 +285,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	op->header_end = order->header_end;
 	op->acked = order->acked;
 	op->status_acked = NBDS_NO_ACK;
-	op->epoch = w->parties.epoch;
+	op->epoch = w->parties->epoch;
 	op->write_class =
 		(type == NBD_CMD_WRITE || type == NBD_CMD_WRITE_ZEROES || type == NBD_CMD_TRIM) &&
 		length > 0;
@@ -298,26 +311,26 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	/* a report of a hole, too, may excuse a read that was before it */
 	op->awaited = op->voider || type == NBD_CMD_BLOCK_STATUS;
 	if (op->awaited) {
-		op->prev_flight = w->order.flight_last;
-		*(w->order.flight_last ? &w->order.flight_last->next_flight
-				       : &w->order.flight_first) = op;
-		w->order.flight_last = op;
+		op->prev_flight = w->order->flight_last;
+		*(w->order->flight_last ? &w->order->flight_last->next_flight
+					: &w->order->flight_first) = op;
+		w->order->flight_last = op;
 	}
 	if (op->write_class) {
 		op->flight_from = op->serial;
-		if (w->parties.write_first)
-			op->flight_from = w->parties.write_first->serial;
-		op->prev_write = w->parties.write_last;
-		*(op->prev_write ? &op->prev_write->next_write : &w->parties.write_first) = op;
-		w->parties.write_last = op;
-		w->parties.writes_in_flight++;
+		if (w->parties->write_first)
+			op->flight_from = w->parties->write_first->serial;
+		op->prev_write = w->parties->write_last;
+		*(op->prev_write ? &op->prev_write->next_write : &w->parties->write_first) = op;
+		w->parties->write_last = op;
+		w->parties->writes_in_flight++;
 		p->writes_in_flight++;
 		if (p->xport)
 			p->xport->writes_in_flight++;
-		if (!w->parties.written)
-			w->parties.writer = p;
-		w->parties.written = true;
-		w->parties.many_writers |= w->parties.writer != p;
+		if (!w->parties->written)
+			w->parties->writer = p;
+		w->parties->written = true;
+		w->parties->many_writers |= w->parties->writer != p;
 		misses_written(op);
 	}
 	hazard_request(op);
@@ -547,13 +560,13 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 
 		if (!c || quiet_value(c, i) != coarse_value(value))
 			return JUDGE_WRONG;
-		if (!w->contents.classes)
-			return w->quiet.pasts[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN
-									    : JUDGE_FINE;
+		if (!w->contents->classes)
+			return w->pasts->list[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN
+									     : JUDGE_FINE;
 		past_fill(w, c->past, &slept);
 		by = &slept;
 	}
-	if (w->contents.classes && contents_other_range(w, sector, by))
+	if (w->contents->classes && contents_other_range(w, sector, by))
 		return JUDGE_WRONG;
 	return by->type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
@@ -577,7 +590,7 @@ static void judge_now(const struct sample *s, bool whole)
 {
 	struct nbds_op *op = (struct nbds_op *)s->read;
 	struct nbds_world *w = op->world;
-	const struct gathered *g = &w->contents.gathered;
+	const struct gathered *g = &w->contents->gathered;
 	struct reading *rd = op->reading;
 	uint32_t bytes = (uint32_t)(s->to - s->from);
 	struct sample seen = *s;
@@ -760,20 +773,20 @@ static void flight_remove(struct nbds_op *op)
 	struct nbds_party *p = op->party;
 
 	if (op->awaited) {
-		*(op->prev_flight ? &op->prev_flight->next_flight : &w->order.flight_first) =
+		*(op->prev_flight ? &op->prev_flight->next_flight : &w->order->flight_first) =
 			op->next_flight;
-		*(op->next_flight ? &op->next_flight->prev_flight : &w->order.flight_last) =
+		*(op->next_flight ? &op->next_flight->prev_flight : &w->order->flight_last) =
 			op->prev_flight;
 	}
 	telling_remove(op);
 	if (op->reads)
 		reads_remove(op);
 	if (op->write_class) {
-		*(op->prev_write ? &op->prev_write->next_write : &w->parties.write_first) =
+		*(op->prev_write ? &op->prev_write->next_write : &w->parties->write_first) =
 			op->next_write;
-		*(op->next_write ? &op->next_write->prev_write : &w->parties.write_last) =
+		*(op->next_write ? &op->next_write->prev_write : &w->parties->write_last) =
 			op->prev_write;
-		w->parties.writes_in_flight--;
+		w->parties->writes_in_flight--;
 		p->writes_in_flight--;
 		if (p->xport)
 			p->xport->writes_in_flight--;
@@ -815,7 +828,7 @@ static void flush_done(struct nbds_op *f)
 /* X voids. */
 static void fails(struct nbds_op *x)
 {
-	if (x->world->order.void_all)
+	if (x->world->order->void_all)
 		return;
 	void_add(x);
 	past_voided(x);
@@ -836,7 +849,7 @@ static void op_over(struct nbds_op *op)
 		if (op->state == OP_OK && op->proves) {
 			wrote_last(op);
 			unflushed_add(op);
-			if (w->order.void_count && voided(op, NULL))
+			if (w->order->void_count && voided(op, NULL))
 				wrote_voided(op->party);
 		} else if (op->state != OP_FAILED || op->proves) {
 			wrote_unresolved(op->party);
@@ -937,7 +950,7 @@ static void lengths_doubted(struct nbds_party *p)
 			continue;
 		op->early_told = true;
 		op->proves = false;
-		p->world->order.version++;
+		p->world->order->version++;
 	}
 }
 
@@ -1007,15 +1020,15 @@ void nbds_world_dropped(struct nbds_world *w)
 
 void nbds_world_interfaces(struct nbds_world *w)
 {
-	w->parties.interfaces = true;
+	w->parties->interfaces = true;
 }
 
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
 	life_forget(w);
-	w->order.version++;
+	w->order->version++;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
-		w->order.no_t3 = true;
+		w->no_t3 = true;
 	else if (w->config.epsilon < 2 * inversion)
 		w->config.epsilon = 2 * inversion;
 	/* a reply that overtook all of its way and a bit more shows only the bit */
@@ -1027,36 +1040,36 @@ bool nbds_world_tick(struct nbds_world *w, int64_t now)
 {
 	if (now > w->now || (uint64_t)w->now - (uint64_t)now > SET_BACK)
 		w->now = now;
-	if (w->verdicts.pending || w->verdicts.foreign)
+	if (w->verdicts->pending || w->verdicts->foreign)
 		verdicts_pass(w, false);
-	if (w->withheld.first)
+	if (w->withheld->first)
 		withheld_pass(w, false);
 	past_sweep(w);
-	return w->verdicts.pending || w->verdicts.foreign || w->withheld.first ||
-	       w->parties.ended.first || w->parties.folded.first;
+	return w->verdicts->pending || w->verdicts->foreign || w->withheld->first ||
+	       w->parties->ended.first || w->parties->folded.first;
 }
 
 void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
 {
-	if (w->memory > goal && !w->contents.iterating)
+	if (w->memory > goal && !w->contents->iterating)
 		contents_shrink(w, goal);
 	past_sweep(w);
 }
 
 void nbds_world_finish(struct nbds_world *w)
 {
-	for (struct nbds_party *p = w->parties.open.first; p; p = party_next(p, PARTY_PLACE))
+	for (struct nbds_party *p = w->parties->open.first; p; p = party_next(p, PARTY_PLACE))
 		payloads_lost(p);
 	/* whatever is still in flight was never answered */
-	while (w->order.flight_first) {
-		struct nbds_op *x = w->order.flight_first;
+	while (w->order->flight_first) {
+		struct nbds_op *x = w->order->flight_first;
 
 		if (x->voider)
 			fails(x);
-		w->order.flight_first = x->next_flight;
+		w->order->flight_first = x->next_flight;
 		x->awaited = x->voider = false; /* no longer in the list */
 	}
-	w->order.flight_last = NULL;
+	w->order->flight_last = NULL;
 	verdicts_pass(w, true);
 	withheld_pass(w, true);
 	hazard_finish(w);
@@ -1095,7 +1108,7 @@ void nbds_world_free(struct nbds_world *w)
 	contents_free(w);
 	past_free(w);
 	life_free(w);
-	for (struct xport *x = w->parties.xports, *next; x; x = next) {
+	for (struct xport *x = w->parties->xports, *next; x; x = next) {
 		next = x->next;
 		kin_leave(x, w);
 		world_dealloc(w, x->name, x->name_len + 1);
@@ -1104,7 +1117,7 @@ void nbds_world_free(struct nbds_world *w)
 	}
 	misses_free(w);
 	scratch_free(w);
-	nbds_table_free(&w->parties.names, w->budget);
+	nbds_table_free(&w->parties->names, w->budget);
 	if (w->budget == &w->own_budget)
 		free(w);
 	else
