@@ -14,6 +14,8 @@
 
 #include "consistency.h"
 
+#define BLOCK_SECTORS 8u /* that are kept together */
+
 struct nbds_world {
 	struct nbds_world_config config;
 	struct nbds_world_ops ops;
@@ -28,26 +30,29 @@ struct nbds_world {
 	bool dropped;    /* the capture says that it lost packets */
 	bool open_world; /* a connection cannot be (or was not always) seen */
 	struct nbds_point open_since;
-	bool no_t3;      /* nor are times an order */
+	bool no_t3; /* nor are times an order */
 	bool poisoned;
 	struct nbds_point poison;
 	bool blind; /* forgetting could not be told apart: no verdicts any more */
 	uint64_t memory, memory_cap;
 	uint64_t piece_bytes; /* of it, sectors as they were */
+	uint64_t zero_value;  /* of a sector of zeroes */
 	struct nbds_world_stats stats;
 	/* the floors, from below */
-	struct reads *reads;           /* op.h */
-	struct pasts *pasts;           /* op.h */
-	struct parties *parties;       /* party.h */
-	struct order *order;           /* order.h */
-	struct contents *contents;     /* contents.h */
-	struct quiet *quiet;           /* quiet.h */
-	struct scratch *scratch;       /* judge.h */
-	struct placed *placed;         /* placed.h */
-	struct misses *misses;         /* miss.h */
-	struct hazards *hazards;       /* hazards.h */
-	struct verdicts *verdicts;     /* verdict.h */
-	struct withholding *withheld;  /* withhold.h */
+	struct reads *reads;          /* op.h */
+	struct pasts *pasts;          /* op.h */
+	struct parties *parties;      /* party.h */
+	struct order *order;          /* order.h */
+	struct placed *placed;        /* placed.h */
+	struct blocks *blocks;        /* blocks.h */
+	struct quiet *quiet;          /* quiet.h */
+	struct ranges *ranges;        /* ranges.h */
+	struct contents *contents;    /* contents.h */
+	struct scratch *scratch;      /* judge.h */
+	struct misses *misses;        /* miss.h */
+	struct hazards *hazards;      /* hazards.h */
+	struct verdicts *verdicts;    /* verdict.h */
+	struct withholding *withheld; /* withhold.h */
 };
 
 /* A clock that goes back by more was set, ns: packets of several interfaces and threads

@@ -6,7 +6,7 @@
 #ifndef NBDS_CONSISTENCY_HAZARDS_H
 #define NBDS_CONSISTENCY_HAZARDS_H
 
-#include "quiet.h"
+#include "contents.h"
 
 struct hazards {
 	struct nbds_table places; /* writes by what they cover: those in flight, and */

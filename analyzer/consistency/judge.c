@@ -643,7 +643,7 @@ static struct nbds_op *missed_zeroes(const struct work *k, const struct look *l)
 static bool sample_is_zero(const struct work *k)
 {
 	if (!k->s->bytes)
-		return k->s->value == k->world->contents->zero_value;
+		return k->s->value == k->world->zero_value;
 	for (unsigned i = k->from; i < k->to; i++)
 		if (k->s->bytes[i - k->s->from])
 			return false;

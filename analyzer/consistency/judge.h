@@ -12,9 +12,9 @@
 #include <nbdscope/finding.h>
 
 #include "../rules/rules.h"
+#include "contents.h"
 #include "paths.h"
 #include "preconditions.h"
-#include "quiet.h"
 
 /* Bytes of a sector, one bit each. */
 struct mask {

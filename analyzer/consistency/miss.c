@@ -84,7 +84,7 @@ static void pin(struct nbds_world *w, const struct miss *m, int delta)
 {
 	struct block *b = block_find(w, m->sector / BLOCK_SECTORS);
 
-	w->contents->pins = delta > 0 ? w->contents->pins + 1 : w->contents->pins - 1;
+	w->ranges->pins = delta > 0 ? w->ranges->pins + 1 : w->ranges->pins - 1;
 	if (b && (delta > 0 || b->pins))
 		b->pins = delta > 0 ? b->pins + 1 : b->pins - 1;
 }

@@ -189,3 +189,10 @@ void op_unref(struct nbds_op *op)
 	world_dealloc(op->world, op->reading, sizeof(*op->reading));
 	world_dealloc(op->world, op, sizeof(*op));
 }
+
+void overlapped(struct nbds_op **out, const struct nbds_op *op, struct nbds_op *other)
+{
+	if (out && !*out && other != op && other->state == OP_FLIGHT && other->write_class &&
+	    other->party->xport == op->party->xport)
+		*out = other;
+}

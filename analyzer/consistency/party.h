@@ -161,6 +161,9 @@ void party_insert(struct party_list *list, enum party_role role, struct nbds_par
 /* Out of the list of this role that it is in, if any. */
 void party_unlink(struct nbds_party *p, enum party_role role);
 
+/* If `other` is a write of another command, of the same export, that is in flight: into
+ * *out (which may be NULL), if that is NULL. */
+void overlapped(struct nbds_op **out, const struct nbds_op *op, struct nbds_op *other);
 /* The last reference frees it. */
 void op_unref(struct nbds_op *op);
 

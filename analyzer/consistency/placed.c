@@ -54,7 +54,7 @@ void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector
 	struct placed_slot s = {value, sector, op->request_frame, op->party->id};
 
 	if ((sector % BLOCK_SECTORS && sector != op->offset / NBDS_SECTOR) ||
-	    value == w->contents->zero_value || !op->request_frame)
+	    value == w->zero_value || !op->request_frame)
 		return;
 	if (w->placed->count >= w->placed->room / 2)
 		grow(w);

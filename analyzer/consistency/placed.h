@@ -12,7 +12,7 @@
 #ifndef NBDS_CONSISTENCY_PLACED_H
 #define NBDS_CONSISTENCY_PLACED_H
 
-#include "contents.h"
+#include "party.h"
 
 struct placed_slot {
 	uint64_t value;

@@ -350,7 +350,7 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 }
 
 /* Gives a sleeping block its entry back. `b` is new and empty. */
-void quiet_wake(struct nbds_world *w, struct block *b)
+static void quiet_wake(struct nbds_world *w, struct block *b)
 {
 	struct cell *c = quiet_find(w, b->number);
 	struct entry *e;
@@ -381,13 +381,12 @@ void quiet_wake(struct nbds_world *w, struct block *b)
 }
 
 /* Looks at the blocks that were not used for longest. */
-void quiet_sweep(struct nbds_world *w)
+static void quiet_sweep(struct nbds_world *w)
 {
-	for (unsigned n = 0;
-	     n < 2 && w->contents->block_count > AWAKE_MIN && !w->contents->iterating; n++) {
-		struct block *b = w->contents->lru.lru_next;
+	for (unsigned n = 0; n < 2 && w->blocks->count > AWAKE_MIN && !w->blocks->iterating; n++) {
+		struct block *b = w->blocks->lru.lru_next;
 
-		contents_tidy(w, b);
+		block_tidy(w, b);
 		if (quiet_settle(w, b))
 			continue;
 		/* its turn comes again */
@@ -396,11 +395,29 @@ void quiet_sweep(struct nbds_world *w)
 	}
 }
 
+struct block *block_get(struct nbds_world *w, uint64_t number)
+{
+	struct block *b = block_find(w, number);
+
+	if (b) {
+		lru_remove(b);
+		lru_append(w, b);
+		return b;
+	}
+	b = block_make(w, number);
+	if (!b)
+		return NULL;
+	if (w->quiet->count)
+		quiet_wake(w, b);
+	quiet_sweep(w);
+	return b;
+}
+
 /* Blocks that sleep in [first, last] and have other contents than zeroes wake. */
 void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 {
 	uint64_t from = first / REGION_BLOCKS, to = last / REGION_BLOCKS;
-	uint32_t zero = pack(coarse_value(w->contents->zero_value));
+	uint32_t zero = pack(coarse_value(w->zero_value));
 	struct region *r = w->quiet->oldest, *next;
 	uint64_t n = from;
 	bool all = to - from >= w->quiet->count;

@@ -6,7 +6,7 @@
 #ifndef NBDS_CONSISTENCY_QUIET_H
 #define NBDS_CONSISTENCY_QUIET_H
 
-#include "contents.h"
+#include "bury.h"
 
 #define REGION_BLOCKS 32u
 
@@ -35,9 +35,9 @@ uint64_t quiet_value(const struct cell *c, unsigned i);
 /* Makes a command of a past. */
 void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op);
 bool quiet_settle(struct nbds_world *w, struct block *b);
-void quiet_wake(struct nbds_world *w, struct block *b);
 void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last);
-void quiet_sweep(struct nbds_world *w);
+/* The block, awake; a new one if there was none. NULL without memory. */
+struct block *block_get(struct nbds_world *w, uint64_t number);
 bool quiet_forget(struct nbds_world *w);
 void quiet_free(struct nbds_world *w);
 

@@ -28,6 +28,8 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	w->pasts = &h->pasts;
 	w->parties = &h->parties;
 	w->order = &h->order;
+	w->blocks = &h->blocks;
+	w->ranges = &h->ranges;
 	w->contents = &h->contents;
 	w->quiet = &h->quiet;
 	w->scratch = &h->scratch;
@@ -47,7 +49,7 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	w->withheld->tail = &w->withheld->first;
 	w->key = nbds_hash_key_new();
 	w->now = INT64_MIN;
-	contents_init(w);
+	blocks_init(w);
 	return w;
 }
 
@@ -560,13 +562,13 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 
 		if (!c || quiet_value(c, i) != coarse_value(value))
 			return JUDGE_WRONG;
-		if (!w->contents->classes)
+		if (!w->ranges->classes)
 			return w->pasts->list[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN
-									     : JUDGE_FINE;
+									    : JUDGE_FINE;
 		past_fill(w, c->past, &slept);
 		by = &slept;
 	}
-	if (w->contents->classes && contents_other_range(w, sector, by))
+	if (w->ranges->classes && contents_other_range(w, sector, by))
 		return JUDGE_WRONG;
 	return by->type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
@@ -1051,7 +1053,7 @@ bool nbds_world_tick(struct nbds_world *w, int64_t now)
 
 void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
 {
-	if (w->memory > goal && !w->contents->iterating)
+	if (w->memory > goal && !w->blocks->iterating)
 		contents_shrink(w, goal);
 	past_sweep(w);
 }

@@ -7,11 +7,12 @@
  *   miss, kin  sectors of reads that look wrong, until the final word on them;
  *              exports that may be one device
  *   past, unflushed                                 what ended; what no flush covered
- *   placed     where a value was written to
  *   judge      from what is known of a sector to a verdict;
  *              preconditions: which level a rule has, and what lowers it
- *   contents, quiet                                 who may have left which data where;
- *              grave: what was superseded; hash: what a sector holds
+ *   contents   who may have left which data where
+ *   ranges     zeroes and trims;   quiet    blocks that sleep
+ *   bury       what is superseded;   placed   where a value was written to
+ *   blocks     data of sectors;   grave: old values; hash: what a sector holds
  *   order      what came certainly before what      points, flush log, failed flushes;
  *              life: one server, or several; paths: on which grounds a write is in force
  *   op, party  operations, connections
@@ -40,8 +41,10 @@ struct house {
 	struct pasts pasts;
 	struct parties parties;
 	struct order order;
-	struct contents contents;
+	struct blocks blocks;
 	struct quiet quiet;
+	struct ranges ranges;
+	struct contents contents;
 	struct scratch scratch;
 	struct placed placed;
 	struct misses misses;

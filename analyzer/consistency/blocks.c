@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Blocks: sectors as they were written, and read. The drawing is in blocks.h.
+ */
+#include <string.h>
+
+#include "blocks.h"
+#include "hash.h"
+
+/* Bytes written last that are kept as they were, as a share of the memory; and those that
+ * were rescued from there. */
+#define RING_SHARE 1024u
+#define RING_MIN   (UINT64_C(16) << 10)
+
+/* Where the sampled bytes of a sector lie: one in each quarter. */
+static const uint16_t samples[SAMPLES] = {37, 171, 299, 445};
+
+unsigned sample_at(unsigned i)
+{
+	return samples[i];
+}
+
+static bool has_avx2(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	return __builtin_cpu_supports("avx2");
+#else
+	return false;
+#endif
+}
+
+uint64_t sector_value(const uint8_t *bytes)
+{
+	uint64_t v = (has_avx2() ? sector_hash_avx2(bytes) : sector_hash(bytes)) & 0xffffffffu;
+
+	for (unsigned i = 0; i < SAMPLES; i++)
+		v |= (uint64_t)bytes[samples[i]] << (32 + 8 * i);
+	return v;
+}
+
+void blocks_init(struct nbds_world *w)
+{
+	static const uint8_t zeroes[NBDS_SECTOR];
+
+	w->zero_value = sector_value(zeroes);
+	w->blocks->lru.lru_next = w->blocks->lru.lru_prev = &w->blocks->lru;
+}
+
+/* --- bytes --------------------------------------------------------------- */
+
+void piece_unref(struct nbds_world *w, struct piece *p)
+{
+	if (!p || --p->refs)
+		return;
+	w->piece_bytes -= (uint64_t)(p->to - p->from);
+	world_dealloc(w, p, sizeof(*p) + p->to - p->from);
+}
+
+struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to,
+			       const uint8_t *bytes)
+{
+	struct piece *p = world_alloc(w, sizeof(*p) + to - from);
+
+	if (!p)
+		return NULL;
+	w->piece_bytes += to - from;
+	p->refs = 1;
+	p->from = (uint16_t)from;
+	p->to = (uint16_t)to;
+	if (bytes)
+		memcpy(p->bytes, bytes, to - from);
+	return p;
+}
+
+/*
+ * The ring: what was written last, sector by sector.  An entry remembers where its first
+ * sector went; the bytes are rescued from there once another write of the sector makes
+ * them matter, unless newer ones have taken their place.
+ */
+static uint8_t *ring_at(struct nbds_world *w, uint32_t at)
+{
+	const struct ring *r = &w->blocks->ring;
+	/* how long ago, in sectors: the number wraps around long after the ring did */
+	uint32_t ago = (uint32_t)(r->end / NBDS_SECTOR) - at;
+	uint64_t bytes = (uint64_t)ago * NBDS_SECTOR;
+
+	return r->bytes && ago && bytes <= r->size && bytes <= r->end
+		       ? r->bytes + (r->end - bytes) % r->size
+		       : NULL;
+}
+
+uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes)
+{
+	struct ring *r = &w->blocks->ring;
+
+	if (!r->bytes && !r->failed) {
+		/* small worlds need little: it grows while it has not gone round */
+		r->full = w->memory_cap / RING_SHARE / NBDS_SECTOR * NBDS_SECTOR;
+		if (r->full < RING_MIN)
+			r->full = RING_MIN;
+		r->size = 8 * NBDS_SECTOR;
+		r->bytes = world_alloc(w, r->size);
+		r->failed = !r->bytes;
+	}
+	if (!r->bytes)
+		return NO_RING;
+	if (r->end == r->size && r->size < r->full) {
+		uint64_t size = r->size * 2 < r->full ? r->size * 2 : r->full;
+		uint8_t *grown = world_realloc(w, r->bytes, r->size, size);
+
+		if (grown) {
+			r->bytes = grown;
+			r->size = size;
+		} else {
+			r->full = r->size;
+		}
+	}
+	if (r->end >= r->size)
+		r->full = r->size;
+	memcpy(r->bytes + r->end % r->size, bytes, NBDS_SECTOR);
+	r->end += NBDS_SECTOR;
+	return (uint32_t)(r->end / NBDS_SECTOR - 1) == NO_RING
+		       ? NO_RING - 1
+		       : (uint32_t)(r->end / NBDS_SECTOR - 1);
+}
+
+static void ring_free(struct nbds_world *w)
+{
+	struct ring *r = &w->blocks->ring;
+
+	world_dealloc(w, r->bytes, r->size);
+	*r = (struct ring){.failed = true};
+}
+
+struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i)
+{
+	if (!e->extra)
+		e->extra = world_alloc(w, sizeof(*e->extra));
+	return e->extra ? &e->extra->piece[i] : NULL;
+}
+
+void piece_drop(struct nbds_world *w, struct entry *e, unsigned i)
+{
+	if (!e->extra)
+		return;
+	piece_unref(w, e->extra->piece[i]);
+	e->extra->piece[i] = NULL;
+}
+
+/* Keeps the bytes of the entry's sector i, if they are there still. */
+void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
+{
+	const uint8_t *bytes;
+
+	struct piece **at;
+
+	if (!(e->valued >> i & 1) || (e->extra && e->extra->piece[i]) || e->ring == NO_RING ||
+	    i < e->ring_first || w->piece_bytes > w->memory_cap / PIECE_SHARE)
+		return;
+	bytes = ring_at(w, e->ring + (uint32_t)(i - e->ring_first));
+	at = bytes ? piece_slot(w, e, i) : NULL;
+	if (at)
+		*at = piece_new(w, 0, NBDS_SECTOR, bytes);
+}
+
+/* --- blocks -------------------------------------------------------------- */
+
+static void blocks_grow(struct nbds_world *w)
+{
+	size_t n = w->blocks->bucket_count ? w->blocks->bucket_count * 2 : 16;
+	struct block **buckets = world_alloc(w, n * sizeof(*buckets));
+
+	if (!buckets)
+		return;
+	for (size_t i = 0; i < w->blocks->bucket_count; i++) {
+		struct block *b = w->blocks->buckets[i], *next;
+
+		for (; b; b = next) {
+			next = b->chain;
+			size_t at = hash_number(w, b->number) & (n - 1);
+			b->chain = buckets[at];
+			buckets[at] = b;
+		}
+	}
+	world_dealloc(w, w->blocks->buckets,
+		      w->blocks->bucket_count * sizeof(*w->blocks->buckets));
+	w->blocks->buckets = buckets;
+	w->blocks->bucket_count = n;
+}
+
+struct block *block_find(struct nbds_world *w, uint64_t number)
+{
+	struct block *b = w->blocks->found;
+
+	/* sectors come in order */
+	if (b && b->number == number)
+		return b;
+	if (!w->blocks->bucket_count)
+		return NULL;
+	for (b = w->blocks->buckets[hash_number(w, number) & (w->blocks->bucket_count - 1)]; b;
+	     b = b->chain)
+		if (b->number == number)
+			break;
+	/* and blocks, too: the next ones are on their way from memory meanwhile */
+	__builtin_prefetch(
+		w->blocks->buckets[hash_number(w, number + 1) & (w->blocks->bucket_count - 1)]);
+	__builtin_prefetch(&w->blocks->buckets[hash_number(w, number + 2) &
+						 (w->blocks->bucket_count - 1)]);
+	return b ? (w->blocks->found = b) : NULL;
+}
+
+void lru_remove(struct block *b)
+{
+	b->lru_prev->lru_next = b->lru_next;
+	b->lru_next->lru_prev = b->lru_prev;
+}
+
+void lru_append(struct nbds_world *w, struct block *b)
+{
+	b->lru_next = &w->blocks->lru;
+	b->lru_prev = w->blocks->lru.lru_prev;
+	w->blocks->lru.lru_prev->lru_next = b;
+	w->blocks->lru.lru_prev = b;
+}
+
+struct block *block_make(struct nbds_world *w, uint64_t number)
+{
+	struct block *b;
+
+	if (w->blocks->count >= w->blocks->bucket_count)
+		blocks_grow(w);
+	if (!w->blocks->bucket_count)
+		return NULL;
+	b = world_alloc(w, sizeof(*b));
+	if (!b)
+		return NULL;
+	b->number = number;
+	if (w->blocks->forgot) {
+		b->based = true;
+		b->base = w->blocks->forgot_at;
+	}
+	size_t at = hash_number(w, number) & (w->blocks->bucket_count - 1);
+	b->chain = w->blocks->buckets[at];
+	w->blocks->buckets[at] = b;
+	lru_append(w, b);
+	w->blocks->count++;
+	return b;
+}
+
+void entry_free(struct nbds_world *w, struct entry *e)
+{
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		piece_drop(w, e, i);
+	world_dealloc(w, e->extra, sizeof(*e->extra));
+	op_unref(e->op);
+	world_dealloc(w, e, sizeof(*e));
+}
+
+void entry_remove(struct nbds_world *w, struct block *b, struct entry **at)
+{
+	struct entry *e = *at;
+
+	*at = e->next;
+	b->count--;
+	entry_free(w, e);
+}
+
+void block_free(struct nbds_world *w, struct block *b)
+{
+	struct block **at =
+		&w->blocks->buckets[hash_number(w, b->number) & (w->blocks->bucket_count - 1)];
+
+	while (*at != b)
+		at = &(*at)->chain;
+	*at = b->chain;
+	if (w->blocks->found == b)
+		w->blocks->found = NULL;
+	while (b->entries)
+		entry_remove(w, b, &b->entries);
+	graves_free(w, &b->graves);
+	lru_remove(b);
+	w->blocks->count--;
+	world_dealloc(w, b, sizeof(*b));
+}
+
+void forget_point(struct nbds_world *w, const struct nbds_point *hi)
+{
+	if (!w->blocks->forgot)
+		w->blocks->forgot_at = (struct nbds_point){0, INT64_MIN, hi->interface};
+	w->blocks->forgot = true;
+	later_of(&w->blocks->forgot_at, hi);
+}
+
+void blocks_free(struct nbds_world *w)
+{
+	while (w->blocks->lru.lru_next != &w->blocks->lru)
+		block_free(w, w->blocks->lru.lru_next);
+	world_dealloc(w, w->blocks->buckets, w->blocks->bucket_count * sizeof(*w->blocks->buckets));
+	ring_free(w);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * analyzer/consistency/blocks.h - sectors as they were written, and read.
+ *
+ *     hash of 4 KiB block number         contents, newest first
+ *        entry(op W2: 8 values) -> entry(op W1) -> ...
+ *                 │
+ *                 └ extra: bytes of some of its sectors, rescued from the ring of those
+ *                   that were written last
+ *
+ * Data that was on the wire is kept here, so blocks are bounded by the bytes captured.
+ */
+#ifndef NBDS_CONSISTENCY_BLOCKS_H
+#define NBDS_CONSISTENCY_BLOCKS_H
+
+#include "grave.h"
+
+#define BLOCK_BYTES   (BLOCK_SECTORS * NBDS_SECTOR)
+#define SAMPLES       4u /* bytes of a sector that its value has */
+
+/* Bytes of one sector as they were written, or read. */
+struct piece {
+	uint32_t refs;
+	uint16_t from, to; /* of the sector */
+	uint16_t have;     /* of those; the others are still to come, or lost */
+	uint8_t bytes[];
+};
+
+/* What few entries have. */
+struct extra {
+	struct piece *piece[BLOCK_SECTORS];
+	struct nbds_point hi; /* a READ saw it, */
+	uint64_t lone_from;   /* see struct miss */
+	bool seen;            /* if it did */
+};
+
+#define NO_RING UINT32_MAX
+
+struct entry {
+	struct entry *next;  /* older */
+	struct nbds_op *op;  /* a WRITE, or a READ that showed these values */
+	uint8_t valued;      /* sectors with a value */
+	uint8_t unknown;     /* sectors touched in part: see the piece */
+	uint8_t full;        /* sectors covered wholly */
+	bool coarse;         /* its values slept: only 32 bits are known of each */
+	bool alone;          /* it superseded all older writes to the block */
+	uint8_t initial;     /* READ: sectors that it found as they were before the capture */
+	uint8_t ring_first;  /* sector whose bytes went to */
+	uint32_t ring;       /* this place in the ring, in sectors; NO_RING: none */
+	struct extra *extra; /* or NULL */
+	uint64_t value[BLOCK_SECTORS];
+};
+
+struct block {
+	struct block *chain;
+	struct block *lru_prev, *lru_next;
+	struct entry *entries; /* newest first */
+	struct grave *graves;
+	const struct nbds_op *written_last; /* only to be looked into while `entries` has it */
+	uint64_t number;                    /* offset / BLOCK_BYTES */
+	uint32_t count;
+	uint32_t pins;     /* misses so young that their source may still come */
+	uint32_t prune_at; /* count at which it is pruned next */
+	bool tidy;         /* pruned since it was last touched */
+	uint8_t cut;       /* sectors where something was forgotten for good */
+	bool based;        /* made after forgetting: what was before `base` is unknown */
+	struct nbds_point base;
+};
+
+/* The sectors that were written last, one after the other, and around. */
+struct ring {
+	uint8_t *bytes;
+	uint64_t size, full; /* what it is now, and will be */
+	uint64_t end;        /* bytes that were ever put in, from a multiple of the size on */
+	bool failed;
+};
+
+struct blocks {
+	struct block **buckets;
+	size_t bucket_count, count;
+	struct block *found; /* that was looked for last */
+	struct block lru;    /* list head: next is the oldest */
+	bool iterating;      /* over them: none may go to sleep */
+	bool forgot;         /* some are forgotten, */
+	struct nbds_point forgot_at; /* which were answered until then */
+	struct ring ring;
+};
+
+void blocks_init(struct nbds_world *w);
+void blocks_free(struct nbds_world *w);
+
+uint64_t sector_value(const uint8_t *bytes);
+/* Place of the i-th sampled byte of a sector. */
+unsigned sample_at(unsigned i);
+
+/* NULL: there is none. */
+struct block *block_find(struct nbds_world *w, uint64_t number);
+/* One that there is not yet; NULL without memory. */
+struct block *block_make(struct nbds_world *w, uint64_t number);
+void block_free(struct nbds_world *w, struct block *b);
+void lru_remove(struct block *b);
+void lru_append(struct nbds_world *w, struct block *b);
+/* A command that was answered at `hi` is forgotten. */
+void forget_point(struct nbds_world *w, const struct nbds_point *hi);
+
+void entry_free(struct nbds_world *w, struct entry *e);
+/* Out of its block, and freed. */
+void entry_remove(struct nbds_world *w, struct block *b, struct entry **at);
+/* Keeps the bytes of the entry's sector i, if they are in the ring still. */
+void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i);
+
+/* A READ's, not a write's. */
+static inline bool is_seen(const struct entry *e)
+{
+	return e->op->type == NBD_CMD_READ;
+}
+
+/* The 512 bytes of a sector into the ring; where they are, or NO_RING. */
+uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes);
+/* Bytes [from, to) of a sector; `bytes` may be NULL: still to come. NULL without memory. */
+struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes);
+void piece_unref(struct nbds_world *w, struct piece *p);
+/* Where the bytes of the entry's sector i are kept; NULL without memory. */
+struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i);
+void piece_drop(struct nbds_world *w, struct entry *e, unsigned i);
+
+#endif
