@@ -12,7 +12,7 @@
 #ifndef NBDSCOPE_ANALYZER_LIVE_H
 #define NBDSCOPE_ANALYZER_LIVE_H
 
-#include "capture.h"
+#include <nbdscope/packet.h>
 
 struct nbds_live;
 

@@ -14,7 +14,8 @@
 #ifndef NBDSCOPE_ANALYZER_PCAPNG_H
 #define NBDSCOPE_ANALYZER_PCAPNG_H
 
-#include "capture.h"
+#include <nbdscope/packet.h>
+
 #include "source.h"
 
 #define NBDS_PCAPNG_MAGIC          0x0a0d0d0au /* the same in either byte order */

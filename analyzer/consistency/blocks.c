@@ -56,8 +56,7 @@ void piece_unref(struct nbds_world *w, struct piece *p)
 	world_dealloc(w, p, sizeof(*p) + p->to - p->from);
 }
 
-struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to,
-			       const uint8_t *bytes)
+struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes)
 {
 	struct piece *p = world_alloc(w, sizeof(*p) + to - from);
 
@@ -182,8 +181,7 @@ static void blocks_grow(struct nbds_world *w)
 			buckets[at] = b;
 		}
 	}
-	world_dealloc(w, w->blocks->buckets,
-		      w->blocks->bucket_count * sizeof(*w->blocks->buckets));
+	world_dealloc(w, w->blocks->buckets, w->blocks->bucket_count * sizeof(*w->blocks->buckets));
 	w->blocks->buckets = buckets;
 	w->blocks->bucket_count = n;
 }
@@ -204,8 +202,8 @@ struct block *block_find(struct nbds_world *w, uint64_t number)
 	/* and blocks, too: the next ones are on their way from memory meanwhile */
 	__builtin_prefetch(
 		w->blocks->buckets[hash_number(w, number + 1) & (w->blocks->bucket_count - 1)]);
-	__builtin_prefetch(&w->blocks->buckets[hash_number(w, number + 2) &
-						 (w->blocks->bucket_count - 1)]);
+	__builtin_prefetch(
+		&w->blocks->buckets[hash_number(w, number + 2) & (w->blocks->bucket_count - 1)]);
 	return b ? (w->blocks->found = b) : NULL;
 }
 

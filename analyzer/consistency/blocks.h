@@ -15,8 +15,8 @@
 
 #include "grave.h"
 
-#define BLOCK_BYTES   (BLOCK_SECTORS * NBDS_SECTOR)
-#define SAMPLES       4u /* bytes of a sector that its value has */
+#define BLOCK_BYTES (BLOCK_SECTORS * NBDS_SECTOR)
+#define SAMPLES     4u /* bytes of a sector that its value has */
 
 /* Bytes of one sector as they were written, or read. */
 struct piece {
@@ -78,10 +78,10 @@ struct ring {
 struct blocks {
 	struct block **buckets;
 	size_t bucket_count, count;
-	struct block *found; /* that was looked for last */
-	struct block lru;    /* list head: next is the oldest */
-	bool iterating;      /* over them: none may go to sleep */
-	bool forgot;         /* some are forgotten, */
+	struct block *found;         /* that was looked for last */
+	struct block lru;            /* list head: next is the oldest */
+	bool iterating;              /* over them: none may go to sleep */
+	bool forgot;                 /* some are forgotten, */
 	struct nbds_point forgot_at; /* which were answered until then */
 	struct ring ring;
 };

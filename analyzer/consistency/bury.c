@@ -19,8 +19,7 @@
  * one contents, so many different ones prove nothing anyway. */
 #define SEEN_MAX 64u
 
-bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
-			     const struct nbds_point *now)
+bool over_for_readers(struct nbds_world *w, const struct nbds_op *op, const struct nbds_point *now)
 {
 	struct nbds_op *r = w->reads->first;
 

@@ -11,8 +11,7 @@
 #include "blocks.h"
 
 /* No read that is in flight, and waited for, began before this was answered. */
-bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
-		      const struct nbds_point *now);
+bool over_for_readers(struct nbds_world *w, const struct nbds_op *op, const struct nbds_point *now);
 /* What `by` superseded will be in nobody's way any more, whoever reads and whatever fails:
  * it may be gone without a trace. */
 bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by);

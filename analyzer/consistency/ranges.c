@@ -13,8 +13,7 @@ static size_t granule_hash(const struct nbds_world *w, unsigned size_class, uint
 	return hash_number(w, number * 67 + size_class) & (w->ranges->bucket_count - 1);
 }
 
-struct granule *granule_find(const struct nbds_world *w, unsigned size_class,
-				    uint64_t number)
+struct granule *granule_find(const struct nbds_world *w, unsigned size_class, uint64_t number)
 {
 	if (!w->ranges->bucket_count)
 		return NULL;
@@ -100,8 +99,7 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 		const struct nbds_op *flush;
 
 		strength_of(by->op, &flush);
-		if (whole && !grave_put(&b->graves, r->op, by->op, flush, i,
-					w->zero_value, zeroes))
+		if (whole && !grave_put(&b->graves, r->op, by->op, flush, i, w->zero_value, zeroes))
 			return false;
 	}
 	return true;
@@ -261,6 +259,5 @@ void ranges_free(struct nbds_world *w)
 			world_dealloc(w, g, sizeof(*g));
 		}
 	}
-	world_dealloc(w, w->ranges->buckets,
-		      w->ranges->bucket_count * sizeof(*w->ranges->buckets));
+	world_dealloc(w, w->ranges->buckets, w->ranges->bucket_count * sizeof(*w->ranges->buckets));
 }

@@ -13,10 +13,11 @@
 #ifndef NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 #define NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 
+#include "../pipeline/pipeline.h"
 #include "buf.h"
 #include "keep.h"
+#include "options.h"
 #include "paper.h"
-#include "report.h"
 #include "waiting.h"
 #include "words.h"
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "report.h"
 
 #define MEMORY_USUAL (UINT64_C(128) << 20)
 

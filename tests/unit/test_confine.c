@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "analyzer/capture/capture.h"
 #include "analyzer/capture/create.h"
 #include "analyzer/capture/opener.h"
 #include "analyzer/capture/pcapng.h"

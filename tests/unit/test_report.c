@@ -17,6 +17,7 @@
 
 #include "analyzer/consistency/consistency.h"
 #include "analyzer/report/internal.h"
+#include "analyzer/report/report.h"
 
 /* The text that `function(&b, value)` adds. */
 #define assert_adds(function, value, expected)                       \
