@@ -3,6 +3,7 @@
  * common.c - what the forms of the report have in common. See internal.h.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "internal.h"
 
@@ -125,6 +126,25 @@ static bool looked_into(const struct nbds_connection *c)
 	return !c->negotiated.tls && decoded_bytes(c) > 0 && !heads_only(c);
 }
 
+/* Bytes read that could not be judged as what they are held against is forgotten. */
+static uint64_t bytes_against_forgotten(const struct nbds_engine_totals *t)
+{
+	size_t reasons = sizeof(t->unchecked) / sizeof(t->unchecked[0]);
+
+	for (size_t i = 0; i < reasons && t->unchecked[i].reason; i++)
+		if (!strcmp(t->unchecked[i].reason, "forgotten"))
+			return t->unchecked[i].bytes;
+	return 0;
+}
+
+/* Memory was too short to judge anything: connections were not followed to their end, or
+ * what was read could be held against nothing. */
+static bool starved(const struct nbds_engine_totals *t)
+{
+	return !t->checked_bytes && (t->given_up || (t->forgotten_servers && t->read_bytes) ||
+				     bytes_against_forgotten(t));
+}
+
 void nbds_outcome_judge(struct nbds_outcome *o)
 {
 	const struct nbds_engine_totals *t = &o->totals;
@@ -132,9 +152,41 @@ void nbds_outcome_judge(struct nbds_outcome *o)
 	o->unaudited = !t->findings[NBDS_VIOLATION] && !t->findings[NBDS_SUSPECT] &&
 		       !t->findings[NBDS_HAZARD] && !t->checked_bytes;
 	o->read_bytes = t->read_bytes;
+	if (starved(t))
+		return;
 	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c && o->unaudited;
 	     c = nbds_outcome_next(o, c->id))
 		o->unaudited = !looked_into(c);
+}
+
+void nbds_put_forgotten(const struct nbds_engine_totals *totals, struct nbds_buf *t)
+{
+	const char *between = "";
+
+	if (totals->forgotten_connections) {
+		nbds_buf_count(t, totals->forgotten_connections, "connection", NULL);
+		nbds_buf_puts(t, " that ended and are not listed");
+		between = ", ";
+	}
+	if (totals->forgotten_exports) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, totals->forgotten_exports, "export", NULL);
+		nbds_buf_puts(t, " of such");
+		between = ", ";
+	}
+	if (totals->forgotten_servers) {
+		nbds_buf_puts(t, between);
+		nbds_buf_puts(t, "all that was known of the contents of ");
+		nbds_buf_count(t, totals->forgotten_servers, "server", NULL);
+		between = ", ";
+	}
+	if (totals->given_up) {
+		nbds_buf_puts(t, between);
+		nbds_buf_count(t, totals->given_up, "connection", NULL);
+		nbds_buf_puts(t, " that were not followed to their end");
+	}
+	if (*between)
+		nbds_buf_puts(t, "; a larger --memory keeps them");
 }
 
 void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
@@ -143,6 +195,17 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	const struct nbds_ip_stats *ip = &o->info.ip;
 	uint64_t connections = 0, tls = 0, cut = 0;
 
+	if (starved(&o->totals)) {
+		size_t before;
+
+		nbds_buf_puts(b, "nothing could be judged, as memory was short: forgotten are ");
+		before = b->len;
+		nbds_put_forgotten(&o->totals, b);
+		if (b->len == before)
+			nbds_buf_puts(b, "the contents that were read; a larger --memory keeps "
+					 "them");
+		return;
+	}
 	for (const struct nbds_connection *n = nbds_outcome_next(o, 0); n;
 	     n = nbds_outcome_next(o, n->id)) {
 		connections++;

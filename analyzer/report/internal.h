@@ -107,6 +107,8 @@ const char *nbds_verdict(const struct nbds_outcome *o);
 void nbds_outcome_judge(struct nbds_outcome *o);
 /* Why there was nothing to audit, and what to do about it. */
 void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b);
+/* What --memory had no room for, in words; nothing, if it had for all. */
+void nbds_put_forgotten(const struct nbds_engine_totals *totals, struct nbds_buf *t);
 
 /* It came to the transmission phase: the export asked for last is the one in use. */
 bool nbds_export_entered(const struct nbds_connection *c);

@@ -951,29 +951,9 @@ static void put_forgotten(struct nbds_report *r, const struct nbds_engine_totals
 	struct nbds_buf *t = &r->text;
 
 	nbds_buf_clear(t);
-	if (totals->forgotten_connections) {
-		nbds_buf_count(t, totals->forgotten_connections, "connection", NULL);
-		nbds_buf_puts(t, " that ended and are not listed");
-	}
-	if (totals->forgotten_exports) {
-		nbds_buf_puts(t, t->len ? ", " : "");
-		nbds_buf_count(t, totals->forgotten_exports, "export", NULL);
-		nbds_buf_puts(t, " of such");
-	}
-	if (totals->forgotten_servers) {
-		nbds_buf_puts(t, t->len ? ", " : "");
-		nbds_buf_count(t, totals->forgotten_servers, "silent server", NULL);
-		nbds_buf_puts(t, " with all that was known of their contents");
-	}
-	if (totals->given_up) {
-		nbds_buf_puts(t, t->len ? ", " : "");
-		nbds_buf_count(t, totals->given_up, "connection", NULL);
-		nbds_buf_puts(t, " that were not followed to their end");
-	}
-	if (!t->len)
-		return;
-	nbds_buf_puts(t, "; a larger --memory keeps them");
-	nbds_item(&r->paper, "forgotten", nbds_buf_text(t));
+	nbds_put_forgotten(totals, t);
+	if (t->len)
+		nbds_item(&r->paper, "forgotten", nbds_buf_text(t));
 }
 
 static void put_not_judged(struct nbds_report *r, const struct nbds_outcome *o)

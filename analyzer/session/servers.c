@@ -224,12 +224,13 @@ void servers_relieve(struct servers *all, uint64_t goal)
 			nbds_world_stats(s->world, &stats);
 			nbds_world_shrink(s->world,
 					  stats.memory > excess ? stats.memory - excess : 0);
-			if (!s->first_use && all->budget->used > goal)
+			if (!s->first_use && all->budget->used > goal) {
 				server_drop_world(s);
+				all->forgotten++;
+			}
 		}
 		if (s->first_use || s->world || s->stirring)
 			continue;
-		all->forgotten++;
 		unlist(s);
 		nbds_table_remove(&all->table, &s->node);
 		nbds_budget_free(all->budget, s, sizeof(*s));

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# memory.py NBDAUDIT SCALE [MIB...]
+# memory.py NBDAUDIT SCALE [MIB...] [SHAPE...]
 #
 # Does --memory bound all state?  Traffic that makes an auditor large (tests/scale/shapes.c)
 # is audited, and what the program took at most is asked of the kernel: it stays below
-# --memory and 32 MiB.  With --table the numbers are printed and nothing fails.
+# --memory and 32 MiB.  Above 64 MiB there is as much more traffic as memory (--times=N:
+# N times as much).  With --table the numbers are printed and nothing fails.
 import os
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def measure(nbdaudit, scale, shape, count, mib, form):
 def main():
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
     table = "--table" in sys.argv
+    times = [float(word[8:]) for word in sys.argv if word.startswith("--times=")]
     nbdaudit, scale = words[:2]
     limits = [int(word) for word in words[2:] if word.isdigit()] or [64]
     only = [word for word in words[2:] if not word.isdigit()]
@@ -38,9 +40,10 @@ def main():
         if count == "0" or (only and shape not in only):
             continue
         for mib in limits:
-            status, rss, seconds = measure(nbdaudit, scale, shape, count, mib, "json")
+            many = int(int(count) * (times[0] if times else max(1, mib / 64)))
+            status, rss, seconds = measure(nbdaudit, scale, shape, str(many), mib, "json")
             good = status in (0, 1, 3) and rss <= mib + SLACK
-            print(f"{shape:22} {count:>8} --memory={mib}M: {rss:8.1f} MiB, {seconds:6.2f} s, "
+            print(f"{shape:22} {many:>9} --memory={mib}M: {rss:8.1f} MiB, {seconds:6.2f} s, "
                   f"exit {status}{'' if good else '  TOO MUCH'}", flush=True)
             bad += not good
     return 1 if bad and not table else 0
