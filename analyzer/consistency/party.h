@@ -70,7 +70,7 @@ struct xport {
 	struct nbds_point *faces; /* when another size, or other flags, were */
 	size_t face_count, face_room;
 	/* what connections wrote that are folded */
-	bool past_written, past_fua;
+	bool past_written;
 	struct nbds_point past_settled; /* it is in force for all that begins later */
 	struct party_list open, lingering, dirty;
 	struct party_list wrote[2]; /* without and with FUA, and are not folded */
@@ -135,7 +135,9 @@ struct parties {
 	uint64_t writes_in_flight;
 	uint32_t writers; /* in the lists of all exports of those that wrote */
 	uint32_t unresolved, voided;
-	uint32_t past_written;  /* exports that folded ones wrote to */
+	uint32_t past_written;          /* exports that folded ones wrote to */
+	bool past_fua;                  /* some of it is in force by FUA alone */
+	struct nbds_point past_settled; /* the latest past_settled of all exports */
 	bool loose;             /* folded connections wrote what will never be in force for all */
 	struct lifetimes lives; /* of servers, in the order of their beginnings; no two of
 	                         * them overlap for certain */

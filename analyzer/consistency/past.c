@@ -115,9 +115,12 @@ static bool fold_writes(struct nbds_party *p, bool now)
 		if (!x->past_written)
 			x->past_settled = from[i];
 		later_of(&x->past_settled, &from[i]);
+		if (!w->parties->past_written)
+			w->parties->past_settled = from[i];
+		later_of(&w->parties->past_settled, &from[i]);
+		w->parties->past_fua |= fua_only[i];
 		w->parties->past_written += !x->past_written;
 		x->past_written = true;
-		x->past_fua |= fua_only[i];
 	}
 	return true;
 }
@@ -161,10 +164,10 @@ void past_sweep(struct nbds_world *w)
 void past_voided(const struct nbds_op *x)
 {
 	struct nbds_world *w = x->world;
+	const struct parties *ps = w->parties;
 
-	for (const struct xport *e = w->parties->xports; e; e = e->next)
-		if (e->past_written && (e->past_fua || !point_before(w, &e->past_settled, &x->lo)))
-			w->parties->loose = true;
+	if (ps->past_written && (ps->past_fua || !point_before(w, &ps->past_settled, &x->lo)))
+		w->parties->loose = true;
 }
 
 /* Lets go of the operations of all of a list: one may refer to another party's. */

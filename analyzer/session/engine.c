@@ -200,7 +200,7 @@ void nbds_engine_finish(struct nbds_engine *e)
 	doubts_pass(&e->doubts, e->now, true);
 	for (struct session *s = e->first; s; s = s->next)
 		session_refresh(s);
-	for (uint32_t id = 1; id && id <= e->connection_count; id++)
+	for (uint32_t id = 1; id && id <= e->last_id; id++)
 		findings_end(&e->findings, id);
 }
 
@@ -213,12 +213,57 @@ const struct nbds_connection *nbds_engine_connection(struct nbds_engine *e, uint
 	return s ? &s->c : records_find(&e->records, &e->found, id);
 }
 
+/* Puts the list of sessions in the order of ids: runs that are so are merged, two at a
+ * time. It is nearly so as a rule. */
+static void sort_sessions(struct nbds_engine *e)
+{
+	struct session *list = e->first, *merged, **end;
+	unsigned runs;
+
+	do {
+		end = &merged;
+		for (runs = 0; list; runs++) {
+			struct session *a = list, *b, *last;
+
+			for (last = a; last->next && last->next->c.id > last->c.id;)
+				last = last->next;
+			b = last->next;
+			last->next = NULL;
+			for (last = b; last && last->next && last->next->c.id > last->c.id;)
+				last = last->next;
+			list = last ? last->next : NULL;
+			if (last)
+				last->next = NULL;
+			while (a || b) {
+				struct session **least = !b || (a && a->c.id < b->c.id) ? &a : &b;
+
+				*end = *least;
+				*least = (*least)->next;
+				end = &(*end)->next;
+			}
+		}
+		*end = NULL;
+		list = merged;
+	} while (runs > 1);
+	e->first = list;
+	e->last = NULL;
+	for (struct session *s = list; s; s = s->next) {
+		s->prev = e->last;
+		e->last = s;
+	}
+	e->disordered = false;
+	e->after = NULL;
+}
+
 /* The first session with a greater id. Whoever asks for all comes with one id after the
  * other: the last answer is a good place to begin. */
 static struct session *session_after(struct nbds_engine *e, uint32_t id)
 {
-	struct session *s = e->after;
+	struct session *s;
 
+	if (e->disordered)
+		sort_sessions(e);
+	s = e->after;
 	if (!s || (s->prev && s->prev->c.id > id))
 		s = e->first;
 	while (s && s->c.id <= id)
@@ -327,6 +372,7 @@ void nbds_engine_free(struct nbds_engine *e)
 	findings_free(&e->findings);
 	clients_free(&e->clients);
 	nbds_table_free(&e->by_id, &e->budget);
+	nbds_table_free(&e->waiting, &e->budget);
 	while (e->free_inflight) {
 		struct inflight *f = e->free_inflight;
 

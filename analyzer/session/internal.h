@@ -60,7 +60,7 @@ struct session {
 	uint64_t decoder_takes; /* bytes, counted */
 	struct nbds_party *party;
 	struct nbds_table_node by_id;
-	struct session *next, *prev;           /* of the engine, in the order of ids */
+	struct session *next, *prev;           /* of the engine */
 	struct session *next_open, *prev_open; /* of the engine: open, or ended */
 	struct rules_connection *rules;        /* while it is open; NULL: no memory */
 	struct inflight *oldest, *newest;      /* requests in flight */
@@ -100,9 +100,14 @@ struct session {
 	unsigned flush_room;
 };
 
+struct waiting_server;
+
 struct nbds_stream {
 	struct nbds_engine *engine;
-	struct nbds_stream *next, *prev; /* undecided ones, oldest first */
+	struct nbds_stream *next, *prev; /* undecided ones */
+	/* those of them whose server shows nothing yet, oldest first */
+	struct waiting_server *waits_for;
+	struct nbds_stream *next_waiting, *prev_waiting;
 	struct nbds_addr addr[2];
 	bool from_start, undecided, useless;
 	bool listed;    /* in the list of undecided ones */
@@ -116,8 +121,17 @@ struct nbds_stream {
 	unsigned prefix_len;
 	struct nbds_mark prefix_mark;
 	bool doubted; /* of its first bytes there were two copies */
+	uint32_t id;  /* that its connection will have; 0: the next one */
 	struct session *session;
 	void *user; /* the front's own */
+};
+
+/* A server that streams were opened to which are undecided, and have no id. */
+struct waiting_server {
+	struct nbds_table_node node;
+	struct nbds_addr addr;
+	struct nbds_stream *oldest, *newest;
+	uint32_t count;
 };
 
 /* Linked by next_open (older) and prev_open (newer). */
@@ -136,7 +150,9 @@ struct nbds_engine {
 	struct doubts doubts;
 	struct clients clients;
 	struct nbds_stream *undecided_first, *undecided_last;
+	struct nbds_table waiting;    /* struct waiting_server, by address */
 	struct session *first, *last; /* announced sessions, in the order of ids */
+	bool disordered;              /* not so, as one was announced late */
 	struct session_list open;     /* sessions not ended, */
 	struct session_list ended;    /* and those that did and are not put away */
 	struct records records;       /* those that are */
@@ -148,7 +164,7 @@ struct nbds_engine {
 	struct nbds_table by_id;
 	struct nbds_hash_key key;
 	uint64_t read_bytes;
-	uint32_t connection_count;
+	uint32_t connection_count, last_id;
 	struct inflight *free_inflight;
 	bool (*held)(void *ctx, uint64_t frame);
 	void *held_ctx;

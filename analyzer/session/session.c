@@ -197,6 +197,20 @@ static struct rules_connection *rules(struct session *s)
 	return s->rules;
 }
 
+/* Into the list of all. */
+static void session_number(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+
+	if (!s->c.id)
+		s->c.id = ++e->last_id;
+	e->connection_count++;
+	e->disordered |= e->last && e->last->c.id > s->c.id;
+	s->prev = e->last;
+	*(e->last ? &e->last->next : &e->first) = s;
+	e->last = s;
+}
+
 /* From now on it counts: it has an id, and a party in its server's world. */
 void session_announce(struct session *s)
 {
@@ -205,10 +219,7 @@ void session_announce(struct session *s)
 	if (s->announced)
 		return;
 	s->announced = true;
-	s->c.id = ++e->connection_count;
-	s->prev = e->last;
-	*(e->last ? &e->last->next : &e->first) = s;
-	e->last = s;
+	session_number(s);
 	nbds_table_add(&e->by_id, &e->budget, &s->by_id, nbds_hash_u64(&e->key, s->c.id));
 	s->server = server_get(&e->servers, &s->c.server);
 	if (s->doubted)

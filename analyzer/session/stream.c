@@ -21,6 +21,68 @@ static bool serves(const struct nbds_engine *e, const struct nbds_addr *a)
 	return engine_port(e, a->port) || server_find(&e->servers, a);
 }
 
+/* --- undecided streams, by their server --- */
+
+static uint64_t hash_of(const struct nbds_engine *e, const struct nbds_addr *a)
+{
+	return nbds_hash_bytes(&e->key, (uint64_t)a->family << 16 | a->port, a->ip, sizeof(a->ip));
+}
+
+static struct waiting_server *waiting_find(const struct nbds_engine *e, const struct nbds_addr *a)
+{
+	struct nbds_table_node *n = nbds_table_find(&e->waiting, hash_of(e, a));
+
+	for (; n; n = nbds_table_again(n)) {
+		struct waiting_server *w = nbds_owner(n, struct waiting_server, node);
+
+		if (nbds_addr_equal(&w->addr, a))
+			return w;
+	}
+	return NULL;
+}
+
+/* Without memory it does not wait: it is numbered once it is decided. */
+static void wait_begin(struct nbds_stream *s)
+{
+	struct nbds_engine *e = s->engine;
+	struct waiting_server *w = waiting_find(e, &s->addr[1]);
+
+	if (!w) {
+		w = nbds_budget_alloc(&e->budget, sizeof(*w));
+		if (!w)
+			return;
+		w->addr = s->addr[1];
+		if (!nbds_table_add(&e->waiting, &e->budget, &w->node, hash_of(e, &w->addr))) {
+			nbds_budget_free(&e->budget, w, sizeof(*w));
+			return;
+		}
+	}
+	s->waits_for = w;
+	s->prev_waiting = w->newest;
+	*(w->newest ? &w->newest->next_waiting : &w->oldest) = s;
+	w->newest = s;
+	w->count++;
+}
+
+static void wait_end(struct nbds_stream *s)
+{
+	struct nbds_engine *e = s->engine;
+	struct waiting_server *w = s->waits_for;
+
+	if (!w)
+		return;
+	*(s->prev_waiting ? &s->prev_waiting->next_waiting : &w->oldest) = s->next_waiting;
+	*(s->next_waiting ? &s->next_waiting->prev_waiting : &w->newest) = s->prev_waiting;
+	s->waits_for = NULL;
+	s->next_waiting = s->prev_waiting = NULL;
+	if (--w->count)
+		return;
+	nbds_table_remove(&e->waiting, &w->node);
+	nbds_budget_free(&e->budget, w, sizeof(*w));
+}
+
+/* --- streams --- */
+
 struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_addr *a,
 				       const struct nbds_addr *b, bool from_start,
 				       const struct nbds_mark *where)
@@ -50,6 +112,8 @@ struct nbds_stream *nbds_engine_stream(struct nbds_engine *e, const struct nbds_
 	s->prev = e->undecided_last;
 	*(e->undecided_last ? &e->undecided_last->next : &e->undecided_first) = s;
 	e->undecided_last = s;
+	if (s->from_start)
+		wait_begin(s);
 	return s;
 }
 
@@ -57,6 +121,7 @@ static void unlist(struct nbds_stream *s)
 {
 	struct nbds_engine *e = s->engine;
 
+	wait_end(s);
 	if (!s->listed)
 		return;
 	s->listed = false;
@@ -87,6 +152,7 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 		return;
 	}
 	s->session->c.user = s->user;
+	s->session->c.id = s->id;
 	s->session->c.last_frame = s->last_frame;
 	s->session->c.last_time = s->last_time;
 	if (s->doubted)
@@ -95,17 +161,25 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 		session_announce(s->session);
 }
 
+/* Ids count first frames: older ones to this server come first, if they are connections,
+ * which shows once something is heard of them. */
+static void number_older(struct nbds_stream *s)
+{
+	struct waiting_server *w = waiting_find(s->engine, &s->addr[s->server_dir]);
+	struct nbds_stream *o = w ? w->oldest : NULL, *next;
+
+	for (; o && o->first.frame < s->first.frame; o = next) {
+		next = o->next_waiting;
+		o->id = ++s->engine->last_id;
+		wait_end(o);
+	}
+}
+
 static void decide(struct nbds_stream *s, enum nbds_start start, bool announce)
 {
-	struct nbds_stream *o, *next;
-
-	/* ids count first frames: older connections to this server come first */
-	for (o = announce ? s->engine->undecided_first : NULL; o; o = next) {
-		next = o->next;
-		if (o->first.frame < s->first.frame && o->from_start && !o->prefix_len &&
-		    nbds_addr_equal(&o->addr[1], &s->addr[s->server_dir]))
-			begin(o, NBDS_START_GREETING, true);
-	}
+	wait_end(s);
+	if (announce)
+		number_older(s);
 	begin(s, start, announce);
 }
 
@@ -195,6 +269,7 @@ static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, si
 			give_up(s);
 			return;
 		}
+		wait_end(s);
 		s->from_start = false;
 		decide_middle(s, dir, data, len);
 		return;
@@ -215,6 +290,7 @@ static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, si
 		decide(s, NBDS_START_GREETING, true);
 		return;
 	}
+	wait_end(s);
 	if (!s->prefix_len)
 		s->prefix_mark = *where;
 	memcpy(s->prefix, head, n);
@@ -257,6 +333,7 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 		decide(s, NBDS_START_GREETING, true);
 	if (s->undecided) {
 		/* the beginning is lost: look for it as in the middle */
+		wait_end(s);
 		s->from_start = false;
 		s->skipped[dir] += len + s->prefix_len * (unsigned)(dir == s->server_dir);
 		s->prefix_len = 0;

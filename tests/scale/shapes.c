@@ -153,6 +153,61 @@ static void ended_flushers(struct wire *w, unsigned n)
 	}
 }
 
+/* Knocks of clients that do not exist, and one after the other that does. */
+static void knocks(struct wire *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct talk t;
+
+		if (i % 10 == 9) {
+			open_nth(w, &t, i, SERVE);
+			talk_enter(&t, "disk", 4, SIZE, PLAIN);
+			talk_disconnect(&t);
+		} else {
+			talk_knock(w, &t, HOST + i / 40000, (uint16_t)(20000 + i % 40000), SERVE,
+				   10809);
+		}
+	}
+}
+
+/* What is not NBD: a few bytes of each of many connections, that stay open. */
+static void strangers(struct wire *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct talk t;
+
+		talk_open(w, &t, HOST + i / 40000, (uint16_t)(20000 + i % 40000), SERVE + i % 100,
+			  (uint16_t)(80 + i % 7));
+		talk_send(&t, CLIENT, "GET / HTTP/1.1\r\n\r\n", 18);
+		talk_send(&t, SERVER, "HTTP/1.1 200 OK\r\n", 17);
+	}
+}
+
+/* Of each of many connections one packet in its middle. */
+static void scraps(struct wire *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct talk t;
+
+		talk_resume(w, &t, HOST + i / 40000, (uint16_t)(20000 + i % 40000), SERVE + i % 100,
+			    (uint16_t)(80 + i % 7));
+		talk_send(&t, CLIENT, "and so on", 9);
+	}
+}
+
+/* Servers on all ports of a few hosts. */
+static void ports(struct wire *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct talk t;
+
+		talk_open(w, &t, HOST, 40000, SERVE + i / 60000, (uint16_t)(1024 + i % 60000));
+		talk_enter(&t, "disk", 4, SIZE, PLAIN);
+		talk_write(&t, 0, 512, 'a');
+		talk_reset(&t, SERVER);
+	}
+}
+
 /* --- names and options --- */
 
 static void names(struct wire *w, unsigned n, uint32_t len)
@@ -265,6 +320,71 @@ static void extents(struct wire *w, unsigned n)
 		left -= len;
 	}
 	talk_disconnect(&t);
+}
+
+/* One reply in chunks without an end. */
+static void chunks(struct wire *w, unsigned n)
+{
+	uint8_t chunk[20 + 8 + 1] = {0};
+	struct talk t;
+
+	open_nth(w, &t, 0, SERVE);
+	talk_greet(&t);
+	talk_structured(&t);
+	talk_go(&t, "disk", 4, SIZE, PLAIN);
+	talk_request(&t, NBD_CMD_READ, 0, 0, 1 << 25);
+	for (unsigned i = 0; i < n; i++) {
+		put64(put32(put64(put16(put16(put32(chunk, NBD_STRUCTURED_REPLY_MAGIC), 0),
+					NBD_REPLY_TYPE_OFFSET_DATA),
+				  t.cookie),
+			    9),
+		      i * UINT64_C(4093) % (1 << 25));
+		chunk[28] = (uint8_t)i;
+		talk_send(&t, SERVER, chunk, sizeof(chunk));
+	}
+	talk_disconnect(&t);
+}
+
+/* Flushes that fail, where many exports were written to and flushed. */
+static void failed_flushes(struct wire *w, unsigned n)
+{
+	struct talk t;
+
+	for (unsigned i = 0; i < n; i++) {
+		char name[12];
+
+		snprintf(name, sizeof(name), "%08u", i);
+		open_nth(w, &t, i, SERVE);
+		talk_enter(&t, name, 8, SIZE, SHARED);
+		talk_write(&t, 0, 512, 'a');
+		talk_flush(&t);
+		talk_disconnect(&t);
+	}
+	w->time += INT64_C(5000000000);
+	open_nth(w, &t, n, SERVE);
+	talk_enter(&t, "disk", 4, SIZE, SHARED);
+	for (unsigned i = 0; i < n; i++) {
+		talk_write(&t, (uint64_t)(i % 100) * BLOCK, 512, 'a');
+		talk_request(&t, NBD_CMD_FLUSH, 0, 0, 0);
+		talk_reply(&t, t.cookie, NBD_EIO, 0, 0);
+	}
+}
+
+/* Connections each of which breaks many rules. */
+static void rule_breakers(struct wire *w, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct talk t;
+
+		open_nth(w, &t, i, SERVE);
+		talk_enter(&t, "disk", 4, 1 << 20, NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY);
+		for (unsigned k = 0; k < 40; k++) {
+			talk_request(&t, (uint16_t)(3 + k % 6), (uint16_t)(1u << k % 16),
+				     (uint64_t)k << 30, k % 5 * 100);
+			talk_reply(&t, t.cookie, k % 3 ? 0 : 1000 + k, 0, 0);
+			talk_reply(&t, 7777 + k, 0, 0, 0);
+		}
+	}
 }
 
 static void wrong_reads(struct wire *w, unsigned n)
@@ -390,6 +510,52 @@ static void holes(struct wire *w, unsigned n)
 	free(t);
 }
 
+/* Flows that each hold many small pieces behind a hole. */
+static void pieces(struct wire *w, unsigned n)
+{
+	struct talk *t = talks_new(n);
+
+	w->step = 100;
+	for (unsigned i = 0; i < n; i++) {
+		open_nth(w, &t[i], i, SERVE);
+		talk_enter(&t[i], "disk", 4, SIZE, SHARED);
+		talk_lose(&t[i], CLIENT, 28);
+	}
+	for (unsigned k = 0; k < 100; k++) {
+		for (unsigned i = 0; i < n; i++) {
+			talk_send(&t[i], CLIENT, "x", 1);
+			talk_lose(&t[i], CLIENT, 1);
+		}
+	}
+	free(t);
+}
+
+/* First fragments, whose others never come, and a connection in fragments. */
+static void fragments(struct wire *w, unsigned n)
+{
+	struct talk t, good;
+
+	open_nth(w, &good, 0, SERVE);
+	talk_enter(&good, "disk", 4, SIZE, PLAIN);
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t request[28 + 512] = {0};
+
+		talk_resume(w, &t, HOST + 1 + i / 60000, (uint16_t)(1024 + i % 60000), SERVE,
+			    10809);
+		talk_send_fragments(&t, CLIENT, "a half of it does not come", 26, (uint16_t)i,
+				    false);
+		if (i % 10)
+			continue;
+		put32(put64(put64(put16(put16(put32(request, NBD_REQUEST_MAGIC), 0), NBD_CMD_WRITE),
+				  ++good.cookie),
+			    (uint64_t)i * BLOCK),
+		      512);
+		talk_send_fragments(&good, CLIENT, request, sizeof(request), (uint16_t)i, true);
+		talk_reply(&good, good.cookie, 0, 0, 0);
+	}
+	talk_disconnect(&good);
+}
+
 static void flushes(struct wire *w, unsigned n)
 {
 	struct talk t;
@@ -431,6 +597,15 @@ const struct shape shapes[] = {
 	{"rewrites", "versions of one block", 500, 10000, rewrites},
 	{"flushes", "flushes", 1000, 100000, flushes},
 	{"holes", "flows with a hole", 250, 5000, holes},
+	{"pieces", "flows with a hole and pieces behind it", 50, 2000, pieces},
+	{"knocks", "clients that knock only", 1000, 200000, knocks},
+	{"strangers", "connections that are not NBD", 1000, 100000, strangers},
+	{"scraps", "packets of other connections each", 2000, 500000, scraps},
+	{"ports", "servers on other ports", 500, 50000, ports},
+	{"chunks", "chunks of one reply", 5000, 500000, chunks},
+	{"failed-flushes", "flushes that fail, and exports", 250, 10000, failed_flushes},
+	{"rule-breakers", "connections that break many rules", 50, 4000, rule_breakers},
+	{"fragments", "fragments without the others", 1000, 200000, fragments},
 };
 const unsigned shape_count = sizeof(shapes) / sizeof(shapes[0]);
 

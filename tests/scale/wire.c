@@ -69,11 +69,17 @@ void talk_resume(struct wire *w, struct talk *t, uint32_t client, uint16_t clien
 			   .seq = {1000, 2000000000}};
 }
 
-void talk_open(struct wire *w, struct talk *t, uint32_t client, uint16_t client_port,
-	       uint32_t server, uint16_t server_port)
+void talk_knock(struct wire *w, struct talk *t, uint32_t client, uint16_t client_port,
+		uint32_t server, uint16_t server_port)
 {
 	talk_resume(w, t, client, client_port, server, server_port);
 	segment(t, CLIENT, NBDS_TCP_SYN, NULL, 0);
+}
+
+void talk_open(struct wire *w, struct talk *t, uint32_t client, uint16_t client_port,
+	       uint32_t server, uint16_t server_port)
+{
+	talk_knock(w, t, client, client_port, server, server_port);
 	segment(t, SERVER, NBDS_TCP_SYN | NBDS_TCP_ACK, NULL, 0);
 	talk_ack(t, CLIENT);
 }
@@ -89,6 +95,50 @@ void talk_send(struct talk *t, int side, const void *bytes, size_t len)
 		at += n;
 		len -= n;
 	}
+}
+
+/* Takes the packet of a segment apart. */
+struct splitter {
+	struct wire *w;
+	uint16_t id;
+	bool whole;
+};
+
+static void split(void *ctx, const struct nbds_packet *p)
+{
+	const struct splitter *s = ctx;
+	uint32_t len = p->len - 20, first = len / 2 & ~7u;
+	uint8_t packet[HEADERS + PIECE];
+
+	for (unsigned i = 0; i < (s->whole ? 2u : 1u); i++) {
+		uint32_t from = i ? first : 0, n = i ? len - first : first;
+		struct nbds_packet part = *p;
+
+		memcpy(packet, p->data, 20);
+		put16(packet + 2, (uint16_t)(20 + n));
+		put16(packet + 4, s->id);
+		put16(packet + 6, (uint16_t)(i ? from / 8 : 0x2000)); /* MF */
+		memcpy(packet + 20, p->data + 20 + from, n);
+		part.data = packet;
+		part.caplen = part.len = 20 + n;
+		part.frame = s->w->frame += i;
+		s->w->sink(s->w->ctx, &part);
+	}
+}
+
+void talk_send_fragments(struct talk *t, int side, const void *bytes, size_t len, uint16_t id,
+			 bool whole)
+{
+	struct wire *w = t->w, through = *w;
+	struct splitter s = {w, id, whole};
+
+	through.sink = split;
+	through.ctx = &s;
+	w->frame++;
+	t->w = &through;
+	segment(t, side, NBDS_TCP_ACK | NBDS_TCP_PSH, bytes, (uint32_t)len);
+	t->w = w;
+	w->time = through.time;
 }
 
 void talk_ack(struct talk *t, int side)

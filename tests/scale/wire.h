@@ -45,12 +45,18 @@ struct talk {
 /* SYN, SYN with ACK, ACK. */
 void talk_open(struct wire *w, struct talk *t, uint32_t client, uint16_t client_port,
 	       uint32_t server, uint16_t server_port);
+/* A SYN that nobody answers. */
+void talk_knock(struct wire *w, struct talk *t, uint32_t client, uint16_t client_port,
+		uint32_t server, uint16_t server_port);
 /* As if it were open already: its beginning is not in the capture. */
 void talk_resume(struct wire *w, struct talk *t, uint32_t client, uint16_t client_port,
 		 uint32_t server, uint16_t server_port);
 void talk_send(struct talk *t, int side, const void *bytes, size_t len);
 /* A bare acknowledgement of all that the other side sent. */
 void talk_ack(struct talk *t, int side);
+/* The same in a packet of two IP fragments; of only the first one, if not `whole`. */
+void talk_send_fragments(struct talk *t, int side, const void *bytes, size_t len, uint16_t id,
+			 bool whole);
 /* Bytes that the capture lost. */
 void talk_lose(struct talk *t, int side, uint32_t len);
 void talk_close(struct talk *t);
