@@ -105,6 +105,8 @@ struct parser {
 	unsigned where;
 	bool failed;
 	unsigned depth;
+	const char *const *columns; /* of a list; NULL: messages */
+	unsigned column_count;
 };
 
 enum { FAILED = FILTER_NODES };
@@ -206,7 +208,7 @@ static bool take_string(struct parser *p, struct filter_node *n)
 		len = (size_t)word_length(from);
 		p->at += len;
 	}
-	if (!len) {
+	if (!len && !(p->columns && from > p->text && (from[-1] == '"' || from[-1] == '\''))) {
 		fail(p, from, "a value is missing%.*s", "", 0);
 		return false;
 	}
@@ -351,6 +353,28 @@ static uint8_t value_of(struct parser *p, struct filter_node n)
 
 static uint8_t parse_or(struct parser *p);
 
+/* A column with a value, or text. */
+static uint8_t list_term(struct parser *p, const char *from, int len)
+{
+	struct filter_node n = {.kind = NODE_COLUMN};
+
+	p->at = from + len;
+	if (!take_op(p, &n.op)) {
+		n.kind = NODE_TEXT;
+		p->at = from;
+		return take_string(p, &n) ? node(p, n) : FAILED;
+	}
+	while (n.field < (int)p->column_count && !word_is(from, len, p->columns[n.field]))
+		n.field++;
+	if (n.field == (int)p->column_count)
+		return fail(p, from, "there is no column \"%2$.*1$s\"", from, len);
+	space(p);
+	if (!take_string(p, &n))
+		return FAILED;
+	n.number = parse_number(p->f->text + n.text_at, &n.value);
+	return node(p, n);
+}
+
 static uint8_t term(struct parser *p)
 {
 	struct filter_node n = {0};
@@ -370,6 +394,8 @@ static uint8_t term(struct parser *p)
 			return fail(p, from, "something is missing here%.*s", "", 0);
 		return fail(p, from, "\"%2$.*1$s\" is not expected here", from, 1);
 	}
+	if (p->columns)
+		return list_term(p, from, len);
 	p->at += len;
 	if (len > 4 && !strncasecmp(from, "nbd.", 4)) {
 		snprintf(name, sizeof(name), "%.*s", len, from);
@@ -466,21 +492,40 @@ static uint8_t parse_or(struct parser *p)
 	return n.left;
 }
 
+static bool parse(struct parser *p, unsigned *where)
+{
+	p->at = p->text;
+	memset(p->f, 0, sizeof(*p->f));
+	space(p);
+	if (!*p->at)
+		return true;
+	p->f->any = true;
+	p->f->root = parse_or(p);
+	space(p);
+	if (!p->failed && *p->at)
+		fail(p, p->at, "\"%2$.*1$s\" is not expected here", p->at, 1);
+	*where = p->where;
+	return !p->failed;
+}
+
 bool filter_parse(struct filter *f, const char *text, char *why, size_t why_size, unsigned *where)
 {
-	struct parser p = {.f = f, .text = text, .at = text, .why = why, .why_size = why_size};
+	struct parser p = {.f = f, .text = text, .why = why, .why_size = why_size};
 
-	memset(f, 0, sizeof(*f));
-	space(&p);
-	if (!*p.at)
-		return true;
-	f->any = true;
-	f->root = parse_or(&p);
-	space(&p);
-	if (!p.failed && *p.at)
-		fail(&p, p.at, "\"%2$.*1$s\" is not expected here", p.at, 1);
-	*where = p.where;
-	return !p.failed;
+	return parse(&p, where);
+}
+
+bool filter_parse_list(struct filter *f, const char *text, const char *const *columns,
+		       unsigned column_count, char *why, size_t why_size, unsigned *where)
+{
+	struct parser p = {.f = f,
+			   .text = text,
+			   .why = why,
+			   .why_size = why_size,
+			   .columns = columns,
+			   .column_count = column_count};
+
+	return parse(&p, where);
 }
 
 /* --- matching --- */
@@ -691,8 +736,57 @@ static bool match(const struct filter *f, uint8_t at, const struct log_entry *e,
 		nbds_buf_clear(line);
 		entry_line(e, line);
 		return contains(nbds_buf_text(line), line->len, f->text + n->text_at);
+	case NODE_COLUMN: /* not of messages */
+		break;
 	}
 	return false;
+}
+
+static bool match_column(const struct filter *f, const struct filter_node *n,
+			 const struct filter_row *row)
+{
+	const char *text;
+	uint64_t have;
+	size_t len;
+
+	if (n->number && n->op != OP_HAS && row->number(row->ctx, (unsigned)n->field, &have))
+		return compare(have, n->op, n->value);
+	/* Names stand in quotes there. */
+	text = row->text(row->ctx, (unsigned)n->field);
+	len = strlen(text);
+	if (len > 1 && text[0] == '"' && text[len - 1] == '"') {
+		text++;
+		len -= 2;
+	}
+	return compare_text(text, len, n->op, f->text + n->text_at);
+}
+
+static bool match_list(const struct filter *f, uint8_t at, const struct filter_row *row)
+{
+	const struct filter_node *n = &f->nodes[at];
+
+	switch (n->kind) {
+	case NODE_AND:
+		return match_list(f, n->left, row) && match_list(f, n->right, row);
+	case NODE_OR:
+		return match_list(f, n->left, row) || match_list(f, n->right, row);
+	case NODE_NOT:
+		return !match_list(f, n->left, row);
+	case NODE_COLUMN:
+		return match_column(f, n, row);
+	case NODE_TEXT:
+		return row->holds(row->ctx, f->text + n->text_at);
+	case NODE_WORD:
+	case NODE_FIELD:
+	case NODE_NBD: /* not of lists */
+		break;
+	}
+	return false;
+}
+
+bool filter_match_row(const struct filter *f, const struct filter_row *row)
+{
+	return !f->any || match_list(f, f->root, row);
 }
 
 bool filter_match(const struct filter *f, const struct log_entry *e, int64_t start,

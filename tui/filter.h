@@ -13,6 +13,9 @@
  * Numbers may be hexadecimal or have K, M, G; times ns, us, ms, s; commands and
  * errors have their names with or without what they all begin with.
  *
+ * The filter of a list is of the same kind: its fields are the list's columns, and a
+ * word by itself is text that a row must hold.
+ *
  * Ownership.  A filter is a value; nothing to free.  Failure.  filter_parse()
  * says where and why.
  */
@@ -27,10 +30,19 @@
 enum filter_op { OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE, OP_HAS };
 
 struct filter_node {
-	enum { NODE_AND, NODE_OR, NODE_NOT, NODE_WORD, NODE_FIELD, NODE_NBD, NODE_TEXT } kind;
+	enum {
+		NODE_AND,
+		NODE_OR,
+		NODE_NOT,
+		NODE_WORD,
+		NODE_FIELD,
+		NODE_COLUMN,
+		NODE_NBD,
+		NODE_TEXT
+	} kind;
 	uint8_t left, right; /* AND, OR; NOT: left */
 	enum filter_op op;
-	int field; /* index into the words, the fields, or nbds_fields */
+	int field; /* index into the words, the fields, the columns, or nbds_fields */
 	bool bare; /* NBD: no value: it is there, and not zero */
 	bool number;
 	uint64_t value;
@@ -53,6 +65,21 @@ bool filter_parse(struct filter *f, const char *text, char *why, size_t why_size
 /* `start`: time of the capture's first packet. `line`: for its memory. */
 bool filter_match(const struct filter *f, const struct log_entry *e, int64_t start,
 		  struct nbds_buf *line);
+
+/* The same with the names of columns. */
+bool filter_parse_list(struct filter *f, const char *text, const char *const *columns,
+		       unsigned column_count, char *why, size_t why_size, unsigned *where);
+
+/* A row of a list. */
+struct filter_row {
+	void *ctx;
+	/* False: the column has no number in this row. */
+	bool (*number)(void *ctx, unsigned column, uint64_t *value);
+	const char *(*text)(void *ctx, unsigned column);
+	/* Any of its columns holds the text. */
+	bool (*holds)(void *ctx, const char *text);
+};
+bool filter_match_row(const struct filter *f, const struct filter_row *row);
 
 /* For the help: names and what they are, NULL at the end. */
 struct filter_name {

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "text.h"
 
@@ -77,7 +78,8 @@ static void draw_title(const struct ui *ui)
 	const struct snapshot *s = ui->s;
 	enum style style, drop_style = STYLE_DIM;
 	struct nbds_buf middle = {0};
-	int x, right;
+	const char *name;
+	int x, right, room;
 
 	put_row(0, STYLE_PLAIN);
 	x = put_on(0, 0, 8, STYLE_TITLE, "nbdtop ");
@@ -86,7 +88,12 @@ static void draw_title(const struct ui *ui)
 	right = screen_columns - columns_of(drops);
 	put_on(0, right, screen_columns - right, drop_style, drops);
 	right -= *drops ? 2 : 0;
-	x += put_on(0, x, right - x - 26 > 8 ? right - x - 26 : 8, STYLE_BOLD, ui->source) + 1;
+	room = right - x - 26 > 8 ? right - x - 26 : right - x - 14 > 8 ? right - x - 14 : 8;
+	name = ui->source;
+	/* Of a path that is too long, its last part. */
+	while (columns_of(name) > room && strchr(name, '/'))
+		name = strchr(name, '/') + 1;
+	x += put_on(0, x, room, STYLE_BOLD, name) + 1;
 	x += put_on(0, x, right - x, STYLE_PLAIN, " ");
 	x += put_on(0, x, right - x, state_words(ui, words, &style) ? style : STYLE_PLAIN,
 		    state_words(ui, words, &style));
@@ -101,43 +108,93 @@ static void draw_title(const struct ui *ui)
 	nbds_buf_free(&middle);
 }
 
-static void draw_totals(const struct ui *ui)
+/* "2 connections (1 open) to 1 export, 3 in flight; ", at the lengths that there may be
+ * room for. */
+static void totals_words(const struct ui *ui, int length, struct nbds_buf *b)
 {
-	static const char *const many[] = {"notes", "hazards", "suspects", "violations"};
-	static const char *const one[] = {"note", "hazard", "suspect", "violation"};
 	const struct snapshot *s = ui->s;
 	uint64_t in_flight = 0, open = 0;
-	struct nbds_buf b = {0};
-	bool any = false;
 	char n[SHORT_TEXT];
-	int x;
 
-	if (!s)
-		return;
 	for (size_t i = 0; i < s->connection_count; i++) {
 		in_flight += s->connections[i].in_flight;
 		open += !s->connections[i].ended;
 	}
-	nbds_buf_printf(&b, "%" PRIu32 " connection%s (%" PRIu64 " open) to %zu export%s, ",
-			s->totals.connections, s->totals.connections == 1 ? "" : "s", open,
-			s->export_count, s->export_count == 1 ? "" : "s");
-	nbds_buf_printf(&b, "%s in flight; ", short_count(n, (double)in_flight));
+	nbds_buf_clear(b);
+	if (length > 1) {
+		nbds_buf_printf(b, "%" PRIu32 " connection%s (%" PRIu64 " open) to %zu export%s",
+				s->totals.connections, s->totals.connections == 1 ? "" : "s", open,
+				s->export_count, s->export_count == 1 ? "" : "s");
+		if (length > 2)
+			nbds_buf_printf(b, ", %s in flight", short_count(n, (double)in_flight));
+	} else if (length) {
+		nbds_buf_printf(b, "%s conn", short_count(n, (double)s->totals.connections));
+		nbds_buf_printf(b, ", %s in flight", short_count(n, (double)in_flight));
+	}
+	nbds_buf_puts(b, length ? "; " : "");
+}
+
+/* All four counts, the worst in a word, the others too if `whole`. */
+static void counts_words(const struct snapshot *s, bool whole, char text[NBDS_VIOLATION + 1][48])
+{
+	static const char *const many[] = {"notes", "hazards", "suspects", "violations"};
+	static const char *const one[] = {"note", "hazard", "suspect", "violation"};
+	static const char letters[] = "nHSV";
+	bool any = false;
+
+	for (int i = NBDS_VIOLATION; i >= NBDS_NOTE; i--) {
+		uint64_t found = s->totals.findings[i];
+		bool word = whole || (found && !any);
+		char n[SHORT_TEXT];
+
+		any |= found > 0;
+		short_count(n, (double)found);
+		if (word)
+			snprintf(text[i], 48, "%s%s %s", i < NBDS_VIOLATION ? ", " : "", n,
+				 found == 1 ? one[i] : many[i]);
+		else
+			snprintf(text[i], 48, "%s%s%s%c", i < NBDS_VIOLATION ? ", " : "", n,
+				 found < 1000 ? "" : " ", letters[i]);
+	}
+}
+
+static void draw_totals(const struct ui *ui)
+{
+	const struct snapshot *s = ui->s;
+	char counts[NBDS_VIOLATION + 1][48] = {"nothing found"};
+	struct nbds_buf b = {0};
+	bool any = false;
+	int x;
+
+	if (!s)
+		return;
+	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
+		any |= s->totals.findings[i] > 0;
+	/* The counts as words, the worst as a word; then less of what comes before. */
+	for (int turn = 0; turn < 5; turn++) {
+		int columns = 0;
+
+		totals_words(ui, turn < 2 ? 3 : 4 - turn, &b);
+		if (any)
+			counts_words(s, turn == 0, counts);
+		for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
+			columns += columns_of(counts[i]);
+		if (columns + columns_of(nbds_buf_text(&b)) <= screen_columns)
+			break;
+	}
 	x = put_on(1, 0, screen_columns, STYLE_PLAIN, nbds_buf_text(&b));
 	nbds_buf_free(&b);
 	for (int i = NBDS_VIOLATION; i >= NBDS_NOTE; i--) {
-		char text[48];
+		enum style style = !any                    ? STYLE_GOOD
+				   : s->totals.findings[i] ? severity_style((enum nbds_severity)i)
+							   : STYLE_DIM;
 
-		if (!s->totals.findings[i])
-			continue;
-		snprintf(text, sizeof(text), "%s%s %s", any ? ", " : "",
-			 short_count(n, (double)s->totals.findings[i]),
-			 s->totals.findings[i] == 1 ? one[i] : many[i]);
-		x += put_on(1, x, screen_columns - x, severity_style((enum nbds_severity)i), text);
-		any = true;
+		x += put_on(1, x, screen_columns - x, style, counts[i]);
 	}
-	if (!any)
-		put_on(1, x, screen_columns - x, STYLE_GOOD, "nothing found");
 }
+
+/* Where all titles find room. */
+#define TABS_COLUMNS 76
 
 static void draw_tabs(const struct ui *ui)
 {
@@ -149,8 +206,12 @@ static void draw_tabs(const struct ui *ui)
 		char text[40];
 		int n;
 
-		snprintf(text, sizeof(text), screen_columns >= 84 ? " %d %s " : "%d %s ", i + 1,
-			 views[i]->title);
+		if (screen_columns < TABS_COLUMNS)
+			snprintf(text, sizeof(text), i == (int)ui->screen ? "%d %.11s " : "%d%.2s ",
+				 i + 1, views[i]->title);
+		else
+			snprintf(text, sizeof(text), screen_columns >= 84 ? " %d %s " : "%d %s ",
+				 i + 1, views[i]->title);
 		n = put_on(2, x, screen_columns - x, style, text);
 		hit_add(2, x, n, 1, HIT_TAB, i);
 		x += n;
@@ -162,7 +223,7 @@ static void draw_tabs(const struct ui *ui)
 /* Quit is always there; of the others those that there is room for. */
 static void draw_bar(const struct ui *ui)
 {
-	int y = screen_rows - 1, x = 0, room = screen_columns - 7;
+	int y = screen_rows - 1, x = 0, room = screen_columns - 8;
 
 	put_row(y, STYLE_PLAIN);
 	for (unsigned i = 0; i < key_count; i++) {
@@ -182,45 +243,39 @@ static void draw_bar(const struct ui *ui)
 	put_on(y, x, 4, STYLE_LABEL, "Quit");
 }
 
-static void draw_status(struct ui *ui)
+static void draw_alarm(const struct ui *ui, int y)
 {
-	int y = screen_rows - 2;
 	const struct snapshot *s = ui->s;
-	const struct table *t = ui->screen == SCREEN_EXPORTS       ? &ui->exports
-				: ui->screen == SCREEN_CONNECTIONS ? &ui->connections
-				: ui->screen == SCREEN_FINDINGS    ? &ui->findings
-								   : NULL;
 
-	if (ui->prompt.kind) {
+	for (size_t i = s->finding_count; i-- > 0;) {
+		const struct nbds_finding *f = s->findings[i]->finding;
+
+		if (s->findings[i]->number != ui->alarm)
+			continue;
+		putf(y, 0, screen_columns, STYLE_ALARM, " VIOLATION %s (5 shows it): %s",
+		     f->rule->name, f->message);
+		return;
+	}
+}
+
+/* What there is to say; nothing: what is in the row stays. */
+static void draw_status(struct ui *ui, int y)
+{
+	const struct snapshot *s = ui->s;
+	const struct table *t = ui_table(ui);
+
+	if (ui->prompt.kind)
 		prompt_draw(ui, y);
-		return;
-	}
-	put_row(y, STYLE_PLAIN);
-	if (ui->notice_until > ui_clock()) {
+	else if (ui->notice_until > ui_clock())
 		put(y, 0, screen_columns, STYLE_BOLD, ui->notice);
-		return;
-	}
-	if (s && s->state == STATE_FAILED) {
-		putf(y, 0, screen_columns, STYLE_VIOLATION, "%s", s->error);
-		return;
-	}
-	if (ui->alarm && s) {
-		for (size_t i = s->finding_count; i-- > 0;) {
-			const struct nbds_finding *f = s->findings[i]->finding;
-
-			if (s->findings[i]->number != ui->alarm)
-				continue;
-			putf(y, 0, screen_columns, STYLE_ALARM, " VIOLATION %s (5 shows it): %s",
-			     f->rule->name, f->message);
-			return;
-		}
-	}
-	if (t && t->filter[0]) {
+	else if (s && s->state == STATE_FAILED)
+		put(y, 0, screen_columns, STYLE_VIOLATION, s->error);
+	else if (ui->alarm && s)
+		draw_alarm(ui, y);
+	else if (t && t->filter[0])
 		putf(y, 0, screen_columns, STYLE_BOLD, "Filter: %s   (%zu match; Esc ends it)",
 		     t->filter, t->count);
-		return;
-	}
-	if (t && t->frozen)
+	else if (t && t->frozen)
 		put(y, 0, screen_columns, STYLE_DIM, "The order is frozen (o thaws it).");
 }
 
@@ -240,13 +295,19 @@ void ui_draw(struct ui *ui)
 		screen_end();
 		return;
 	}
-	rows = screen_rows - 5;
+	/* Where there are few rows, one does for the status and the bar. */
+	rows = screen_rows < FEW_ROWS ? screen_rows - 4 : screen_rows - 5;
 	draw_title(ui);
 	draw_totals(ui);
 	draw_tabs(ui);
 	if (ui->s || ui->screen == SCREEN_HELP)
 		ui_view(ui)->draw(ui, 3, rows);
-	draw_status(ui);
-	draw_bar(ui);
+	if (screen_rows < FEW_ROWS) {
+		draw_bar(ui);
+		draw_status(ui, screen_rows - 1);
+	} else {
+		draw_status(ui, screen_rows - 2);
+		draw_bar(ui);
+	}
 	screen_end();
 }

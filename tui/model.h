@@ -60,8 +60,8 @@ struct connection_row {
 	bool waiting; /* `oldest` is the request that waits for longest */
 	struct nbds_outstanding oldest;
 	struct speed speed;
-	struct took took[KIND_COUNT];
-	uint64_t findings[4]; /* by enum nbds_severity */
+	struct took took[KIND_COUNT], all; /* all: of every command */
+	uint64_t findings[4];              /* by enum nbds_severity */
 };
 
 struct export_row {
@@ -82,6 +82,7 @@ struct export_row {
 	bool waiting;
 	int64_t oldest_since; /* of the request that waits for longest */
 	struct speed speed;
+	struct took took; /* of every command */
 	uint64_t findings[4];
 };
 

@@ -114,6 +114,35 @@ void order_write_done(struct flush_order *o, uint32_t connection, uint64_t bytes
 	cell->bytes += bytes;
 }
 
+void order_read_done(struct flush_order *o, uint32_t connection)
+{
+	step_at(o, o->last)->cells[lane_of(o, connection)].reads++;
+}
+
+void order_found(struct flush_order *o, uint32_t connection, uint64_t frame)
+{
+	uint64_t low = o->first, high = o->last;
+	unsigned lane = 0;
+
+	while (lane < ORDER_LANES && o->lanes[lane].connection != connection)
+		lane++;
+	if (lane == ORDER_LANES)
+		lane = ORDER_LANES - 1;
+	/* The first step that ends with this frame or later; the last one has no end. */
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+
+		if (step_at(o, middle)->frame < frame)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	/* What is not kept any more has its place in none of them. */
+	if (low == o->first && low > 1 && low < o->last && frame < step_at(o, low)->frame)
+		return;
+	step_at(o, low)->cells[lane].found++;
+}
+
 void order_flush_sent(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,
 		      int64_t time)
 {

@@ -39,6 +39,8 @@ struct order_cell {
 	uint32_t writes; /* answered without error, without FUA */
 	uint32_t fua;    /* the same with FUA */
 	uint64_t bytes;  /* of all of them */
+	uint32_t reads;  /* answered without error */
+	uint32_t found;  /* violations and suspects told of commands in it */
 };
 
 struct order_step {
@@ -73,6 +75,9 @@ void order_idle(struct flush_order *o, uint32_t connection);
 void order_write_sent(struct flush_order *o, uint32_t connection);
 void order_write_done(struct flush_order *o, uint32_t connection, uint64_t bytes, bool fua,
 		      bool ok);
+void order_read_done(struct flush_order *o, uint32_t connection);
+/* Something was found in a command of the connection that this frame ended. */
+void order_found(struct flush_order *o, uint32_t connection, uint64_t frame);
 void order_flush_sent(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,
 		      int64_t time);
 void order_flush_done(struct flush_order *o, uint32_t connection, uint64_t request, uint64_t frame,

@@ -14,17 +14,25 @@
 #define NCURSES_WIDECHAR 1
 #include <curses.h>
 
-static void filter_verdict(const struct ui *ui, const char *text, char *words, size_t size,
-			   bool *valid)
+static void filter_verdict(struct ui *ui, const char *text, char *words, size_t size, bool *valid)
 {
+	const struct table *t = ui_table(ui);
 	char why[120] = "";
 	struct filter f;
 	unsigned where = 0;
 
 	*valid = true;
 	words[0] = '\0';
-	if (ui->screen != SCREEN_MESSAGES || !*text)
+	if (!*text)
 		return;
+	if (t) {
+		*valid = table_filter_check(t, text, &f, why, sizeof(why), &where);
+		if (*valid)
+			snprintf(words, size, "  %s valid", glyph(GLYPH_CHECK));
+		else
+			snprintf(words, size, "  as text: %s", why);
+		return;
+	}
 	*valid = filter_parse(&f, text, why, sizeof(why), &where);
 	snprintf(words, size, *valid ? "  %s valid" : "  %s %s",
 		 glyph(*valid ? GLYPH_CHECK : GLYPH_CROSS), why);
@@ -65,7 +73,7 @@ void prompt_draw(struct ui *ui, int y)
 	x = put_on(y, 0, screen_columns, STYLE_BOLD, labels[p->kind]);
 	snprintf(before, sizeof(before), "%.*s", (int)p->at, p->text);
 	cursor = x + columns_of(before);
-	x += put_on(y, x, screen_columns - x, STYLE_PLAIN, p->text);
+	x += put_on(y, x, screen_columns - x, p->offered ? STYLE_SELECTED : STYLE_PLAIN, p->text);
 	if (p->kind == PROMPT_FILTER) {
 		filter_verdict(ui, p->text, words, sizeof(words), &valid);
 		put_on(y, x, screen_columns - x, valid ? STYLE_GOOD : STYLE_VIOLATION, words);
@@ -75,11 +83,66 @@ void prompt_draw(struct ui *ui, int y)
 
 /* --- keys --- */
 
+static struct typed *typed_of(struct ui *ui)
+{
+	switch (ui->prompt.kind) {
+	case PROMPT_SEARCH:
+		return &ui->typed_searches;
+	case PROMPT_FILTER:
+		return &ui->typed_filters[ui->screen];
+	default:
+		return NULL;
+	}
+}
+
+static void remember(struct typed *typed, const char *text)
+{
+	unsigned from = 0;
+
+	if (!typed || !*text)
+		return;
+	/* Once is enough. */
+	while (from < typed->count && strcmp(typed->texts[from], text) != 0)
+		from++;
+	if (from == typed->count && typed->count == TYPED_MAX)
+		from = 0;
+	if (from < typed->count)
+		memmove(typed->texts[from], typed->texts[from + 1],
+			(--typed->count - from) * sizeof(typed->texts[0]));
+	snprintf(typed->texts[typed->count++], PROMPT_TEXT, "%s", text);
+}
+
+static void prompt_set(struct prompt *p, const char *text)
+{
+	snprintf(p->text, sizeof(p->text), "%s", text);
+	p->at = (unsigned)strlen(p->text);
+	p->offered = false;
+}
+
+/* Back in what was typed before, or forth again. */
+static void recall(struct ui *ui, int by)
+{
+	const struct typed *typed = typed_of(ui);
+	struct prompt *p = &ui->prompt;
+
+	if (!typed || (by > 0 && p->back >= typed->count) || (by < 0 && !p->back))
+		return;
+	p->back += by > 0 ? 1 : -1u;
+	prompt_set(p, p->back ? typed->texts[typed->count - p->back] : "");
+}
+
 void prompt_open(struct ui *ui, enum prompt_kind kind, const char *text)
 {
-	ui->prompt.kind = kind;
-	snprintf(ui->prompt.text, sizeof(ui->prompt.text), "%s", text);
-	ui->prompt.at = (unsigned)strlen(ui->prompt.text);
+	const struct typed *typed;
+
+	ui->prompt = (struct prompt){.kind = kind};
+	prompt_set(&ui->prompt, text);
+	typed = typed_of(ui);
+	if (*text || !typed || !typed->count)
+		return;
+	prompt_set(&ui->prompt, typed->texts[typed->count - 1]);
+	ui->prompt.offered = true;
+	ui->prompt.back = 1;
 }
 
 static void save_packets(struct ui *ui, const char *path)
@@ -153,7 +216,7 @@ static void prompt_live(struct ui *ui)
 	struct table *t = ui_table(ui);
 
 	/* A list follows what is typed. */
-	if (ui->prompt.kind == PROMPT_FILTER && t) {
+	if (ui->prompt.kind == PROMPT_FILTER && t && !ui->prompt.offered) {
 		snprintf(t->filter, sizeof(t->filter), "%.*s", (int)sizeof(t->filter) - 1,
 			 ui->prompt.text);
 		table_update(t);
@@ -167,11 +230,14 @@ static void prompt_done(struct ui *ui)
 	unsigned where;
 
 	snprintf(text, sizeof(text), "%s", ui->prompt.text);
+	ui->prompt.offered = false;
+	prompt_live(ui);
 	if (kind == PROMPT_FILTER && ui->screen == SCREEN_MESSAGES &&
 	    !messages_filter(ui, text, why, sizeof(why), &where)) {
 		ui->prompt.at = where;
 		return; /* it says why */
 	}
+	remember(typed_of(ui), text);
 	ui->prompt.kind = PROMPT_NONE;
 	switch (kind) {
 	case PROMPT_SEARCH:
@@ -187,7 +253,7 @@ static void prompt_done(struct ui *ui)
 	}
 }
 
-static void prompt_cancel(struct ui *ui)
+void prompt_close(struct ui *ui)
 {
 	struct table *t = ui_table(ui);
 
@@ -254,13 +320,22 @@ void prompt_key(struct ui *ui, wint_t c, bool special)
 		return;
 	}
 	if (!special && c == 27) {
-		prompt_cancel(ui);
+		prompt_close(ui);
 		return;
 	}
 	if (special ? c == KEY_ENTER : false) {
 		prompt_done(ui);
 		return;
 	}
+	if (special && (c == KEY_UP || c == KEY_DOWN)) {
+		recall(ui, c == KEY_UP ? 1 : -1);
+		prompt_live(ui);
+		return;
+	}
+	/* What is typed takes the place of what was offered; keys that move take it over. */
+	if (p->offered && !special && c >= 32 && c != 127)
+		prompt_set(p, "");
+	p->offered = false;
 	if (special ? c == KEY_BACKSPACE : c == 127 || c == 8)
 		prompt_erase(p, step_left(p), p->at);
 	else if (special && c == KEY_DC)

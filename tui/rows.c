@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../analyzer/session/latency.h"
 #include "histogram.h"
 
 /* Finished connections are forgotten after a while. */
@@ -198,11 +199,18 @@ void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok)
 	mark_export(rows, x);
 }
 
+void track_took(struct rows *rows, struct track *t, uint64_t ns)
+{
+	if (t->x)
+		latency_add(&rows->budget, &t->x->latency, ns);
+}
+
 static void export_free(struct rows *rows, struct export_track *x)
 {
 	nbds_list_remove(&x->gone);
 	nbds_list_remove(&x->marked);
 	order_free(rows, x);
+	latency_free(&rows->budget, x->latency);
 	nbds_table_remove(&rows->by_name, &x->by_name);
 	nbds_budget_free(&rows->budget, x->name, x->name_len + 1);
 	nbds_budget_free(&rows->budget, x, sizeof(*x));
@@ -330,18 +338,45 @@ static const struct nbds_command_stats *stats_of(const struct nbds_connection *c
 	return &c->commands[types[kind]];
 }
 
-static void took_refresh(struct track *t)
+static void took_set(struct took *took, const struct nbds_latency *l)
 {
+	took->count = l->count;
+	took->p50 = nbds_latency_percentile(l, 50);
+	took->p99 = nbds_latency_percentile(l, 99);
+	took->max = l->max;
+}
+
+/* Of all commands of a connection. */
+static void all_refresh(struct rows *rows, struct track *t)
+{
+	struct nbds_latency all = {.buckets = rows->merged.buckets,
+				   .bucket_count = NBDS_LATENCY_BUCKETS};
+	uint64_t count = 0;
+
+	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
+		count += t->c->commands[k].latency ? t->c->commands[k].latency->count : 0;
+	if (count == t->row.all.count)
+		return;
+	memset(&rows->merged, 0, sizeof(rows->merged));
+	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
+		if (t->c->commands[k].latency)
+			latency_merge(&rows->merged, t->c->commands[k].latency);
+	all.count = rows->merged.count;
+	all.sum = rows->merged.sum;
+	all.max = rows->merged.max;
+	took_set(&t->row.all, &all);
+}
+
+static void took_refresh(struct rows *rows, struct track *t)
+{
+	all_refresh(rows, t);
 	for (enum kind k = 0; k < KIND_COUNT; k++) {
 		const struct nbds_latency *l = stats_of(t->c, k)->latency;
 		struct took *row = &t->row.took[k];
 
 		if (!l || l->count == row->count)
 			continue;
-		row->count = l->count;
-		row->p50 = nbds_latency_percentile(l, 50);
-		row->p99 = nbds_latency_percentile(l, 99);
-		row->max = l->max;
+		took_set(row, l);
 	}
 }
 
@@ -487,6 +522,8 @@ static bool export_refresh(struct rows *rows, struct export_track *x, bool secon
 
 	if ((x->flushed || x->stale) && (second || x->open_end_count <= OPEN_ENDS_FEW))
 		open_ends_refresh(rows, x);
+	if (second && x->latency && x->latency->count != r->took.count)
+		took_set(&r->took, x->latency);
 	if (x->e) {
 		r->size_seen = x->e->size_seen;
 		r->size = x->e->size;
@@ -506,7 +543,7 @@ static void second_refresh(struct rows *rows, double seconds, bool whole)
 		struct track *t = nbds_owner(n, struct track, busy);
 
 		next = n->next;
-		took_refresh(t);
+		took_refresh(rows, t);
 		speed_refresh(rows, t, seconds, whole);
 		/* Rates of the last second become zero in the next. */
 		if (whole || (t->row.speed.requests <= 0 && t->row.speed.read <= 0 &&

@@ -71,7 +71,8 @@ struct export_track {
 	struct nbds_list flushers;  /* of them, the one that flushed last at the end */
 	size_t open_end_count;
 	struct flush_order *order;
-	struct nbds_list ordered; /* those with one, the one that was used last at the end */
+	struct nbds_list ordered;     /* those with one, the one that was used last at the end */
+	struct nbds_latency *latency; /* of all replies; NULL: none yet */
 	struct nbds_list marked;
 	struct nbds_list gone;
 	struct nbds_table_node by_name;
@@ -98,6 +99,7 @@ struct rows {
 	size_t gone_count, ordered_count, ordered_max;
 	uint32_t export_ids;
 	uint64_t connections_forgotten;
+	struct latency_sum merged;                   /* for its memory */
 	struct latency_sum past[NBDS_COMMAND_KINDS]; /* of connections that are forgotten */
 };
 
@@ -119,6 +121,8 @@ void rows_end(struct rows *rows, struct track *t);
 struct export_track *track_export(struct rows *rows, struct track *t);
 /* What the flush order shows of an export; made when it is asked for first. */
 struct flush_order *export_order(struct rows *rows, struct export_track *x);
+/* A final reply of the connection came after so many ns. */
+void track_took(struct rows *rows, struct track *t, uint64_t ns);
 /* A flush of the connection was answered. `ok`: without an error, and what others have
  * not flushed may be less. */
 void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok);

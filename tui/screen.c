@@ -94,6 +94,7 @@ static void styles_init(bool colour)
 	s[STYLE_BOLD] = A_BOLD;
 	s[STYLE_DIM] = A_DIM;
 	s[STYLE_TITLE] = A_BOLD;
+	s[STYLE_TOTAL] = A_BOLD | A_UNDERLINE;
 	s[STYLE_HEAD] = A_REVERSE;
 	s[STYLE_SORT] = A_REVERSE | A_BOLD | A_UNDERLINE;
 	s[STYLE_SELECTED] = A_REVERSE;

@@ -25,6 +25,7 @@ enum style {
 	STYLE_HEAD,     /* of a table */
 	STYLE_SORT,     /* the head of the column that sorts */
 	STYLE_SELECTED, /* the row with the cursor */
+	STYLE_TOTAL,    /* of a list */
 	STYLE_TAB,
 	STYLE_TAB_ON,
 	STYLE_KEY,   /* the bar below: the key */

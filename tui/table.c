@@ -4,11 +4,10 @@
  */
 #include "table.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COLUMNS_MAX 40
 
 void table_init(struct table *t, const struct table_source *source, void *ctx, unsigned sort)
 {
@@ -38,6 +37,67 @@ static bool row_has(struct table *t, size_t row, const char *text)
 			return true;
 	}
 	return false;
+}
+
+bool table_filter_check(const struct table *t, const char *text, struct filter *f, char *why,
+			size_t size, unsigned *where)
+{
+	const char *names[COLUMNS_MAX];
+	unsigned n = 0;
+
+	for (; n < t->source->column_count && n < COLUMNS_MAX; n++)
+		names[n] = t->source->columns[n].key;
+	return filter_parse_list(f, text, names, n, why, size, where);
+}
+
+struct at_row {
+	struct table *t;
+	size_t row;
+};
+
+static bool row_number(void *ctx, unsigned column, uint64_t *value)
+{
+	const struct at_row *a = ctx;
+
+	return a->t->source->number && a->t->source->number(a->t->ctx, a->row, column, value);
+}
+
+static const char *row_text(void *ctx, unsigned column)
+{
+	const struct at_row *a = ctx;
+	enum style style;
+
+	nbds_buf_clear(&a->t->scratch);
+	a->t->source->cell(a->t->ctx, a->row, column, &a->t->scratch, &style);
+	return nbds_buf_text(&a->t->scratch);
+}
+
+static bool row_holds(void *ctx, const char *text)
+{
+	const struct at_row *a = ctx;
+
+	return row_has(a->t, a->row, text);
+}
+
+static void filter_update(struct table *t)
+{
+	unsigned where;
+	char why[8];
+
+	if (!strcmp(t->parsed_text, t->filter))
+		return;
+	t->expression = table_filter_check(t, t->filter, &t->parsed, why, sizeof(why), &where);
+	snprintf(t->parsed_text, sizeof(t->parsed_text), "%s", t->filter);
+}
+
+static bool filter_wants(struct table *t, size_t row)
+{
+	struct at_row at = {t, row};
+	const struct filter_row r = {&at, row_number, row_text, row_holds};
+
+	if (!t->filter[0])
+		return true;
+	return t->expression ? filter_match_row(&t->parsed, &r) : row_has(t, row, t->filter);
 }
 
 static int by_column(const void *a, const void *b, void *arg)
@@ -149,9 +209,9 @@ void table_update(struct table *t)
 		t->ids = ids;
 		t->room = room;
 	}
+	filter_update(t);
 	for (size_t i = 0; i < all; i++)
-		if ((!t->source->wanted || t->source->wanted(t->ctx, i)) &&
-		    (!t->filter[0] || row_has(t, i, t->filter)))
+		if ((!t->source->wanted || t->source->wanted(t->ctx, i)) && filter_wants(t, i))
 			t->rows[n++] = i;
 	if (n && !(t->frozen && keep_order(t, n, old)))
 		qsort_r(t->rows, n, sizeof(*t->rows), by_column, t);
@@ -185,30 +245,60 @@ void table_select(struct table *t, uint64_t id)
 
 /* --- drawing --- */
 
+/* What the user has chosen, as far as there is room. */
+static unsigned laid_out(const struct table *t, int width, unsigned list[COLUMNS_MAX])
+{
+	int left = width + 1;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->layout_count; i++) {
+		int wide = t->source->columns[t->layout[i]].width + 1;
+
+		/* The first one is cut rather than left out. */
+		if (i && wide > left)
+			continue;
+		list[n++] = t->layout[i];
+		left -= wide;
+	}
+	return n;
+}
+
+/* The next one to find room: those that `m` chose, and the others, each by rank. */
+static unsigned next_column(const struct table *t, const bool *seen)
+{
+	const struct table_source *s = t->source;
+	unsigned best = COLUMNS_MAX, best_order = UINT_MAX;
+
+	for (unsigned c = 0; c < s->column_count && c < COLUMNS_MAX; c++) {
+		const struct column *col = &s->columns[c];
+		unsigned order = col->fixed             ? 0
+				 : col->more == t->more ? 1 + col->rank
+							: 1000 + col->rank;
+
+		if (seen[c] || order >= best_order)
+			continue;
+		best = c;
+		best_order = order;
+	}
+	return best;
+}
+
 /* The columns that are shown, left to right. */
 static unsigned shown(const struct table *t, int width, unsigned list[COLUMNS_MAX])
 {
 	const struct table_source *s = t->source;
-	bool take[COLUMNS_MAX] = {false};
+	bool take[COLUMNS_MAX] = {false}, seen[COLUMNS_MAX] = {false};
 	int left = width + 1;
-	unsigned n = 0;
+	unsigned n = 0, c;
 
-	/* The fixed ones; then those that `m` chose; then what there is room for. */
-	for (int turn = 0; turn < 3; turn++) {
-		for (unsigned c = 0; c < s->column_count && c < COLUMNS_MAX; c++) {
-			const struct column *col = &s->columns[c];
-			int order = col->fixed ? 0 : col->more == t->more ? 1 : 2;
-
-			if (order != turn)
-				continue;
-			/* Not one from further behind instead. */
-			if (left < col->width + 1)
-				break;
-			take[c] = true;
-			left -= col->width + 1;
-		}
+	if (t->layout_count)
+		return laid_out(t, width, list);
+	while ((c = next_column(t, seen)) < COLUMNS_MAX) {
+		seen[c] = true;
+		take[c] = left >= s->columns[c].width + 1;
+		left -= take[c] ? s->columns[c].width + 1 : 0;
 	}
-	for (unsigned c = 0; c < s->column_count && c < COLUMNS_MAX; c++)
+	for (c = 0; c < s->column_count && c < COLUMNS_MAX; c++)
 		if (take[c])
 			list[n++] = c;
 	return n;
@@ -279,16 +369,46 @@ static void draw_row(struct table *t, int y, size_t at, const unsigned *list, un
 	}
 }
 
+static void draw_totals(struct table *t, int y, const unsigned *list, unsigned n, int extra)
+{
+	int x = 0;
+
+	put_row(y, STYLE_TOTAL);
+	for (unsigned i = 0; i < n; i++) {
+		const struct column *c = &t->source->columns[list[i]];
+		int width = c->width + (c->grows ? extra : 0);
+		enum style style = STYLE_TOTAL;
+
+		nbds_buf_clear(&t->scratch);
+		t->source->total(t->ctx, t->rows, t->count, list[i], &t->scratch, &style);
+		if (c->right)
+			put_right(y, x, width, STYLE_TOTAL, nbds_buf_text(&t->scratch));
+		else
+			put(y, x, width, STYLE_TOTAL, nbds_buf_text(&t->scratch));
+		x += width + 1;
+	}
+}
+
+/* Rows from which on there is one more for the totals. */
+#define TOTAL_ROWS 6
+
 void table_draw(struct table *t, int y, int rows)
 {
 	unsigned list[COLUMNS_MAX], n;
 	int extra;
+	bool total = t->source->total && t->count > 1 && rows >= TOTAL_ROWS;
 
 	if (rows < 1)
 		return;
 	n = shown(t, screen_columns, list);
 	extra = grown(t, list, n, screen_columns);
 	draw_head(t, y, list, n, extra);
+	if (total) {
+		rows--;
+		/* Below the last row, or at the end of the list. */
+		draw_totals(t, y + (t->count < (size_t)rows ? (int)t->count + 1 : rows), list, n,
+			    extra);
+	}
 	t->page = rows > 1 ? (unsigned)rows - 1 : 0;
 	if (!t->page)
 		return;

@@ -24,7 +24,11 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 	struct export_track *x;
 	struct flush_order *o;
 
-	if (!r || (!nbds_command_writes(r->type) && r->type != NBD_CMD_FLUSH))
+	if (!r ||
+	    (!nbds_command_writes(r->type) && r->type != NBD_CMD_FLUSH && r->type != NBD_CMD_READ))
+		return;
+	/* Of a read its end is enough. */
+	if (m->type == NBDS_MSG_REQUEST && r->type == NBD_CMD_READ)
 		return;
 	if (m->from == NBDS_SERVER && !(m->flags & NBDS_MSG_FINAL))
 		return;
@@ -40,6 +44,9 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 			order_flush_sent(o, t->c->id, r->serial, m->first.frame, m->first.time);
 		else
 			order_write_sent(o, t->c->id);
+	} else if (r->type == NBD_CMD_READ) {
+		if (!failed(m))
+			order_read_done(o, t->c->id);
 	} else if (r->type == NBD_CMD_FLUSH) {
 		bool ok = !failed(m);
 
@@ -54,10 +61,18 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 {
 	struct told *told = ctx;
 	struct track *t = c->user;
+	struct nbds_mark seen;
 
 	log_message(told->log, c, m);
 	if (!t)
 		return;
+	if (m->request && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL) &&
+	    nbds_request_seen(m->request, &seen)) {
+		track_export(&told->rows, t);
+		track_took(&told->rows, t,
+			   m->last.time > seen.time ? (uint64_t)m->last.time - (uint64_t)seen.time
+						    : 0);
+	}
 	rows_mark(&told->rows, t);
 	follow_order(told, t, m);
 }
@@ -88,6 +103,18 @@ static void on_end(void *ctx, struct nbds_connection *c)
 		order_closed(x->order, c->id, c->last_frame, c->last_time);
 }
 
+/* Where the command ended that shows it. */
+static uint64_t frame_of(const struct nbds_finding *f)
+{
+	static const enum nbds_role roles[] = {NBDS_ROLE_READ, NBDS_ROLE_MESSAGE, NBDS_ROLE_FLUSH,
+					       NBDS_ROLE_WRITE};
+
+	for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (f->frames[roles[i]])
+			return f->frames[roles[i]];
+	return 0;
+}
+
 static void on_finding(void *ctx, const struct nbds_finding *finding)
 {
 	struct told *told = ctx;
@@ -101,6 +128,8 @@ static void on_finding(void *ctx, const struct nbds_finding *finding)
 	}
 	if (x)
 		x->row.findings[finding->severity] += finding->count;
+	if (x && x->order && finding->severity >= NBDS_SUSPECT)
+		order_found(x->order, finding->connection, frame_of(finding));
 	if (finding->severity < told->severity)
 		return;
 	findings_add(&told->findings, finding, x ? x->row.id : 0);

@@ -80,6 +80,27 @@ int64_t ui_since(const struct ui *ui, int64_t time)
 	return (int64_t)((uint64_t)time - (uint64_t)ui->s->start);
 }
 
+char *ui_time(const struct ui *ui, int64_t time, char text[TIME_TEXT])
+{
+	int64_t ns = ((time % SECOND_NS) + SECOND_NS) % SECOND_NS;
+	time_t seconds = (time_t)((time - ns) / SECOND_NS);
+	struct tm tm;
+
+	if (!ui->absolute)
+		snprintf(text, TIME_TEXT, "%.6f", (double)ui_since(ui, time) / 1e9);
+	else if (localtime_r(&seconds, &tm))
+		snprintf(text, TIME_TEXT, "%02d:%02d:%02d.%06d", tm.tm_hour, tm.tm_min, tm.tm_sec,
+			 (int)(ns / 1000));
+	else
+		snprintf(text, TIME_TEXT, "?");
+	return text;
+}
+
+const char *ui_time_title(const struct ui *ui)
+{
+	return ui->absolute ? "TIME OF DAY" : "TIME (s)";
+}
+
 int64_t ui_age(const struct ui *ui, int64_t time)
 {
 	int64_t age = (int64_t)((uint64_t)ui->s->now - (uint64_t)time);
@@ -157,6 +178,11 @@ void ui_go(struct ui *ui, unsigned screen)
 	if (screen == SCREEN_ORDER && ui->screen == SCREEN_EXPORTS) {
 		ui->order_export = 0;
 		ui->order_flush = ui->order_right = 0;
+	}
+	/* What was said, or is typed, is about the screen that is left. */
+	if (screen != ui->screen) {
+		ui->notice_until = 0;
+		prompt_close(ui);
 	}
 	/* Whoever follows an alarm wants to see what it was about. */
 	if (screen == SCREEN_FINDINGS && ui->alarm)
@@ -398,6 +424,11 @@ static void act(struct ui *ui, enum action action)
 	case ACTION_FASTER:
 		change_speed(ui, 2);
 		break;
+	case ACTION_TIMES:
+		ui->absolute = !ui->absolute;
+		ui_notice(ui, ui->absolute ? "Times are those of the day, in the time zone of here."
+					   : "Times are seconds since the first packet.");
+		break;
 	case ACTION_REDRAW:
 		screen_redraw();
 		break;
@@ -582,6 +613,7 @@ void views_init(struct ui *ui)
 	findings_init(ui);
 	ui->messages.follow = true;
 	ui->messages.view.first = 1;
+	ui->messages.from = SCREEN_COUNT;
 }
 
 void views_free(struct ui *ui)

@@ -16,8 +16,10 @@
 #include "screen.h"
 #include "table.h"
 
-#define LEAST_COLUMNS 60
-#define LEAST_ROWS    14
+#define LEAST_COLUMNS 30
+#define LEAST_ROWS    8
+/* With fewer rows than these, what is around a screen takes one row less. */
+#define FEW_ROWS 14
 
 #define PROMPT_TEXT FILTER_TEXT
 
@@ -28,8 +30,20 @@ enum prompt_kind { PROMPT_NONE, PROMPT_SEARCH, PROMPT_FILTER, PROMPT_SAVE, PROMP
 struct prompt {
 	enum prompt_kind kind;
 	char text[PROMPT_TEXT];
-	unsigned at; /* of the cursor, bytes */
+	unsigned at;   /* of the cursor, bytes */
+	bool offered;  /* the text is that of last time: what is typed first replaces it */
+	unsigned back; /* how far back in the history; 0: not there */
 };
+
+/* What was typed before, the newest last. */
+#define TYPED_MAX 32
+struct typed {
+	char texts[TYPED_MAX][PROMPT_TEXT];
+	unsigned count;
+};
+
+/* Connections in a ladder. */
+#define LADDER_LANES 4
 
 /* The messages that are listed. */
 struct messages {
@@ -41,10 +55,16 @@ struct messages {
 	size_t match_first, match_count, match_room;
 	uint64_t looked;
 	uint64_t cleared;     /* those up to this number are not shown */
+	uint64_t pinned;      /* shown though the filter does not match; 0: none */
 	uint64_t cursor, top; /* numbers */
 	bool follow;
 	int detail; /* 0: none, 1: half, 2: all */
 	int detail_scroll;
+	/* Filled by another screen, to which Esc goes back; SCREEN_COUNT: not so. */
+	unsigned from;
+	bool ladder; /* arrows between these connections' clients and the server */
+	uint32_t lanes[LADDER_LANES];
+	unsigned lane_count;
 	unsigned page;
 	struct nbds_buf line;
 };
@@ -60,6 +80,7 @@ struct ui {
 	bool dirty;   /* something is to be drawn */
 	bool busy;    /* work goes on without a key */
 	struct prompt prompt;
+	struct typed typed_searches, typed_filters[SCREEN_COUNT];
 	char search[PROMPT_TEXT];
 	char notice[256];
 	int64_t notice_until; /* clock */
@@ -72,6 +93,7 @@ struct ui {
 	uint32_t only_export; /* connections of this export, or 0 */
 	char only_name[96];
 	bool connection_detail;
+	bool absolute;    /* times are those of the day */
 	bool field_names; /* messages: the other way than the width suggests */
 	int connection_scroll;
 	int finding_detail; /* 0: none, 1: half, 2: all */
@@ -122,6 +144,8 @@ struct table *ui_table(struct ui *ui);
 
 /* The line in which something is typed (prompt.c). */
 void prompt_open(struct ui *ui, enum prompt_kind kind, const char *text);
+/* As if nothing had been typed. */
+void prompt_close(struct ui *ui);
 void prompt_draw(struct ui *ui, int y);
 void prompt_key(struct ui *ui, wint_t c, bool special);
 
@@ -134,6 +158,12 @@ int64_t ui_clock(void);
 
 /* ns since the start of the capture. */
 int64_t ui_since(const struct ui *ui, int64_t time);
+/* The time of something, since the start or of the day, in TIME_COLUMNS at most. */
+#define TIME_COLUMNS 15
+#define TIME_TEXT    32
+char *ui_time(const struct ui *ui, int64_t time, char text[TIME_TEXT]);
+/* "TIME (s)" or "TIME OF DAY" */
+const char *ui_time_title(const struct ui *ui);
 /* ns until now. */
 int64_t ui_age(const struct ui *ui, int64_t time);
 const struct export_row *ui_export(const struct ui *ui, uint32_t id);
@@ -146,6 +176,14 @@ const struct export_row *ui_order_export(const struct ui *ui);
  * was skipped off `*skip`. */
 int ui_wrap(int y, int x, int width, int rows, int *skip, enum style style, const char *text);
 
+/* Shows a connection, with its details. */
+void connection_show(struct ui *ui, uint32_t id);
+/* Shows the findings that the filter lets through. */
+void findings_show(struct ui *ui, const char *filter);
+/* Shows the messages that `filter`, which is one, lets through, as a ladder of these
+ * connections, with the cursor at `frame`; Esc goes back to the screen that is left. */
+void messages_show(struct ui *ui, const char *filter, const uint32_t *connections, unsigned count,
+		   uint64_t frame);
 /* The messages' filter: true, or the reason why it is none. */
 bool messages_filter(struct ui *ui, const char *text, char *why, size_t size, unsigned *where);
 

@@ -14,12 +14,12 @@
 enum finding_column { F_TIME, F_LEVEL, F_RULE, F_CONNECTION, F_EXPORT, F_MESSAGE, F_COUNT };
 
 static const struct column finding_columns[F_COUNT] = {
-	[F_TIME] = {"TIME (s)", 12, .right = true, .fixed = true},
-	[F_LEVEL] = {"LEVEL", 9, .descending = true, .fixed = true},
-	[F_RULE] = {"RULE", 28, .fixed = true},
-	[F_CONNECTION] = {"CONN", 5, .right = true},
-	[F_EXPORT] = {"EXPORT", 10, .right = false},
-	[F_MESSAGE] = {"WHAT", 8, .grows = true},
+	[F_TIME] = {"TIME", TIME_COLUMNS, "time", .right = true, .rank = 2},
+	[F_LEVEL] = {"LEVEL", 9, "level", .descending = true, .fixed = true},
+	[F_RULE] = {"RULE", 28, "rule", .fixed = true},
+	[F_CONNECTION] = {"CONN", 5, "conn", .right = true, .rank = 1},
+	[F_EXPORT] = {"EXPORT", 8, "export", .rank = 3},
+	[F_MESSAGE] = {"WHAT", 8, "what", .grows = true, .rank = 4},
 };
 
 static const struct nbds_finding *finding_at(const struct ui *ui, size_t row)
@@ -52,10 +52,11 @@ static void finding_cell(void *ctx, size_t row, unsigned column, struct nbds_buf
 	const struct ui *ui = ctx;
 	const struct nbds_finding *f = finding_at(ui, row);
 	const struct export_row *x = ui_export(ui, ui->s->findings[row]->export);
+	char time[TIME_TEXT];
 
 	switch ((enum finding_column)column) {
 	case F_TIME:
-		nbds_buf_printf(b, "%.6f", (double)ui_since(ui, f->time) / 1e9);
+		nbds_buf_puts(b, ui_time(ui, f->time, time));
 		break;
 	case F_LEVEL:
 		nbds_buf_puts(b, nbds_severity_name(f->severity));
@@ -106,6 +107,23 @@ static int finding_compare(void *ctx, size_t a, size_t b, unsigned column)
 	return 0;
 }
 
+static bool finding_number(void *ctx, size_t row, unsigned column, uint64_t *value)
+{
+	const struct ui *ui = ctx;
+	const struct nbds_finding *f = finding_at(ui, row);
+
+	switch ((enum finding_column)column) {
+	case F_TIME:
+		*value = ui_since(ui, f->time) > 0 ? (uint64_t)ui_since(ui, f->time) : 0;
+		return true;
+	case F_CONNECTION:
+		*value = f->connection;
+		return true;
+	default:
+		return false;
+	}
+}
+
 static const struct table_source finding_source = {
 	.columns = finding_columns,
 	.column_count = F_COUNT,
@@ -113,6 +131,7 @@ static const struct table_source finding_source = {
 	.id = finding_id,
 	.cell = finding_cell,
 	.compare = finding_compare,
+	.number = finding_number,
 	.wanted = finding_wanted,
 	.empty = "Nothing is wrong so far.",
 };
@@ -316,6 +335,9 @@ static void findings_draw(struct ui *ui, int y, int rows)
 	size_t row = table_row(&ui->findings);
 	int detail = rows * 2 / 3 > 26 ? 26 : rows * 2 / 3;
 
+	/* Where there is room for neither, the list comes first. */
+	if (rows < 10)
+		detail = 0;
 	if (ui->finding_detail != 1)
 		detail = ui->finding_detail ? rows : 0;
 	if (!ui->findings.count)
@@ -335,7 +357,7 @@ static void findings_draw(struct ui *ui, int y, int rows)
 	put_row(y, STYLE_HEAD);
 	putf(y, 0, screen_columns, STYLE_HEAD, "Finding %zu of %zu  (J and K scroll, Enter %s)",
 	     ui->findings.cursor + 1, ui->findings.count,
-	     ui->finding_detail == 1 ? "enlarges" : "shows the list");
+	     ui->finding_detail == 1 ? "enlarges" : "shows its messages");
 	hit_add(y + 1, 0, screen_columns, detail - 1, HIT_DETAIL, 0);
 	draw_finding(ui, y + 1, detail - 1, ui->s->findings[row]);
 }
@@ -345,16 +367,69 @@ static void findings_update(struct ui *ui)
 	table_update(&ui->findings);
 }
 
+/* The commands that prove it, or what was said around it. */
+static void show_messages(struct ui *ui)
+{
+	size_t row = table_row(&ui->findings);
+	const struct nbds_finding *f = row == SIZE_MAX ? NULL : finding_at(ui, row);
+	uint32_t connections[NBDS_WITNESSES_MAX + 1];
+	uint64_t low = UINT64_MAX, high = 0, at = 0;
+	struct nbds_buf b = {0};
+	unsigned count = 0;
+
+	if (!f)
+		return;
+	if (f->connection)
+		connections[count++] = f->connection;
+	for (unsigned i = 0; i < f->witness_count; i++) {
+		unsigned k = 0;
+
+		while (k < count && connections[k] != f->witnesses[i].connection)
+			k++;
+		if (k == count)
+			connections[count++] = f->witnesses[i].connection;
+	}
+	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+		if (!f->frames[role])
+			continue;
+		low = f->frames[role] < low ? f->frames[role] : low;
+		high = f->frames[role] > high ? f->frames[role] : high;
+		at = f->frames[role];
+	}
+	if (!count || !high) {
+		ui_notice(ui, "This one is about no message in particular.");
+		return;
+	}
+	for (unsigned i = 0; i < count; i++)
+		nbds_buf_printf(&b, "%sconn == %" PRIu32, i ? " or " : "(", connections[i]);
+	nbds_buf_printf(&b, ") and frame >= %" PRIu64 " and frame <= %" PRIu64, low, high);
+	messages_show(ui, nbds_buf_text(&b), connections, count, at);
+	nbds_buf_free(&b);
+}
+
 static bool findings_action(struct ui *ui, enum action action)
 {
+	size_t row = table_row(&ui->findings);
+
 	if (table_action(&ui->findings, action)) {
 		ui->finding_scroll = 0;
 		return true;
 	}
 	switch (action) {
 	case ACTION_ENTER:
-		ui->finding_detail = ui->finding_detail == 2 ? 1 : ui->finding_detail + 1;
+		if (ui->finding_detail == 2) {
+			show_messages(ui);
+			return true;
+		}
+		ui->finding_detail = 2;
 		ui->finding_scroll = 0;
+		return true;
+	case ACTION_MESSAGES:
+		show_messages(ui);
+		return true;
+	case ACTION_CONNECTION:
+		if (row != SIZE_MAX)
+			connection_show(ui, finding_at(ui, row)->connection);
 		return true;
 	case ACTION_BACK:
 		if (ui->finding_detail == 2) {
@@ -424,6 +499,15 @@ static void findings_click(struct ui *ui, enum hit kind, int value, bool twice)
 	ui->finding_scroll = 0;
 	if (twice && kind == HIT_ROW)
 		ui->finding_detail = 2;
+}
+
+void findings_show(struct ui *ui, const char *filter)
+{
+	snprintf(ui->findings.filter, sizeof(ui->findings.filter), "%s", filter);
+	table_update(&ui->findings);
+	ui->finding_detail = 1;
+	ui->alarm = 0;
+	ui_go(ui, SCREEN_FINDINGS);
 }
 
 const struct screen_view view_findings = {

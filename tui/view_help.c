@@ -7,7 +7,7 @@
 
 #include "ui.h"
 
-static void help_lines(struct nbds_buf *b)
+static void help_text(struct nbds_buf *b)
 {
 	static const char *const screens[] = {"Exports",  "Connections", "Flush order", "Messages",
 					      "Findings", "Latency",     "Help"};
@@ -54,6 +54,62 @@ static void help_lines(struct nbds_buf *b)
 		      "than a second).\n");
 }
 
+/* Where the words of a line begin that go on below it. */
+static size_t hanging(const char *line, size_t len)
+{
+	size_t at = strspn(line, " "), gap = at;
+
+	/* Behind the first gap of two spaces, if it is near. */
+	while (gap + 1 < len && gap < 20 && !(line[gap] == ' ' && line[gap + 1] == ' '))
+		gap++;
+	if (gap + 1 >= len || gap >= 20)
+		return at + (at > 0 ? 2 : 0);
+	while (gap < len && line[gap] == ' ')
+		gap++;
+	return gap < 24 ? gap : at;
+}
+
+/* One line, in pieces that fit. */
+static void wrap_line(const char *line, size_t len, size_t width, struct nbds_buf *b)
+{
+	size_t indent = hanging(line, len);
+	bool first = true;
+
+	if (indent + 12 > width)
+		indent = 0;
+	do {
+		size_t room = first ? width : width - indent, n = len < room ? len : room;
+
+		while (n < len && n && line[n] != ' ' && line[n - 1] != ' ')
+			n--;
+		if (!n)
+			n = len < room ? len : room; /* one long word */
+		nbds_buf_printf(b, "%*s%.*s\n", first ? 0 : (int)indent, "", (int)n, line);
+		line += n;
+		len -= n;
+		while (len && *line == ' ') {
+			line++;
+			len--;
+		}
+		first = false;
+	} while (len);
+}
+
+static void help_lines(struct nbds_buf *b)
+{
+	struct nbds_buf all = {0};
+	size_t width = screen_columns > 20 ? (size_t)screen_columns - 1 : 20;
+
+	help_text(&all);
+	for (const char *at = nbds_buf_text(&all); *at;) {
+		size_t len = strcspn(at, "\n");
+
+		wrap_line(at, len, width, b);
+		at += len + (at[len] == '\n');
+	}
+	nbds_buf_free(&all);
+}
+
 static int line_count(const struct nbds_buf *b)
 {
 	int n = 0;
@@ -88,8 +144,8 @@ static void help_draw(struct ui *ui, int y, int rows)
 		char line[256];
 
 		snprintf(line, sizeof(line), "%.*s", (int)strcspn(at, "\n"), at);
-		put(y + i, 1, screen_columns - 1, *line && *line != ' ' ? STYLE_BOLD : STYLE_PLAIN,
-		    line);
+		put(y + i, screen_columns > 40, screen_columns,
+		    *line && *line != ' ' ? STYLE_BOLD : STYLE_PLAIN, line);
 	}
 	hit_add(y, 0, screen_columns, rows, HIT_DETAIL, 0);
 	nbds_buf_free(&b);

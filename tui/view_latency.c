@@ -82,6 +82,9 @@ static void draw_bars(const struct histogram *h, int y, int rows)
 	}
 }
 
+/* With fewer, a command has fewer numbers. */
+#define LATENCY_COLUMNS 76
+
 static void scope_text(const struct ui *ui, struct nbds_buf *b)
 {
 	const struct wanted *w = &ui->s->wanted;
@@ -122,22 +125,33 @@ static void latency_draw(struct ui *ui, int y, int rows)
 	nbds_buf_puts(&b, "   ([ and ]: others; Left and Right: another command)");
 	put(y++, 0, screen_columns, STYLE_BOLD, nbds_buf_text(&b));
 	nbds_buf_free(&b);
-	putf(y++, 0, screen_columns, STYLE_HEAD, "  %-14s %9s %8s %8s %8s %8s %8s %8s", "COMMAND",
-	     "REPLIES", "MEAN", "P50", "P90", "P99", "P99.9", "MAX");
+	if (screen_columns < LATENCY_COLUMNS)
+		putf(y++, 0, screen_columns, STYLE_HEAD, " %-10s %7s %6s %6s %6s", "COMMAND",
+		     "REPLIES", "P50", "P99", "MAX");
+	else
+		putf(y++, 0, screen_columns, STYLE_HEAD, "  %-14s %9s %8s %8s %8s %8s %8s %8s",
+		     "COMMAND", "REPLIES", "MEAN", "P50", "P90", "P99", "P99.9", "MAX");
 	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++) {
 		const struct histogram *h = &s->histograms[k];
 		char name[NBDS_TEXT_OF_MAX], n[SHORT_TEXT], t[6][SHORT_TEXT];
 
-		if (!h->count)
+		if (!h->count || y >= end)
 			continue;
 		any = true;
-		putf(y, 0, screen_columns, k == chosen ? STYLE_SELECTED : STYLE_PLAIN,
-		     "%s %-14s %9s %8s %8s %8s %8s %8s %8s", k == chosen ? ">" : " ",
-		     command_name(k, name), short_count(n, (double)h->count),
-		     short_time(t[0], (double)h->sum / (double)h->count),
-		     short_time(t[1], (double)h->p50), short_time(t[2], (double)h->p90),
-		     short_time(t[3], (double)h->p99), short_time(t[4], (double)h->p999),
-		     short_time(t[5], (double)h->max));
+		if (screen_columns < LATENCY_COLUMNS)
+			putf(y, 0, screen_columns, k == chosen ? STYLE_SELECTED : STYLE_PLAIN,
+			     "%s%-10.10s %7s %6s %6s %6s", k == chosen ? ">" : " ",
+			     command_name(k, name), short_count(n, (double)h->count),
+			     short_time(t[1], (double)h->p50), short_time(t[3], (double)h->p99),
+			     short_time(t[5], (double)h->max));
+		else
+			putf(y, 0, screen_columns, k == chosen ? STYLE_SELECTED : STYLE_PLAIN,
+			     "%s %-14s %9s %8s %8s %8s %8s %8s %8s", k == chosen ? ">" : " ",
+			     command_name(k, name), short_count(n, (double)h->count),
+			     short_time(t[0], (double)h->sum / (double)h->count),
+			     short_time(t[1], (double)h->p50), short_time(t[2], (double)h->p90),
+			     short_time(t[3], (double)h->p99), short_time(t[4], (double)h->p999),
+			     short_time(t[5], (double)h->max));
 		hit_add(y, 0, screen_columns, 1, HIT_ROW, (int)k);
 		y++;
 	}

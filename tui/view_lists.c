@@ -57,8 +57,13 @@ static void put_findings(struct nbds_buf *b, const uint64_t *findings, enum styl
 			continue;
 		if (!b->len)
 			*style = severity_style((enum nbds_severity)i);
-		nbds_buf_printf(b, "%s%s%c", b->len ? " " : "", short_count(s, (double)findings[i]),
-				letters[i]);
+		nbds_buf_puts(b, b->len ? " " : "");
+		/* Not "1.3kn". */
+		if (findings[i] < 10000)
+			nbds_buf_printf(b, "%" PRIu64 "%c", findings[i], letters[i]);
+		else
+			nbds_buf_printf(b, "%s %c", short_count(s, (double)findings[i]),
+					letters[i]);
 	}
 }
 
@@ -118,18 +123,20 @@ static void put_waiting(const struct ui *ui, struct nbds_buf *b, bool waiting, i
 
 enum export_column {
 	X_NAME,
+	X_SERVER,
 	X_MULTI,
 	X_CONNECTIONS,
 	X_REQUESTS,
 	X_READ,
 	X_WRITE,
 	X_FLIGHT,
+	X_OLDEST,
+	X_P50,
+	X_P99,
 	X_UNFLUSHED,
 	X_AGE,
 	X_FLUSHED,
 	X_FINDINGS,
-	X_SERVER,
-	X_OLDEST,
 	X_SIZE,
 	X_ALL_READ,
 	X_ALL_WRITTEN,
@@ -141,26 +148,30 @@ enum export_column {
 };
 
 static const struct column export_columns[X_COUNT] = {
-	[X_NAME] = {"EXPORT", 10, .grows = true, .fixed = true},
-	[X_MULTI] = {"MULTI", 5, .right = false},
-	[X_CONNECTIONS] = {"CONN", 5, .right = true, .descending = true},
-	[X_REQUESTS] = {"REQ/s", 6, .right = true, .descending = true},
-	[X_READ] = {"READ/s", 6, .right = true, .descending = true},
-	[X_WRITE] = {"WRITE/s", 7, .right = true, .descending = true},
-	[X_FLIGHT] = {"FLIGHT", 6, .right = true, .descending = true},
-	[X_UNFLUSHED] = {"UNFLUSHED", 9, .right = true, .descending = true},
-	[X_AGE] = {"AGE", 5, .right = true, .descending = true},
-	[X_FLUSHED] = {"FLUSHED", 7, .right = true, .descending = true},
-	[X_FINDINGS] = {"FINDINGS", 8, .right = true, .descending = true, .fixed = true},
-	[X_SERVER] = {"SERVER", 21, .more = true},
-	[X_OLDEST] = {"OLDEST", 7, .right = true, .more = true, .descending = true},
-	[X_SIZE] = {"SIZE", 6, .right = true, .more = true, .descending = true},
-	[X_ALL_READ] = {"READ", 6, .right = true, .more = true, .descending = true},
-	[X_ALL_WRITTEN] = {"WRITTEN", 7, .right = true, .more = true, .descending = true},
-	[X_WRITES] = {"WRITES", 6, .right = true, .more = true, .descending = true},
-	[X_FUA] = {"FUA", 5, .right = true, .more = true, .descending = true},
-	[X_FLUSHES] = {"FLUSHES", 7, .right = true, .more = true, .descending = true},
-	[X_ERRORS] = {"ERRORS", 6, .right = true, .more = true, .descending = true},
+	[X_NAME] = {"EXPORT", 6, "export", .grows = true, .fixed = true},
+	[X_SERVER] = {"SERVER", 15, "server", .grows = true, .rank = 4},
+	[X_MULTI] = {"MULTI", 5, "multi", .rank = 6},
+	[X_CONNECTIONS] = {"CONN", 5, "conn", .right = true, .descending = true, .rank = 1},
+	[X_REQUESTS] = {"REQ/s", 6, "req", .right = true, .descending = true, .rank = 11},
+	[X_READ] = {"READ/s", 6, "read", .right = true, .descending = true, .rank = 7},
+	[X_WRITE] = {"WRITE/s", 7, "write", .right = true, .descending = true, .rank = 8},
+	[X_FLIGHT] = {"FLIGHT", 6, "flight", .right = true, .descending = true, .rank = 9},
+	[X_OLDEST] = {"OLDEST", 7, "oldest", .right = true, .descending = true, .rank = 13},
+	[X_P50] = {"P50", 5, "p50", .right = true, .descending = true, .rank = 5},
+	[X_P99] = {"P99", 5, "p99", .right = true, .descending = true, .rank = 3},
+	[X_UNFLUSHED] = {"UNFLUSHED", 9, "unflushed", .right = true, .descending = true, .rank = 2},
+	[X_AGE] = {"AGE", 5, "age", .right = true, .descending = true, .rank = 10},
+	[X_FLUSHED] = {"FLUSHED", 7, "flushed", .right = true, .descending = true, .rank = 12},
+	[X_FINDINGS] = {"FINDINGS", 8, "findings", .right = true, .descending = true,
+			.fixed = true},
+	[X_SIZE] = {"SIZE", 6, "size", .right = true, .more = true, .descending = true},
+	[X_ALL_READ] = {"READ", 6, "bytes_read", .right = true, .more = true, .descending = true},
+	[X_ALL_WRITTEN] = {"WRITTEN", 7, "bytes_written", .right = true, .more = true,
+			   .descending = true},
+	[X_WRITES] = {"WRITES", 6, "writes", .right = true, .more = true, .descending = true},
+	[X_FUA] = {"FUA", 5, "fua", .right = true, .more = true, .descending = true},
+	[X_FLUSHES] = {"FLUSHES", 7, "flushes", .right = true, .more = true, .descending = true},
+	[X_ERRORS] = {"ERRORS", 6, "errors", .right = true, .more = true, .descending = true},
 };
 
 static size_t export_count(void *ctx)
@@ -241,6 +252,12 @@ static void export_cell(void *ctx, size_t row, unsigned column, struct nbds_buf 
 	case X_OLDEST:
 		put_waiting(ui, b, x->waiting, x->oldest_since, style);
 		break;
+	case X_P50:
+		put_took(b, &x->took, x->took.p50);
+		break;
+	case X_P99:
+		put_took(b, &x->took, x->took.p99);
+		break;
 	case X_SIZE:
 		if (x->size_seen)
 			put_bytes(b, (double)x->size);
@@ -303,6 +320,10 @@ static int export_compare(void *ctx, size_t a, size_t b, unsigned column)
 		return order_addr(&x->server, &y->server);
 	case X_OLDEST:
 		return order_age(x->waiting, x->oldest_since, y->waiting, y->oldest_since);
+	case X_P50:
+		return order_u64(x->took.p50, y->took.p50);
+	case X_P99:
+		return order_u64(x->took.p99, y->took.p99);
 	case X_SIZE:
 		return order_u64(x->size, y->size);
 	case X_ALL_READ:
@@ -323,6 +344,139 @@ static int export_compare(void *ctx, size_t a, size_t b, unsigned column)
 	return 0;
 }
 
+static uint64_t rate(double a_second)
+{
+	return a_second > 0 ? (uint64_t)(a_second + 0.5) : 0;
+}
+
+static uint64_t all_findings(const uint64_t *findings)
+{
+	uint64_t sum = 0;
+
+	for (int i = NBDS_NOTE; i <= NBDS_VIOLATION; i++)
+		sum += findings[i];
+	return sum;
+}
+
+static bool export_number(void *ctx, size_t row, unsigned column, uint64_t *value)
+{
+	const struct ui *ui = ctx;
+	const struct export_row *r = &ui->s->exports[row];
+
+	switch ((enum export_column)column) {
+	case X_CONNECTIONS:
+		*value = r->connections;
+		return true;
+	case X_REQUESTS:
+		*value = rate(r->speed.requests);
+		return true;
+	case X_READ:
+		*value = rate(r->speed.read);
+		return true;
+	case X_WRITE:
+		*value = rate(r->speed.written);
+		return true;
+	case X_FLIGHT:
+		*value = r->in_flight;
+		return true;
+	case X_OLDEST:
+		*value = r->waiting ? (uint64_t)ui_age(ui, r->oldest_since) : 0;
+		return true;
+	case X_P50:
+		*value = r->took.p50;
+		return true;
+	case X_P99:
+		*value = r->took.p99;
+		return true;
+	case X_UNFLUSHED:
+		*value = r->unflushed_bytes;
+		return true;
+	case X_AGE:
+		*value = r->unflushed_writes ? (uint64_t)ui_age(ui, r->unflushed_since) : 0;
+		return true;
+	case X_FLUSHED:
+		*value = r->flushed ? (uint64_t)ui_age(ui, r->last_flush) : UINT64_MAX;
+		return true;
+	case X_FINDINGS:
+		*value = all_findings(r->findings);
+		return true;
+	case X_SIZE:
+		*value = r->size;
+		return true;
+	case X_ALL_READ:
+		*value = r->read;
+		return true;
+	case X_ALL_WRITTEN:
+		*value = r->written;
+		return true;
+	case X_WRITES:
+		*value = r->writes;
+		return true;
+	case X_FUA:
+		*value = r->fua;
+		return true;
+	case X_FLUSHES:
+		*value = r->flushes;
+		return true;
+	case X_ERRORS:
+		*value = r->errors;
+		return true;
+	case X_NAME:
+	case X_SERVER:
+	case X_MULTI:
+	case X_COUNT:
+		break;
+	}
+	return false;
+}
+
+/* The sum of what can be added up. */
+static void export_total(void *ctx, const size_t *rows, size_t count, unsigned column,
+			 struct nbds_buf *b, enum style *style)
+{
+	const struct ui *ui = ctx;
+	uint64_t sum = 0, open = 0, findings[NBDS_VIOLATION + 1] = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		const struct export_row *x = &ui->s->exports[rows[i]];
+		uint64_t value;
+
+		sum += export_number(ctx, rows[i], column, &value) ? value : 0;
+		open += x->open;
+		for (int k = NBDS_NOTE; k <= NBDS_VIOLATION; k++)
+			findings[k] += x->findings[k];
+	}
+	switch ((enum export_column)column) {
+	case X_NAME:
+		nbds_buf_printf(b, "all %zu", count);
+		break;
+	case X_CONNECTIONS:
+		nbds_buf_printf(b, "%" PRIu64 "/%" PRIu64, open, sum);
+		break;
+	case X_READ:
+	case X_WRITE:
+	case X_UNFLUSHED:
+	case X_SIZE:
+	case X_ALL_READ:
+	case X_ALL_WRITTEN:
+		put_bytes(b, (double)sum);
+		break;
+	case X_REQUESTS:
+	case X_FLIGHT:
+	case X_WRITES:
+	case X_FUA:
+	case X_FLUSHES:
+	case X_ERRORS:
+		put_some(b, sum);
+		break;
+	case X_FINDINGS:
+		put_findings(b, findings, style);
+		break;
+	default:
+		break;
+	}
+}
+
 static bool export_wanted(void *ctx, size_t row)
 {
 	const struct ui *ui = ctx;
@@ -338,6 +492,8 @@ static const struct table_source export_source = {
 	.id = export_id,
 	.cell = export_cell,
 	.compare = export_compare,
+	.number = export_number,
+	.total = export_total,
 	.wanted = export_wanted,
 	.empty = "No export has been seen yet.",
 };
@@ -367,6 +523,9 @@ static void show_finished(struct ui *ui)
 	table_update(&ui->connections);
 }
 
+/* Connections that a filter names at most. */
+#define EXPORT_FILTER 12
+
 static void exports_update(struct ui *ui)
 {
 	table_update(&ui->exports);
@@ -377,9 +536,32 @@ static void exports_draw(struct ui *ui, int y, int rows)
 	table_draw(&ui->exports, y, rows);
 }
 
+/* Those of its connections, as many as a filter can name. */
+static void export_messages(struct ui *ui, const struct export_row *x)
+{
+	uint32_t connections[EXPORT_FILTER];
+	unsigned count = 0, of = 0;
+	struct nbds_buf b = {0};
+
+	for (size_t i = ui->s->connection_count; i-- > 0;) {
+		if (ui->s->connections[i].export != x->id)
+			continue;
+		if (of++ < EXPORT_FILTER)
+			connections[count++] = ui->s->connections[i].id;
+	}
+	for (unsigned i = 0; i < count; i++)
+		nbds_buf_printf(&b, "%sconn == %" PRIu32, i ? " or " : "", connections[i]);
+	if (count)
+		messages_show(ui, nbds_buf_text(&b), connections, count, 0);
+	if (of > count)
+		ui_notice(ui, "Of its %u connections these are the newest %u.", of, count);
+	nbds_buf_free(&b);
+}
+
 static bool exports_action(struct ui *ui, enum action action)
 {
 	const struct export_row *x;
+	char filter[sizeof(x->name) + 20];
 	size_t row;
 
 	if (table_action(&ui->exports, action))
@@ -393,6 +575,17 @@ static bool exports_action(struct ui *ui, enum action action)
 		ui->only_export = x->id;
 		snprintf(ui->only_name, sizeof(ui->only_name), "%s", x->name);
 		ui_go(ui, SCREEN_CONNECTIONS);
+		return true;
+	case ACTION_MESSAGES:
+		if (row != SIZE_MAX)
+			export_messages(ui, &ui->s->exports[row]);
+		return true;
+	case ACTION_EVIDENCE:
+		if (row != SIZE_MAX) {
+			snprintf(filter, sizeof(filter), "export == \"%s\"",
+				 ui->s->exports[row].name);
+			findings_show(ui, filter);
+		}
 		return true;
 	case ACTION_CLEAR:
 		hide_finished(ui);
@@ -444,8 +637,11 @@ enum connection_column {
 	C_REQUESTS,
 	C_READ,
 	C_WRITE,
+	C_50,
+	C_99,
 	C_ERRORS,
 	C_FINDINGS,
+	C_UNFLUSHED,
 	C_FLAGS,
 	C_READ_50,
 	C_READ_99,
@@ -456,7 +652,6 @@ enum connection_column {
 	C_FLUSH_50,
 	C_FLUSH_99,
 	C_FLUSH_MAX,
-	C_UNFLUSHED,
 	C_SERVER,
 	C_REPLIES,
 	C_ALL,
@@ -467,34 +662,39 @@ enum connection_column {
 };
 
 static const struct column connection_columns[C_COUNT] = {
-	[C_ID] = {"ID", 4, .right = true, .fixed = true},
-	[C_CLIENT] = {"CLIENT", 15, .grows = true, .fixed = true},
-	[C_EXPORT] = {"EXPORT", 8, .grows = true},
-	[C_STATE] = {"STATE", 5, .right = false},
-	[C_FLIGHT] = {"FLIGHT", 6, .right = true, .descending = true},
-	[C_OLDEST] = {"OLDEST", 7, .right = true, .descending = true},
-	[C_REQUESTS] = {"REQ/s", 6, .right = true, .descending = true},
-	[C_READ] = {"READ/s", 6, .right = true, .descending = true},
-	[C_WRITE] = {"WRITE/s", 7, .right = true, .descending = true},
-	[C_ERRORS] = {"ERR", 4, .right = true, .descending = true, .fixed = true},
-	[C_FINDINGS] = {"FINDINGS", 8, .right = true, .descending = true},
-	[C_FLAGS] = {"FLAGS", 11, .more = true},
-	[C_READ_50] = {"R p50", 6, .right = true, .more = true, .descending = true},
-	[C_READ_99] = {"R p99", 6, .right = true, .more = true, .descending = true},
-	[C_READ_MAX] = {"R max", 6, .right = true, .more = true, .descending = true},
-	[C_WRITE_50] = {"W p50", 6, .right = true, .more = true, .descending = true},
-	[C_WRITE_99] = {"W p99", 6, .right = true, .more = true, .descending = true},
-	[C_WRITE_MAX] = {"W max", 6, .right = true, .more = true, .descending = true},
-	[C_FLUSH_50] = {"F p50", 6, .right = true, .more = true, .descending = true},
-	[C_FLUSH_99] = {"F p99", 6, .right = true, .more = true, .descending = true},
-	[C_FLUSH_MAX] = {"F max", 6, .right = true, .more = true, .descending = true},
-	[C_UNFLUSHED] = {"UNFLUSHED", 9, .right = true, .descending = true},
-	[C_SERVER] = {"SERVER", 21, .more = true},
-	[C_REPLIES] = {"REPLIES", 8, .more = true},
-	[C_ALL] = {"REQS", 6, .right = true, .more = true, .descending = true},
-	[C_ALL_READ] = {"READ", 6, .right = true, .more = true, .descending = true},
-	[C_ALL_WRITTEN] = {"WRITTEN", 7, .right = true, .more = true, .descending = true},
-	[C_GAPS] = {"GAPS", 5, .right = true, .more = true, .descending = true},
+	[C_ID] = {"ID", 4, "conn", .right = true, .fixed = true},
+	[C_CLIENT] = {"CLIENT", 15, "client", .grows = true, .fixed = true},
+	[C_EXPORT] = {"EXPORT", 6, "export", .grows = true, .rank = 6},
+	[C_STATE] = {"STATE", 5, "state", .rank = 3},
+	[C_FLIGHT] = {"FLIGHT", 6, "flight", .right = true, .descending = true, .rank = 7},
+	[C_OLDEST] = {"OLDEST", 6, "oldest", .right = true, .descending = true, .rank = 9},
+	[C_REQUESTS] = {"REQ/s", 6, "req", .right = true, .descending = true, .rank = 10},
+	[C_READ] = {"READ/s", 6, "read", .right = true, .descending = true, .rank = 4},
+	[C_WRITE] = {"WRITE/s", 7, "write", .right = true, .descending = true, .rank = 5},
+	[C_50] = {"P50", 5, "p50", .right = true, .descending = true, .rank = 8},
+	[C_99] = {"P99", 5, "p99", .right = true, .descending = true, .rank = 2},
+	[C_ERRORS] = {"ERR", 4, "errors", .right = true, .descending = true, .rank = 11},
+	[C_FINDINGS] = {"FINDINGS", 8, "findings", .right = true, .descending = true,
+			.fixed = true},
+	[C_UNFLUSHED] = {"UNFLUSHED", 9, "unflushed", .right = true, .descending = true,
+			 .rank = 12},
+	[C_FLAGS] = {"FLAGS", 11, "flags", .more = true},
+	[C_READ_50] = {"R p50", 6, "read_p50", .right = true, .more = true, .descending = true},
+	[C_READ_99] = {"R p99", 6, "read_p99", .right = true, .more = true, .descending = true},
+	[C_READ_MAX] = {"R max", 6, "read_max", .right = true, .more = true, .descending = true},
+	[C_WRITE_50] = {"W p50", 6, "write_p50", .right = true, .more = true, .descending = true},
+	[C_WRITE_99] = {"W p99", 6, "write_p99", .right = true, .more = true, .descending = true},
+	[C_WRITE_MAX] = {"W max", 6, "write_max", .right = true, .more = true, .descending = true},
+	[C_FLUSH_50] = {"F p50", 6, "flush_p50", .right = true, .more = true, .descending = true},
+	[C_FLUSH_99] = {"F p99", 6, "flush_p99", .right = true, .more = true, .descending = true},
+	[C_FLUSH_MAX] = {"F max", 6, "flush_max", .right = true, .more = true, .descending = true},
+	[C_SERVER] = {"SERVER", 21, "server", .more = true},
+	[C_REPLIES] = {"REPLIES", 8, "replies", .more = true},
+	[C_ALL] = {"REQS", 6, "requests", .right = true, .more = true, .descending = true},
+	[C_ALL_READ] = {"READ", 6, "bytes_read", .right = true, .more = true, .descending = true},
+	[C_ALL_WRITTEN] = {"WRITTEN", 7, "bytes_written", .right = true, .more = true,
+			   .descending = true},
+	[C_GAPS] = {"GAPS", 5, "gaps", .right = true, .more = true, .descending = true},
 };
 
 static size_t connection_count(void *ctx)
@@ -607,6 +807,12 @@ static void connection_cell(void *ctx, size_t row, unsigned column, struct nbds_
 		put_bytes(b, r->speed.written);
 		*style = STYLE_WRITE;
 		break;
+	case C_50:
+		put_took(b, &r->all, r->all.p50);
+		break;
+	case C_99:
+		put_took(b, &r->all, r->all.p99);
+		break;
 	case C_ERRORS:
 		put_some(b, r->errors);
 		*style = STYLE_VIOLATION;
@@ -699,6 +905,10 @@ static int connection_compare(void *ctx, size_t a, size_t b, unsigned column)
 		return order_double(x->speed.read, y->speed.read);
 	case C_WRITE:
 		return order_double(x->speed.written, y->speed.written);
+	case C_50:
+		return order_u64(x->all.p50, y->all.p50);
+	case C_99:
+		return order_u64(x->all.p99, y->all.p99);
 	case C_ERRORS:
 		return order_u64(x->errors, y->errors);
 	case C_FINDINGS:
@@ -745,6 +955,139 @@ static int connection_compare(void *ctx, size_t a, size_t b, unsigned column)
 	return 0;
 }
 
+static bool connection_number(void *ctx, size_t row, unsigned column, uint64_t *value)
+{
+	const struct ui *ui = ctx;
+	const struct connection_row *r = &ui->s->connections[row];
+
+	switch ((enum connection_column)column) {
+	case C_ID:
+		*value = r->id;
+		return true;
+	case C_FLIGHT:
+		*value = r->in_flight;
+		return true;
+	case C_OLDEST:
+		*value = r->waiting ? (uint64_t)ui_age(ui, r->oldest.since) : 0;
+		return true;
+	case C_REQUESTS:
+		*value = rate(r->speed.requests);
+		return true;
+	case C_READ:
+		*value = rate(r->speed.read);
+		return true;
+	case C_WRITE:
+		*value = rate(r->speed.written);
+		return true;
+	case C_50:
+		*value = r->all.p50;
+		return true;
+	case C_99:
+		*value = r->all.p99;
+		return true;
+	case C_ERRORS:
+		*value = r->errors;
+		return true;
+	case C_FINDINGS:
+		*value = all_findings(r->findings);
+		return true;
+	case C_UNFLUSHED:
+		*value = r->unflushed_bytes;
+		return true;
+	case C_READ_50:
+		*value = r->took[KIND_READ].p50;
+		return true;
+	case C_READ_99:
+		*value = r->took[KIND_READ].p99;
+		return true;
+	case C_READ_MAX:
+		*value = r->took[KIND_READ].max;
+		return true;
+	case C_WRITE_50:
+		*value = r->took[KIND_WRITE].p50;
+		return true;
+	case C_WRITE_99:
+		*value = r->took[KIND_WRITE].p99;
+		return true;
+	case C_WRITE_MAX:
+		*value = r->took[KIND_WRITE].max;
+		return true;
+	case C_FLUSH_50:
+		*value = r->took[KIND_FLUSH].p50;
+		return true;
+	case C_FLUSH_99:
+		*value = r->took[KIND_FLUSH].p99;
+		return true;
+	case C_FLUSH_MAX:
+		*value = r->took[KIND_FLUSH].max;
+		return true;
+	case C_ALL:
+		*value = r->requests;
+		return true;
+	case C_ALL_READ:
+		*value = r->read;
+		return true;
+	case C_ALL_WRITTEN:
+		*value = r->written;
+		return true;
+	case C_GAPS:
+		*value = r->gaps;
+		return true;
+	case C_CLIENT:
+	case C_EXPORT:
+	case C_STATE:
+	case C_FLAGS:
+	case C_SERVER:
+	case C_REPLIES:
+	case C_COUNT:
+		break;
+	}
+	return false;
+}
+
+static void connection_total(void *ctx, const size_t *rows, size_t count, unsigned column,
+			     struct nbds_buf *b, enum style *style)
+{
+	const struct ui *ui = ctx;
+	uint64_t sum = 0, findings[NBDS_VIOLATION + 1] = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		const struct connection_row *r = &ui->s->connections[rows[i]];
+		uint64_t value;
+
+		sum += connection_number(ctx, rows[i], column, &value) ? value : 0;
+		for (int k = NBDS_NOTE; k <= NBDS_VIOLATION; k++)
+			findings[k] += r->findings[k];
+	}
+	switch ((enum connection_column)column) {
+	case C_ID:
+		nbds_buf_puts(b, "all");
+		break;
+	case C_CLIENT:
+		nbds_buf_count(b, count, "connection", NULL);
+		break;
+	case C_READ:
+	case C_WRITE:
+	case C_UNFLUSHED:
+	case C_ALL_READ:
+	case C_ALL_WRITTEN:
+		put_bytes(b, (double)sum);
+		break;
+	case C_FLIGHT:
+	case C_REQUESTS:
+	case C_ERRORS:
+	case C_ALL:
+	case C_GAPS:
+		put_some(b, sum);
+		break;
+	case C_FINDINGS:
+		put_findings(b, findings, style);
+		break;
+	default:
+		break;
+	}
+}
+
 static const struct table_source connection_source = {
 	.columns = connection_columns,
 	.column_count = C_COUNT,
@@ -752,6 +1095,8 @@ static const struct table_source connection_source = {
 	.id = connection_id,
 	.cell = connection_cell,
 	.compare = connection_compare,
+	.number = connection_number,
+	.total = connection_total,
 	.wanted = connection_wanted,
 	.empty = "No connection that speaks NBD has been seen yet.",
 };
@@ -807,7 +1152,7 @@ static void draw_connection(struct ui *ui, int y, int rows)
 	if (row == SIZE_MAX)
 		return;
 	putf(y, 0, screen_columns, STYLE_HEAD,
-	     "Connection %" PRIu32 "  (J and K scroll, Enter or Esc closes)",
+	     "Connection %" PRIu32 "  (J and K scroll, Enter shows its messages, Esc closes)",
 	     s->connections[row].id);
 	y++;
 	rows--;
@@ -867,8 +1212,39 @@ static void connections_draw(struct ui *ui, int y, int rows)
 		draw_connection(ui, y + rows - detail, detail);
 }
 
+static void connection_messages(struct ui *ui)
+{
+	size_t row = table_row(&ui->connections);
+	char filter[40];
+
+	if (row == SIZE_MAX)
+		return;
+	snprintf(filter, sizeof(filter), "conn == %" PRIu32, ui->s->connections[row].id);
+	messages_show(ui, filter, &ui->s->connections[row].id, 1, 0);
+}
+
+void connection_show(struct ui *ui, uint32_t id)
+{
+	if (!ui_connection(ui, id)) {
+		ui_notice(ui, id ? "The connection is not listed any more."
+				 : "This is about no connection in particular.");
+		return;
+	}
+	ui->only_export = 0;
+	ui->connections.filter[0] = '\0';
+	ui->connections_cleared = 0;
+	table_update(&ui->connections);
+	table_select(&ui->connections, id);
+	ui->connection_detail = true;
+	ui->connection_scroll = 0;
+	ui_go(ui, SCREEN_CONNECTIONS);
+}
+
 static bool connections_action(struct ui *ui, enum action action)
 {
+	size_t row = table_row(&ui->connections);
+	char filter[40];
+
 	if (table_action(&ui->connections, action)) {
 		ui->connection_scroll = 0;
 		ui_want(ui);
@@ -876,9 +1252,23 @@ static bool connections_action(struct ui *ui, enum action action)
 	}
 	switch (action) {
 	case ACTION_ENTER:
-		ui->connection_detail = !ui->connection_detail;
+		if (ui->connection_detail) {
+			connection_messages(ui);
+			return true;
+		}
+		ui->connection_detail = true;
 		ui->connection_scroll = 0;
 		ui_want(ui);
+		return true;
+	case ACTION_MESSAGES:
+		connection_messages(ui);
+		return true;
+	case ACTION_EVIDENCE:
+		if (row != SIZE_MAX) {
+			snprintf(filter, sizeof(filter), "conn == %" PRIu32,
+				 ui->s->connections[row].id);
+			findings_show(ui, filter);
+		}
 		return true;
 	case ACTION_DETAIL_DOWN:
 		ui->connection_scroll++;

@@ -58,6 +58,7 @@ static uint64_t row_at(const struct messages *m, uint64_t number)
 
 static void forget_matches(struct messages *m)
 {
+	m->pinned = 0;
 	m->match_first = m->match_count = 0;
 	m->looked = 0;
 }
@@ -83,6 +84,21 @@ static bool add_match(struct messages *m, uint64_t number)
 	return true;
 }
 
+/* Shows one message though the filter does not match it, and no other such. */
+static void pin(struct messages *m, uint64_t number)
+{
+	uint64_t *at;
+
+	m->pinned = number;
+	if (number > m->looked || !add_match(m, number))
+		return; /* it comes in its turn */
+	/* To its place among them. */
+	at = m->matches + m->match_first + m->match_count - 1;
+	for (; at > m->matches + m->match_first && at[-1] > number; at--)
+		at[0] = at[-1];
+	*at = number;
+}
+
 /* Looks at what was not looked at yet. True: there is more. */
 static bool look(struct ui *ui)
 {
@@ -101,7 +117,9 @@ static bool look(struct ui *ui)
 	while (m->looked < m->view.last) {
 		const struct log_entry *e = log_view_get(&m->view, m->looked + 1);
 
-		if (e && filter_match(&m->filter, e, ui->s->start, &m->line) &&
+		if (e &&
+		    (e->number == m->pinned ||
+		     filter_match(&m->filter, e, ui->s->start, &m->line)) &&
 		    !add_match(m, e->number))
 			return false;
 		m->looked++;
@@ -139,6 +157,7 @@ bool messages_filter(struct ui *ui, const char *text, char *why, size_t size, un
 	if (!filter_parse(&f, text, why, size, where))
 		return false;
 	m->filter = f;
+	m->from = SCREEN_COUNT;
 	snprintf(m->filter_text, sizeof(m->filter_text), "%s", text);
 	forget_matches(m);
 	if (ui->s)
@@ -231,14 +250,14 @@ static void detail_hex(struct detail *d, const uint8_t *bytes, uint32_t len)
 static void detail_place(struct detail *d, const struct log_entry *e)
 {
 	struct nbds_buf b = {0};
-	char s[SHORT_TEXT];
+	char s[SHORT_TEXT], time[TIME_TEXT];
 
 	nbds_buf_printf(&b, "Frame %" PRIu64, e->frame);
 	if (e->last_frame != e->frame)
 		nbds_buf_printf(&b, " to %" PRIu64, e->last_frame);
-	nbds_buf_printf(&b, ", connection %" PRIu32 ", from the %s, %.6f s", e->connection,
-			e->from == NBDS_CLIENT ? "client" : "server",
-			(double)ui_since(d->ui, e->time) / 1e9);
+	nbds_buf_printf(&b, ", connection %" PRIu32 ", from the %s, %s%s", e->connection,
+			e->from == NBDS_CLIENT ? "client" : "server", ui_time(d->ui, e->time, time),
+			d->ui->absolute ? "" : " s");
 	if (e->took_known)
 		nbds_buf_printf(&b, ", %s after its request in frame %" PRIu64,
 				short_time(s, (double)e->took), e->request_frame);
@@ -304,21 +323,37 @@ static enum style style_of(const struct log_entry *e)
 	}
 }
 
-/* "  frame       seconds  conn   took" */
-#define PLACE_COLUMNS 39
+/* With fewer columns, a message has fewer of its own. */
+#define MESSAGE_COLUMNS 72
 
-static void place_text(const struct ui *ui, const struct log_entry *e, char *text, size_t size)
+/* The head of what place_text() writes. */
+static void place_head(const struct ui *ui, char *text, size_t size)
 {
-	char took[SHORT_TEXT] = "";
+	if (screen_columns < MESSAGE_COLUMNS)
+		snprintf(text, size, "%7s %4s    ", "FRAME", "CONN");
+	else
+		snprintf(text, size, "%8s %15s %5s %6s    ", "FRAME", ui_time_title(ui), "CONN",
+			 "TOOK");
+}
 
+static void place_text(const struct ui *ui, const struct log_entry *e, bool wide, char *text,
+		       size_t size)
+{
+	char took[SHORT_TEXT] = "", time[TIME_TEXT];
+	const char *arrow = e->trouble               ? "!!"
+			    : e->from == NBDS_CLIENT ? screen_ascii() ? "->" : " \u2192"
+			    : screen_ascii()         ? "<-"
+						     : " \u2190";
+
+	if (!wide) {
+		snprintf(text, size, "%7" PRIu64 " %4" PRIu32 " %s ", e->frame, e->connection,
+			 arrow);
+		return;
+	}
 	if (e->took_known)
 		short_time(took, (double)e->took);
-	snprintf(text, size, "%8" PRIu64 " %13.6f %5" PRIu32 " %6s %s ", e->frame,
-		 (double)ui_since(ui, e->time) / 1e9, e->connection, took,
-		 e->trouble               ? "!!"
-		 : e->from == NBDS_CLIENT ? screen_ascii() ? "->" : " \u2192"
-		 : screen_ascii()         ? "<-"
-					  : " \u2190");
+	snprintf(text, size, "%8" PRIu64 " %15s %5" PRIu32 " %6s %s ", e->frame,
+		 ui_time(ui, e->time, time), e->connection, took, arrow);
 }
 
 /* Where there is little room, names lose what they all begin with. */
@@ -343,13 +378,99 @@ static void shorten(struct nbds_buf *b)
 		b->s[to] = '\0';
 }
 
+/* --- the ladder --- */
+
+/*
+ *	   FRAME      TIME  conn 1     conn 2                      server
+ *	      35  0.001618  ├─── WRITE 1024 bytes at 0x0 ────────────►│
+ *	      36  0.001724  │◄── SUCCESS ────────────────────────────┤
+ */
+#define LADDER_LANE 9 /* columns from one client to the next */
+
+static int ladder_left(void)
+{
+	return screen_columns < MESSAGE_COLUMNS ? 9 : 26;
+}
+
+/* The lane of a connection: that of its client. */
+static unsigned ladder_lane(const struct messages *m, uint32_t connection)
+{
+	unsigned lane = 0;
+
+	while (lane < m->lane_count && m->lanes[lane] != connection)
+		lane++;
+	return lane;
+}
+
+static void ladder_head(const struct ui *ui, int y)
+{
+	const struct messages *m = &ui->messages;
+	int left = ladder_left();
+
+	if (screen_columns < MESSAGE_COLUMNS)
+		putf(y, 0, screen_columns, STYLE_HEAD, "%7s", "FRAME");
+	else
+		putf(y, 0, screen_columns, STYLE_HEAD, "%8s %15s", "FRAME", ui_time_title(ui));
+	for (unsigned i = 0; i < m->lane_count; i++)
+		putf(y, left + (int)i * LADDER_LANE, LADDER_LANE, STYLE_HEAD, "conn %" PRIu32,
+		     m->lanes[i]);
+	put_right(y, screen_columns - 7, 7, STYLE_HEAD, "server ");
+}
+
+static void ladder_row(struct ui *ui, int y, const struct log_entry *e, bool selected)
+{
+	struct messages *m = &ui->messages;
+	enum style style = selected ? STYLE_SELECTED : style_of(e),
+		   dim = selected ? STYLE_SELECTED : STYLE_DIM;
+	unsigned lane = ladder_lane(m, e->connection);
+	int left = ladder_left(), from = left + (int)lane * LADDER_LANE, to = screen_columns - 4;
+	bool request = e->from == NBDS_CLIENT;
+	char time[TIME_TEXT];
+	int room, n;
+
+	if (selected)
+		put_row(y, STYLE_SELECTED);
+	if (screen_columns < MESSAGE_COLUMNS)
+		putf(y, 0, left - 1, dim, "%7" PRIu64, e->frame);
+	else
+		putf(y, 0, left - 1, dim, "%8" PRIu64 " %15s", e->frame,
+		     ui_time(ui, e->time, time));
+	for (unsigned i = 0; i < m->lane_count; i++)
+		put(y, left + (int)i * LADDER_LANE, 1, dim, glyph(GLYPH_BAR));
+	put(y, to, 1, dim, glyph(GLYPH_BAR));
+	/* One that has no lane comes from behind the last. */
+	for (int x = from + 1; x < to; x++)
+		put(y, x, 1, style, glyph(e->trouble ? GLYPH_DOTS : GLYPH_LINE));
+	if (!e->trouble && request)
+		put(y, to - 1, 1, style, screen_ascii() ? ">" : glyph(GLYPH_TO));
+	else if (!e->trouble)
+		put(y, from + 1, 1, style, screen_ascii() ? "<" : glyph(GLYPH_FROM));
+	nbds_buf_clear(&m->line);
+	if (lane == m->lane_count)
+		nbds_buf_printf(&m->line, "conn %" PRIu32 ": ", e->connection);
+	entry_line(e, &m->line);
+	shorten(&m->line);
+	room = to - from - 6;
+	n = columns_of(nbds_buf_text(&m->line));
+	if (room > 0) {
+		put(y, from + 3, 1, style, " ");
+		put_on(y, from + 4, n < room ? n : room, style, nbds_buf_text(&m->line));
+		if (n < room)
+			put(y, from + 4 + n, 1, style, " ");
+	}
+}
+
 static void draw_entry(struct ui *ui, int y, const struct log_entry *e, bool selected)
 {
 	struct messages *m = &ui->messages;
 	char place[80];
 	int x;
 
-	place_text(ui, e, place, sizeof(place));
+	if (m->ladder) {
+		ladder_row(ui, y, e, selected);
+		return;
+	}
+	place_text(ui, e, screen_columns >= MESSAGE_COLUMNS, place, sizeof(place));
 	nbds_buf_clear(&m->line);
 	entry_line(e, &m->line);
 	if (screen_columns < 110)
@@ -394,8 +515,14 @@ static void draw_list(struct ui *ui, int y, int rows)
 	struct messages *m = &ui->messages;
 	uint64_t count = row_count(m), top, cursor;
 
-	putf(y, 0, screen_columns, STYLE_HEAD, "%8s %13s %5s %6s    %s", "FRAME", "TIME (s)",
-	     "CONN", "TOOK", "MESSAGE");
+	if (m->ladder) {
+		ladder_head(ui, y);
+	} else {
+		char head[80];
+
+		place_head(ui, head, sizeof(head));
+		putf(y, 0, screen_columns, STYLE_HEAD, "%sMESSAGE", head);
+	}
 	m->page = rows > 1 ? (unsigned)rows - 1 : 0;
 	if (!count || !m->page) {
 		put(y + 2, 2, screen_columns - 2, STYLE_DIM,
@@ -473,16 +600,95 @@ static void partner(struct ui *ui)
 		    o->request.serial != e->request.serial || (o->type == NBDS_MSG_REQUEST) != back)
 			continue;
 		m->follow = false;
-		if (m->filter.any && !filter_match(&m->filter, o, ui->s->start, &m->line)) {
-			m->filter.any = false;
-			m->filter_text[0] = '\0';
-			ui_notice(ui, "The filter would hide it, and is off.");
+		if (m->filter.any && o->number != m->pinned &&
+		    !filter_match(&m->filter, o, ui->s->start, &m->line)) {
+			pin(m, o->number);
+			ui_notice(ui,
+				  "The filter does not match this one; it is shown all the same.");
 		}
 		m->cursor = o->number;
 		m->detail_scroll = 0;
 		return;
 	}
 	ui_notice(ui, back ? "Its request is not kept any more." : "It has no reply yet.");
+}
+
+void messages_show(struct ui *ui, const char *filter, const uint32_t *connections, unsigned count,
+		   uint64_t frame)
+{
+	struct messages *m = &ui->messages;
+	unsigned from = ui->screen, where;
+	char why[120];
+
+	m->lane_count = 0;
+	for (unsigned i = 0; i < count && i < LADDER_LANES; i++)
+		m->lanes[m->lane_count++] = connections[i];
+	m->ladder = count > 0;
+	m->detail = 0;
+	m->cleared = 0;
+	m->follow = !frame;
+	m->cursor = m->top = 0;
+	if (!messages_filter(ui, filter, why, sizeof(why), &where)) {
+		ui_notice(ui, "%s", why);
+		return;
+	}
+	ui_go(ui, SCREEN_MESSAGES);
+	m->from = from;
+	while (ui->busy)
+		messages_update(ui);
+	for (uint64_t row = 0; frame && row < row_count(m); row++) {
+		const struct log_entry *e = log_view_get(&m->view, row_number(m, row));
+
+		if (e && e->last_frame >= frame) {
+			m->cursor = e->number;
+			break;
+		}
+	}
+	if (!row_count(m))
+		ui_notice(ui, "Its messages are not kept any more.");
+}
+
+/* The findings that name a frame of this message. */
+static void show_findings(struct ui *ui)
+{
+	const struct messages *m = &ui->messages;
+	const struct log_entry *e = log_view_get(&m->view, m->cursor);
+
+	for (size_t i = 0; e && i < ui->s->finding_count; i++) {
+		const struct found *found = ui->s->findings[i];
+
+		for (int role = 0; role < NBDS_ROLE_MAX; role++) {
+			uint64_t frame = found->finding->frames[role];
+
+			if (!frame || frame < e->frame || frame > e->last_frame)
+				continue;
+			ui->findings.filter[0] = '\0';
+			ui->findings_cleared = 0;
+			table_update(&ui->findings);
+			/* This one is asked for, not that of the alarm. */
+			ui->alarm = 0;
+			table_select(&ui->findings, found->number);
+			ui_go(ui, SCREEN_FINDINGS);
+			return;
+		}
+	}
+	ui_notice(ui, "No finding is about a frame of this message.");
+}
+
+/* Connections of a ladder that nobody has chosen: that of the message, and those that
+ * are listed with it. */
+static void ladder_fill(struct messages *m)
+{
+	uint64_t rows = row_count(m), row = row_at(m, m->cursor);
+
+	m->lane_count = 0;
+	for (uint64_t i = row > 100 ? row - 100 : 0; i < rows && i < row + 100; i++) {
+		const struct log_entry *e = log_view_get(&m->view, row_number(m, i));
+
+		if (e && m->lane_count < LADDER_LANES &&
+		    ladder_lane(m, e->connection) == m->lane_count)
+			m->lanes[m->lane_count++] = e->connection;
+	}
 }
 
 static bool messages_action(struct ui *ui, enum action action)
@@ -541,12 +747,32 @@ static bool messages_action(struct ui *ui, enum action action)
 			return true;
 		}
 		if (m->filter.any) {
-			m->filter.any = false;
+			unsigned from = m->from;
+
+			m->filter.any = m->ladder = false;
 			m->filter_text[0] = '\0';
+			m->from = SCREEN_COUNT;
 			settle(m);
+			if (from < SCREEN_COUNT)
+				ui_go(ui, from);
 			return true;
 		}
 		return false;
+	case ACTION_LADDER:
+		m->ladder = !m->ladder;
+		if (m->ladder)
+			ladder_fill(m);
+		return true;
+	case ACTION_CONNECTION: {
+		const struct log_entry *e = log_view_get(&m->view, m->cursor);
+
+		if (e)
+			connection_show(ui, e->connection);
+		return true;
+	}
+	case ACTION_EVIDENCE:
+		show_findings(ui);
+		return true;
 	case ACTION_UNCLEAR:
 		m->cleared = 0;
 		settle(m);
@@ -602,7 +828,7 @@ static void messages_text(struct ui *ui, struct nbds_buf *b)
 
 		if (!e)
 			continue;
-		place_text(ui, e, place, sizeof(place));
+		place_text(ui, e, true, place, sizeof(place));
 		nbds_buf_puts(b, place);
 		entry_line(e, b);
 		nbds_buf_puts(b, "\n");

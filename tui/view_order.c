@@ -20,7 +20,10 @@
 /* Columns of "conn 123". */
 #define MARGIN 9
 
-#define CELL_TEXT 48
+#define CELL_TEXT 64
+
+/* With fewer columns, a flush has fewer words. */
+#define ORDER_COLUMNS 78
 
 struct strip {
 	const struct flush_order *o;
@@ -54,7 +57,7 @@ static void collect_lanes(struct strip *p)
 	for (uint64_t s = p->o->first; s <= p->o->last; s++) {
 		const struct order_cell *c = &order_step(p->o, s)->cells[ORDER_LANES - 1];
 
-		if (c->writes || c->fua) {
+		if (c->writes || c->fua || c->reads) {
 			p->lanes[p->lane_count++] = ORDER_LANES - 1;
 			break;
 		}
@@ -80,6 +83,11 @@ static void cell_text(const struct strip *p, uint64_t step, unsigned lane, char 
 	size_t used = 0;
 
 	text[0] = '\0';
+	if (c->found)
+		used += (size_t)snprintf(text + used, CELL_TEXT - used, "!");
+	if (c->reads)
+		used += (size_t)snprintf(text + used, CELL_TEXT - used, "%sr%s",
+					 short_count(n, c->reads), c->writes || c->fua ? " " : "");
 	if (!c->writes && !c->fua)
 		return;
 	if (open)
@@ -209,7 +217,8 @@ static void draw_lane(const struct strip *p, int y, unsigned lane)
 			put(y, x, width + 1, STYLE_PLAIN, "");
 		cell_text(p, s, lane, text);
 		n = columns_of(text);
-		style = chosen(p, s, lane)                                  ? STYLE_FLUSH
+		style = step->cells[lane].found                             ? STYLE_VIOLATION
+			: chosen(p, s, lane)                                ? STYLE_FLUSH
 			: s >= p->covered[lane] && step->cells[lane].writes ? STYLE_WRITE
 									    : STYLE_PLAIN;
 		if (n)
@@ -318,13 +327,16 @@ static const char *holds_for(const struct export_row *x)
 	}
 }
 
-static void draw_heading(const struct ui *ui, int y, const struct export_row *x)
+static void draw_heading(const struct ui *ui, int y, const struct export_row *x, bool few)
 {
 	struct nbds_buf b = {0};
 	char server[NBDS_ADDR_TEXT], s[SHORT_TEXT];
 
-	nbds_buf_printf(&b, "\"%s\" at %s; %s", x->name, nbds_addr_text(&x->server, server),
-			holds_for(x));
+	if (screen_columns < ORDER_COLUMNS)
+		nbds_buf_printf(&b, "\"%s\" %s", x->name, holds_for(x));
+	else
+		nbds_buf_printf(&b, "\"%s\" at %s; %s", x->name, nbds_addr_text(&x->server, server),
+				holds_for(x));
 	put(y, 0, screen_columns, STYLE_BOLD, nbds_buf_text(&b));
 	nbds_buf_clear(&b);
 	if (x->unflushed_writes) {
@@ -337,8 +349,9 @@ static void draw_heading(const struct ui *ui, int y, const struct export_row *x)
 	} else {
 		nbds_buf_puts(&b, "All answered writes are flushed.");
 	}
-	put(y + 1, 0, screen_columns, x->unflushed_writes ? STYLE_WRITE : STYLE_GOOD,
-	    nbds_buf_text(&b));
+	if (!few)
+		put(y + 1, 0, screen_columns, x->unflushed_writes ? STYLE_WRITE : STYLE_GOOD,
+		    nbds_buf_text(&b));
 	nbds_buf_free(&b);
 }
 
@@ -347,7 +360,7 @@ static void draw_flush_row(const struct ui *ui, int y, const struct flush_shown 
 	const struct nbds_flush_seen *s = &f->flush;
 	enum style style = selected ? STYLE_SELECTED : STYLE_PLAIN;
 	char took[SHORT_TEXT] = "", bytes[SHORT_TEXT] = "", reply[24] = "-";
-	char own[24] = "", other[24] = "", left[24] = "";
+	char own[24] = "", other[24] = "", left[24] = "", time[TIME_TEXT];
 
 	if (s->reply_frame) {
 		snprintf(reply, sizeof(reply), "%" PRIu64, s->reply_frame);
@@ -363,10 +376,14 @@ static void draw_flush_row(const struct ui *ui, int y, const struct flush_shown 
 	}
 	if (s->left)
 		snprintf(left, sizeof(left), "%" PRIu64, s->left);
-	putf(y, 0, screen_columns, style,
-	     "%14.6f %6" PRIu32 " %9" PRIu64 " %9s %7s %7s %7s %7s %6s",
-	     (double)ui_since(ui, s->request_time) / 1e9, f->connection, s->request_frame, reply,
-	     took, own, other, bytes, left);
+	if (screen_columns < ORDER_COLUMNS)
+		putf(y, 0, screen_columns, style, "%5" PRIu32 " %7" PRIu64 " %6s %6s %6s %5s",
+		     f->connection, s->request_frame, took, own, other, left);
+	else
+		putf(y, 0, screen_columns, style,
+		     "%15s %5" PRIu32 " %9" PRIu64 " %9s %7s %7s %7s %7s %5s",
+		     ui_time(ui, s->request_time, time), f->connection, s->request_frame, reply,
+		     took, own, other, bytes, left);
 }
 
 static void draw_flushes(struct ui *ui, int y, int rows, const struct flush_shown *chosen_row)
@@ -376,8 +393,13 @@ static void draw_flushes(struct ui *ui, int y, int rows, const struct flush_show
 
 	if (rows < 2)
 		return;
-	putf(y, 0, screen_columns, STYLE_HEAD, "%14s %6s %9s %9s %7s %7s %7s %7s %6s", "TIME (s)",
-	     "CONN", "REQUEST", "REPLY", "TOOK", "OWN", "OTHERS", "BYTES", "LEFT");
+	if (screen_columns < ORDER_COLUMNS)
+		putf(y, 0, screen_columns, STYLE_HEAD, "%5s %7s %6s %6s %6s %5s", "CONN", "REQUEST",
+		     "TOOK", "OWN", "OTHERS", "LEFT");
+	else
+		putf(y, 0, screen_columns, STYLE_HEAD, "%15s %5s %9s %9s %7s %7s %7s %7s %5s",
+		     ui_time_title(ui), "CONN", "REQUEST", "REPLY", "TOOK", "OWN", "OTHERS",
+		     "BYTES", "LEFT");
 	if (s->flush_count > (unsigned)rows - 1) {
 		top = s->flush_count - (unsigned)(rows - 1);
 		if (at < top + 1)
@@ -400,15 +422,18 @@ static void order_draw(struct ui *ui, int y, int rows)
 	struct strip p = {.o = &s->order, .bytes = screen_columns >= 110};
 	const struct flush_shown *f;
 	struct nbds_buf words = {0};
-	int lanes, skip = 0;
+	int lanes, skip = 0, under;
+	bool few;
 
 	if (!x) {
 		put(y + 1, 2, screen_columns - 2, STYLE_DIM, "No export has been seen yet.");
 		return;
 	}
-	draw_heading(ui, y, x);
-	y += 2;
-	rows -= 2;
+	/* For whom flushes hold is in the first row. */
+	few = rows < 14;
+	draw_heading(ui, y, x, few);
+	y += few ? 1 : 2;
+	rows -= few ? 1 : 2;
 	if (s->wanted.export != x->id) {
 		put(y, 0, screen_columns, STYLE_DIM,
 		    ui->paused ? "Paused: another export's order comes when it goes on." : "...");
@@ -430,13 +455,14 @@ static void order_draw(struct ui *ui, int y, int rows)
 	}
 	/* The flushes have at least five rows, the lanes what they need. */
 	lanes = (int)p.lane_count;
-	if (lanes > rows - 9)
-		lanes = rows - 9 > 1 ? rows - 9 : 1;
+	under = few ? 3 : 9;
+	if (lanes > rows - under)
+		lanes = rows - under > 1 ? rows - under : 1;
 	for (int i = 0; i < lanes && i < (int)p.lane_count; i++)
 		draw_lane(&p, y + i, p.lanes[i]);
 	y += lanes;
 	rows -= lanes;
-	if (lanes < (int)p.lane_count) {
+	if (lanes < (int)p.lane_count && !few) {
 		putf(y++, 0, screen_columns, STYLE_DIM, "%d more connections: no room",
 		     (int)p.lane_count - lanes);
 		rows--;
@@ -449,9 +475,12 @@ static void order_draw(struct ui *ui, int y, int rows)
 		    "Nothing has been written or flushed yet.");
 		rows--;
 	}
+	if (few) {
+		draw_flushes(ui, y, rows, f);
+		return;
+	}
 	putf(y++, 0, screen_columns, STYLE_DIM,
-	     "[3w] 3 answered writes, not flushed   3w flushed   3w%s by the flush chosen below   "
-	     "2fua on their own",
+	     "3w writes [not flushed] flushed %s by the flush chosen below  2fua  5r reads  ! found",
 	     glyph(GLYPH_CHECK));
 	rows--;
 	if (f) {
@@ -554,22 +583,18 @@ static bool order_action(struct ui *ui, enum action action)
 		worker_clear_order(ui->worker);
 		ui->order_flush = ui->order_right = 0;
 		return true;
+	case ACTION_MESSAGES:
 	case ACTION_ENTER: {
 		/* The messages around the flush. */
 		const struct flush_shown *f = flush_of(ui->s, ui->order_flush);
 		struct nbds_buf b = {0};
-		char why[8];
-		unsigned where;
 
 		if (!f)
 			return true;
 		nbds_buf_printf(&b, "(flush or write) and frame >= %" PRIu64,
 				f->flush.request_frame > 50 ? f->flush.request_frame - 50 : 0);
-		messages_filter(ui, nbds_buf_text(&b), why, sizeof(why), &where);
+		messages_show(ui, nbds_buf_text(&b), NULL, 0, f->flush.request_frame);
 		nbds_buf_free(&b);
-		ui->messages.follow = false;
-		ui->messages.cursor = ui->messages.top = 0;
-		ui_go(ui, SCREEN_MESSAGES);
 		return true;
 	}
 	default:

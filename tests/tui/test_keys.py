@@ -108,10 +108,12 @@ class Keys(unittest.TestCase):
         """An export's connections, and one of them in detail; Esc goes back."""
         with Terminal([sample("errors")]) as t:
             t.wait("to 2 exports")
-            self.assertEqual(len([l for l in t.lines()[4:-2] if l.strip()]), 2)
+            rows = [l for l in t.lines()[4:-2] if l.strip()]
+            self.assertEqual(len(rows), 3)
+            self.assertTrue(rows[2].startswith("all 2 "), rows[2])
             t.keys("End", "Enter")
             t.wait("Connections of export", "CLIENT")
-            rows = [l for l in t.lines()[5:-2] if l.strip()]
+            rows = [l for l in t.lines()[5:-2] if l.strip() and not l.startswith(" all")]
             self.assertIn(len(rows), (1, 2, 3))
             t.keys("Enter")
             t.wait(re.compile("(?m)^from "), "fixed newstyle")
@@ -124,8 +126,8 @@ class Keys(unittest.TestCase):
             t.keys("Escape")
             t.wait("MULTI")
             t.keys("2")
-            t.wait("CLIENT", gone=["Connections of export"])
-            self.assertEqual(len([l for l in t.lines()[4:-2] if l.strip()]), 4)
+            t.wait("CLIENT", "all 4 connections", gone=["Connections of export"])
+            self.assertEqual(len([l for l in t.lines()[4:-2] if l.strip()]), 5)
 
     def test_table_filter(self):
         """Follows what is typed; Esc ends it."""
