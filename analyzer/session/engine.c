@@ -368,6 +368,7 @@ void nbds_engine_free(struct nbds_engine *e)
 	unpacked_free(&e->found);
 	servers_free(&e->servers);
 	exports_free(&e->exports);
+	e->findings.deliver = NULL; /* it is too late */
 	doubts_free(&e->doubts);
 	findings_free(&e->findings);
 	clients_free(&e->clients);

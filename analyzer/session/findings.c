@@ -66,15 +66,6 @@ static void deliver(struct findings *all, const struct nbds_finding *f)
 		all->deliver(all->ctx, f);
 }
 
-bool findings_wait(struct findings *all, uint32_t connection, int more)
-{
-	struct teller *t = connection ? teller_get(all, connection) : NULL;
-
-	if (t)
-		t->waiting = (uint32_t)((int64_t)t->waiting + more);
-	return t || !connection;
-}
-
 bool findings_waits(const struct findings *all, uint32_t connection)
 {
 	const struct teller *t = teller_find(all, connection);
@@ -153,10 +144,23 @@ void findings_end(struct findings *all, uint32_t connection)
 			deliver(all, t->repeats.at[i].last);
 	if (t->waiting) {
 		repeats_free(all, t);
+		t->ended = true;
 		return;
 	}
 	nbds_table_remove(&all->table, &t->node);
 	teller_free(all, t);
+}
+
+bool findings_wait(struct findings *all, uint32_t connection, int more)
+{
+	struct teller *t = connection ? teller_get(all, connection) : NULL;
+
+	if (!t)
+		return !connection;
+	t->waiting = (uint32_t)((int64_t)t->waiting + more);
+	if (!t->waiting && t->ended)
+		findings_end(all, connection);
+	return true;
 }
 
 static void free_node(void *arg, struct nbds_table_node *n)

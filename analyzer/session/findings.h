@@ -28,7 +28,8 @@ struct repeat {
 struct teller {
 	struct nbds_table_node node;
 	uint32_t connection;
-	uint32_t waiting;                     /* findings that will be told later */
+	uint32_t waiting;                     /* findings that will be told later; */
+	bool ended;                           /* with the last of them it goes */
 	NBDS_VECTOR(, struct repeat) repeats; /* in the order of rules */
 };
 
@@ -47,7 +48,8 @@ void findings_tell(struct findings *all, const struct nbds_finding *f);
 bool findings_wait(struct findings *all, uint32_t connection, int more);
 /* Whether some will. */
 bool findings_waits(const struct findings *all, uint32_t connection);
-/* Tells what was kept of the connection, and begins anew with it. */
+/* Tells what was kept of the connection, now and after the last that waits, and begins
+ * anew with it. */
 void findings_end(struct findings *all, uint32_t connection);
 void findings_free(struct findings *all);
 
