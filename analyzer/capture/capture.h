@@ -2,8 +2,8 @@
 /*
  * analyzer/capture/capture.h - capture files and interfaces to packets.
  *
- * Purpose.  Opens pcap and pcapng, plain or compressed with gzip, zstd or lz4
- * (recognised by content, `-` is standard input), or a live interface, and
+ * Purpose.  Opens pcap and pcapng, plain or compressed with gzip, zstd, lz4,
+ * xz or bzip2 (recognised by content, `-` is standard input), or a live interface, and
  * hands out packets one by one, in file order.
  *
  * Ownership.  A packet's bytes belong to the capture and are valid until the
@@ -22,7 +22,7 @@
 
 struct nbds_capture_info {
 	const char *format;         /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
-	const char *compression;    /* "gzip", "zstd", "lz4" or NULL */
+	const char *compression;    /* "gzip", "zstd", "lz4", "xz", "bzip2" or NULL */
 	uint64_t frames;            /* handed out so far */
 	uint64_t bytes;             /* captured bytes handed out so far */
 	uint64_t truncated_frames;  /* frames cut by the snapshot length so far */

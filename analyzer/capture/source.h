@@ -2,7 +2,7 @@
 /*
  * source.h - a file, pipe or standard input as one stream of plain bytes.
  *
- * Purpose.  Opens the input, recognises gzip, zstd and LZ4 frames by their
+ * Purpose.  Opens the input, recognises gzip, zstd, LZ4, xz and bzip2 by the
  * first bytes (never by the name) and decompresses while it reads.  Several
  * members or frames in a row are one stream, as their own tools read them.
  *
@@ -41,7 +41,7 @@ void nbds_source_on_wait(struct nbds_source *s, bool (*waiting)(void *ctx), void
 
 /* "" if there was no error. */
 const char *nbds_source_error(const struct nbds_source *s);
-/* "gzip", "zstd", "lz4", or NULL for plain bytes. */
+/* "gzip", "zstd", "lz4", "xz", "bzip2", or NULL for plain bytes. */
 const char *nbds_source_compression(const struct nbds_source *s);
 /* Bytes of the file read so far, and its size, 0 if unknown (a pipe). */
 uint64_t nbds_source_position(const struct nbds_source *s);

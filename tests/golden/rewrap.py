@@ -277,7 +277,7 @@ def wrappings(segments, seed):
     # Whose clocks may differ: less can be proved.
     yield "pcapng of two sections", "weaker", pcapng(plain[:half]) + pcapng(plain[half:], endian=">")
     yield "gzip", "same", gzip.compress(file, 1)
-    for program in ("zstd", "lz4"):
+    for program in ("zstd", "lz4", "xz", "bzip2"):
         if shutil.which(program):
             yield program, "same", subprocess.run([program, "-1", "-c"], input=file,
                                                   stdout=subprocess.PIPE, check=True).stdout

@@ -19,11 +19,13 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <bzlib.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <lz4frame.h>
+#include <lzma.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -142,9 +144,9 @@ static int64_t classic_time(int n, bool nano)
 	return (FIRST_SECOND + (int64_t)n) * 1000000000 + n * (nano ? 1 : 1000);
 }
 
-enum packing { PLAIN, GZIP, ZSTD_FRAME, LZ4_FRAME, PACKINGS };
+enum packing { PLAIN, GZIP, ZSTD_FRAME, LZ4_FRAME, XZ, BZIP2, PACKINGS };
 
-static const char *const packing_names[] = {NULL, "gzip", "zstd", "lz4"};
+static const char *const packing_names[] = {NULL, "gzip", "zstd", "lz4", "xz", "bzip2"};
 
 /* Appends `data`, compressed as one member or frame, to `out`. */
 static void pack(struct bytes *out, enum packing packing, const void *data, size_t length)
@@ -176,6 +178,20 @@ static void pack(struct bytes *out, enum packing packing, const void *data, size
 
 		size = LZ4F_compressFrame(packed, space, data, length, &checked);
 		assert_false(LZ4F_isError(size));
+		break;
+	}
+	case XZ:
+		assert_int_equal(lzma_easy_buffer_encode(6, LZMA_CHECK_CRC64, NULL, data, length,
+							 packed, &size, space),
+				 LZMA_OK);
+		break;
+	case BZIP2: {
+		unsigned room = (unsigned)space;
+
+		assert_int_equal(BZ2_bzBuffToBuffCompress((char *)packed, &room, (char *)data,
+							  (unsigned)length, 1, 0, 0),
+				 BZ_OK);
+		size = room;
 		break;
 	}
 	default:
@@ -298,17 +314,17 @@ static void test_several_frames(void **state)
 		size_t at = 0;
 
 		for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++) {
-			if (packing != GZIP)
+			if (packing == ZSTD_FRAME || packing == LZ4_FRAME)
 				put(&packed, skippable, sizeof(skippable));
 			pack(&packed, packing, plain.data + at, cuts[i] - at);
 			pack(&packed, packing, "", 0);
 			at = cuts[i];
 		}
 		pack(&packed, packing, plain.data + at, plain.length - at);
-		if (packing == GZIP)
-			put(&packed, (uint8_t[512]){0}, 512);
-		else
+		if (packing == ZSTD_FRAME || packing == LZ4_FRAME)
 			put(&packed, skippable, sizeof(skippable));
+		else
+			put(&packed, (uint8_t[512]){0}, 512);
 		write_file(packed.data, packed.length);
 		c = open_path(path);
 		assert_whole(c, 50, false, packing);
@@ -406,6 +422,18 @@ static void test_refused(void **state)
 		write_file(packed.data, 6);
 		assert_refused(path, "data end in the middle");
 	}
+	/* xz: a dictionary of 4 GiB, of which nothing is used */
+	packed.length = 0;
+	pack(&packed, XZ, header.data, header.length);
+	size_t check = 12 + packed.data[12] * 4u;
+	uint8_t *lzma2 = memmem(packed.data + 14, check - 14, "\x21\x01", 2);
+	assert_non_null(lzma2);
+	lzma2[2] = 40;
+	uint32_t crc = lzma_crc32(packed.data + 12, check - 12, 0);
+	for (unsigned i = 0; i < 4; i++)
+		packed.data[check + i] = (uint8_t)(crc >> 8 * i);
+	write_file(packed.data, packed.length);
+	assert_refused(path, "need more than 128 MiB of memory");
 	if (geteuid() != 0) {
 		write_file(header.data, header.length);
 		chmod(path, 0);
