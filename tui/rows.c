@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../analyzer/session/latency.h"
+#include "../analyzer/latency/latency.h"
 #include "histogram.h"
 
 /* Finished connections are forgotten after a while. */

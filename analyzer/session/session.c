@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../latency/latency.h"
 #include "internal.h"
-#include "latency.h"
 #include <base/bytes.h>
 #include <base/clock.h>
 

@@ -27,14 +27,15 @@ ROOMS = {
     "analyzer/feed": PUBLIC | {"analyzer/tcp"},
     "analyzer/rules": PUBLIC,
     "analyzer/consistency": PUBLIC | {"analyzer/rules"},
-    "analyzer/session": PUBLIC | {"analyzer/rules", "analyzer/consistency"},
+    "analyzer/latency": PUBLIC,
+    "analyzer/session": PUBLIC | {"analyzer/latency", "analyzer/rules", "analyzer/consistency"},
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
     "analyzer/options": PUBLIC,
     "analyzer/report": PUBLIC | {"analyzer/pipeline"},
     "analyzer": PUBLIC | {"analyzer/capture", "analyzer/options", "analyzer/pipeline",
                           "analyzer/report"},
-    "tui": PUBLIC | {"analyzer/capture", "analyzer/options", "analyzer/pipeline",
-                     "analyzer/report"},
+    "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/options",
+                     "analyzer/pipeline", "analyzer/report"},
 }
 
 # The only modules that may include each other, and why.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* analyzer/session/latency.h - counting latencies (see nbdscope/engine.h). */
-#ifndef NBDS_SESSION_LATENCY_H
-#define NBDS_SESSION_LATENCY_H
+/* analyzer/latency/latency.h - counting latencies (see nbdscope/engine.h). */
+#ifndef NBDSCOPE_ANALYZER_LATENCY_H
+#define NBDSCOPE_ANALYZER_LATENCY_H
 
 #include <base/budget.h>
 #include <nbdscope/engine.h>
