@@ -156,6 +156,8 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	e->clients.key = nbds_hash_key_new();
 	e->findings.deliver = ops->finding;
 	e->findings.ctx = ctx;
+	e->findings.known = id_known;
+	e->findings.engine = e;
 	return e;
 }
 

@@ -20,6 +20,11 @@ static struct teller *teller_find(const struct findings *all, uint32_t connectio
 	return NULL;
 }
 
+static bool is_known(const struct findings *all, uint32_t connection)
+{
+	return !all->known || all->known(all->engine, connection);
+}
+
 static struct teller *teller_get(struct findings *all, uint32_t connection)
 {
 	struct teller *t = teller_find(all, connection);
@@ -30,6 +35,7 @@ static struct teller *teller_get(struct findings *all, uint32_t connection)
 	if (!t)
 		return NULL;
 	t->connection = connection;
+	t->ended = !is_known(all, connection);
 	if (!nbds_table_add(&all->table, all->budget, &t->node,
 			    nbds_hash_u64(&all->key, connection))) {
 		nbds_budget_free(all->budget, t, sizeof(*t));
@@ -41,10 +47,12 @@ static struct teller *teller_get(struct findings *all, uint32_t connection)
 static struct repeat *repeat_get(struct findings *all, uint32_t connection,
 				 const struct nbds_rule *rule)
 {
-	struct teller *t = connection ? teller_get(all, connection) : NULL;
+	struct teller *t = connection ? teller_find(all, connection) : NULL;
 	struct repeat none = {.rule = rule};
 	size_t at = 0;
 
+	if (!t && connection && is_known(all, connection))
+		t = teller_get(all, connection);
 	if (!t)
 		return NULL;
 	while (at < t->repeats.count && t->repeats.at[at].rule < rule)

@@ -10,7 +10,7 @@
  *	table ──► teller of connection 7 ──► [rule, count, last] [rule, ...]
  *
  * Ownership.  Findings that are kept are copies.  Failure.  Without memory a finding
- * is told instead of counted.
+ * is told instead of counted; so is one of a connection that was forgotten.
  */
 #ifndef NBDS_SESSION_FINDINGS_H
 #define NBDS_SESSION_FINDINGS_H
@@ -39,6 +39,9 @@ struct findings {
 	struct nbds_budget *budget;
 	void (*deliver)(void *ctx, const struct nbds_finding *f); /* or NULL */
 	void *ctx;
+	/* False: the connection was forgotten, and will not end again. NULL: never. */
+	bool (*known)(const void *engine, uint32_t connection);
+	const void *engine;
 	uint64_t count[4]; /* delivered, by enum nbds_severity */
 };
 

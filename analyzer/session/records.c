@@ -234,6 +234,8 @@ bool records_add(struct records *all, const struct nbds_connection *c)
 	k->count++;
 	if (c->id < k->lowest)
 		k->lowest = c->id;
+	if (!all->count || c->id < all->lowest)
+		all->lowest = c->id;
 	all->count++;
 	all->indexed = false;
 	return true;
@@ -484,14 +486,12 @@ struct nbds_connection *records_after(struct records *all, struct unpacked *u, u
 	return c;
 }
 
-uint32_t records_lowest(const struct records *all)
+static void find_lowest(struct records *all)
 {
-	uint32_t lowest = UINT32_MAX;
-
+	all->lowest = UINT32_MAX;
 	for (const struct record_chunk *k = all->oldest; k; k = k->newer)
-		if (k->lowest < lowest)
-			lowest = k->lowest;
-	return lowest;
+		if (k->lowest < all->lowest)
+			all->lowest = k->lowest;
 }
 
 bool records_forget(struct records *all,
@@ -508,6 +508,7 @@ bool records_forget(struct records *all,
 		all->newest = NULL;
 	all->count -= k->count;
 	all->bytes -= sizeof(*k) + k->room;
+	find_lowest(all);
 	at = k->bytes;
 	for (uint32_t i = 0; i < k->count; i++) {
 		struct nbds_connection c;

@@ -39,6 +39,7 @@ struct records {
 	struct nbds_budget *budget;
 	struct record_chunk *oldest, *newest;
 	uint64_t count, bytes;
+	uint32_t lowest; /* id, if there is any */
 	NBDS_VECTOR(, uint8_t) scratch;
 	NBDS_VECTOR(, struct record_place) index; /* by id, */
 	bool indexed;                             /* if it is up to date */
@@ -51,7 +52,10 @@ bool records_add(struct records *all, const struct nbds_connection *c);
 struct nbds_connection *records_find(struct records *all, struct unpacked *u, uint32_t id);
 struct nbds_connection *records_after(struct records *all, struct unpacked *u, uint32_t id);
 /* The smallest id there is; UINT32_MAX: none. */
-uint32_t records_lowest(const struct records *all);
+static inline uint32_t records_lowest(const struct records *all)
+{
+	return all->count ? all->lowest : UINT32_MAX;
+}
 /* Forgets those that ended first; `gone` is told of each. False: there are none. */
 bool records_forget(struct records *all,
 		    void (*gone)(void *ctx, uint32_t id, struct nbds_export *x), void *ctx);

@@ -101,11 +101,45 @@ static void test_end_before_what_waits(void **state)
 	assert_int_equal(budget.used, 0);
 }
 
+static bool is_unknown(const void *engine, uint32_t connection)
+{
+	(void)engine;
+	(void)connection;
+	return false;
+}
+
+/* A verdict on a read may come after its connection was forgotten. */
+static void test_late(void **state)
+{
+	struct nbds_budget budget = {0};
+	struct told told;
+	struct findings all = begin(&budget, &told);
+
+	(void)state;
+	all.known = is_unknown;
+	for (int i = 0; i < 3; i++)
+		tell(&all, a_rule(true));
+	assert_int_equal(told.findings, 3);
+	assert_int_equal(all.table.count, 0);
+
+	assert_true(findings_wait(&all, CONNECTION, 1));
+	for (int i = 0; i < 3; i++)
+		tell(&all, a_rule(true));
+	assert_int_equal(told.findings, 4);
+	findings_wait(&all, CONNECTION, -1);
+	assert_int_equal(told.findings, 5);
+	assert_int_equal(told.stands_for, 6);
+	assert_int_equal(all.table.count, 0);
+	findings_free(&all);
+	assert_int_equal(budget.used, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_habit),
 		cmocka_unit_test(test_end_before_what_waits),
+		cmocka_unit_test(test_late),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
