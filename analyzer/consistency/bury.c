@@ -5,6 +5,7 @@
 #include <base/clock.h>
 
 #include "bury.h"
+#include "placed.h"
 
 /* Entries of a block before it is pruned for the first time; of a world that is short of
  * memory; and then at twice what was left. */
@@ -16,8 +17,11 @@
 /* A read in flight for longer than this is not waited for. */
 #define READ_AGE INT64_C(10000000000)
 /* Earlier reads that one block remembers: of what was there before the capture there is
- * one contents, so many different ones prove nothing anyway. */
-#define SEEN_MAX 64u
+ * one contents, so many different ones prove nothing anyway. Those of one connection that
+ * saw the same do not count, but for the newest few, of which one is over before the next
+ * read begins. */
+#define SEEN_MAX  64u
+#define SEEN_SAME 4u
 
 bool over_for_readers(struct nbds_world *w, const struct nbds_op *op, const struct nbds_point *now)
 {
@@ -106,7 +110,9 @@ static void bury(struct burial *k, struct entry *e, uint8_t bits)
 		    !grave_put(&k->b->graves, e->op, by->op, flush, i, e->value[i],
 			       e->extra && e->extra->piece[i] ? e->extra->piece[i]->bytes : NULL))
 			continue;
-		if (!whole)
+		if (whole)
+			placed_forget(k->w, e->op, k->b->number * BLOCK_SECTORS + i, e->value[i]);
+		else
 			k->w->stats.pruned++;
 		e->valued &= (uint8_t) ~(1u << i);
 		e->unknown &= (uint8_t) ~(1u << i);
@@ -115,15 +121,19 @@ static void bury(struct burial *k, struct entry *e, uint8_t bits)
 	}
 }
 
-static bool same_contents(const struct entry *a, const struct entry *b)
+static bool same_values(const struct entry *a, const struct entry *b)
 {
-	if (a->unknown || b->unknown || a->coarse || b->coarse || a->valued != b->valued ||
-	    a->full != b->full || a->valued != a->full)
+	if (a->valued != b->valued || a->unknown || b->unknown || a->coarse != b->coarse)
 		return false;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
 		if ((a->valued >> i & 1) && a->value[i] != b->value[i])
 			return false;
 	return true;
+}
+
+static bool same_contents(const struct entry *a, const struct entry *b)
+{
+	return !a->coarse && a->full == b->full && a->valued == a->full && same_values(a, b);
 }
 
 /* What failed may have left its contents for ever, or anything until the next write that is
@@ -143,10 +153,30 @@ static bool failed_again(struct burial *k, struct entry *e)
 	return false;
 }
 
+/* Is e, a read, one too many to remember? Newer ones were asked about before. */
+static bool seen_enough(struct nbds_world *w, const struct entry *e, const struct entry **seen,
+			unsigned *count)
+{
+	unsigned same = 0;
+
+	for (unsigned i = 0; i < *count; i++)
+		same += seen[i]->op->party == e->op->party && seen[i]->initial == e->initial &&
+			same_values(seen[i], e);
+	if (same >= SEEN_SAME)
+		return true;
+	if (*count == SEEN_MAX) {
+		w->stats.pruned++;
+		return true;
+	}
+	seen[(*count)++] = e;
+	return false;
+}
+
 void block_prune(struct nbds_world *w, struct block *b, const struct nbds_point *now)
 {
 	struct burial k = {.w = w, .b = b, .now = now, .room = 16};
-	unsigned seen = 0;
+	const struct entry *seen[SEEN_MAX];
+	unsigned seen_count = 0;
 
 	while (k.room < 2 * (size_t)b->count)
 		k.room *= 2;
@@ -163,7 +193,7 @@ void block_prune(struct nbds_world *w, struct block *b, const struct nbds_point 
 				    b->written_last &&
 				    point_before(w, &e->extra->hi, &b->written_last->lo);
 
-			if (over || ++seen > SEEN_MAX)
+			if (over || seen_enough(w, e, seen, &seen_count))
 				entry_remove(w, b, at);
 			else
 				at = &e->next;
@@ -224,6 +254,7 @@ void block_tidy(struct nbds_world *w, struct block *b)
 	if (b->count > 1 && !b->pins && !b->tidy) {
 		block_prune(w, b, &now);
 		b->tidy = true;
+		graves_pack(w, b->graves);
 	}
 	if (w->memory > w->memory_cap / 2)
 		block_thin(w, b);

@@ -2,25 +2,21 @@
 /*
  * Old values. See grave.h.
  */
+#include <base/assert.h>
+
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "grave.h"
 
-#define RECENT_MAX   32u
-#define FRAME_BITS   37
-#define CONN_BITS    24
-#define SECTOR_SHIFT (FRAME_BITS + CONN_BITS)
-
-static unsigned sector_of(const struct grave_item *i)
-{
-	return (unsigned)(i->rest >> SECTOR_SHIFT);
-}
+#define RECENT_MAX 32u
+#define CHUNK_MAX  256u
 
 static int compare(const struct grave_item *a, const struct grave_item *b)
 {
-	if (sector_of(a) != sector_of(b))
-		return sector_of(a) < sector_of(b) ? -1 : 1;
+	if (a->sector != b->sector)
+		return a->sector < b->sector ? -1 : 1;
 	return a->value < b->value ? -1 : a->value > b->value;
 }
 
@@ -30,53 +26,205 @@ static int by_value(const void *a, const void *b)
 	int c = compare(x, y);
 
 	/* of equal ones the newest first */
-	return c ? c : x->rest > y->rest ? -1 : x->rest < y->rest;
+	return c ? c : x->frame > y->frame ? -1 : x->frame < y->frame;
+}
+
+/* --- chunks -------------------------------------------------------------- */
+
+static unsigned bytes_of(uint64_t n)
+{
+	return n ? (71u - (unsigned)__builtin_clzll(n)) / 8 : 0;
+}
+
+/* What is behind a chunk's last item, so that all can be moved in words. */
+#define SLACK sizeof(uint64_t)
+
+/* The `n` lesser bytes. What follows them is written over. */
+static uint8_t *put_bytes(uint8_t *at, uint64_t number, unsigned n)
+{
+	number = htole64(number);
+	memcpy(at, &number, sizeof(number));
+	return at + n;
+}
+
+static const uint8_t *get_bytes(const uint8_t *at, uint64_t *number, unsigned n)
+{
+	memcpy(number, at, sizeof(*number));
+	*number = le64toh(*number) & (n == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * n) - 1);
+	return at + n;
+}
+
+static uint64_t who_of(const struct grave_item *i)
+{
+	return (uint64_t)i->connection << 3 | i->sector;
+}
+
+static size_t chunk_width(const struct grave_chunk *c)
+{
+	return (size_t)c->value_bytes + c->frame_bytes + c->who_bytes;
+}
+
+static size_t chunk_size(const struct grave_chunk *c)
+{
+	return sizeof(*c) + c->count * chunk_width(c) + SLACK;
+}
+
+static struct grave_chunk *chunk_new(struct nbds_world *w, const struct grave_item *items,
+				     unsigned count)
+{
+	struct grave_chunk head = {.value = UINT64_MAX,
+				   .frame = UINT64_MAX,
+				   .who = UINT64_MAX,
+				   .count = (uint16_t)count};
+	uint64_t value = 0, frame = 0, who = 0;
+	struct grave_chunk *c;
+	uint8_t *at;
+
+	NBDS_ASSERT(count && count <= CHUNK_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t id = who_of(&items[i]);
+
+		head.value = items[i].value < head.value ? items[i].value : head.value;
+		head.frame = items[i].frame < head.frame ? items[i].frame : head.frame;
+		head.who = id < head.who ? id : head.who;
+		value = items[i].value > value ? items[i].value : value;
+		frame = items[i].frame > frame ? items[i].frame : frame;
+		who = id > who ? id : who;
+	}
+	head.value_bytes = (uint8_t)bytes_of(value - head.value);
+	head.frame_bytes = (uint8_t)bytes_of(frame - head.frame);
+	head.who_bytes = (uint8_t)bytes_of(who - head.who);
+	c = world_alloc(w, chunk_size(&head));
+	if (!c)
+		return NULL;
+	*c = head;
+	at = c->items;
+	for (unsigned i = 0; i < count; i++) {
+		at = put_bytes(at, items[i].value - c->value, c->value_bytes);
+		at = put_bytes(at, items[i].frame - c->frame, c->frame_bytes);
+		at = put_bytes(at, who_of(&items[i]) - c->who, c->who_bytes);
+	}
+	return c;
+}
+
+static void chunk_free(struct nbds_world *w, struct grave_chunk *c)
+{
+	if (c)
+		world_dealloc(w, c, chunk_size(c));
+}
+
+static struct grave_item chunk_item(const struct grave_chunk *c, unsigned i)
+{
+	const uint8_t *at = c->items + i * chunk_width(c);
+	uint64_t value, frame, who;
+
+	at = get_bytes(at, &value, c->value_bytes);
+	at = get_bytes(at, &frame, c->frame_bytes);
+	get_bytes(at, &who, c->who_bytes);
+	who += c->who;
+	return (struct grave_item){.value = c->value + value,
+				   .frame = c->frame + frame,
+				   .connection = (uint32_t)(who >> 3),
+				   .sector = (uint32_t)(who & 7)};
 }
 
 /* --- runs ---------------------------------------------------------------- */
 
-static size_t run_size(uint32_t count)
+static size_t run_size(uint32_t room)
 {
-	return sizeof(struct grave_run) + count * sizeof(struct grave_item);
+	return sizeof(struct grave_run) + room * sizeof(struct grave_chunk *);
+}
+
+static struct grave_run *run_new(struct nbds_world *w, uint32_t room)
+{
+	struct grave_run *r = world_alloc(w, run_size(room));
+
+	if (r)
+		r->room = room;
+	return r;
 }
 
 static void run_free(struct nbds_world *w, struct grave_run *r)
 {
-	world_dealloc(w, r, run_size(r->count));
+	for (uint32_t i = 0; i < r->chunks; i++)
+		chunk_free(w, r->chunk[i]);
+	world_dealloc(w, r, run_size(r->room));
 }
 
-/* Both in one, which may be smaller; or NULL without memory. */
-static struct grave_run *merge(struct nbds_world *w, const struct grave_run *a,
-			       const struct grave_run *b)
+/* Puts items at the end of a run. False without memory. */
+static bool run_append(struct nbds_world *w, struct grave_run *r, const struct grave_item *items,
+		       unsigned count)
 {
-	uint32_t i = 0, j = 0, n = 0;
-	struct grave_run *to = world_alloc(w, run_size(a->count + b->count)), *fit;
+	struct grave_chunk *c = count ? chunk_new(w, items, count) : NULL;
+
+	if (!count)
+		return true;
+	NBDS_ASSERT(r->chunks < r->room);
+	if (!c)
+		return false;
+	r->chunk[r->chunks++] = c;
+	r->count += count;
+	return true;
+}
+
+/* A run that is read from its beginning, and freed on the way. */
+struct reader {
+	struct grave_run *run;
+	uint32_t chunk;
+	unsigned at;
+	struct grave_item item;
+	bool over;
+};
+
+static void reader_next(struct nbds_world *w, struct reader *r)
+{
+	if (r->chunk < r->run->chunks && r->at == r->run->chunk[r->chunk]->count) {
+		chunk_free(w, r->run->chunk[r->chunk]);
+		r->run->chunk[r->chunk++] = NULL;
+		r->at = 0;
+	}
+	r->over = r->chunk == r->run->chunks;
+	if (!r->over)
+		r->item = chunk_item(r->run->chunk[r->chunk], r->at++);
+}
+
+/* Both in one, which may be smaller, and takes their place. NULL without memory for it;
+ * what there is none for later on is lost. */
+static struct grave_run *merge(struct nbds_world *w, struct grave *g, struct grave_run *a,
+			       struct grave_run *b)
+{
+	uint32_t room = (uint32_t)((a->count + b->count) / CHUNK_MAX + 1);
+	struct grave_run *to = run_new(w, room);
+	struct reader x = {.run = a}, y = {.run = b};
+	struct grave_item items[CHUNK_MAX];
+	uint64_t all = a->count + b->count, alike = 0;
+	unsigned n = 0;
 
 	if (!to)
 		return NULL;
-	while (i < a->count || j < b->count) {
-		int c = i == a->count   ? 1
-			: j == b->count ? -1
-					: compare(&a->items[i], &b->items[j]);
+	reader_next(w, &x);
+	reader_next(w, &y);
+	while (!x.over || !y.over) {
+		int c = x.over ? 1 : y.over ? -1 : compare(&x.item, &y.item);
 
-		if (c == 0) {
-			to->items[n++] = a->items[i].rest > b->items[j].rest ? a->items[i]
-									     : b->items[j];
-			i++;
-			j++;
-		} else {
-			to->items[n++] = c < 0 ? a->items[i++] : b->items[j++];
+		if (n == CHUNK_MAX) {
+			g->lost |= !run_append(w, to, items, n);
+			n = 0;
 		}
+		items[n++] = c == 0  ? (x.item.frame > y.item.frame ? x.item : y.item)
+			     : c < 0 ? x.item
+				     : y.item;
+		alike += c == 0;
+		if (c <= 0)
+			reader_next(w, &x);
+		if (c >= 0)
+			reader_next(w, &y);
 	}
-	to->count = a->count + b->count;
-	if (n == to->count)
-		return to;
-	fit = world_realloc(w, to, run_size(to->count), run_size(n));
-	if (fit)
-		to = fit;
-	else
-		memset(to->items + n, 0xff, (to->count - n) * sizeof(*to->items));
-	to->count = fit ? n : to->count;
+	g->lost |= !run_append(w, to, items, n);
+	g->count -= all - to->count;
+	w->stats.pruned += all - alike - to->count;
+	run_free(w, a);
+	run_free(w, b);
 	return to;
 }
 
@@ -84,14 +232,12 @@ static struct grave_run *merge(struct nbds_world *w, const struct grave_run *a,
 static void run_add(struct nbds_world *w, struct grave *g, struct grave_run *r)
 {
 	while (g->runs && g->runs->count < 2 * r->count) {
-		struct grave_run *other = g->runs, *both = merge(w, r, other);
+		struct grave_run *other = g->runs, *next = other->next;
+		struct grave_run *both = merge(w, g, r, other);
 
 		if (!both)
 			break;
-		g->runs = other->next;
-		g->count -= other->count + r->count - both->count;
-		run_free(w, other);
-		run_free(w, r);
+		g->runs = next;
 		r = both;
 	}
 	r->next = g->runs;
@@ -101,30 +247,38 @@ static void run_add(struct nbds_world *w, struct grave *g, struct grave_run *r)
 /* Puts what is recent into a run. False without memory. */
 static bool flush_recent(struct nbds_world *w, struct grave *g)
 {
-	struct grave_run *r = world_alloc(w, run_size(g->recent_count));
-	uint32_t n = 0;
+	struct grave_run *r = run_new(w, 1);
+	unsigned n = 0, all = g->recent_count;
 
 	if (!r)
 		return false;
-	qsort(g->recent, g->recent_count, sizeof(*g->recent), by_value);
-	for (unsigned i = 0; i < g->recent_count; i++)
-		if (!n || compare(&r->items[n - 1], &g->recent[i]) != 0)
-			r->items[n++] = g->recent[i];
-	r->count = g->recent_count;
-	if (n < r->count) {
-		struct grave_run *fit = world_realloc(w, r, run_size(r->count), run_size(n));
-
-		if (!fit) {
-			run_free(w, r);
-			return false;
-		}
-		r = fit;
-		g->count -= r->count - n;
-		r->count = n;
+	qsort(g->recent, all, sizeof(*g->recent), by_value);
+	for (unsigned i = 0; i < all; i++)
+		if (!n || compare(&g->recent[n - 1], &g->recent[i]) != 0)
+			g->recent[n++] = g->recent[i];
+	g->count -= all - n;
+	g->recent_count = (uint8_t)n;
+	if (!run_append(w, r, g->recent, n)) {
+		run_free(w, r);
+		return false;
 	}
 	g->recent_count = 0;
 	run_add(w, g, r);
 	return true;
+}
+
+/* Fewer than this take less room as they are. */
+#define PACK_MIN 4u
+
+void graves_pack(struct nbds_world *w, struct grave *list)
+{
+	for (struct grave *g = list; g; g = g->next) {
+		if (g->recent_count < PACK_MIN || !flush_recent(w, g))
+			continue;
+		world_dealloc(w, g->recent, g->recent_room * sizeof(*g->recent));
+		g->recent = NULL;
+		g->recent_room = 0;
+	}
 }
 
 static bool add(struct nbds_world *w, struct grave *g, const struct grave_item *item)
@@ -339,12 +493,10 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 	struct nbds_world *w = old->world;
 	struct nbds_party *party = strength_of(by, NULL) == STRENGTH_OWN ? by->party : NULL;
 	bool fua = old->fua && party_mc(old->party);
-	struct grave_item item = {
-		.value = value,
-		.rest = (old->request_frame & ((UINT64_C(1) << FRAME_BITS) - 1)) << CONN_BITS |
-			(old->party->id & ((UINT32_C(1) << CONN_BITS) - 1)) |
-			(uint64_t)sector << SECTOR_SHIFT,
-	};
+	struct grave_item item = {.value = value,
+				  .frame = old->request_frame,
+				  .connection = old->party->id,
+				  .sector = sector};
 	struct grave *g, **at;
 
 	/* what a flush has covered meanwhile is all of one kind */
@@ -416,71 +568,84 @@ bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds
 	return add(w, g, &item);
 }
 
-static const struct grave_item *search(const struct grave_run *r, unsigned sector, uint64_t value)
+/* The first item of the run that is not before `key`. False: there is none. */
+static bool search(const struct grave_run *r, const struct grave_item *key,
+		   struct grave_item *found)
 {
-	const struct grave_item key = {value, (uint64_t)sector << SECTOR_SHIFT};
-	uint32_t lo = 0, hi = r->count;
+	uint32_t lo = 0, hi = r->chunks;
+	const struct grave_chunk *c;
+	unsigned from, to;
 
+	/* the chunk is the last one that begins before it, or the next */
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
-		int c = compare(&key, &r->items[mid]);
+		struct grave_item first = chunk_item(r->chunk[mid], 0);
 
-		if (c == 0)
-			return &r->items[mid];
-		if (c < 0)
+		if (compare(key, &first) <= 0)
 			hi = mid;
 		else
 			lo = mid + 1;
 	}
-	return NULL;
+	if (lo > 0) {
+		c = r->chunk[lo - 1];
+		for (from = 0, to = c->count; from < to;) {
+			unsigned mid = from + (to - from) / 2;
+
+			*found = chunk_item(c, mid);
+			if (compare(key, found) <= 0)
+				to = mid;
+			else
+				from = mid + 1;
+		}
+		if (from < c->count) {
+			*found = chunk_item(c, from);
+			return true;
+		}
+	}
+	if (lo == r->chunks)
+		return false;
+	*found = chunk_item(r->chunk[lo], 0);
+	return true;
 }
 
 bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct old_write *was)
 {
-	const struct grave_item *best = NULL;
+	const struct grave_item key = {.value = value, .sector = sector};
+	struct grave_item best = {0}, item;
+	bool found = false;
 
 	for (unsigned i = 0; i < g->recent_count; i++)
-		if (g->recent[i].value == value && sector_of(&g->recent[i]) == sector &&
-		    (!best || g->recent[i].rest > best->rest))
-			best = &g->recent[i];
+		if (compare(&g->recent[i], &key) == 0 &&
+		    (!found || g->recent[i].frame > best.frame)) {
+			best = g->recent[i];
+			found = true;
+		}
 	for (const struct grave_run *r = g->runs; r; r = r->next) {
-		const struct grave_item *item = search(r, sector, value);
-
-		if (item && (!best || item->rest > best->rest))
+		if (search(r, &key, &item) && compare(&item, &key) == 0 &&
+		    (!found || item.frame > best.frame)) {
 			best = item;
+			found = true;
+		}
 	}
-	if (!best)
-		return false;
-	*was = (struct old_write){
-		.frame = best->rest >> CONN_BITS & ((UINT64_C(1) << FRAME_BITS) - 1),
-		.connection = (uint32_t)(best->rest & ((UINT32_C(1) << CONN_BITS) - 1)),
-		.type = NBD_CMD_WRITE,
-	};
-	return true;
+	if (found)
+		*was = (struct old_write){
+			.frame = best.frame, .connection = best.connection, .type = NBD_CMD_WRITE};
+	return found;
 }
 
 bool grave_has(const struct grave *g, unsigned sector)
 {
+	const struct grave_item key = {.sector = sector};
+	struct grave_item item;
+
 	if (g->lost)
 		return true;
 	for (unsigned i = 0; i < g->recent_count; i++)
-		if (sector_of(&g->recent[i]) == sector)
+		if (g->recent[i].sector == sector)
 			return true;
-	for (const struct grave_run *r = g->runs; r; r = r->next) {
-		const struct grave_item key = {0, (uint64_t)sector << SECTOR_SHIFT};
-		uint32_t lo = 0, hi = r->count;
-
-		while (lo < hi) {
-			uint32_t mid = lo + (hi - lo) / 2;
-
-			if (compare(&key, &r->items[mid]) <= 0)
-				hi = mid;
-			else
-				lo = mid + 1;
-		}
-		if (lo < r->count && sector_of(&r->items[lo]) == sector)
+	for (const struct grave_run *r = g->runs; r; r = r->next)
+		if (search(r, &key, &item) && item.sector == sector)
 			return true;
-	}
 	return false;
 }
 

@@ -5,8 +5,8 @@
  * A write that another one supersedes leaves the block's list of entries for one of its
  * graves once no reader that is still to come can need to know when it was done:
  *
- *	block ── grave: superseded by a flushed write     16 bytes an old sector:
- *	      ── grave: ... by one with FUA                  value | frame, connection
+ *	block ── grave: superseded by a flushed write     9 to 16 bytes an old sector:
+ *	      ── grave: ... by one with FUA                  value | frame | connection
  *	      ── grave: ... by the same connection's own
  *
  * All in one grave have the same relation to every reader and every write that comes
@@ -16,11 +16,13 @@
  * successors are in force, and sources like any other for all others.
  *
  *	recent  [ . . . . ]                unsorted, up to 32
- *	runs    [........] [................] [................................]
+ *	runs    [....] [........] [........|........|........]
+ *	                          chunks of 256
  *
  * Old values are in sorted runs, merged when two have one size: finding one among n is
- * O(log^2 n), putting one in O(log n), and nothing is kept but the values.  Equal values
- * of a sector are kept once, with the newest command.
+ * O(log^2 n), putting one in O(log n), and nothing is kept but the values.  Runs are packed
+ * in chunks, and a chunk is freed as soon as it is merged, so that merging takes no room.
+ * Equal values of a sector are kept once, with the newest command.
  */
 #ifndef NBDS_CONSISTENCY_GRAVE_H
 #define NBDS_CONSISTENCY_GRAVE_H
@@ -39,13 +41,26 @@ struct old_write {
 
 struct grave_item {
 	uint64_t value;
-	uint64_t rest; /* frame: 37 bits, connection: 24, sector of the block: 3 */
+	uint64_t frame; /* of the request */
+	uint32_t connection;
+	uint32_t sector; /* of the block */
+};
+
+/* Items in order of sector and value, in as few bytes as they take: what is the least of
+ * each number, and by how much each item has more. */
+struct grave_chunk {
+	uint64_t value, frame;
+	uint64_t who; /* connection and sector */
+	uint16_t count;
+	uint8_t value_bytes, frame_bytes, who_bytes;
+	uint8_t items[];
 };
 
 struct grave_run {
 	struct grave_run *next; /* a larger one */
-	uint32_t count;
-	struct grave_item items[];
+	uint64_t count;
+	uint32_t chunks, room;
+	struct grave_chunk *chunk[]; /* in order, full but for the last one */
 };
 
 /* Which bytes the old values of one sector have, at each place: where they are sources like
@@ -98,6 +113,9 @@ uint64_t graves_free(struct nbds_world *w, struct grave **list);
 /* The same of those alone whose successors are in force for all, whatever fails yet. Where
  * some readers are not among these, that something was there is still known. */
 uint64_t graves_thin(struct nbds_world *w, struct grave **list);
+
+/* Packs what is recent. */
+void graves_pack(struct nbds_world *w, struct grave *list);
 
 /* How strongly a write is in force for others: a flush, FUA, or not at all. *flush: that of
  * the first. */

@@ -574,20 +574,32 @@ static bool is_learned(const struct work *k, unsigned i, const struct look *l)
 	return false;
 }
 
+static unsigned mask_count(const struct mask *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+		n += (unsigned)__builtin_popcountll(m->bits[i]);
+	return n;
+}
+
 /*
  * Whose data are the bytes `bad`? What is left in it after this is nobody's.  Of those who
- * explain any of it the newest write is named, or else a read.
+ * explain any of it the write is named that explains most, since a byte or two may be alike
+ * by chance, and of several the newest; or else a read.
  */
 static void name_source(const struct work *k, const struct look *l, struct mask *bad,
 			struct verdict *out)
 {
 	struct mask left = *bad;
-	bool learned = false;
+	unsigned most = 0, all = mask_count(bad);
 
 	for (unsigned pass = 0; pass < 2; pass++) {
-		for (unsigned i = k->n; i > 0 && mask_any(&left); i--) {
+		for (unsigned i = k->n; i > 0 && (mask_any(&left) || (pass == 0 && most < all));
+		     i--) {
 			const struct candidate *c = &k->c[i - 1];
 			struct mask equal, maybe;
+			unsigned alike;
 
 			if (!covers(k, i - 1) || k->after[i - 1] || c->any ||
 			    (pass == 0 ? !is_source(c) || c->damage || l->admissible[i - 1]
@@ -595,19 +607,21 @@ static void name_source(const struct work *k, const struct look *l, struct mask 
 				continue;
 			compare(k, c, &equal, &maybe);
 			mask_and(&equal, bad);
-			if (!mask_any(&equal))
-				continue;
+			alike = mask_count(&equal);
 			mask_without(&left, &equal);
-			if (out->source || out->old.frame)
+			/* bytes of several old ones name nobody */
+			if (!alike || (c->old && !c->found) ||
+			    (pass == 1 && (out->source || out->old.frame)))
 				continue;
-			if (c->old)
-				out->old = c->was;
-			else
-				out->source = c->op;
-			learned = pass == 1;
+			if (alike < most ||
+			    (alike == most &&
+			     !(c->old && c->was.frame > out->old.frame && !out->source)))
+				continue;
+			most = alike;
+			out->source = c->old ? NULL : c->op;
+			out->old = c->old ? c->was : (struct old_write){0};
 		}
 	}
-	(void)learned;
 	*bad = left;
 }
 

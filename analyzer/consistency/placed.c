@@ -49,17 +49,34 @@ static void grow(struct nbds_world *w)
 	*w->placed = more;
 }
 
+static bool is_noted(const struct nbds_op *op, uint64_t sector)
+{
+	return sector % BLOCK_SECTORS == 0 || sector == op->offset / NBDS_SECTOR;
+}
+
 void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value)
 {
 	struct placed_slot s = {value, sector, op->request_frame, op->party->id};
 
-	if ((sector % BLOCK_SECTORS && sector != op->offset / NBDS_SECTOR) ||
-	    value == w->zero_value || !op->request_frame)
+	if (!is_noted(op, sector) || value == w->zero_value || !op->request_frame)
 		return;
 	if (w->placed->count >= w->placed->room / 2)
 		grow(w);
 	if (w->placed->room)
 		put(w->placed, &s);
+}
+
+void placed_forget(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value)
+{
+	struct placed_slot *at =
+		w->placed->room && is_noted(op, sector) ? slots_of(w->placed, value) : NULL;
+
+	for (unsigned i = 0; at && i < WAYS; i++) {
+		if (!at[i].frame || at[i].value != value || at[i].sector != sector)
+			continue;
+		at[i] = (struct placed_slot){0};
+		w->placed->count--;
+	}
 }
 
 const struct placed_slot *placed_find(const struct nbds_world *w, uint64_t sector, uint64_t value)
