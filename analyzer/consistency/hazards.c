@@ -413,7 +413,7 @@ static enum nbds_at_fault unflushed_blame(const struct nbds_party *p, char *text
 void unflushed_end(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
-	uint64_t n = p->unflushed_over + p->unflushed_count;
+	uint64_t n = p->unflushed_writes;
 	const struct nbds_op *first = unflushed_oldest(p);
 	char text[400], blame[200];
 

@@ -90,7 +90,7 @@ void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool kno
 {
 	struct party_list *place = p->links[PARTY_PLACE].list;
 
-	NBDS_ASSERT(!p->unflushed_count || p->xport);
+	NBDS_ASSERT(!p->unflushed_writes || p->xport);
 	unlist(p, 0);
 	unlist(p, 1);
 	party_unlink(p, PARTY_EXPORT);

@@ -59,10 +59,11 @@ struct xport {
 	size_t name_len;
 	struct nbds_op **log; /* successful flushes in order of completion */
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
-	uint32_t log_count, log_room;
-	bool flags_differ; /* told */
-	uint32_t flushes;  /* requests for flushes */
-	struct kin *kin;   /* its entry in the registry of those on other ports */
+	uint32_t log_count, log_room, log_limit; /* 0: as a new one has */
+	bool flags_differ;                       /* told */
+	uint32_t flushes;                        /* requests for flushes, */
+	struct nbds_point flush_sent;            /* of which this is the newest */
+	struct kin *kin; /* its entry in the registry of those on other ports */
 	/* what connections were shown of it (G9) */
 	bool shown, faces_differ;
 	uint16_t face_flags;
@@ -77,6 +78,18 @@ struct xport {
 	uint32_t aloof;             /* of these, without CAN_MULTI_CONN */
 	uint64_t writes_in_flight;
 };
+
+/* Writes of a connection, answered one after the other, of which any flush covers all or
+ * none. */
+struct unflushed_run {
+	struct nbds_op *first;
+	uint64_t writes, bytes;
+	struct nbds_point hi;              /* the latest, */
+	uint64_t status_end, status_acked; /* and greatest of theirs */
+	uint32_t mark;                     /* flushes requested before they were answered */
+};
+
+NBDS_VECTOR(unflushed_runs, struct unflushed_run);
 
 struct nbds_party {
 	struct nbds_world *world;
@@ -104,12 +117,12 @@ struct nbds_party {
 	uint64_t newest;              /* serial of its newest request */
 	bool end_told;
 	struct nbds_hang_up hung_up; /* frame 0: not known */
-	/* completed and not flushed: unflushed[unflushed_first ...] */
+	/* completed and not flushed: see unflushed.c */
+	struct unflushed_runs unflushed_runs;
 	struct nbds_op **unflushed;
 	uint32_t unflushed_first, unflushed_count, unflushed_room;
-	uint64_t unflushed_over, unflushed_over_bytes;
-	uint64_t unflushed_bytes;
-	uint64_t unflushed_frame; /* of the first one, once the list is dropped */
+	uint64_t unflushed_writes, unflushed_bytes; /* all of them */
+	uint64_t unflushed_frame;                   /* of the first one, once the list is dropped */
 	int64_t unflushed_since;
 	/* a sector that straddles spans */
 	struct carry *carry; /* [0]: written, [1]: read */

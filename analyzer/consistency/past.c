@@ -44,8 +44,7 @@ struct nbds_party *past_end(struct nbds_party *p)
 	if (p->failed_flush)
 		op_unref(p->failed_flush);
 	p->failed_flush = NULL;
-	if (p->unflushed_count > LINGER_WRITES)
-		unflushed_count_only(p, p->unflushed_count - LINGER_WRITES);
+	unflushed_gather(p, LINGER_WRITES);
 	party_unlink(p, PARTY_PLACE);
 	party_unlink(p, PARTY_SILENT);
 	party_append(&ps->lingering, PARTY_PLACE, p);
@@ -68,7 +67,6 @@ void past_settle(struct nbds_party *p)
 		p->unflushed_frame = first->request_frame;
 		p->unflushed_since = first->hi.time;
 	}
-	unflushed_count_only(p, p->unflushed_count);
 	unflushed_free(p);
 	party_unlink(p, PARTY_EXPORT);
 	party_unlink(p, PARTY_PLACE);

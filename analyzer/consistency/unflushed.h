@@ -12,12 +12,12 @@ void unflushed_add(struct nbds_op *op);
 /* A flush succeeded: forgets the writes that it covers, of all connections of the export
  * that promise it, and adds them to `rep`. Puts connections that ended, and of which it
  * covered the last ones, into `done` (PARTY_DIRTY). */
-void unflushed_cover(const struct nbds_op *f, struct nbds_flush_report *rep,
-		     struct party_list *done);
+void unflushed_cover(struct nbds_op *f, struct nbds_flush_report *rep, struct party_list *done);
 /* The one answered first; NULL: none. */
 const struct nbds_op *unflushed_oldest(const struct nbds_party *p);
-/* The oldest n are only counted from now on. */
-void unflushed_count_only(struct nbds_party *p, uint32_t n);
+/* No more than `n` are kept one by one from now on. */
+void unflushed_gather(struct nbds_party *p, uint32_t n);
+/* Only their number is known from now on. */
 void unflushed_free(struct nbds_party *p);
 
 #endif

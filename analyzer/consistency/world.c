@@ -206,7 +206,7 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 	if (waited)
 		unflushed_end(waited);
 	hazard_party_end(p);
-	if (!p->end_told && !p->unflushed_count)
+	if (!p->end_told && !p->unflushed_writes)
 		past_settle(p);
 }
 
@@ -300,8 +300,10 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		   ", as #%" PRIu64,
 		   op->request_frame, p->id, command_name(op), op->fua ? " with FUA" : "", length,
 		   offset, op->serial);
-	if (type == NBD_CMD_FLUSH && p->xport)
+	if (type == NBD_CMD_FLUSH && p->xport) {
 		p->xport->flushes++;
+		p->xport->flush_sent = op->lo;
+	}
 	if (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)
 		reads_add(op);
 	if (type == NBD_CMD_BLOCK_STATUS || (type == NBD_CMD_WRITE && op->write_class))
@@ -1085,8 +1087,7 @@ void nbds_world_stats(const struct nbds_world *w, struct nbds_world_stats *s)
 
 void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u)
 {
-	*u = (struct nbds_unflushed){.writes = p->unflushed_over + p->unflushed_count,
-				     .bytes = p->unflushed_bytes};
+	*u = (struct nbds_unflushed){.writes = p->unflushed_writes, .bytes = p->unflushed_bytes};
 	const struct nbds_op *oldest = unflushed_oldest(p);
 
 	if (oldest) {
