@@ -7,11 +7,11 @@
 
 #include "order.h"
 
-#define VOIDERS_MAX   256u /* failed flushes kept for one export */
-#define FLUSH_LOG_MAX 1024u
-#define FLUSH_SCAN    64u
-#define OTHERS_MAX    64u
-#define AWAITED_SCAN  64u
+#define VOIDERS_MAX  256u  /* failed flushes kept for one export */
+#define FLUSH_LOG    1024u /* flushes kept, whether a write is known to need them or not */
+#define FLUSH_SCAN   64u
+#define OTHERS_MAX   64u
+#define AWAITED_SCAN 64u
 
 bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 {
@@ -168,27 +168,48 @@ static void log_free(struct nbds_world *w, struct xport *x)
 	world_dealloc(w, x->latest, x->log_room * sizeof(*x->latest));
 }
 
+/* Of the flushes log[0 ... i] that which began last, if that of all before is known. */
+static uint32_t latest_of(const struct xport *x, uint32_t i)
+{
+	uint32_t before = i ? x->latest[i - 1] : 0;
+
+	return i == 0 || x->log[i]->lo.time >= x->log[before]->lo.time ? i : before;
+}
+
+/*
+ * Of the older half those stay that are known to be the first to cover some write, as long as
+ * that is of interest: no other flush does as well as that.  For the others newer ones do,
+ * whoever comes; what has begun before those is told less of.  When memory is short, none
+ * stays.
+ */
+static void log_thin(struct xport *x, struct nbds_world *w)
+{
+	uint32_t half = x->log_count / 2, kept = 0;
+	bool all = w->memory > w->memory_cap / 2;
+
+	for (uint32_t i = 0; i < x->log_count; i++) {
+		struct nbds_op *f = x->log[i];
+
+		if (i < half && (all || f->refs == 1)) {
+			op_unref(f);
+			continue;
+		}
+		x->log[kept] = f;
+		x->latest[kept] = latest_of(x, kept);
+		kept++;
+	}
+	x->log_count = kept;
+	x->log_limit = kept > FLUSH_LOG / 2 ? kept * 2 : FLUSH_LOG;
+}
+
 void flush_log_add(struct nbds_op *f)
 {
 	struct xport *x = f->party->xport;
 
 	f->world->order->version++;
 
-	if (x->log_count == FLUSH_LOG_MAX) {
-		/* the older half: newer flushes cover what those covered */
-		uint32_t drop = FLUSH_LOG_MAX / 2;
-
-		for (uint32_t i = 0; i < drop; i++)
-			op_unref(x->log[i]);
-		x->log_count -= drop;
-		for (uint32_t i = 0; i < x->log_count; i++) {
-			x->log[i] = x->log[i + drop];
-			x->latest[i] = i == 0 || x->log[i]->lo.time >=
-							       x->log[x->latest[i - 1]]->lo.time
-					       ? i
-					       : x->latest[i - 1];
-		}
-	}
+	if (x->log_count >= (x->log_limit ? x->log_limit : FLUSH_LOG))
+		log_thin(x, f->world);
 	if (x->log_count == x->log_room) {
 		uint32_t room = x->log_room ? x->log_room * 2 : 16;
 		struct nbds_world *w = f->world;
@@ -220,9 +241,7 @@ void flush_log_add(struct nbds_op *f)
 	x->log[at] = f;
 	x->log_count++;
 	for (uint32_t i = at; i < x->log_count; i++)
-		x->latest[i] = i == 0 || x->log[i]->lo.time >= x->log[x->latest[i - 1]]->lo.time
-				       ? i
-				       : x->latest[i - 1];
+		x->latest[i] = latest_of(x, i);
 }
 
 static void void_last(const struct party_list *list)
