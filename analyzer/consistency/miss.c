@@ -7,6 +7,8 @@
 #include "miss.h"
 
 #define OWN_MAX 4096u
+/* With data from nowhere, of one sector: each write of it looks at all. */
+#define FOREIGN_SECTOR 512u
 
 struct miss_snapshot {
 	bool shadow, based;
@@ -203,10 +205,16 @@ static bool table_grow(struct nbds_world *w)
 static void table_add(struct nbds_world *w, struct miss *m)
 {
 	struct miss **at;
+	unsigned n = 0;
 
+	m->unsure = true;
 	if (w->misses->table_count >= w->misses->table_room && !table_grow(w))
 		return;
 	at = slot(w, m->sector);
+	for (const struct miss *o = *at; o; o = o->chain)
+		if (o->sector == m->sector && ++n == FOREIGN_SECTOR)
+			return;
+	m->unsure = false;
 	m->chain = *at;
 	*at = m;
 	m->foreign = true;

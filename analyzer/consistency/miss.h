@@ -35,7 +35,9 @@ struct miss {
 	uint16_t from, to;  /* of the sector */
 	bool young;
 	bool alone;         /* young, and some of its own writes were alone so far (G10) */
-	bool foreign;       /* in the table */
+	bool foreign;       /* in the table, */
+	bool unsure;        /* or not, because it has too many of the sector: what is written
+	                     * there later is not looked at */
 	uint8_t *bytes;     /* [from, to) */
 	struct mask *later; /* bytes that a later command wrote just so; NULL: none */
 	struct miss_snapshot *snapshot; /* once it is closed */

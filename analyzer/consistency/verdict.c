@@ -48,7 +48,8 @@ struct group {
  * from nowhere for being written after all; in ns of capture time. */
 #define EVIDENCE_WAIT UINT64_C(30000000000)
 #define FOREIGN_WAIT  UINT64_C(30000000000)
-#define FOREIGN_MAX   512u
+/* So many of these wait however short memory is. */
+#define FOREIGN_MIN 512u
 
 void reading_drop(struct nbds_op *op)
 {
@@ -240,8 +241,9 @@ static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, con
 	return broken;
 }
 
-/* The verdict on one sector, at the level that it has in the end. */
-static void judge_miss(struct nbds_op *r, const struct miss *m, struct verdict *v)
+/* The verdict on one sector, at the level that it has in the end; or `early`: data from
+ * nowhere did not wait for all that may be written. */
+static void judge_miss(struct nbds_op *r, const struct miss *m, bool early, struct verdict *v)
 {
 	const char *why;
 
@@ -252,6 +254,11 @@ static void judge_miss(struct nbds_op *r, const struct miss *m, struct verdict *
 		v->broken |= broken_around(r->world, r, m, v);
 	v->severity = precondition_level((enum nbds_rule_id)(v->rule - nbds_rules), v->severity,
 					 v->broken, &why);
+	if (v->foreign && v->severity == NBDS_VIOLATION && (early || m->unsure)) {
+		v->result = JUDGE_UNKNOWN;
+		v->why = NBDS_UNCHECKED_FORGOTTEN;
+		v->rule = NULL;
+	}
 }
 
 static const uint8_t *expected_bytes(const struct nbds_world *w, const struct miss *m,
@@ -380,9 +387,10 @@ void verdict_judged(const struct nbds_op *r, const struct nbds_rule *rule,
 /*
  * The final word on one read: what ranks first is told, once.  But if there are sectors
  * whose data nothing explains, or that later frames may still raise, and which would be
- * told rather, all of it waits, unless this is the `last` chance.  False: it waits.
+ * told rather, all of it waits, unless this is the `last` chance, which comes `early` when
+ * memory is short.  False: it waits.
  */
-static bool judge_final(struct nbds_op *r, bool last)
+static bool judge_final(struct nbds_op *r, bool last, bool early)
 {
 	struct nbds_world *w = r->world;
 	struct reading *rd = r->reading;
@@ -394,7 +402,7 @@ static bool judge_final(struct nbds_op *r, bool last)
 	for (const struct miss *m = rd->misses; m; m = m->next) {
 		struct verdict v;
 
-		judge_miss(r, m, &v);
+		judge_miss(r, m, early, &v);
 		if ((v.foreign || v.waits) && !last) {
 			unsigned rank = !v.rule ? 0
 						: verdict_rank(v.rule, v.waits ? NBDS_VIOLATION
@@ -469,11 +477,11 @@ static void pending_free(struct nbds_world *w, struct pending *p)
 }
 
 /* Tells the oldest read with data from nowhere. */
-static void judge_foreign(struct nbds_world *w)
+static void judge_foreign(struct nbds_world *w, bool early)
 {
 	struct pending *p = w->verdicts->foreign;
 
-	judge_final(p->read, true);
+	judge_final(p->read, true, early);
 	w->verdicts->foreign = p->next;
 	if (!w->verdicts->foreign)
 		w->verdicts->foreign_tail = &w->verdicts->foreign;
@@ -504,7 +512,7 @@ void verdicts_pass(struct nbds_world *w, bool all)
 			     (w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi))))
 				break;
 		}
-		bool told = judge_final(p->read, false);
+		bool told = judge_final(p->read, false, false);
 
 		w->verdicts->pending = p->next;
 		if (!w->verdicts->pending)
@@ -517,11 +525,11 @@ void verdicts_pass(struct nbds_world *w, bool all)
 		p->next = NULL;
 		*w->verdicts->foreign_tail = p;
 		w->verdicts->foreign_tail = &p->next;
-		if (++w->verdicts->foreign_count > FOREIGN_MAX)
-			judge_foreign(w);
+		if (++w->verdicts->foreign_count > FOREIGN_MIN && w->memory > w->memory_cap / 2)
+			judge_foreign(w, true);
 	}
 	while (w->verdicts->foreign && (all || age_of(w, w->verdicts->foreign) > FOREIGN_WAIT))
-		judge_foreign(w);
+		judge_foreign(w, false);
 }
 
 void verdicts_free(struct nbds_world *w)
