@@ -527,7 +527,7 @@ static bool export_refresh(struct rows *rows, struct export_track *x, bool secon
 	if (x->e) {
 		r->size_seen = x->e->size_seen;
 		r->size = x->e->size;
-		r->multi_conn = x->e->multi_conn;
+		r->multi_conn = (int)x->e->multi_conn;
 		r->transmission_flags = x->e->transmission_flags;
 		r->writes = x->past.writes + x->e->writes;
 		r->flushes = x->past.flushes + x->e->flushes;

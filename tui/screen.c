@@ -357,7 +357,7 @@ static int put_clipped(int y, int x, int width, enum style style, const char *te
 		width = screen_columns - x;
 	if (width <= 0)
 		return 0;
-	attrset(term.styles[style]);
+	attrset((int)term.styles[style]);
 	move(y, x);
 	while (*text) {
 		int n = next_char(&text, c);

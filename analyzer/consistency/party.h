@@ -201,7 +201,7 @@ static inline struct nbds_party *party_next(const struct nbds_party *p, enum par
 /* What the connection is shown of its export is another size, or other flags, than what one
  * was shown before? SEND_DF, and with it what payload block status takes, follow from what
  * each negotiated. */
-#define FLAGS_COMPARED (~(NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD))
+#define FLAGS_COMPARED (UINT16_MAX & ~(NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD))
 void face_shown(struct nbds_party *p);
 /* Was that so at or after `since` (NULL: ever), and not certainly after `upto`? */
 bool face_changed(const struct nbds_world *w, const struct xport *x, const struct nbds_point *since,

@@ -62,10 +62,12 @@ void rules_error(struct rules_connection *rc, const struct nbds_message *m,
 	const char *text = nbds_text_of(&nbds_errors, error, name);
 
 	if (!known_error(error)) {
+		const uint32_t minus = 0u - error;
+
 		if (error > INT32_MAX)
 			snprintf(what, sizeof(what), "0x%08" PRIx32 ", which is %" PRId32 "%s%s",
-				 error, (int32_t)error, known_error(-error) ? ": minus " : "",
-				 known_error(-error) ? nbds_name_of(&nbds_errors, -error) : "");
+				 error, (int32_t)error, known_error(minus) ? ": minus " : "",
+				 known_error(minus) ? nbds_name_of(&nbds_errors, minus) : "");
 		else
 			snprintf(what, sizeof(what), "%" PRIu32, error);
 		rules_tell(

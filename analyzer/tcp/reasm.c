@@ -23,7 +23,7 @@ struct nbds_mark nbds_mark_at(const struct nbds_where *where)
 /* The bytes of `mark` may have been on the wire before its frame. */
 static void late(struct nbds_mark *mark, const struct nbds_half *h)
 {
-	mark->flags = (mark->flags & ~NBDS_MARK_FIRST_TX) | NBDS_MARK_LATE;
+	mark->flags = (mark->flags & ~(uint32_t)NBDS_MARK_FIRST_TX) | NBDS_MARK_LATE;
 	/* what broke a circle of waits may be told after later frames */
 	mark->lo_frame = h->lo_frame < mark->frame ? h->lo_frame : mark->frame;
 	mark->lo_time = h->lo_time < mark->time ? h->lo_time : mark->time;
@@ -1125,7 +1125,8 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 		if (span.offset < span.end) {
 			judge(f, dir, (uint64_t)span.offset, span.end, p->time, &mark);
 			if (skip)
-				mark.flags = (mark.flags | NBDS_MARK_LATE) & ~NBDS_MARK_FIRST_TX;
+				mark.flags = (mark.flags | NBDS_MARK_LATE) &
+					     ~(uint32_t)NBDS_MARK_FIRST_TX;
 			if (h->next == span.offset && !h->held.first[0] && !h->fin &&
 			    answered(f, dir, mark.ack))
 				tell_data(f, dir, span.data, span.caplen,

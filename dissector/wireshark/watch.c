@@ -249,7 +249,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	(void)ctx;
 	if (!k || m->offset < k->side[m->from].ignored)
 		return;
-	close_open(k, m->from, &w.mark);
+	close_open(k, (int)m->from, &w.mark);
 	index = k->side[m->from].count;
 	VECTOR_ADD(k->side[m->from].items, k->side[m->from].count, k->side[m->from].room);
 	kept = &k->side[m->from].items[index];
