@@ -52,10 +52,16 @@ struct connection_row {
 	enum nbds_connection_end end;
 	bool ended, sure, from_start;
 	struct nbds_negotiated negotiated;
-	uint64_t requests, replies, errors, in_flight, max_in_flight, gaps;
+	uint64_t requests, replies, errors, max_in_flight, gaps;
+	/* What a loss left unanswered is not in it, nor in `oldest`. */
+	uint64_t in_flight;
+	bool flight_doubt;      /* replies were lost, and none has come since to a later request */
+	bool unflushed_doubt;   /* something was lost since the last flush that covered all */
 	uint64_t read, written; /* bytes */
-	uint64_t unflushed_writes, unflushed_bytes;
-	int64_t unflushed_since; /* ns; unflushed_writes > 0 */
+	uint64_t unflushed_writes;
+	uint64_t unflushed_bytes; /* different ones, of which this connection wrote last */
+	bool unflushed_rough;     /* some may be counted twice */
+	int64_t unflushed_since;  /* ns; unflushed_writes > 0 */
 	int64_t first_time, last_time;
 	bool waiting; /* `oldest` is the request that waits for longest */
 	struct nbds_outstanding oldest;
@@ -76,6 +82,7 @@ struct export_row {
 	uint64_t requests, errors, in_flight, writes, flushes, fua;
 	uint64_t read, written;
 	uint64_t unflushed_writes, unflushed_bytes;
+	bool unflushed_rough, flight_doubt, unflushed_doubt; /* as those of a connection */
 	int64_t unflushed_since;
 	bool flushed; /* last_flush is known */
 	int64_t last_flush;

@@ -10,6 +10,17 @@
 #include "../analyzer/latency/latency.h"
 #include "histogram.h"
 
+/* How far apart frames of two connections have to be for their order to be known, but on
+ * the loopback, where the engine has none either. */
+#define ORDER_MARGIN INT64_C(50000)
+
+/* A range of bytes that are not flushed takes about so much. */
+#define DIRTY_BYTES 144
+
+/* Requests that a loss may have left unanswered: of no more is the oldest of the others
+ * looked for. */
+#define LOST_FEW 64
+
 /* Finished connections are forgotten after a while. */
 #define FINISHED_NS INT64_C(600000000000)
 
@@ -41,6 +52,9 @@ void rows_init(struct rows *rows, uint64_t memory, size_t finished)
 	rows->finished_max = within(memory / 2 / FINISHED_BYTES, 64, finished < 64 ? 64 : finished);
 	/* The screen has a snapshot, another is ready, and a third is made. */
 	rows->listed_max = within(memory / 4 / 3 / sizeof(struct connection_row), 2000, SIZE_MAX);
+	rows->dirty = (struct dirty_store){.budget = &rows->budget,
+					   .max = within(memory / 4 / DIRTY_BYTES, 1024, SIZE_MAX),
+					   .random = rows->key.a};
 	rows->ordered_max = within(memory / 2 / sizeof(struct flush_order), 4, 256);
 }
 
@@ -99,6 +113,7 @@ static struct export_track *export_new(struct rows *rows, const struct nbds_expo
 	nbds_list_init(&x->members);
 	nbds_list_init(&x->open_ends);
 	nbds_list_init(&x->flushers);
+	dirty_map_init(&x->dirty);
 	rows->exports.at[rows->exports.count++] = x;
 	return x;
 }
@@ -183,12 +198,74 @@ struct flush_order *export_order(struct rows *rows, struct export_track *x)
 	return x->order;
 }
 
-void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok)
+static bool multi_conn(const struct track *t)
+{
+	return t->c->negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN;
+}
+
+static bool is_loopback(const struct nbds_addr *a)
+{
+	static const uint8_t six[16] = {[15] = 1};
+
+	return a->family == 4 ? a->ip[0] == 127 : !memcmp(a->ip, six, sizeof(six));
+}
+
+void track_flush_sent(struct track *t, uint64_t frame)
+{
+	if (t->x)
+		dirty_flush_sent(&t->x->dirty, frame);
+}
+
+void track_written(struct rows *rows, struct track *t, const struct nbds_request *r,
+		   const struct nbds_mark *when)
+{
+	const struct dirty_when at = {.frame = when->frame, .time = when->time};
+
+	/* What is trimmed need not be kept by anybody. */
+	if (!t->x || r->type == NBD_CMD_TRIM)
+		return;
+	if (r->flags & NBD_CMD_FLAG_FUA)
+		dirty_clean(&rows->dirty, &t->x->dirty, r->offset, r->length);
+	else
+		dirty_write(&rows->dirty, &t->x->dirty, &t->dirty, r->offset, r->length, &at,
+			    multi_conn(t));
+}
+
+void track_lost(struct rows *rows, struct track *t, uint64_t frame)
+{
+	t->lost_frame = frame;
+	t->lost_flight = t->c->in_flight;
+	t->whole = false;
+	if (track_export(rows, t))
+		t->x->lost_frame = frame;
+}
+
+void track_answered(struct track *t, uint64_t frame, bool reply)
+{
+	if (!t->lost_frame)
+		return;
+	if (frame > t->lost_frame)
+		t->whole |= reply;
+	else if (t->lost_flight)
+		t->lost_flight--;
+}
+
+void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok,
+		   const struct nbds_mark *sent)
 {
 	struct export_track *x = t->x;
 
 	if (!x)
 		return;
+	if (ok && sent) {
+		const struct dirty_when when = {sent->frame, sent->time,
+						is_loopback(&x->row.server) ? 0 : ORDER_MARGIN};
+
+		dirty_flush(&rows->dirty, &x->dirty, &t->dirty, &when, multi_conn(t));
+		t->flushed_from = sent->frame;
+		if (multi_conn(t))
+			x->flushed_from = sent->frame;
+	}
 	nbds_list_remove(&t->flusher);
 	nbds_list_append(&x->flushers, &t->flusher);
 	if (ok) {
@@ -276,6 +353,7 @@ struct track *rows_add(struct rows *rows, struct nbds_connection *c)
 		return NULL;
 	}
 	t->c = c;
+	dirty_owner_init(&t->dirty);
 	t->row.id = c->id;
 	t->row.client = c->client;
 	t->row.server = c->server;
@@ -298,6 +376,8 @@ void rows_end(struct rows *rows, struct track *t)
 
 static void track_free(struct rows *rows, struct track *t)
 {
+	if (t->x)
+		dirty_forget(&rows->dirty, &t->x->dirty, &t->dirty);
 	nbds_table_remove(&rows->by_id, &t->by_id);
 	nbds_list_remove(&t->all);
 	nbds_list_remove(&t->marked);
@@ -395,6 +475,9 @@ static void share_refresh(struct rows *rows, struct track *t)
 		.unflushed_bytes = r->unflushed_bytes,
 		.speed = r->speed,
 		.open = !r->ended,
+		.rough = r->unflushed_rough,
+		.flight_doubt = r->flight_doubt,
+		.unflushed_doubt = r->unflushed_doubt,
 	};
 	struct export_row *x;
 	bool speedy = is.speed.requests > 0 || is.speed.read > 0 || is.speed.written > 0;
@@ -411,6 +494,9 @@ static void share_refresh(struct rows *rows, struct track *t)
 	x->unflushed_writes += is.unflushed_writes - was->unflushed_writes;
 	x->unflushed_bytes += is.unflushed_bytes - was->unflushed_bytes;
 	x->open = x->open + is.open - was->open;
+	t->x->rough = t->x->rough + is.rough - was->rough;
+	t->x->flight_doubts = t->x->flight_doubts + is.flight_doubt - was->flight_doubt;
+	t->x->unflushed_doubts = t->x->unflushed_doubts + is.unflushed_doubt - was->unflushed_doubt;
 	t->x->speedy = t->x->speedy + speedy - was_speedy;
 	x->speed.requests += is.speed.requests - was->speed.requests;
 	x->speed.read += is.speed.read - was->speed.read;
@@ -432,6 +518,47 @@ static void share_refresh(struct rows *rows, struct track *t)
 	mark_export(rows, t->x);
 }
 
+/* Writes that wait for a flush are the engine's count; which bytes, is known here. */
+static void unflushed_refresh(struct rows *rows, struct track *t)
+{
+	const struct nbds_connection *c = t->c;
+	struct connection_row *r = &t->row;
+	uint64_t covered = t->flushed_from;
+
+	if (!c->unflushed_writes && t->x)
+		dirty_forget(&rows->dirty, &t->x->dirty, &t->dirty);
+	r->unflushed_writes = c->unflushed_writes;
+	r->unflushed_bytes = t->dirty.bytes + t->dirty.over;
+	r->unflushed_rough = t->dirty.rough;
+	r->unflushed_since = c->unflushed_since;
+	/* No more than there are bytes. */
+	if (r->unflushed_rough && r->negotiated.export_seen &&
+	    r->unflushed_bytes > r->negotiated.size)
+		r->unflushed_bytes = r->negotiated.size;
+	if (t->x && multi_conn(t) && t->x->flushed_from > covered)
+		covered = t->x->flushed_from;
+	r->unflushed_doubt = t->lost_frame > covered;
+}
+
+/* Of what waited when bytes were lost the replies may be among them: that is left out. */
+static void flight_refresh(struct track *t)
+{
+	struct nbds_outstanding list[LOST_FEW + 1];
+	const struct nbds_connection *c = t->c;
+	struct connection_row *r = &t->row;
+	unsigned n, lost;
+
+	if (t->lost_flight > c->in_flight)
+		t->lost_flight = c->in_flight;
+	r->in_flight = c->in_flight - t->lost_flight;
+	r->flight_doubt = t->lost_frame && !t->whole && !r->ended;
+	lost = t->lost_flight < LOST_FEW ? (unsigned)t->lost_flight : LOST_FEW;
+	n = nbds_connection_outstanding(c, list, lost + 1);
+	r->waiting = n > lost && t->lost_flight <= LOST_FEW;
+	if (r->waiting)
+		r->oldest = list[lost];
+}
+
 static void row_refresh(struct rows *rows, struct track *t)
 {
 	struct nbds_connection *c = t->c;
@@ -446,7 +573,6 @@ static void row_refresh(struct rows *rows, struct track *t)
 	r->negotiated = c->negotiated;
 	r->requests = c->requests;
 	r->replies = c->replies;
-	r->in_flight = c->in_flight;
 	r->max_in_flight = c->max_in_flight;
 	r->gaps = c->gaps;
 	r->read = stats_of(c, KIND_READ)->data_bytes;
@@ -455,12 +581,10 @@ static void row_refresh(struct rows *rows, struct track *t)
 	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
 		for (unsigned i = 0; i < c->commands[k].error_kinds; i++)
 			r->errors += c->commands[k].errors[i].count;
-	r->unflushed_writes = c->unflushed_writes;
-	r->unflushed_bytes = c->unflushed_bytes;
-	r->unflushed_since = c->unflushed_since;
+	unflushed_refresh(rows, t);
 	r->first_time = c->first_time;
 	r->last_time = c->last_time;
-	r->waiting = nbds_connection_outstanding(c, &r->oldest, 1) == 1;
+	flight_refresh(t);
 	share_refresh(rows, t);
 }
 
@@ -533,6 +657,10 @@ static bool export_refresh(struct rows *rows, struct export_track *x, bool secon
 		r->flushes = x->past.flushes + x->e->flushes;
 		r->fua = x->past.fua + x->e->fua_writes;
 	}
+	r->unflushed_rough = x->rough > 0;
+	r->flight_doubt = x->flight_doubts > 0;
+	r->unflushed_doubt = r->multi_conn == NBDS_MC_TRUE ? x->lost_frame > x->flushed_from
+							   : x->unflushed_doubts > 0;
 	return !x->flushed && !x->stale;
 }
 
@@ -597,7 +725,8 @@ static void remember(struct rows *rows, struct track *t)
 	export_refresh(rows, t->x, false);
 	/* They are in the row already; what it does not have any more leaves it. */
 	t->row.in_flight = t->row.unflushed_writes = t->row.unflushed_bytes = 0;
-	t->row.waiting = false;
+	t->row.waiting = t->row.flight_doubt = t->row.unflushed_doubt = false;
+	t->row.unflushed_rough = false;
 	t->row.speed = (struct speed){0};
 	share_refresh(rows, t);
 }

@@ -31,6 +31,7 @@
 #include <base/table.h>
 #include <base/vector.h>
 
+#include "dirty.h"
 #include "model.h"
 
 struct counters {
@@ -42,7 +43,7 @@ struct share {
 	uint64_t requests, errors, in_flight, read, written;
 	uint64_t unflushed_writes, unflushed_bytes;
 	struct speed speed;
-	bool open;
+	bool open, rough, flight_doubt, unflushed_doubt;
 };
 
 struct track {
@@ -51,6 +52,11 @@ struct track {
 	bool forget;
 	struct counters before; /* at the last second */
 	struct share share;     /* as it is in the sums */
+	struct dirty_owner dirty;
+	uint64_t lost_frame;   /* where bytes of it were lost last; 0: nowhere */
+	uint64_t lost_flight;  /* of the requests that waited then, those that still do */
+	bool whole;            /* a request from after it was answered */
+	uint64_t flushed_from; /* request of the last flush that succeeded */
 	struct connection_row row;
 	struct nbds_table_node by_id;
 	struct nbds_list all;      /* by id */
@@ -76,7 +82,10 @@ struct export_track {
 	struct nbds_list marked;
 	struct nbds_list gone;
 	struct nbds_table_node by_name;
-	bool flushed;    /* since its open ends were looked at */
+	struct dirty_map dirty;
+	uint64_t lost_frame, flushed_from;               /* of any of its connections, as there */
+	unsigned rough, flight_doubts, unflushed_doubts; /* connections */
+	bool flushed;                                    /* since its open ends were looked at */
 	bool stale;      /* how old the oldest of them is, is not known */
 	unsigned speedy; /* connections with rates */
 	struct {
@@ -92,6 +101,7 @@ struct rows {
 	struct nbds_hash_key key;
 	struct nbds_table by_id, by_name;
 	struct nbds_list all, marked, busy, finished; /* tracks */
+	struct dirty_store dirty;
 	size_t count, finished_count, finished_max;
 	size_t listed_max;            /* rows in a snapshot when nothing more will come */
 	struct export_vector exports; /* by id of their rows */
@@ -123,9 +133,19 @@ struct export_track *track_export(struct rows *rows, struct track *t);
 struct flush_order *export_order(struct rows *rows, struct export_track *x);
 /* A final reply of the connection came after so many ns. */
 void track_took(struct rows *rows, struct track *t, uint64_t ns);
-/* A flush of the connection was answered. `ok`: without an error, and what others have
- * not flushed may be less. */
-void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok);
+/* A flush of the connection was sent. */
+void track_flush_sent(struct track *t, uint64_t frame);
+/* It was answered. `ok`: without an error, and what others have not flushed may be less.
+ * `sent`: when, NULL: not known. */
+void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok,
+		   const struct nbds_mark *sent);
+/* A write was answered without error. */
+void track_written(struct rows *rows, struct track *t, const struct nbds_request *r,
+		   const struct nbds_mark *when);
+/* Bytes of the connection were lost, and messages with them. */
+void track_lost(struct rows *rows, struct track *t, uint64_t frame);
+/* A request that was sent in `frame` got its final reply, or is waited for no more. */
+void track_answered(struct track *t, uint64_t frame, bool reply);
 
 /* Brings rows and sums up to date. `second`: rates and latencies too, over so many
  * seconds, or over the whole life of each connection. */

@@ -18,6 +18,24 @@ static bool failed(const struct nbds_message *m)
 	       (m->type == NBDS_MSG_CHUNK && (m->u.chunk.type & NBD_REPLY_TYPE_FLAG_ERROR));
 }
 
+/* What is written and flushed: a request, or a final reply. */
+static void follow_bytes(struct told *told, struct track *t, const struct nbds_message *m)
+{
+	bool flush = m->request->type == NBD_CMD_FLUSH, seen;
+	struct nbds_mark sent;
+
+	if (m->from == NBDS_CLIENT) {
+		if (m->type == NBDS_MSG_REQUEST && flush)
+			track_flush_sent(t, m->first.frame);
+		return;
+	}
+	seen = nbds_request_seen(m->request, &sent);
+	if (flush)
+		track_flushed(&told->rows, t, m->last.time, !failed(m), seen ? &sent : NULL);
+	else if (!failed(m))
+		track_written(&told->rows, t, m->request, &m->last);
+}
+
 static void follow_order(struct told *told, struct track *t, const struct nbds_message *m)
 {
 	const struct nbds_request *r = m->request;
@@ -33,6 +51,8 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 	if (m->from == NBDS_SERVER && !(m->flags & NBDS_MSG_FINAL))
 		return;
 	x = track_export(&told->rows, t);
+	if (r->type != NBD_CMD_READ)
+		follow_bytes(told, t, m);
 	o = x ? export_order(&told->rows, x) : NULL;
 	if (!o)
 		return;
@@ -51,7 +71,6 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 		bool ok = !failed(m);
 
 		order_flush_done(o, t->c->id, r->serial, m->last.frame, m->last.time, ok);
-		track_flushed(&told->rows, t, m->last.time, ok);
 	} else {
 		order_write_done(o, t->c->id, r->length, r->flags & NBD_CMD_FLAG_FUA, !failed(m));
 	}
@@ -69,6 +88,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	if (m->request && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL) &&
 	    nbds_request_seen(m->request, &seen)) {
 		track_export(&told->rows, t);
+		track_answered(t, seen.frame, true);
 		track_took(&told->rows, t,
 			   m->last.time > seen.time ? (uint64_t)m->last.time - (uint64_t)seen.time
 						    : 0);
@@ -83,8 +103,13 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 	struct track *t = c->user;
 
 	log_trouble(told->log, c, trouble);
-	if (t)
-		rows_mark(&told->rows, t);
+	if (!t)
+		return;
+	if (trouble->kind == NBDS_TROUBLE_LOST || trouble->kind == NBDS_TROUBLE_NONSENSE)
+		track_lost(&told->rows, t, trouble->where.frame);
+	else if (trouble->kind == NBDS_TROUBLE_FORGOT)
+		track_answered(t, 0, false);
+	rows_mark(&told->rows, t);
 }
 
 static void on_end(void *ctx, struct nbds_connection *c)

@@ -37,21 +37,23 @@ static void help_text(struct nbds_buf *b)
 			 "  A word:\n");
 	for (unsigned i = 0; filter_words[i].name; i++)
 		nbds_buf_printf(b, "    %-10s %s\n", filter_words[i].name, filter_words[i].what);
-	nbds_buf_puts(b,
-		      "    \"text\"     text in quotes: the line holds it\n"
-		      "  For example: write and conn == 2 and took > 10ms\n"
-		      "\nFlags of a connection (column FLAGS)\n"
-		      "  r read only   F flush   U FUA   o rotational   T trim   Z write zeroes\n"
-		      "  D don't fragment   M multi-conn   R resize   C cache   f fast zero\n"
-		      "\nFindings (column FINDINGS)\n"
-		      "  V violation: proved, nothing that obeys the protocol explains it\n"
-		      "  S suspect: wrong unless something outside the capture explains it\n"
-		      "  H hazard: legal, and dangerous\n"
-		      "  n note\n"
-		      "\nUNFLUSHED is what was answered and no flush has covered; AGE is how long\n"
-		      "ago the oldest of it was answered; FLUSHED is how long ago the last flush\n"
-		      "was answered. OLDEST is how long the oldest request has waited (! is more\n"
-		      "than a second).\n");
+	nbds_buf_puts(
+		b, "    \"text\"     text in quotes: the line holds it\n"
+		   "  For example: write and conn == 2 and took > 10ms\n"
+		   "\nFlags of a connection (column FLAGS)\n"
+		   "  r read only   F flush   U FUA   o rotational   T trim   Z write zeroes\n"
+		   "  D don't fragment   M multi-conn   R resize   C cache   f fast zero\n"
+		   "\nFindings (column FINDINGS)\n"
+		   "  V violation: proved, nothing that obeys the protocol explains it\n"
+		   "  S suspect: wrong unless something outside the capture explains it\n"
+		   "  H hazard: legal, and dangerous\n"
+		   "  n note\n"
+		   "\nUNFLUSHED is how many bytes were answered and no flush has covered, once\n"
+		   "each however often they were written (~: some maybe twice); AGE is how long\n"
+		   "ago the oldest of it was answered; FLUSHED is how long ago the last flush\n"
+		   "was answered. OLDEST is how long the oldest request has waited (! is more\n"
+		   "than a second). With ? behind it a number depends on packets that the capture\n"
+		   "lost: it is right again once later requests, or flushes, are answered.\n");
 }
 
 /* Where the words of a line begin that go on below it. */

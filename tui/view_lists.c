@@ -119,6 +119,24 @@ static void put_waiting(const struct ui *ui, struct nbds_buf *b, bool waiting, i
 	}
 }
 
+/* What it says depends on packets that the capture lost. */
+static void put_doubt(struct nbds_buf *b, bool doubt, enum style *style)
+{
+	if (!doubt)
+		return;
+	nbds_buf_puts(b, "?");
+	*style = STYLE_HAZARD;
+}
+
+static void put_unflushed(struct nbds_buf *b, uint64_t writes, uint64_t bytes, bool rough)
+{
+	nbds_buf_puts(b, rough ? "~" : "");
+	put_bytes(b, (double)bytes);
+	/* All that it wrote was written again by others. */
+	if (writes && !bytes)
+		nbds_buf_puts(b, "0");
+}
+
 /* --- exports --- */
 
 enum export_column {
@@ -227,11 +245,11 @@ static void export_cell(void *ctx, size_t row, unsigned column, struct nbds_buf 
 		break;
 	case X_FLIGHT:
 		put_some(b, x->in_flight);
+		put_doubt(b, x->flight_doubt, style);
 		break;
 	case X_UNFLUSHED:
-		put_bytes(b, (double)x->unflushed_bytes);
-		if (x->unflushed_writes && !x->unflushed_bytes)
-			nbds_buf_puts(b, "0");
+		put_unflushed(b, x->unflushed_writes, x->unflushed_bytes, x->unflushed_rough);
+		put_doubt(b, x->unflushed_doubt, style);
 		break;
 	case X_AGE:
 		if (x->unflushed_writes)
@@ -251,6 +269,7 @@ static void export_cell(void *ctx, size_t row, unsigned column, struct nbds_buf 
 		break;
 	case X_OLDEST:
 		put_waiting(ui, b, x->waiting, x->oldest_since, style);
+		put_doubt(b, x->flight_doubt, style);
 		break;
 	case X_P50:
 		put_took(b, &x->took, x->took.p50);
@@ -791,9 +810,11 @@ static void connection_cell(void *ctx, size_t row, unsigned column, struct nbds_
 		break;
 	case C_FLIGHT:
 		put_some(b, r->in_flight);
+		put_doubt(b, r->flight_doubt, style);
 		break;
 	case C_OLDEST:
 		put_waiting(ui, b, r->waiting, r->oldest.since, style);
+		put_doubt(b, r->flight_doubt, style);
 		break;
 	case C_REQUESTS:
 		if (r->speed.requests >= 0.5)
@@ -851,7 +872,8 @@ static void connection_cell(void *ctx, size_t row, unsigned column, struct nbds_
 		put_took(b, &took[KIND_FLUSH], took[KIND_FLUSH].max);
 		break;
 	case C_UNFLUSHED:
-		put_bytes(b, (double)r->unflushed_bytes);
+		put_unflushed(b, r->unflushed_writes, r->unflushed_bytes, r->unflushed_rough);
+		put_doubt(b, r->unflushed_doubt, style);
 		break;
 	case C_SERVER:
 		nbds_buf_puts(b, nbds_addr_text(&r->server, addr));

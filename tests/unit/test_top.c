@@ -17,6 +17,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tui/dirty.h"
 #include "tui/filter.h"
 #include "tui/log.h"
 #include "tui/model.h"
@@ -315,6 +316,162 @@ static void test_filter_any(void **state)
 	sample_close(&s);
 }
 
+/* Lists: columns with numbers and with text. */
+static bool list_number(void *ctx, unsigned column, uint64_t *value)
+{
+	*value = 12;
+	return *(unsigned *)ctx == 7 && column == 0;
+}
+
+static const char *list_text(void *ctx, unsigned column)
+{
+	(void)ctx;
+	return column ? "\"disk one\"" : "12K";
+}
+
+static bool list_holds(void *ctx, const char *text)
+{
+	(void)ctx;
+	return strstr("12K disk one", text);
+}
+
+static void test_filter_list(void **state)
+{
+	static const char *const names[] = {"size", "export"};
+	static const struct {
+		const char *text;
+		bool matches;
+	} cases[] = {
+		{"size == 12", true},
+		{"size > 0xc or size<12", false},
+		{"export == \"disk one\"", true},
+		{"export ~ one and not export ~ two", true},
+		{"export == disk", false},
+		{"export == \"\"", false},
+		{"export != \"\"", true},
+		{"size ~ K", true},
+		{"disk one", true},
+		{"disk two", false},
+		{"(disk two) or 12K", true},
+		{"", true},
+	};
+	unsigned seven = 7, where;
+	struct filter_row row = {&seven, list_number, list_text, list_holds};
+	struct filter f;
+	char why[120];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_true(
+			filter_parse_list(&f, cases[i].text, names, 2, why, sizeof(why), &where));
+		if (filter_match_row(&f, &row) != cases[i].matches)
+			fail_msg("%s", cases[i].text);
+	}
+	assert_false(filter_parse_list(&f, "length == 1", names, 2, why, sizeof(why), &where));
+	assert_string_equal(why, "there is no column \"length\"");
+	assert_false(filter_parse_list(&f, "size ==", names, 2, why, sizeof(why), &where));
+}
+
+/* --- bytes that are not flushed --- */
+
+#define DIRTY_SPAN 200
+
+/* Who wrote each byte last, and in which frame; -1: nobody, or it is flushed. */
+struct plain_bytes {
+	int owner[DIRTY_SPAN];
+	uint64_t frame[DIRTY_SPAN];
+};
+
+/* Against a plain array: three connections of which two have multi-conn. */
+static void test_dirty(void **state)
+{
+	struct nbds_budget budget = {0};
+	struct dirty_store store = {.budget = &budget, .max = 1000, .random = 88172645463325252};
+	struct dirty_owner owners[3];
+	struct plain_bytes plain;
+	struct dirty_map map;
+	uint64_t sent[3] = {0};
+	unsigned seed = 1;
+
+	(void)state;
+	dirty_map_init(&map);
+	for (int i = 0; i < 3; i++)
+		dirty_owner_init(&owners[i]);
+	for (int i = 0; i < DIRTY_SPAN; i++)
+		plain.owner[i] = -1;
+	for (uint64_t frame = 1; frame < 20000; frame++) {
+		unsigned who = (unsigned)rand_r(&seed) % 3, what = (unsigned)rand_r(&seed) % 10;
+		uint64_t from = (uint64_t)rand_r(&seed) % DIRTY_SPAN;
+		uint64_t length = (uint64_t)rand_r(&seed) % (DIRTY_SPAN - from);
+		struct dirty_when when = {.frame = frame};
+		uint64_t count[3] = {0};
+
+		if (what < 7) {
+			if (what)
+				dirty_write(&store, &map, &owners[who], from, length, &when, who);
+			else
+				dirty_clean(&store, &map, from, length);
+			for (uint64_t i = from; i < from + length; i++) {
+				plain.owner[i] = what ? (int)who : -1;
+				plain.frame[i] = frame;
+			}
+		} else if (!sent[who]) {
+			sent[who] = frame;
+			dirty_flush_sent(&map, frame);
+		} else {
+			when.frame = sent[who];
+			dirty_flush(&store, &map, &owners[who], &when, who);
+			for (int i = 0; i < DIRTY_SPAN; i++)
+				if (plain.frame[i] < sent[who] &&
+				    (plain.owner[i] == (int)who || (who && plain.owner[i] > 0)))
+					plain.owner[i] = -1;
+			sent[who] = 0;
+		}
+		for (int i = 0; i < DIRTY_SPAN; i++)
+			if (plain.owner[i] >= 0)
+				count[plain.owner[i]]++;
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(owners[i].bytes, count[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		dirty_forget(&store, &map, &owners[i]);
+	assert_int_equal(store.count, 0);
+	assert_int_equal(budget.used, 0);
+}
+
+/* Past the most ranges, bytes are only counted, and that is told until a flush. */
+static void test_dirty_many(void **state)
+{
+	struct nbds_budget budget = {0};
+	struct dirty_store store = {.budget = &budget, .max = 10, .random = 1};
+	struct dirty_when when = {.frame = 1};
+	struct dirty_owner owner;
+	struct dirty_map map;
+
+	(void)state;
+	dirty_map_init(&map);
+	dirty_owner_init(&owner);
+	/* What follows on each other is one range. */
+	for (uint64_t i = 0; i < 100; i++, when.frame++)
+		dirty_write(&store, &map, &owner, i * 10, 10, &when, true);
+	assert_int_equal(store.count, 1);
+	assert_false(owner.rough);
+	/* The same again: as many bytes as before. */
+	dirty_write(&store, &map, &owner, 0, 1000, &when, true);
+	assert_int_equal(owner.bytes, 1000);
+	for (uint64_t i = 0; i < 100; i++, when.frame++)
+		dirty_write(&store, &map, &owner, 2000 + i * 20, 10, &when, true);
+	assert_true(store.count <= 10);
+	assert_true(owner.rough);
+	assert_int_equal(owner.bytes + owner.over, 2000);
+	dirty_flush(&store, &map, &owner, &when, true);
+	assert_int_equal(owner.bytes + owner.over, 0);
+	assert_false(owner.rough);
+	/* Lengths that do not fit change nothing. */
+	dirty_write(&store, &map, &owner, UINT64_MAX - 1, 10, &when, true);
+	assert_int_equal(budget.used, 0);
+}
+
 /* --- the flush order --- */
 
 /* Connections 1 and 2; 1 flushes what both have written; one write is on its way. */
@@ -349,6 +506,15 @@ static void test_order(void **state)
 	assert_int_equal(step->cut, ORDER_DONE);
 	assert_int_equal(step->cells[1].fua, 1);
 	assert_int_equal(step->cells[1].writes, 0);
+	/* What is found has its place by its frame. */
+	order_read_done(o, 2);
+	order_found(o, 1, 9);
+	order_found(o, 2, 11);
+	order_found(o, 2, 99);
+	assert_int_equal(order_step(o, 1)->cells[0].found, 1);
+	assert_int_equal(order_step(o, 2)->cells[1].found, 1);
+	assert_int_equal(order_step(o, 3)->cells[1].found, 1);
+	assert_int_equal(order_step(o, 3)->cells[1].reads, 1);
 	assert_int_equal(order_answer(o, 1), 2);
 	assert_int_equal(order_answer(o, 2), 0);
 	/* With the flag the flush holds for both, without it for its own lane. */
@@ -769,11 +935,13 @@ int main(void)
 		cmocka_unit_test(test_numbers),       cmocka_unit_test(test_histogram_edges),
 		cmocka_unit_test(test_filter),        cmocka_unit_test(test_filter_errors),
 		cmocka_unit_test(test_filter_fields), cmocka_unit_test(test_filter_any),
-		cmocka_unit_test(test_order),         cmocka_unit_test(test_order_failed),
-		cmocka_unit_test(test_order_many),    cmocka_unit_test(test_log),
-		cmocka_unit_test(test_log_heads),     cmocka_unit_test(test_worker_file),
-		cmocka_unit_test(test_worker_order),  cmocka_unit_test(test_worker_replay),
-		cmocka_unit_test(test_worker_hold),   cmocka_unit_test(test_worker_errors),
+		cmocka_unit_test(test_filter_list),   cmocka_unit_test(test_dirty),
+		cmocka_unit_test(test_dirty_many),    cmocka_unit_test(test_order),
+		cmocka_unit_test(test_order_failed),  cmocka_unit_test(test_order_many),
+		cmocka_unit_test(test_log),           cmocka_unit_test(test_log_heads),
+		cmocka_unit_test(test_worker_file),   cmocka_unit_test(test_worker_order),
+		cmocka_unit_test(test_worker_replay), cmocka_unit_test(test_worker_hold),
+		cmocka_unit_test(test_worker_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
