@@ -99,9 +99,8 @@ static void range_free(struct dirty_store *store, struct dirty_range *r)
 
 static struct dirty_range *range_new(struct dirty_store *store, uint64_t from, uint64_t to)
 {
-	struct dirty_range *r = store->count < store->max
-					? nbds_budget_alloc(store->budget, sizeof(*r))
-					: NULL;
+	struct dirty_range *r =
+		store->count < store->max ? nbds_budget_alloc(store->budget, sizeof(*r)) : NULL;
 
 	if (!r)
 		return NULL;
@@ -238,8 +237,7 @@ void dirty_write(struct dirty_store *store, struct dirty_map *map, struct dirty_
 	map->root = join(low, high);
 }
 
-void dirty_clean(struct dirty_store *store, struct dirty_map *map, uint64_t offset,
-		 uint64_t length)
+void dirty_clean(struct dirty_store *store, struct dirty_map *map, uint64_t offset, uint64_t length)
 {
 	struct dirty_range *low, *high;
 

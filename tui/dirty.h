@@ -44,10 +44,10 @@ struct dirty_map {
 /* Of a connection. */
 struct dirty_owner {
 	struct nbds_list ranges;
-	uint64_t bytes;       /* in them */
-	uint64_t over;        /* bytes that are only counted */
-	uint64_t over_frame;  /* and the frame of the last of them */
-	bool rough;           /* some are, or were and are not clean since */
+	uint64_t bytes;      /* in them */
+	uint64_t over;       /* bytes that are only counted */
+	uint64_t over_frame; /* and the frame of the last of them */
+	bool rough;          /* some are, or were and are not clean since */
 };
 
 /* When something was seen, and how far apart two connections' frames have to be for

@@ -113,6 +113,7 @@ static struct export_track *export_new(struct rows *rows, const struct nbds_expo
 	nbds_list_init(&x->members);
 	nbds_list_init(&x->open_ends);
 	nbds_list_init(&x->flushers);
+	nbds_list_init(&x->doubtful);
 	dirty_map_init(&x->dirty);
 	rows->exports.at[rows->exports.count++] = x;
 	return x;
@@ -233,11 +234,17 @@ void track_written(struct rows *rows, struct track *t, const struct nbds_request
 
 void track_lost(struct rows *rows, struct track *t, uint64_t frame)
 {
-	t->lost_frame = frame;
+	/* What was lost may be told late. */
+	if (frame > t->lost_frame)
+		t->lost_frame = frame;
 	t->lost_flight = t->c->in_flight;
 	t->whole = false;
-	if (track_export(rows, t))
+	if (!track_export(rows, t))
+		return;
+	if (frame > t->x->lost_frame)
 		t->x->lost_frame = frame;
+	nbds_list_remove(&t->doubtful);
+	nbds_list_append(&t->x->doubtful, &t->doubtful);
 }
 
 void track_answered(struct track *t, uint64_t frame, bool reply)
@@ -265,6 +272,15 @@ void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok,
 		t->flushed_from = sent->frame;
 		if (multi_conn(t))
 			x->flushed_from = sent->frame;
+		/* Of those that it covers, each has lost bytes since it was here last. */
+		while (multi_conn(t) && !nbds_list_empty(&x->doubtful)) {
+			struct track *d = nbds_owner(x->doubtful.next, struct track, doubtful);
+
+			if (d->lost_frame >= sent->frame)
+				break;
+			nbds_list_remove(&d->doubtful);
+			rows_mark(rows, d);
+		}
 	}
 	nbds_list_remove(&t->flusher);
 	nbds_list_append(&x->flushers, &t->flusher);
@@ -386,6 +402,7 @@ static void track_free(struct rows *rows, struct track *t)
 	nbds_list_remove(&t->member);
 	nbds_list_remove(&t->open_end);
 	nbds_list_remove(&t->flusher);
+	nbds_list_remove(&t->doubtful);
 	rows->count--;
 	nbds_budget_free(&rows->budget, t, sizeof(*t));
 }

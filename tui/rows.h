@@ -66,6 +66,7 @@ struct track {
 	struct nbds_list member;   /* of its export */
 	struct nbds_list open_end; /* of its export: waits, or has not flushed */
 	struct nbds_list flusher;  /* of its export: has flushed */
+	struct nbds_list doubtful; /* of its export: lost bytes since a flush covered all */
 };
 
 struct export_track {
@@ -74,6 +75,7 @@ struct export_track {
 	size_t name_len;
 	struct nbds_list members;   /* tracks */
 	struct nbds_list open_ends; /* of them */
+	struct nbds_list doubtful;  /* of them, the one that lost bytes last at the end */
 	struct nbds_list flushers;  /* of them, the one that flushed last at the end */
 	size_t open_end_count;
 	struct flush_order *order;

@@ -64,7 +64,7 @@ class Keys(unittest.TestCase):
             t.wait("Keys")
             seen = t.text()
             t.keys("G")
-            t.wait("UNFLUSHED is what")
+            t.wait("UNFLUSHED is how many")
             seen += t.text()
             for key in ("F1 ? h", "F10 q", "Esc", "Up k", "Down j", "Left h", "Right l", "PgUp",
                         "PgDn", "Home g", "End G", "Tab", "F3 /", "F4 f", "<", "> F6", "I", "o",
