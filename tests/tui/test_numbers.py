@@ -43,7 +43,7 @@ class Lost(unittest.TestCase):
                 u.wait(re.compile(r"(?m)^   4 .* \? "), re.compile(r"(?m)^   5 .* 7K\? "),
                        re.compile(r"(?m)^   6 .* 3K\b"))
             with Terminal([early], 120, 20) as u:
-                u.wait(re.compile(r'(?m)^"" .* 13K '), "30")
+                u.wait(re.compile(r'(?m)^"" .* 13K '), "311 packets")
                 u.keys("2")
                 u.wait(re.compile(r"(?m)^   5 .* 7K "))
                 self.assertNotIn("?", u.text())
