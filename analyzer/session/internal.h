@@ -2,11 +2,10 @@
 /*
  * analyzer/session/internal.h - what the engine keeps, and its sessions.
  *
- *	engine.c ──► stream.c ──► memory.c ──► session.c ──► servers.c  (a world for each)
- *	                                                     exports.c, clients.c
- *	                                                     doubts.c ──► findings.c
- *	                                                     latency.c
- *	                                                     records.c  (what ended)
+ *	engine.c ─► stream.c ─► messages.c ─► negotiate.c ─► session.c ─► servers.c  (worlds)
+ *	         │              commands.c ─► notice.c       exports.c, clients.c
+ *	         │                                           doubts.c ─► findings.c
+ *	         └► memory.c ──────────────────────────────► records.c  (what ended)
  *
  * Calls go to the right only.  The engine has streams, undecided or with a session;
  * a session is a connection with its decoder, its party in its server's world, and
@@ -188,6 +187,11 @@ static inline struct session *session_of(struct nbds_connection *c)
 	return nbds_owner(c, struct session, c);
 }
 
+static inline struct nbds_point point_of(const struct nbds_mark *m)
+{
+	return (struct nbds_point){m->frame, m->time, m->interface};
+}
+
 static inline const struct session *session_of_const(const struct nbds_connection *c)
 {
 	return nbds_owner((struct nbds_connection *)c, struct session, c);
@@ -195,7 +199,7 @@ static inline const struct session *session_of_const(const struct nbds_connectio
 
 struct session *session_new(struct nbds_engine *e, const struct nbds_addr *client,
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
-			    const struct nbds_mark *first);
+			    const struct nbds_mark *first, const struct nbds_decoder_ops *ops);
 void session_announce(struct session *s);
 struct nbds_outstanding session_outstanding(const struct inflight *f);
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
@@ -221,7 +225,7 @@ void session_give_up(struct session *s);
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where);
 void session_refresh(struct session *s);
 void session_free(struct session *s);
-/* memory.c: it ended; false: it stays for now, since what it wrote may be flushed yet. */
+/* It ended; false: it stays for now, since what it wrote may be flushed yet. */
 bool session_put_away(struct session *s);
 /* Back into the list of those that ended, as the newest. */
 void session_again(struct session *s);
@@ -233,6 +237,53 @@ void memory_relieve(struct nbds_engine *e);
 /* It ended, and nobody needs it any more. */
 void session_forget(struct session *s);
 
+/* Texts have a NUL behind their `len` bytes; given back with session_bytes_free(). */
+char *session_bytes(struct session *s, const void *bytes, size_t len);
+void session_bytes_free(struct session *s, const char *text, size_t len);
+/* Room for one more of `count` elements in an array whose room is the next power of
+ * two; NULL without memory. */
+void *session_one_more(struct session *s, void *list, unsigned count, size_t size);
+void session_list_free(struct session *s, void *list, unsigned count, size_t size);
+void session_contexts_free(struct session *s, struct nbds_context *list, unsigned count);
+
+/* Something is to be told of it: its server needs a world, which is told first of all
+ * connections that are open and have done nothing so far, in their order. */
+void session_join(struct session *s);
+/* The rules' state, from the first message on. NULL: no memory, or it has ended. */
+struct rules_connection *session_rules(struct session *s);
+void session_inflight_free(struct session *s, struct inflight *f);
+/* `session`: the request will not be answered any more. */
+void session_drop_request(void *session, struct nbds_request *r);
+/* No more payload comes of the write that was answered before. */
+void session_end_owed(struct session *s);
+void session_refresh_unflushed(struct session *s);
+
+/* negotiate.c */
+void negotiate_option(struct session *s, const struct nbds_message *m);
+void negotiate_option_reply(struct session *s, const struct nbds_message *m);
+/* The transmission phase begins: size, flags and name are final. */
+void negotiate_done(struct session *s, const struct nbds_message *msg);
+
+/* commands.c */
+void command_request(struct session *s, const struct nbds_message *m);
+/* An answer, or a chunk of it, begins. */
+void command_answer_begins(struct session *s, const struct nbds_message *m);
+void command_chunk(struct session *s, const struct nbds_message *m);
+/* Bytes of extents, from `at` of the payload on. */
+void command_extents(struct session *s, const struct nbds_message *m, uint64_t at,
+		     const uint8_t *data, size_t len, const struct nbds_mark *where);
+/* The answer is complete. */
+void command_answered(struct session *s, const struct nbds_message *m);
+/* It is in flight no more. */
+void command_release(struct session *s, struct nbds_request *r);
+
+/* notice.c */
+/* one client, several connections at a time, writing, no multi-conn. */
+void notice_multiplexed(struct session *s, const struct nbds_message *m);
+/* Bit 8 where qemu 3.0 meant SEND_CACHE. */
+void notice_bit_8(struct session *s, const struct nbds_message *m);
+
+/* messages.c */
 extern const struct nbds_decoder_ops session_decoder_ops;
 
 #endif

@@ -20,16 +20,6 @@
 
 #define TIDY 8u /* sessions looked at in a tick */
 
-bool session_put_away(struct session *s)
-{
-	struct nbds_engine *e = s->engine;
-
-	if (s->c.unflushed_writes || !records_add(&e->records, &s->c))
-		return false;
-	session_forget(s);
-	return true;
-}
-
 void memory_tidy(struct nbds_engine *e)
 {
 	struct session *s = e->config.keep_ended ? NULL : e->ended.oldest;

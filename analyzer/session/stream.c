@@ -146,7 +146,8 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 	unlist(s);
 	s->undecided = false;
 	s->session = session_new(s->engine, &s->addr[!dir], &s->addr[dir],
-				 start == NBDS_START_GREETING, start, &s->first);
+				 start == NBDS_START_GREETING, start, &s->first,
+				 &session_decoder_ops);
 	if (!s->session) {
 		s->useless = true;
 		return;

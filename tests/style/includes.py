@@ -51,8 +51,6 @@ CALL_CIRCLES = [
      "dissector/decoder/transmission", "dissector/decoder/requests", "dissector/decoder/resync"},
     # a flow, and its halves
     {"analyzer/tcp/tcp", "analyzer/tcp/reasm"},
-    # the engine's connections, and those that are put away
-    {"analyzer/session/session", "analyzer/session/memory"},
     # which rules look at what, and how they tell it
     {"analyzer/rules/" + name for name in ("check", "chunks", "ends", "haggle", "handshake",
                                            "replies", "requests", "status")},
