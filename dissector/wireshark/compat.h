@@ -28,6 +28,8 @@
 #include <epan/conversation.h>
 #include <epan/epan.h>
 #include <epan/expert.h>
+#include <epan/export_object.h>
+#include <epan/follow.h>
 #include <epan/packet.h>
 #include <epan/prefs.h>
 #include <epan/proto.h>
@@ -52,6 +54,9 @@ typedef bool nbds_ws_bool;
 #else
 typedef gboolean nbds_ws_bool;
 #endif
+
+/* Followers of streams tell how many there are: 4.2 and later ask. */
+#define NBDS_WS_FOLLOW_COUNT NBDS_WS_AT_LEAST(4, 2)
 
 /* Has an interface after the first, counted from 0, a name?  4.4 and later count
  * them anew in each section of a pcapng file. */

@@ -190,6 +190,9 @@ static void register_generated(void)
 			"the message was encrypted", HFILL}},
 		{SF_CONTEXT, {"Metadata context", "nbd.status.context", FT_STRING, BASE_NONE, NULL, 0,
 			"name of the context that the extents are about", HFILL}},
+		{SF_UNFLUSHED, {"Unflushed bytes of the export", "nbd.unflushed", FT_UINT64, BASE_DEC, NULL, 0,
+			"bytes of writes that were answered, and that no flush has covered, after this frame, of all"
+			" connections to the export", HFILL}},
 		{SF_UNDECODED, {"Not decoded", "nbd.undecoded", FT_BYTES, BASE_NONE, NULL, 0,
 			"bytes that are part of no message", HFILL}},
 		{SF_FINDING_RULE, {"Rule", "nbd.finding.rule", FT_STRING, BASE_NONE, NULL, 0,

@@ -8,7 +8,7 @@
 
 #include "shark.h"
 
-struct nbds_prefs nbds_prefs = {.findings = true};
+struct nbds_prefs nbds_prefs = {.findings = true, .objects = 256};
 
 void nbds_prefs_register(void)
 {
@@ -30,6 +30,11 @@ void nbds_prefs_register(void)
 		"You vouch that the capture has everybody who writes to the exports."
 		" Data that nobody wrote is then a violation.",
 		&nbds_prefs.exclusive);
+	prefs_register_uint_preference(
+		module, "objects", "Most MiB of exported objects",
+		"Export Objects keeps in memory what was written. What is more is left out, and"
+		" said so.",
+		10, &nbds_prefs.objects);
 }
 
 /* Ports that were asked for, of those in the table. */

@@ -20,6 +20,7 @@ struct nbds_prefs {
 	nbds_ws_bool builtin;   /* leave NBD to the dissector that Wireshark brings */
 	nbds_ws_bool findings;  /* show the engine's findings */
 	nbds_ws_bool exclusive; /* no writer stays outside the capture */
+	unsigned objects;       /* MiB that exported objects may have */
 };
 extern struct nbds_prefs nbds_prefs;
 

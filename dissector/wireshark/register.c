@@ -101,6 +101,8 @@ void nbds_shark_register(void)
 		"nbdscope", "Network Block Device (nbdscope)", dissect, nbds_shark_proto);
 	nbds_shark_tap = register_tap("nbd");
 	nbds_stats_register();
+	nbds_follow_register();
+	nbds_objects_register();
 }
 
 void nbds_shark_handoff(void)

@@ -9,6 +9,8 @@
  *	            of each message, operation, trouble and finding
  *	show.c      one frame: tree, columns, expert infos, taps
  *	stats.c     statistics that listen to the tap
+ *	follow.c    a connection as text: *Follow*
+ *	objects.c   what was written to an export: *Export Objects*
  *	register.c  the protocol, and where it stands in Wireshark
  *
  * prefs.c and fields.c call none of the others, register.c calls them all.
@@ -84,6 +86,16 @@ struct trouble {
 };
 
 struct flow;
+struct conn;
+
+/* An export, as long as connections to it are known by its name; else a connection's own. */
+struct share {
+	const char *name; /* printable; NULL: not known */
+	struct nbds_addr server;
+	uint64_t unflushed;       /* bytes that its connections wrote, and no flush covered */
+	struct conn *first_dirty, /* those of them with such bytes, the oldest first */
+		*last_dirty;
+};
 
 /* A connection that speaks NBD. */
 struct conn {
@@ -111,9 +123,15 @@ struct conn {
 	} * late;
 	uint32_t late_count, late_room;
 	const char *export_name; /* printable; NULL: not known */
-	bool tls;                /* what follows is TLS */
-	bool tls_told;           /* and Wireshark's TLS dissector knows */
-	bool inside;             /* these are bytes from inside TLS */
+	struct share *share;     /* NULL: not needed yet */
+	uint64_t unflushed;      /* its part of share->unflushed */
+	struct conn *next_dirty, *prev_dirty;
+	bool settled; /* by the bytes in work a write or flush was answered */
+	bool flushed; /* a flush was */
+	uint64_t findings;
+	bool tls;      /* what follows is TLS */
+	bool tls_told; /* and Wireshark's TLS dissector knows */
+	bool inside;   /* these are bytes from inside TLS */
 };
 
 /* A TCP connection, or a stream inside another protocol. */
@@ -135,6 +153,8 @@ struct rec {
 	uint32_t layer; /* tells the records of one frame apart */
 	uint8_t dir;
 	bool inside;
+	bool settled;       /* a write or flush was answered */
+	uint64_t unflushed; /* and left so many bytes of the export unflushed */
 };
 
 /* A finding at one of its frames. */
@@ -173,6 +193,7 @@ enum shark_field {
 	SF_CONN_FLAGS,
 	SF_CONN_INSIDE_TLS,
 	SF_CONTEXT,
+	SF_UNFLUSHED,
 	SF_UNDECODED,
 	SF_FINDING_RULE,
 	SF_FINDING_REF,
@@ -239,6 +260,13 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo);
 struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload);
 /* The connection called `id`, brought up to date, or NULL. */
 const struct nbds_connection *nbds_watch_connection(uint32_t id);
+/* The export of a connection, or what stands for it. */
+struct share *nbds_watch_share(struct conn *k);
+/* The connection that a frame belongs to, NULL: none; and how many there are. */
+const struct conn *nbds_watch_conn(uint32_t frame);
+uint32_t nbds_watch_conn_count(void);
+/* What was found of the connection called `id`. */
+uint64_t nbds_watch_findings(uint32_t id);
 /* The findings that a frame is a proof of. */
 const struct note *nbds_watch_notes(uint32_t frame);
 /* True once in a file: what is said but once, of a single pass. */
@@ -266,5 +294,26 @@ void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree);
 /* --- stats.c --- */
 
 void nbds_stats_register(void);
+
+/* --- follow.c --- */
+
+void nbds_follow_register(void);
+/* Does anybody read along? */
+bool nbds_follow_wanted(void);
+/* A line of text of the frame, from one of the sides. */
+void nbds_follow_line(packet_info *pinfo, bool from_server, const char *text);
+
+/* --- objects.c --- */
+
+void nbds_objects_register(void);
+/* Payload of a WRITE, `len` bytes of `tvb` from `start` on, that belong at `offset`. */
+void nbds_objects_write(packet_info *pinfo, struct conn *k, uint64_t offset, tvbuff_t *tvb,
+			int start, int len);
+/* A WRITE_ZEROES was answered. */
+void nbds_objects_zero(packet_info *pinfo, struct conn *k, uint64_t offset, uint64_t length);
+/* No frame after this one has payload of a WRITE. */
+void nbds_objects_end(packet_info *pinfo);
+/* The file is closed. */
+void nbds_objects_forget(void);
 
 #endif

@@ -26,6 +26,7 @@ struct show {
 	bool columns;
 	unsigned shown;
 	int data_id;
+	proto_tree *last; /* of the last message shown */
 };
 
 /* The walk over a message. */
@@ -215,44 +216,57 @@ static const char *extents_text(const struct msg *kept, char *buf, size_t size)
 	return buf;
 }
 
-static void message_column(struct show *s, const struct msg *kept, const struct nbds_message *m)
+static void message_text(const struct show *s, const struct msg *kept, const struct nbds_message *m,
+			 char *text, size_t size)
 {
 	const struct op *op = nbds_shark_op(s->k, kept);
-	char text[1024], request[256], error[NBDS_TEXT_OF_MAX], bytes[32], extents[320];
+	char request[256], error[NBDS_TEXT_OF_MAX], bytes[32], extents[320];
 
-	if (!s->columns) {
-		s->shown++;
+	if (!op || kept->type < NBDS_MSG_REQUEST) {
+		nbds_summary(m, text, size);
 		return;
 	}
-	if (!op || kept->type < NBDS_MSG_REQUEST) {
-		nbds_summary(m, text, sizeof(text));
-		column(s, text);
+	if (kept->type == NBDS_MSG_REQUEST) {
+		op_text(op, text, size);
 		return;
 	}
 	op_text(op, request, sizeof(request));
-	if (kept->type == NBDS_MSG_REQUEST) {
-		column(s, request);
-		return;
-	}
 	if (kept->type == NBDS_MSG_CHUNK && !(kept->flags & NBDS_MSG_FINAL)) {
 		extents_text(kept, extents, sizeof(extents));
-		snprintf(text, sizeof(text), "%s … %s%s%s%s", request,
+		snprintf(text, size, "%s … %s%s%s%s", request,
 			 short_name(kept->name, "NBD_REPLY_TYPE_"), extents,
 			 kept->payload_len && !extents[0] ? " " : "",
 			 kept->payload_len && !extents[0] ? size_text(kept->payload_len, bytes)
 							  : "");
 	} else if (kept->flags & NBDS_MSG_INCOMPLETE) {
-		snprintf(text, sizeof(text), "%s → broken off before all of its %s", request,
+		snprintf(text, size, "%s → broken off before all of its %s", request,
 			 size_text(kept->payload_len, bytes));
 	} else if (op->failed) {
-		snprintf(text, sizeof(text), "%s → %s", request,
+		snprintf(text, size, "%s → %s", request,
 			 short_name(nbds_text_of(&nbds_errors, op->error, error), "NBD_"));
 	} else {
-		snprintf(text, sizeof(text), "%s → OK%s%s%s", request, op->data_bytes ? " " : "",
+		snprintf(text, size, "%s → OK%s%s%s", request, op->data_bytes ? " " : "",
 			 op->data_bytes ? size_text(op->data_bytes, bytes) : "",
 			 extents_text(kept, extents, sizeof(extents)));
 	}
+}
+
+/* A line that is read along with. */
+static void follow(const struct show *s, const char *text)
+{
+	if (nbds_follow_wanted())
+		nbds_follow_line(s->pinfo, s->side == NBDS_SERVER, text);
+}
+
+static void message_column(struct show *s, const struct msg *kept, const struct nbds_message *m)
+{
+	char text[1024] = "";
+
+	if (s->columns || nbds_follow_wanted())
+		message_text(s, kept, m, text, sizeof(text));
 	column(s, text);
+	if (nbds_follow_wanted())
+		nbds_follow_line(s->pinfo, kept->from == NBDS_SERVER, text);
 }
 
 /* --- fields --- */
@@ -536,8 +550,26 @@ static void tap_operation(struct show *s, const struct msg *kept)
 {
 	const struct op *op = nbds_shark_op(s->k, kept);
 
-	if (op)
-		nbds_tap_reply(s->pinfo, s->k, kept, op);
+	if (!op)
+		return;
+	nbds_tap_reply(s->pinfo, s->k, kept, op);
+	if (kept->type > NBDS_MSG_REQUEST && op->type == NBD_CMD_WRITE_ZEROES && !op->failed)
+		nbds_objects_zero(s->pinfo, s->k, op->offset, op->length);
+}
+
+/* What of a WRITE's data is between `from` and `to`, stream offsets within the message and
+ * the segment. Repetitions come after the message's end. */
+static void tap_payload(struct show *s, const struct msg *kept, uint64_t from, uint64_t to)
+{
+	const struct op *op = nbds_shark_op(s->k, kept);
+	uint64_t payload = kept->offset + kept->head_len;
+
+	from = MAX(from, payload);
+	if (kept->payload != NBDS_PAYLOAD_WRITE || !op || op->failed || from >= to ||
+	    (kept->end_frame && s->pinfo->num > kept->end_frame))
+		return;
+	nbds_objects_write(s->pinfo, s->k, op->offset + (from - payload), s->tvb,
+			   (int)((int64_t)from - s->from), (int)(to - from));
 }
 
 static void show_message(struct show *s, const struct msg *kept)
@@ -579,7 +611,7 @@ static void show_message(struct show *s, const struct msg *kept)
 	nbds_summary(&m, summary, sizeof(summary));
 	item = proto_tree_add_protocol_format(s->tree, nbds_shark_proto, mw.w.tvb, (int)mw.w.base,
 					      here, "Network Block Device, %s", summary);
-	mw.w.tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
+	mw.w.tree = s->last = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
 	nbds_walk(&m, field, &mw);
 	if (mw.w.payload_tvb && kept->payload_len) {
 		uint64_t from = kept->offset + kept->head_len;
@@ -657,8 +689,10 @@ static void show_part(struct show *s, const struct msg *kept, uint64_t from, uin
 		show_elements(s, tree, kept, &m, from, to);
 	}
 	add_frame(tree, SF_PART_OF, s->tvb, kept->own_frame);
+	add_connection(s, tree, kept);
 	if (!ends || !op || kept->from != NBDS_SERVER)
 		return;
+	s->last = tree;
 	add_reply_links(s, tree, kept, op);
 	if (op->end_frame == s->pinfo->num)
 		add_time(tree, s->tvb, op);
@@ -736,6 +770,7 @@ static void show_undecoded(struct show *s, uint64_t from, uint64_t to)
 		why = t->text[0] ? t->text : trouble_words[t->kind];
 	snprintf(text, sizeof(text), "%d byte%s, %s", here, here == 1 ? "" : "s", why);
 	column(s, text);
+	follow(s, text);
 	if (!s->tree) {
 		expert_undecoded(s, NULL, t);
 		return;
@@ -835,6 +870,17 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 				       : "");
 }
 
+static void follow_finding(packet_info *pinfo, const struct nbds_finding *f)
+{
+	char text[2048];
+
+	if (!nbds_follow_wanted())
+		return;
+	snprintf(text, sizeof(text), "*** %s: %s: %s", nbds_severity_name(f->severity),
+		 f->rule->name, f->message);
+	nbds_follow_line(pinfo, nbds_finding_side(f) != NBDS_FAULT_CLIENT, text);
+}
+
 void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
 {
 	const struct note *note = nbds_watch_notes(pinfo->num);
@@ -843,6 +889,8 @@ void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
 	if (!note || again(pinfo, SHOWN_FINDINGS))
 		return;
 	for (; note; note = note->next) {
+		if (pinfo->num == last_frame(note->finding))
+			follow_finding(pinfo, note->finding);
 		nbds_tap_finding(pinfo, note->finding, pinfo->num == last_frame(note->finding));
 		*note->told = true;
 		if (count++ < FINDINGS_MAX)
@@ -858,6 +906,7 @@ static void show_late_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tr
 
 	for (unsigned count = 0; count < FINDINGS_MAX && (f = nbds_watch_news()); count++) {
 		nbds_tap_finding(pinfo, f, true);
+		follow_finding(pinfo, f);
 		show_finding(tvb, pinfo, tree, f, 0);
 	}
 }
@@ -935,6 +984,7 @@ static void show_range(struct show *s, int64_t from, int64_t to)
 			show_message(s, m);
 		else
 			show_part(s, m, MAX((uint64_t)at, m->offset), MIN((uint64_t)to, end));
+		tap_payload(s, m, MAX((uint64_t)at, m->offset), MIN((uint64_t)to, end));
 		if (m->end_frame == s->pinfo->num && m->from == NBDS_SERVER &&
 		    (m->flags & NBDS_MSG_FINAL) && (!s->k->inside || (int64_t)end <= to))
 			tap_operation(s, m);
@@ -979,6 +1029,9 @@ void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tr
 	if (!PINFO_FD_VISITED(pinfo))
 		show_late(&s);
 	show_range(&s, s.from, s.from + (int64_t)tvb_captured_length(tvb));
+	if (r->settled && s.last)
+		generated(proto_tree_add_uint64(s.last, nbds_shark_gen[SF_UNFLUSHED], tvb, 0, 0,
+						r->unflushed));
 	nbds_show_findings(tvb, pinfo, tree);
 	if (!PINFO_FD_VISITED(pinfo))
 		show_late_findings(tvb, pinfo, tree);

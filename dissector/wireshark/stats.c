@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stats.c - the tap "nbd", and the statistics that listen to it. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -180,6 +181,90 @@ static tap_packet_status tree_packet(stats_tree *st, packet_info *pinfo _U_,
 	return TAP_PACKET_REDRAW;
 }
 
+/* --- what is wrong, by rule and by export: -z nbd_consistency,tree --- */
+
+/* Names of exports are anybody's: so many have a node of their own. */
+#define EXPORTS_MAX 1000u
+#define NODE_ROOM   160u
+
+static struct {
+	int levels, rules, exports;
+	GHashTable *seen; /* names of nodes of exports */
+} wrong;
+
+static void wrong_cleanup(stats_tree *st _U_)
+{
+	if (wrong.seen)
+		g_hash_table_destroy(wrong.seen);
+	wrong.seen = NULL;
+}
+
+static void wrong_init(stats_tree *st)
+{
+	wrong_cleanup(st);
+	wrong.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	wrong.levels = stats_tree_create_node(st, "Findings", 0, STAT_DT_INT, true);
+	wrong.rules = stats_tree_create_node(st, "By rule", 0, STAT_DT_INT, true);
+	wrong.exports = stats_tree_create_node(st, "By export", 0, STAT_DT_INT, true);
+}
+
+/* `Export "disk" of 10.0.0.1:10809`; a node's name, which cannot be that of a rule. */
+static const char *export_node(const struct nbds_finding *f, char buf[NODE_ROOM])
+{
+	const struct nbds_connection *c = f->connection ? nbds_watch_connection(f->connection)
+							: NULL;
+	char name[64], address[NBDS_ADDR_TEXT];
+
+	if (!f->export_name && !c)
+		return "No export";
+	g_strlcpy(buf, f->export_name ? "Default export" : "Export not known", NODE_ROOM);
+	if (f->export_name && f->export_name_len) {
+		nbds_escape_text(f->export_name, f->export_name_len, name, sizeof(name));
+		snprintf(buf, NODE_ROOM, "Export \"%s\"", name);
+	}
+	if (c) {
+		g_strlcat(buf, " of ", NODE_ROOM);
+		g_strlcat(buf, nbds_addr_text(&c->server, address), NODE_ROOM);
+	}
+	if (wrong.seen && g_hash_table_contains(wrong.seen, buf))
+		return buf;
+	if (!wrong.seen || g_hash_table_size(wrong.seen) >= EXPORTS_MAX)
+		return "Other exports";
+	g_hash_table_add(wrong.seen, g_strdup(buf));
+	return buf;
+}
+
+static void wrong_add(stats_tree *st, int under, const char *node, const char *leaf, int count)
+{
+	int id = increase_stat_node(st, node, under, true, count);
+
+	increase_stat_node(st, leaf, id, false, count);
+}
+
+static tap_packet_status wrong_packet(stats_tree *st, packet_info *pinfo _U_,
+				      epan_dissect_t *edt _U_, const void *told,
+				      tap_flags_t flags _U_)
+{
+	const struct nbds_tap_info *info = told;
+	char node[NODE_ROOM], rule[NODE_ROOM];
+	const char *export, *level;
+	int count;
+
+	if (info->kind != NBDS_TAP_FINDING || !info->last)
+		return TAP_PACKET_DONT_REDRAW;
+	count = (int)MIN(info->finding->count, G_MAXINT);
+	level = nbds_severity_name(info->finding->severity);
+	export = export_node(info->finding, node);
+	snprintf(rule, sizeof(rule), "%s (%s)", info->finding->rule->name, level);
+	increase_stat_node(st, "Findings", 0, true, count);
+	increase_stat_node(st, level, wrong.levels, false, count);
+	increase_stat_node(st, "By rule", 0, true, count);
+	wrong_add(st, wrong.rules, rule, export, count);
+	increase_stat_node(st, "By export", 0, true, count);
+	wrong_add(st, wrong.exports, export, rule, count);
+	return TAP_PACKET_REDRAW;
+}
+
 /* --- exports and their connections: -z nbd,exports --- */
 
 enum column {
@@ -196,6 +281,7 @@ enum column {
 	COLUMN_FLUSHES,
 	COLUMN_UNFLUSHED_WRITES,
 	COLUMN_UNFLUSHED_BYTES,
+	COLUMN_FINDINGS,
 	COLUMNS,
 };
 
@@ -209,14 +295,15 @@ static stat_tap_table_item columns[COLUMNS] = {
 	[COLUMN_CLIENT] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Client", "%-24s"},
 	[COLUMN_SERVER] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Server", "%-24s"},
 	[COLUMN_MULTI_CONN] = {TABLE_ITEM_STRING, TAP_ALIGN_LEFT, "Multi-conn", "%-3s"},
-	[COLUMN_REQUESTS] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Requests", "%9.0f"},
-	[COLUMN_READ] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Bytes read", "%12.0f"},
-	[COLUMN_WRITTEN] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Bytes written", "%12.0f"},
-	[COLUMN_FUA] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "With FUA", "%8.0f"},
-	[COLUMN_ERRORS] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Errors", "%8.0f"},
-	[COLUMN_FLUSHES] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Flushes", "%8.0f"},
-	[COLUMN_UNFLUSHED_WRITES] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Unflushed writes", "%8.0f"},
-	[COLUMN_UNFLUSHED_BYTES] = {TABLE_ITEM_FLOAT, TAP_ALIGN_RIGHT, "Unflushed bytes", "%12.0f"},
+	[COLUMN_REQUESTS] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "Requests", "%9u"},
+	[COLUMN_READ] = {TABLE_ITEM_STRING, TAP_ALIGN_RIGHT, "Bytes read", "%s"},
+	[COLUMN_WRITTEN] = {TABLE_ITEM_STRING, TAP_ALIGN_RIGHT, "Bytes written", "%s"},
+	[COLUMN_FUA] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "With FUA", "%8u"},
+	[COLUMN_ERRORS] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "Errors", "%8u"},
+	[COLUMN_FLUSHES] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "Flushes", "%8u"},
+	[COLUMN_UNFLUSHED_WRITES] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "Unflushed writes", "%8u"},
+	[COLUMN_UNFLUSHED_BYTES] = {TABLE_ITEM_STRING, TAP_ALIGN_RIGHT, "Unflushed bytes", "%s"},
+	[COLUMN_FINDINGS] = {TABLE_ITEM_UINT, TAP_ALIGN_RIGHT, "Findings", "%8u"},
 	/* clang-format on */
 };
 
@@ -243,16 +330,26 @@ static void set_text(stat_tap_table_item_type *item, const char *text)
 	item->value.string_value = g_strdup(text);
 }
 
-static void set_number(stat_tap_table_item_type *item, uint64_t value)
+/* Integers have 32 bits, and a float is shown as one. */
+static void set_count(stat_tap_table_item_type *item, uint64_t value)
 {
-	item->type = TABLE_ITEM_FLOAT;
-	item->value.float_value = (double)value;
+	item->type = TABLE_ITEM_UINT;
+	item->value.uint_value = (unsigned)MIN(value, UINT32_MAX);
+}
+
+/* Bytes are text that is sorted as they are: with room for all 64 bits. */
+static void set_bytes(stat_tap_table_item_type *item, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%20" PRIu64, value);
+	set_text(item, text);
 }
 
 static void set_row(stat_tap_table *table, const struct nbds_connection *c)
 {
 	stat_tap_table_item_type empty[COLUMNS] = {0}, *row;
-	uint64_t requests = 0, errors = 0, fua = 0;
+	uint64_t errors = 0, fua = 0;
 	char text[1024], address[NBDS_ADDR_TEXT];
 
 	if (!c->id || c->id > ROWS_MAX)
@@ -261,7 +358,6 @@ static void set_row(stat_tap_table *table, const struct nbds_connection *c)
 		stat_tap_init_table_row(table, table->num_elements, COLUMNS, empty);
 	row = stat_tap_get_field_data(table, c->id - 1, 0);
 	for (int i = 0; i < NBDS_COMMAND_KINDS; i++) {
-		requests += c->commands[i].count;
 		fua += c->commands[i].fua;
 		for (unsigned k = 0; k < c->commands[i].error_kinds; k++)
 			errors += c->commands[i].errors[k].count;
@@ -277,14 +373,15 @@ static void set_row(stat_tap_table *table, const struct nbds_connection *c)
 		 !c->negotiated.export_seen                                   ? "?"
 		 : c->negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN ? "yes"
 									      : "no");
-	set_number(&row[COLUMN_REQUESTS], requests);
-	set_number(&row[COLUMN_READ], c->commands[NBD_CMD_READ].data_bytes);
-	set_number(&row[COLUMN_WRITTEN], c->commands[NBD_CMD_WRITE].data_bytes);
-	set_number(&row[COLUMN_FUA], fua);
-	set_number(&row[COLUMN_ERRORS], errors);
-	set_number(&row[COLUMN_FLUSHES], c->flushes_total);
-	set_number(&row[COLUMN_UNFLUSHED_WRITES], c->unflushed_writes);
-	set_number(&row[COLUMN_UNFLUSHED_BYTES], c->unflushed_bytes);
+	set_count(&row[COLUMN_REQUESTS], c->requests);
+	set_bytes(&row[COLUMN_READ], c->commands[NBD_CMD_READ].data_bytes);
+	set_bytes(&row[COLUMN_WRITTEN], c->commands[NBD_CMD_WRITE].data_bytes);
+	set_count(&row[COLUMN_FUA], fua);
+	set_count(&row[COLUMN_ERRORS], errors);
+	set_count(&row[COLUMN_FLUSHES], c->flushes_total);
+	set_count(&row[COLUMN_UNFLUSHED_WRITES], c->unflushed_writes);
+	set_bytes(&row[COLUMN_UNFLUSHED_BYTES], c->unflushed_bytes);
+	set_count(&row[COLUMN_FINDINGS], nbds_watch_findings(c->id));
 }
 
 static tap_packet_status exports_packet(void *data, packet_info *pinfo _U_, epan_dissect_t *edt _U_,
@@ -314,8 +411,14 @@ static tap_packet_status exports_packet(void *data, packet_info *pinfo _U_, epan
 static void exports_reset(stat_tap_table *table)
 {
 	for (unsigned row = 0; row < table->num_elements; row++)
-		for (unsigned i = COLUMN_REQUESTS; i < COLUMNS; i++)
-			set_number(stat_tap_get_field_data(table, row, i), 0);
+		for (unsigned i = COLUMN_REQUESTS; i < COLUMNS; i++) {
+			stat_tap_table_item_type *item = stat_tap_get_field_data(table, row, i);
+
+			if (columns[i].type == TABLE_ITEM_STRING)
+				set_bytes(item, 0);
+			else
+				set_count(item, 0);
+		}
 }
 
 static void exports_free(stat_tap_table *table _U_, unsigned row _U_, unsigned column _U_,
@@ -342,5 +445,7 @@ void nbds_stats_register(void)
 
 	register_srt_table(nbds_shark_proto, "nbd", 1, srt_packet, srt_init, NULL);
 	stats_tree_register_plugin("nbd", "nbd", "NBD", 0, tree_packet, tree_init, NULL);
+	stats_tree_register_plugin("nbd", "nbd_consistency", "NBD Consistency", 0, wrong_packet,
+				   wrong_init, wrong_cleanup);
 	register_stat_tap_table_ui(&exports);
 }

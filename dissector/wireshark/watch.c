@@ -9,11 +9,17 @@
 #include "prefs.h"
 #include "shark.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define HEAD_CHUNK 65536u
 
 #define INTERFACES_MAX 256u
+
+/* A flush hardly ever covers what was written after it was sent: so many connections in
+ * a row that it leaves as they are, and the others are looked at with the next one. */
+#define UNCOVERED_RUN 64u
 
 static struct {
 	bool on; /* a file is open */
@@ -32,6 +38,8 @@ static struct {
 	uint8_t *heads;        /* room for heads */
 	size_t heads_left;
 	GHashTable *names;
+	GHashTable *shares;  /* struct share, by name and server */
+	uint32_t last_write; /* the last frame with payload of a WRITE */
 	/* the segment in work */
 	struct rec *current;
 	tvbuff_t *payload;
@@ -103,6 +111,11 @@ static void message_end(struct conn *k, struct msg *m, const struct nbds_mark *m
 	if (op && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL)) {
 		op->end_frame = m->end_frame;
 		op->end_time = mark->time;
+		if (m->type >= NBDS_MSG_REQUEST) {
+			k->settled |= op->type == NBD_CMD_WRITE ||
+				      op->type == NBD_CMD_WRITE_ZEROES || op->type == NBD_CMD_FLUSH;
+			k->flushed |= op->type == NBD_CMD_FLUSH;
+		}
 	}
 }
 
@@ -128,6 +141,8 @@ static void progressed(struct flow *f, int dir, const struct nbds_mark *mark)
 	if (k->side[side].open == NO_INDEX)
 		return;
 	m = &k->side[side].items[k->side[side].open];
+	if (m->payload == NBDS_PAYLOAD_WRITE)
+		w.last_write = MAX(w.last_write, (uint32_t)mark->frame);
 	if (m->offset + m->head_len + m->payload_len <= f->fed[dir] - k->skip[dir])
 		close_open(k, side, mark);
 }
@@ -266,6 +281,8 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	kept->type = (uint8_t)m->type;
 	kept->from = (uint8_t)m->from;
 	kept->payload = (uint8_t)m->payload;
+	if (m->payload == NBDS_PAYLOAD_WRITE)
+		w.last_write = MAX(w.last_write, kept->own_frame);
 	switch (m->type) {
 	case NBDS_MSG_OPTION:
 		keep_option(k, kept, index, m);
@@ -365,6 +382,91 @@ static void on_connection(void *ctx, struct nbds_connection *c)
 	c->user = k;
 }
 
+/* --- what is unflushed --- */
+
+static guint share_hash(gconstpointer key)
+{
+	const struct share *s = key;
+
+	return g_direct_hash(s->name) * 31 + s->server.port;
+}
+
+static gboolean share_equal(gconstpointer a, gconstpointer b)
+{
+	const struct share *x = a, *y = b;
+
+	/* there is one copy of each name */
+	return x->name == y->name && nbds_addr_equal(&x->server, &y->server);
+}
+
+struct share *nbds_watch_share(struct conn *k)
+{
+	struct share key = {.name = k->export_name, .server = k->c->server};
+
+	if (k->share)
+		return k->share;
+	k->share = key.name ? g_hash_table_lookup(w.shares, &key) : NULL;
+	if (!k->share) {
+		k->share = wmem_new(wmem_file_scope(), struct share);
+		*k->share = key;
+		if (key.name)
+			g_hash_table_add(w.shares, k->share);
+	}
+	return k->share;
+}
+
+static void dirty_add(struct share *s, struct conn *k)
+{
+	k->prev_dirty = s->last_dirty;
+	k->next_dirty = NULL;
+	*(s->last_dirty ? &s->last_dirty->next_dirty : &s->first_dirty) = k;
+	s->last_dirty = k;
+}
+
+static void dirty_remove(struct share *s, struct conn *k)
+{
+	*(k->prev_dirty ? &k->prev_dirty->next_dirty : &s->first_dirty) = k->next_dirty;
+	*(k->next_dirty ? &k->next_dirty->prev_dirty : &s->last_dirty) = k->prev_dirty;
+}
+
+/* Whether something changed. */
+static bool unflushed_now(struct share *s, struct conn *k)
+{
+	uint64_t was = k->unflushed;
+
+	nbds_connection_refresh(k->c);
+	k->unflushed = k->c->unflushed_bytes;
+	if (k->unflushed == was)
+		return false;
+	s->unflushed += k->unflushed - was;
+	if (!was)
+		dirty_add(s, k);
+	else if (!k->unflushed)
+		dirty_remove(s, k);
+	return true;
+}
+
+/* After the bytes of a record went through the engine. */
+static void settle(struct rec *r)
+{
+	struct conn *k = r->flow->conn, *next;
+	unsigned same = 0;
+	struct share *s;
+
+	if (!k || !k->settled)
+		return;
+	s = nbds_watch_share(k);
+	unflushed_now(s, k);
+	if (k->flushed)
+		for (struct conn *o = s->first_dirty; o && same < UNCOVERED_RUN; o = next) {
+			next = o->next_dirty;
+			same = unflushed_now(s, o) ? 0 : same + 1;
+		}
+	k->settled = k->flushed = false;
+	r->settled = true;
+	r->unflushed = s->unflushed;
+}
+
 /* --- findings --- */
 
 struct notes {
@@ -386,6 +488,8 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	kept = nbds_finding_copy(f);
 	if (!kept)
 		return;
+	if (c)
+		((struct conn *)c->user)->findings += f->count;
 	told = wmem_new0(wmem_file_scope(), bool);
 	g_ptr_array_add(w.findings, kept);
 	g_array_append_val(w.told, told);
@@ -420,6 +524,34 @@ const struct nbds_connection *nbds_watch_connection(uint32_t id)
 	if (c)
 		nbds_connection_refresh((struct nbds_connection *)c);
 	return c;
+}
+
+const struct conn *nbds_watch_conn(uint32_t frame)
+{
+	const struct rec *r = w.on && frame < w.rec_room ? w.recs[frame] : NULL;
+
+	while (r && !r->flow->conn)
+		r = r->next;
+	return r ? r->flow->conn : NULL;
+}
+
+uint32_t nbds_watch_conn_count(void)
+{
+	uint32_t last = 0;
+
+	/* ids are given in the order in which connections are found */
+	if (w.on && w.conns->len)
+		last = ((const struct conn *)g_ptr_array_index(w.conns, w.conns->len - 1))->id;
+	return last;
+}
+
+uint64_t nbds_watch_findings(uint32_t id)
+{
+	const struct nbds_connection *c =
+		w.on ? nbds_engine_connection(nbds_feed_engine(w.feed), id) : NULL;
+	const struct conn *k = c ? c->user : NULL;
+
+	return k ? k->findings : 0;
 }
 
 const struct note *nbds_watch_notes(uint32_t frame)
@@ -622,6 +754,8 @@ static int after_frame(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree _U_, 
 {
 	if (w.on && !w.finished && !PINFO_FD_VISITED(pinfo) && nbds_prefs_enabled())
 		tick(packet_of(pinfo).time);
+	if (w.on && w.finished && pinfo->num == w.last_write)
+		nbds_objects_end(pinfo);
 	return (int)tvb_captured_length(tvb);
 }
 
@@ -653,6 +787,7 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 			r->offset = offset;
 			r->len = s.len;
 			r->dir = (uint8_t)w.touched_dir;
+			settle(r);
 		}
 	}
 	w.touched = NULL;
@@ -839,6 +974,7 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 				&mark);
 	if (wire > here)
 		nbds_feed_bytes(f->feed, r->dir, NULL, wire - here, true, &mark);
+	settle(r);
 	return r;
 }
 
@@ -908,16 +1044,45 @@ static void finding_free(void *data)
 	nbds_finding_free(data);
 }
 
+/* tshark that looks at frames but once says nothing of what became certain at the end of
+ * the file: at least that is to be said, unless it is notes only. */
+static void tell_untold(void)
+{
+	enum nbds_severity worst = NBDS_NOTE;
+	uint64_t untold = 0;
+
+	for (unsigned i = 0; i < w.findings->len; i++) {
+		const struct nbds_finding *f = g_ptr_array_index(w.findings, i);
+
+		if (*g_array_index(w.told, bool *, i) || f->severity == NBDS_NOTE)
+			continue;
+		worst = MAX(worst, f->severity);
+		untold++;
+	}
+	if (untold)
+		fprintf(stderr,
+			"nbdscope: %" PRIu64 " finding%s (%s%s) became certain at the end of the"
+			" capture only: tshark -2 shows all\n",
+			untold, untold == 1 ? "" : "s",
+			untold == 1 ? "" : "the worst: ", nbds_severity_name(worst));
+}
+
 static void cleanup(void)
 {
+	bool once = !w.finished;
+
 	if (!w.on)
 		return;
 	finish();
+	if (once)
+		tell_untold();
+	nbds_objects_forget();
 	nbds_feed_free(w.feed);
 	g_ptr_array_free(w.conns, TRUE);
 	g_ptr_array_free(w.findings, TRUE);
 	g_array_free(w.told, TRUE);
 	g_ptr_array_free(w.inside, TRUE);
+	g_hash_table_destroy(w.shares);
 	g_hash_table_destroy(w.names);
 	g_free(w.recs);
 	memset(&w, 0, sizeof(w));
@@ -947,6 +1112,7 @@ static void init(void)
 	w.told = g_array_new(FALSE, FALSE, sizeof(bool *));
 	w.inside = g_ptr_array_new();
 	w.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	w.shares = g_hash_table_new(share_hash, share_equal);
 	w.on = true;
 }
 

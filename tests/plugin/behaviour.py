@@ -40,7 +40,7 @@ class Registration(Base):
 
     def test_silent(self):
         """Neither at the start nor in a run does Wireshark complain."""
-        for argv in ("-G", "protocols"), ("-r", self.shark.copy(S / "simple.pcap")):
+        for argv in ("-G", "protocols"), ("-r", self.shark.copy(S / "mtu-1500.pcap")):
             run = self.shark.run("tshark", *argv)
             self.assertEqual(run.stderr, "")
 

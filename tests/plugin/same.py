@@ -31,7 +31,7 @@ import expected # noqa: E402  (the protocol's numbers, and counts with a reason)
 # What the plugin adds to the bytes.
 GENERATED = {"nbd.response_in", "nbd.response_to", "nbd.time", "nbd.data.len", "nbd.part_of",
              "nbd.part_at", "nbd.end_in", "nbd.seen_in", "nbd.chunk.number", "nbd.conn",
-             "nbd.conn.export", "nbd.conn.flags", "nbd.conn.tls", "nbd.status.context"}
+             "nbd.conn.export", "nbd.conn.flags", "nbd.unflushed", "nbd.conn.tls", "nbd.status.context"}
 # What is inside a payload, which nbdaudit does not look into there.
 INSIDE = {"nbd.extent.len", "nbd.status_flags"}
 PAYLOAD = {"nbd.data", "nbd.extents", "nbd.meta_context.ids", "nbd.reserved",
