@@ -233,7 +233,7 @@ static bool is_allocation(const struct session *s, uint32_t id)
 }
 
 void command_extents(struct session *s, const struct nbds_message *m, uint64_t at,
-		    const uint8_t *data, size_t len, const struct nbds_mark *where)
+		     const uint8_t *data, size_t len, const struct nbds_mark *where)
 {
 	struct inflight *f = m->request ? m->request->user : NULL;
 	unsigned size = m->u.chunk.type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT ? 16 : 8;
