@@ -58,19 +58,21 @@ struct nbds_report {
 	struct nbds_pipeline *pipeline;
 	NBDS_VECTOR(nbds_judged_vector, struct nbds_judged) why; /* reads at options.why */
 	struct nbds_budget why_budget;
-	struct nbds_keep keep;       /* findings for the end */
-	struct nbds_tally *tally;    /* of this capture, by place in nbds_rules */
-	uint64_t counted;            /* findings of this capture, repeats included */
-	uint64_t hidden;             /* of them below options.severity */
-	uint64_t lost;               /* of all captures, for want of memory */
-	int worst;                   /* greatest severity of all captures, -1: none */
-	bool unaudited;              /* one of the captures was */
-	double least_judged;         /* percent */
-	bool told;                   /* text: messages were printed before the report */
-	struct nbds_waiting waiting; /* lines of messages whose end is awaited */
-	struct nbds_buf broken;      /* scratch: such a line, if it is broken off */
-	FILE *spool;                 /* JSON: messages, which follow `capture`; NULL: none */
-	int spool_error;             /* errno of what became of it; 0: well */
+	uint64_t why_before, why_after; /* frames where others end and begin; 0: none */
+	struct nbds_judged why_during;  /* that is under way then; length 0: none is */
+	struct nbds_keep keep;          /* findings for the end */
+	struct nbds_tally *tally;       /* of this capture, by place in nbds_rules */
+	uint64_t counted;               /* findings of this capture, repeats included */
+	uint64_t hidden;                /* of them below options.severity */
+	uint64_t lost;                  /* of all captures, for want of memory */
+	int worst;                      /* greatest severity of all captures, -1: none */
+	bool unaudited;                 /* one of the captures was */
+	double least_judged;            /* percent */
+	bool told;                      /* text: messages were printed before the report */
+	struct nbds_waiting waiting;    /* lines of messages whose end is awaited */
+	struct nbds_buf broken;         /* scratch: such a line, if it is broken off */
+	FILE *spool;                    /* JSON: messages, which follow `capture`; NULL: none */
+	int spool_error;                /* errno of what became of it; 0: well */
 	unsigned captures;
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */

@@ -131,10 +131,20 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 static void on_judged(void *ctx, const struct nbds_judged *j)
 {
 	struct nbds_report *r = ctx;
+	uint64_t why = r->options.why;
 
-	if ((j->reply_frame == r->options.why || j->request_frame == r->options.why) &&
-	    !nbds_vector_push(&r->why, &r->why_budget, *j))
-		r->lost++;
+	if (j->reply_frame == why || j->request_frame == why) {
+		if (!nbds_vector_push(&r->why, &r->why_budget, *j))
+			r->lost++;
+	} else if (j->request_frame > why) {
+		if (!r->why_after || j->request_frame < r->why_after)
+			r->why_after = j->request_frame;
+	} else if (j->reply_frame && j->reply_frame < why) {
+		if (j->reply_frame > r->why_before)
+			r->why_before = j->reply_frame;
+	} else if (j->reply_frame && !r->why_during.length) {
+		r->why_during = *j;
+	}
 }
 
 static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
@@ -184,6 +194,8 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 	r->told = false;
 	nbds_buf_clear(&r->assumed);
 	r->why.count = 0;
+	r->why_before = r->why_after = 0;
+	r->why_during = (struct nbds_judged){0};
 	r->captures++;
 	if (r->form->opened)
 		r->form->opened(r);

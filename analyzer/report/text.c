@@ -981,6 +981,9 @@ static void put_why_one(struct nbds_report *r, const struct nbds_judged *j)
 {
 	struct nbds_buf *t = &r->text;
 	char name[NBDS_TEXT_OF_MAX];
+	uint64_t rest = j->failed || j->type != NBD_CMD_READ || j->checked > j->length
+				? 0
+				: j->length - j->checked;
 
 	nbds_buf_clear(t);
 	nbds_buf_printf(t, "%s of connection %" PRIu32 ", ",
@@ -1015,7 +1018,16 @@ static void put_why_one(struct nbds_report *r, const struct nbds_judged *j)
 				j->unchecked[i].reason,
 				nbds_unchecked_needs(j->unchecked[i].reason));
 		nbds_item(&r->paper, "", nbds_buf_text(t));
+		rest -= j->unchecked[i].bytes < rest ? j->unchecked[i].bytes : rest;
 	}
+	if (!rest)
+		return;
+	nbds_buf_clear(t);
+	nbds_buf_size(t, rest);
+	nbds_buf_puts(t,
+		      " came as a hole, which reads as zeroes, where the capture shows no data to "
+		      "have been written: nothing could be wrong there");
+	nbds_item(&r->paper, "", nbds_buf_text(t));
 }
 
 static void put_why(struct nbds_report *r)
@@ -1031,7 +1043,22 @@ static void put_why(struct nbds_report *r)
 			"no read, and no block status, that could be followed begins or ends in "
 			"frame %" PRIu64,
 			r->options.why);
+	if (r->why_during.length)
+		nbds_buf_puts(t, ", which is in the middle of this one:");
 	nbds_item(&r->paper, "why", nbds_buf_text(t));
+	if (r->why_during.length) {
+		put_why_one(r, &r->why_during);
+		return;
+	}
+	nbds_buf_clear(t);
+	if (r->why_before)
+		nbds_buf_printf(t, "the last one before it ends in frame %" PRIu64, r->why_before);
+	if (r->why_after)
+		nbds_buf_printf(t, "%sthe next one begins in frame %" PRIu64,
+				r->why_before ? "; " : "", r->why_after);
+	if (!r->why_before && !r->why_after)
+		nbds_buf_puts(t, "nor in any other frame");
+	nbds_item(&r->paper, "", nbds_buf_text(t));
 }
 
 /* --- the sum, which comes first and last --- */

@@ -383,6 +383,11 @@ class Outputs(Case):
         self.assertEqual(len(said["needed"]), 1)
         self.assertIn("needed: a completed write", Run("--why=16", failed).out.replace("\n" + " " * 14, " "))
         self.assertIn("no read", Run("--why=3", failed).out)
+        # a frame that is none of a read: which are near, or under way
+        hole = SAMPLES / "qemu-io.pcap"
+        self.assertIn("ends in frame 30; the next one begins in frame 37", Run("--why=35", hole).out)
+        self.assertIn("1 KiB came as a hole", Run("--why=38", hole).out)
+        self.assertIn("(frames 39 to 41)", Run("--why=40", SAMPLES / "zeroes-not-zeroed.pcap").out)
         # Of all reads of a capture the sums are those of the summary.
         objects = Run("-f", "json", HONEST).objects()
         frames = {m["frame"] for m in Run("-f", "json", "-m", HONEST).objects()
