@@ -66,8 +66,10 @@ struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const 
 	p->refs = 1;
 	p->from = (uint16_t)from;
 	p->to = (uint16_t)to;
-	if (bytes)
+	if (bytes) {
 		memcpy(p->bytes, bytes, to - from);
+		p->have = (uint16_t)(to - from);
+	}
 	return p;
 }
 

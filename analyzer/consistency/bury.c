@@ -1,6 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Burying: what newer writes supersede for every reader still to come leaves the blocks.
+ * Which writes of a block leave it for a grave. See bury.h.
+ *
+ * A write X may be known by its value alone once another one, `by`, stands for it: for
+ * every reader still to come, and whatever is trusted,
+ *
+ *	X is superseded  if and only if  `by` is in force, or is superseded itself
+ *
+ * Of the conditions below the first ones say that `by` is in force wherever X is; the
+ * others that what supersedes X, and not `by`, is in force only where `by` is, too:
+ *
+ *	settled    by is done before all that is still to come, as is the flush that has put
+ *	           it in force
+ *	as safely  nothing in flight may still put X, and not by, in force, or drop by, and not X
+ *	as widely  by is in force as widely as X: by a flush, FUA, or its own connection
+ *	between    each write that came after X and not after by is in force only where by is,
+ *	           or where another one is that came after by
+ *	relied on  what is superseded by X is superseded by `by`, too
  */
 #include <base/clock.h>
 
@@ -10,10 +26,15 @@
 /* Entries of a block before it is pruned for the first time; of a world that is short of
  * memory; and then at twice what was left. */
 #ifndef PRUNE_FIRST /* tests bury at once */
-#define FAILED_KEPT 8u
 #define PRUNE_FIRST 24u
-#define PRUNE_SHORT 6u
 #endif
+#define PRUNE_SHORT (PRUNE_FIRST < 6u ? PRUNE_FIRST : 6u)
+#ifndef GRANULE_FIRST
+#define GRANULE_FIRST 16u
+#endif
+/* Sectors of a range that are looked at, one by one, for being overwritten. */
+#define RANGE_LOOKED 2048u
+
 /* A read in flight for longer than this is not waited for. */
 #define READ_AGE INT64_C(10000000000)
 /* Earlier reads that one block remembers: of what was there before the capture there is
@@ -22,8 +43,36 @@
  * read begins. */
 #define SEEN_MAX  64u
 #define SEEN_SAME 4u
+/* Failed writes, each with other contents, that are compared with older ones. */
+#define FAILED_KEPT 8u
+/* What is in flight is looked at one by one; if it is more, nothing is buried. */
+#define FLYING_MAX 256u
+#define NEAR_MAX   64u
+/* Successors that are tried for one write. */
+#define TRIES_MAX 4u
+/* Commands without data that a block is looked at with. */
+#define RANGES_MAX 64u
 
-bool over_for_readers(struct nbds_world *w, const struct nbds_op *op, const struct nbds_point *now)
+struct burial {
+	struct nbds_world *w;
+	struct block *b;
+	const struct nbds_point *now;
+	bool crowded;                           /* too much is in flight to be sure of anything */
+	const struct nbds_op *flying[NEAR_MAX]; /* writes to the block */
+	unsigned flying_count;
+	const struct nbds_op *voiders[NEAR_MAX];
+	unsigned voider_count;
+	const struct range *ranges[RANGES_MAX];
+	unsigned range_count;
+	bool ranges_crowded;
+	struct entry **list; /* oldest first */
+	size_t count, room;
+	uint64_t start, end; /* bytes of the export that it is about */
+};
+
+/* No read that is in flight, and waited for, began before this was answered. */
+static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
+			     const struct nbds_point *now)
 {
 	struct nbds_op *r = w->reads->first;
 
@@ -36,88 +85,242 @@ bool over_for_readers(struct nbds_world *w, const struct nbds_op *op, const stru
 	return !r || point_before(w, &op->hi, &r->lo);
 }
 
-/* The newest writes of the whole sector, while a block is walked from its newest entry on. */
-struct newer {
-	struct entry *own[BLOCK_SECTORS]; /* of one connection */
-	const struct nbds_party *party;
-	struct newer *chain;
-};
-
-struct burial {
-	struct nbds_world *w;
-	struct block *b;
-	const struct nbds_point *now;
-	struct newer *newer; /* hashed by connection; `room` of them, a power of two */
-	size_t room;
-	/* and those that are in force for all */
-	struct entry *shared[STRENGTH_FLUSH + 1][BLOCK_SECTORS];
-	struct entry *failed[FAILED_KEPT]; /* the newest that failed, each with other contents */
-	unsigned failures;
-};
-
-static struct newer *newer_of(struct burial *k, const struct nbds_party *p)
+static bool counts(const struct nbds_op *op)
 {
-	size_t at = hash_number(k->w, (uint64_t)(uintptr_t)p) & (k->room - 1);
-
-	while (k->newer[at].party && k->newer[at].party != p)
-		at = (at + 1) & (k->room - 1);
-	k->newer[at].party = p;
-	return &k->newer[at];
+	return op->write_class && op->state == OP_OK && op->proves && !op->early;
 }
 
-/* Is e's sector i superseded by n, for every reader that is still to come? */
-static bool buried_by(struct burial *k, const struct entry *e, const struct entry *n,
-		      enum strength e_strength)
+static bool one_export(const struct nbds_op *a, const struct nbds_op *b)
 {
-	enum strength by;
+	return a->party->xport && a->party->xport == b->party->xport;
+}
 
-	if (!n || n == e)
+static void look_around(struct burial *k)
+{
+	struct nbds_world *w = k->w;
+	unsigned looked = 0;
+
+	for (const struct nbds_op *x = w->parties->write_first; x && !k->crowded;
+	     x = x->next_write) {
+		if (++looked > FLYING_MAX)
+			k->crowded = true;
+		if (x->offset >= k->end || k->start >= x->offset + x->length)
+			continue;
+		if (k->flying_count == NEAR_MAX)
+			k->crowded = true;
+		else
+			k->flying[k->flying_count++] = x;
+	}
+	looked = 0;
+	for (const struct nbds_op *x = w->order->flight_first; x && !k->crowded;
+	     x = x->next_flight) {
+		if (++looked > FLYING_MAX)
+			k->crowded = true;
+		if (!x->voider)
+			continue;
+		if (k->voider_count == NEAR_MAX)
+			k->crowded = true;
+		else
+			k->voiders[k->voider_count++] = x;
+	}
+	k->ranges_crowded =
+		!ranges_near(w, k->start, k->end, k->ranges, RANGES_MAX, &k->range_count);
+}
+
+/* `by` is done before all that is still to come. */
+static bool settled(struct burial *k, const struct nbds_op *by)
+{
+	const struct nbds_op *flush;
+
+	return counts(by) && over_for_readers(k->w, by, k->now) && !voided(by, NULL) &&
+	       (strength_of(by, &flush) != STRENGTH_FLUSH || over_for_readers(k->w, flush, k->now));
+}
+
+/* A flush in flight, or one that fails, does not put j in force, or leave it so, and not n. */
+static bool as_safely(const struct burial *k, const struct nbds_op *n, const struct nbds_op *j)
+{
+	bool flushed = strength_of(n, NULL) == STRENGTH_FLUSH;
+
+	for (unsigned i = 0; i < k->voider_count; i++) {
+		const struct nbds_op *x = k->voiders[i];
+
+		if (!flushed && x->type == NBD_CMD_FLUSH && op_before(j, x) && !op_before(n, x))
+			return false;
+		if (flush_between(j, x, party_mc(j->party)) &&
+		    !flush_between(n, x, party_mc(n->party)))
+			return false;
+	}
+	return true;
+}
+
+/* j is in force only where n is. */
+static bool as_widely(const struct burial *k, const struct nbds_op *n, const struct nbds_op *j)
+{
+	enum strength s = strength_of(j, NULL);
+
+	return one_export(n, j) && strength_of(n, NULL) >= s &&
+	       (s != STRENGTH_OWN || n->party == j->party) && as_safely(k, n, j);
+}
+
+static bool touches_any(const struct entry *e)
+{
+	return (e->valued | e->unknown) != 0;
+}
+
+static bool touches(const struct entry *e, unsigned i)
+{
+	return (e->valued | e->unknown) >> i & 1;
+}
+
+/* A write of the whole sector that is newer than `by`, and in force where j is. */
+static bool relieved(struct burial *k, unsigned i, const struct nbds_op *by,
+		     const struct nbds_op *j)
+{
+	unsigned looked = 0;
+
+	for (size_t n = k->count; n > 0 && looked < TRIES_MAX * 2; n--) {
+		const struct entry *e = k->list[n - 1];
+
+		if (is_seen(e) || !(e->full >> i & 1))
+			continue;
+		if (e->op == by || e->op == j)
+			break;
+		looked++;
+		if (counts(e->op) && as_widely(k, e->op, j) && op_before(by, e->op) &&
+		    settled(k, e->op))
+			return true;
+	}
+	return false;
+}
+
+/* j came after x: is it in force only where `by`, or what came after that, is? */
+static bool between(struct burial *k, unsigned i, const struct nbds_op *x, const struct nbds_op *by,
+		    const struct nbds_op *j)
+{
+	bool other;
+
+	if (j == x || j == by || op_before(by, j) || !op_before(x, j))
+		return true;
+	if (j->state == OP_FLIGHT || j->early)
 		return false;
-	by = strength_of(n->op, NULL);
-	return by >= e_strength && over_for_readers(k->w, n->op, k->now) &&
-	       established(e->op, n->op, &n->op->hi, NULL) && !voided(n->op, NULL);
+	if (!counts(j))
+		return true;
+	/* Of another connection, and in force for that alone: what it supersedes in the
+	 * order of time is only asked for with CAN_MULTI_CONN. */
+	other = strength_of(j, NULL) == STRENGTH_OWN && j->party != by->party && one_export(by, j);
+	if (as_widely(k, by, j) ||
+	    (other && (strength_of(by, NULL) > STRENGTH_OWN ||
+		       (j->party != x->party && !both_mc(x->party, j->party)))))
+		return true;
+	return relieved(k, i, by, j);
 }
 
-bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by)
+/* y is superseded by x, and not by `by`. */
+static bool relies(const struct nbds_op *y, const struct nbds_op *x, const struct nbds_op *by)
 {
-	return !w->parties->others && strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by);
+	return y != x && y->party == x->party && by->party != x->party && counts(y) &&
+	       op_before(y, x) && !established(y, by, &by->hi, NULL);
 }
 
-static void bury(struct burial *k, struct entry *e, uint8_t bits)
+static bool stands_for(struct burial *k, unsigned i, const struct nbds_op *x,
+		       const struct nbds_op *by)
 {
-	const struct nbds_op *flush = NULL;
-	enum strength strength = strength_of(e->op, NULL);
-	const struct newer *own = newer_of(k, e->op->party);
+	uint64_t start = k->b ? k->start + i * NBDS_SECTOR : k->start;
+	uint64_t end = k->b ? start + NBDS_SECTOR : k->end;
+
+	if (k->crowded || k->ranges_crowded || by == x || !counts(by) ||
+	    strength_of(by, NULL) < strength_of(x, NULL) || !established(x, by, &by->hi, NULL) ||
+	    !settled(k, by) || !as_safely(k, by, x))
+		return false;
+	for (unsigned n = 0; n < k->flying_count; n++) {
+		const struct nbds_op *j = k->flying[n];
+
+		if (j->offset < end && start < j->offset + j->length && op_before(x, j) &&
+		    !op_before(by, j))
+			return false;
+	}
+	for (unsigned n = 0; n < k->range_count; n++) {
+		const struct range *r = k->ranges[n];
+
+		if (r->start >= end || r->end <= start || !r->op->write_class)
+			continue;
+		if (relies(r->op, x, by) ||
+		    (r->op->type != NBD_CMD_TRIM && !between(k, i, x, by, r->op)))
+			return false;
+	}
+	for (size_t n = 0; n < k->count; n++) {
+		const struct entry *e = k->list[n];
+
+		if (touches(e, i) && !is_seen(e) &&
+		    (relies(e->op, x, by) ||
+		     (e->op->serial > x->serial && !between(k, i, x, by, e->op))))
+			return false;
+	}
+	return true;
+}
+
+/* The oldest write of the whole sector that stands for x, if one of the first few does. */
+static struct nbds_op *successor(struct burial *k, unsigned i, const struct nbds_op *x, size_t from)
+{
+	unsigned tries = 0;
+
+	for (size_t n = from; n < k->count && tries < TRIES_MAX; n++) {
+		const struct entry *e = k->list[n];
+
+		if (is_seen(e) || !(e->full >> i & 1) || e->op == x ||
+		    strength_of(e->op, NULL) < strength_of(x, NULL) ||
+		    !established(x, e->op, &e->op->hi, NULL))
+			continue;
+		tries++;
+		if (stands_for(k, i, x, e->op))
+			return e->op;
+	}
+	return NULL;
+}
+
+static bool is_short(const struct nbds_world *w)
+{
+	return w->memory > w->memory_cap / 2;
+}
+
+static void bury(struct burial *k, size_t at, bool bytes)
+{
+	struct entry *e = k->list[at];
+	struct nbds_world *w = k->w;
 
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
-		bool whole;
-		struct entry *by = NULL, *const tries[] = {k->shared[STRENGTH_FLUSH][i],
-							   k->shared[STRENGTH_FUA][i], own->own[i]};
+		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
+		struct grave_value v = {.op = e->op, .sector = i, .to = NBDS_SECTOR};
+		struct nbds_op *by;
+		bool done;
 
-		if (!(bits >> i & 1))
+		if (!touches(e, i))
 			continue;
-		for (unsigned t = 0; t < 3 && !by; t++)
-			if (buried_by(k, e, tries[t], strength))
-				by = tries[t];
+		by = successor(k, i, e->op, at + 1);
 		if (!by)
 			continue;
-		/* a grave takes whole values only */
-		whole = (e->valued >> i & 1) && !(e->unknown >> i & 1) && !e->coarse;
-		if (!whole && !gone_for_all(k->w, by->op))
+		if (bytes && p && p->have == p->to - p->from) {
+			v.bytes = p->bytes;
+			v.from = p->from;
+			v.to = p->to;
+		}
+		v.valued = (e->valued >> i & 1) && !(e->unknown >> i & 1) && !e->coarse;
+		v.value = e->value[i];
+		graves_succeed(k->b->graves, i, e->op, by);
+		/* only whole ones are known by their value; others byte by byte, or not at all */
+		done = (v.valued || v.bytes) && grave_put(&k->b->graves, &v, by);
+		if (!done && !v.valued && is_short(w) && gone_for_all(w, by)) {
+			w->stats.pruned++;
+			done = true;
+		}
+		if (!done)
 			continue;
-		strength_of(by->op, &flush);
-		if (whole &&
-		    !grave_put(&k->b->graves, e->op, by->op, flush, i, e->value[i],
-			       e->extra && e->extra->piece[i] ? e->extra->piece[i]->bytes : NULL))
-			continue;
-		if (whole)
-			placed_forget(k->w, e->op, k->b->number * BLOCK_SECTORS + i, e->value[i]);
-		else
-			k->w->stats.pruned++;
+		if (v.valued)
+			placed_forget(w, e->op, k->b->number * BLOCK_SECTORS + i, e->value[i]);
 		e->valued &= (uint8_t) ~(1u << i);
 		e->unknown &= (uint8_t) ~(1u << i);
 		e->full &= (uint8_t) ~(1u << i);
-		piece_drop(k->w, e, i);
+		piece_drop(w, e, i);
 	}
 }
 
@@ -139,17 +342,16 @@ static bool same_contents(const struct entry *a, const struct entry *b)
 /* What failed may have left its contents for ever, or anything until the next write that is
  * in force.  For every reader still to come the newest of several that failed alike says both:
  * a client that tries again and again leaves one. */
-static bool failed_again(struct burial *k, struct entry *e)
+static bool failed_again(struct entry **failed, unsigned *count, struct entry *e,
+			 const struct nbds_point *now)
 {
-	for (unsigned i = 0; i < k->failures; i++) {
-		const struct entry *f = k->failed[i];
-
-		if (f->op->party->xport == e->op->party->xport && same_contents(e, f) &&
-		    over_for_readers(k->w, f->op, k->now))
+	for (unsigned i = 0; i < *count; i++)
+		if (failed[i]->op->party->xport == e->op->party->xport &&
+		    same_contents(e, failed[i]) &&
+		    over_for_readers(e->op->world, failed[i]->op, now))
 			return true;
-	}
-	if (k->failures < FAILED_KEPT)
-		k->failed[k->failures++] = e;
+	if (*count < FAILED_KEPT)
+		failed[(*count)++] = e;
 	return false;
 }
 
@@ -172,60 +374,77 @@ static bool seen_enough(struct nbds_world *w, const struct entry *e, const struc
 	return false;
 }
 
-void block_prune(struct nbds_world *w, struct block *b, const struct nbds_point *now)
+/* Reads, and writes that failed, that say nothing any more. */
+static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_point *now)
 {
-	struct burial k = {.w = w, .b = b, .now = now, .room = 16};
+	struct entry *failed[FAILED_KEPT];
 	const struct entry *seen[SEEN_MAX];
-	unsigned seen_count = 0;
+	unsigned seen_count = 0, failures = 0;
 
-	while (k.room < 2 * (size_t)b->count)
-		k.room *= 2;
-	k.newer = world_alloc(w, k.room * sizeof(*k.newer));
-	if (!k.newer)
-		return;
 	for (struct entry **at = &b->entries; *at;) {
 		struct entry *e = *at;
-		uint8_t touched = e->valued | e->unknown;
+		bool over = false;
 
 		if (is_seen(e)) {
 			/* what was one of several outcomes, before a newer write */
-			bool over = !e->initial && b->entries != e && e->extra && e->extra->seen &&
-				    b->written_last &&
-				    point_before(w, &e->extra->hi, &b->written_last->lo);
-
-			if (over || seen_enough(w, e, seen, &seen_count))
-				entry_remove(w, b, at);
-			else
-				at = &e->next;
-			continue;
+			over = !e->initial && b->entries != e && e->extra && e->extra->seen &&
+			       b->written_last &&
+			       point_before(w, &e->extra->hi, &b->written_last->lo);
+			over = over || seen_enough(w, e, seen, &seen_count);
+		} else if (e->op->state == OP_FAILED) {
+			over = failed_again(failed, &failures, e, now);
 		}
-		if (e->op->state == OP_FAILED && failed_again(&k, e)) {
+		if (over)
 			entry_remove(w, b, at);
-			continue;
-		}
-		if (e->op->state == OP_OK && e->op->proves && !e->op->early && touched) {
-			struct newer *own;
-
-			bury(&k, e, touched);
-			own = newer_of(&k, e->op->party);
-			for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
-				enum strength s;
-
-				if (!(e->full >> i & 1))
-					continue;
-				if (!own->own[i])
-					own->own[i] = e;
-				s = strength_of(e->op, NULL);
-				if (s != STRENGTH_OWN && !k.shared[s][i])
-					k.shared[s][i] = e;
-			}
-		}
-		if (e->valued | e->unknown)
+		else
 			at = &e->next;
+	}
+}
+
+/* What is known of the block, for burying. False without memory. */
+static bool burial_begin(struct burial *k, struct nbds_world *w, struct block *b,
+			 const struct nbds_point *now)
+{
+	size_t n = b->count;
+
+	*k = (struct burial){.w = w,
+			     .b = b,
+			     .now = now,
+			     .start = b->number * BLOCK_BYTES,
+			     .end = (b->number + 1) * BLOCK_BYTES,
+			     .count = n,
+			     .room = n};
+	k->list = n ? world_alloc(w, n * sizeof(struct entry *)) : NULL;
+	for (struct entry *e = b->entries; k->list && e && n > 0; e = e->next)
+		k->list[--n] = e;
+	if (k->list)
+		look_around(k);
+	return k->list != NULL;
+}
+
+static void burial_end(struct burial *k)
+{
+	world_dealloc(k->w, k->list, k->room * sizeof(struct entry *));
+}
+
+void block_prune(struct nbds_world *w, struct block *b, const struct nbds_point *now, bool bytes)
+{
+	struct burial k;
+
+	drop_alike(w, b, now);
+	if (!burial_begin(&k, w, b, now))
+		return;
+	for (size_t i = 0; i < k.count; i++)
+		if (counts(k.list[i]->op) && touches_any(k.list[i]))
+			bury(&k, i, bytes);
+	for (struct entry **at = &b->entries; *at;) {
+		if (touches_any(*at))
+			at = &(*at)->next;
 		else
 			entry_remove(w, b, at);
 	}
-	world_dealloc(w, k.newer, k.room * sizeof(*k.newer));
+	graves_join(w, &b->graves);
+	burial_end(&k);
 }
 
 void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point *now)
@@ -234,7 +453,7 @@ void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point 
 
 	if (b->pins || b->count <= first || b->count < b->prune_at)
 		return;
-	block_prune(w, b, now);
+	block_prune(w, b, now, true);
 	b->prune_at = b->count * 2;
 }
 
@@ -252,10 +471,109 @@ void block_tidy(struct nbds_world *w, struct block *b)
 	const struct nbds_point now = w->last;
 
 	if (b->count > 1 && !b->pins && !b->tidy) {
-		block_prune(w, b, &now);
+		block_prune(w, b, &now, false);
 		b->tidy = true;
 		graves_pack(w, b->graves);
 	}
 	if (w->memory > w->memory_cap / 2)
 		block_thin(w, b);
+}
+
+/* --- ranges --------------------------------------------------------------- */
+
+/* Data superseded all of the range, sector by sector: then zeroes are old values there. */
+static bool over_data(struct nbds_world *w, const struct range *r, const struct nbds_point *now)
+{
+	static const uint8_t zeroes[NBDS_SECTOR];
+	uint64_t first = r->start / BLOCK_BYTES, last = (r->end - 1) / BLOCK_BYTES;
+	bool whole = r->kind == RANGE_ZERO && r->start % NBDS_SECTOR == 0 &&
+		     r->end % NBDS_SECTOR == 0;
+
+	if (last - first >= RANGE_LOOKED / BLOCK_SECTORS)
+		return false;
+	for (uint64_t n = first; n <= last; n++)
+		if (!block_find(w, n))
+			return false;
+	for (unsigned put = 0; put < 2; put++) {
+		for (uint64_t n = first; n <= last; n++) {
+			struct burial k;
+			bool all = burial_begin(&k, w, block_find(w, n), now);
+
+			for (unsigned i = 0; i < BLOCK_SECTORS && all; i++) {
+				uint64_t start = (n * BLOCK_SECTORS + i) * NBDS_SECTOR;
+				struct grave_value v = {.op = r->op,
+							.sector = i,
+							.valued = true,
+							.value = w->zero_value,
+							.bytes = zeroes,
+							.to = NBDS_SECTOR};
+				struct nbds_op *by;
+
+				if (start >= r->end || start + NBDS_SECTOR <= r->start)
+					continue;
+				by = successor(&k, i, r->op, 0);
+				all = by && (whole || gone_for_all(w, by)) &&
+				      (!put || !whole || grave_put(&k.b->graves, &v, by));
+			}
+			burial_end(&k);
+			if (!all)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Is r superseded by n, for every reader still to come? */
+static bool over_range(struct nbds_world *w, const struct range *r, const struct range *n,
+		       const struct nbds_point *now)
+{
+	struct burial k = {.w = w, .now = now, .start = r->start, .end = r->end};
+
+	if (n->start > r->start || n->end < r->end)
+		return false;
+	if (r->kind == RANGE_SEEN_ZERO)
+		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party;
+	if (n->kind != RANGE_ZERO || r->kind == RANGE_DAMAGE || r->kind == RANGE_HOLE ||
+	    (r->kind != RANGE_ZERO && !gone_for_all(w, n->op)))
+		return false;
+	look_around(&k);
+	return stands_for(&k, 0, r->op, n->op);
+}
+
+static void granule_limit(struct nbds_world *w, struct granule *g, const struct nbds_point *now)
+{
+	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->ranges->pins)
+		return;
+	for (struct link **at = &g->links; *at;) {
+		struct range *r = (*at)->range;
+		unsigned looked = 0;
+		bool gone = false;
+
+		for (struct link *l = g->links; l != *at && !gone && looked < 8; l = l->next)
+			if (l->range->start <= r->start && l->range->end >= r->end &&
+			    l->range->kind == (r->kind == RANGE_SEEN_ZERO ? r->kind : RANGE_ZERO)) {
+				gone = over_range(w, r, l->range, now);
+				looked++;
+			}
+		if (!gone && r->op->state == OP_OK && r->op->proves &&
+		    (r->kind == RANGE_TRIM || r->kind == RANGE_UNKNOWN || r->kind == RANGE_ZERO))
+			gone = over_data(w, r, now);
+		if (gone)
+			range_unlink(w, g, at);
+		else
+			at = &(*at)->next;
+	}
+	g->prune_at = g->count * 2;
+}
+
+void ranges_limit(struct nbds_world *w, uint64_t start, uint64_t end, const struct nbds_point *now)
+{
+	unsigned size_class = range_class(end - start);
+
+	for (uint64_t n = start >> size_class; n <= (end - 1) >> size_class; n++) {
+		struct granule *g = granule_find(w, size_class, n);
+
+		if (g)
+			granule_limit(w, g, now);
+	}
 }

@@ -154,6 +154,17 @@ struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned f
 	return overlaps;
 }
 
+struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
+			       enum range_kind kind, const struct nbds_point *hi,
+			       uint64_t lone_from)
+{
+	struct nbds_op *overlaps = range_add(op, start, end, kind, hi, lone_from);
+
+	if (end > start)
+		ranges_limit(op->world, start, end, &op->lo);
+	return overlaps;
+}
+
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg)
 {
@@ -317,12 +328,12 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 	for (struct grave *g = b ? b->graves : NULL; g; g = g->next) {
 		struct candidate *c;
 
-		if (!grave_has(g, i))
+		if (!g->by[i])
 			continue;
 		c = candidate_add(w);
 		if (!c)
 			return false;
-		c->old = g;
+		c->by = g->by[i];
 		c->found = grave_find(g, i, value, &c->was);
 		c->set = (struct byte_set *)grave_bytes(g, i);
 	}
@@ -371,7 +382,7 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 	     b != &w->blocks->lru && w->memory > goal; b = next) {
 		next = b->lru_next;
 		if (!b->pins && b->count > 1)
-			block_prune(w, b, &now);
+			block_prune(w, b, &now, false);
 		block_thin(w, b);
 	}
 	for (struct block *b = w->blocks->lru.lru_next, *next;

@@ -15,12 +15,11 @@
 #define NBDS_CONSISTENCY_CONTENTS_H
 
 #include "quiet.h"
-#include "ranges.h"
 
 /* What may have been the source of a sector's contents. */
 struct candidate {
-	struct nbds_op *op;      /* NULL: many, of a */
-	const struct grave *old; /* grave */
+	struct nbds_op *op; /* NULL: many of a grave, */
+	struct nbds_op *by; /* which this one superseded, and stands for */
 	uint64_t value;
 	const uint8_t *bytes; /* [from, to), or NULL: not kept */
 	struct piece *piece;  /* that holds them, or NULL */
@@ -33,9 +32,9 @@ struct candidate {
 	bool damage;          /* leaves them undefined for ever */
 	bool coarse;          /* 32 bits are known of the value */
 	bool initial;         /* seen: what was there before the capture, as was known then */
-	bool found;           /* `old`: the value in question is there, and was this: */
+	bool found;           /* `by`: the value in question is there, and was this: */
 	struct old_write was;
-	struct byte_set *set; /* `old`: bytes that they have, or NULL: not known of all */
+	struct byte_set *set; /* `by`: bytes that they have, or NULL: not known of all */
 	uint8_t why;          /* enum nbds_unchecked, if `any` */
 	struct nbds_point hi; /* seen: then */
 	uint64_t lone_from;   /* seen: see struct miss */
@@ -65,6 +64,11 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
  * contents_sector(). */
 struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
 				 unsigned at, const uint8_t *bytes, unsigned len);
+/* What a command without data says of [start, end) bytes; `hi`: when it was seen, if it was.
+ * Returns as contents_sector(). */
+struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
+			       enum range_kind kind, const struct nbds_point *hi,
+			       uint64_t lone_from);
 /* Into contents.gathered: who may have left its data in a sector. `value`: what to look for
  * among old ones. False: without memory. */
 bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value);

@@ -208,7 +208,7 @@ static struct grave_run *merge(struct nbds_world *w, struct grave *g, struct gra
 		int c = x.over ? 1 : y.over ? -1 : compare(&x.item, &y.item);
 
 		if (n == CHUNK_MAX) {
-			g->lost |= !run_append(w, to, items, n);
+			run_append(w, to, items, n);
 			n = 0;
 		}
 		items[n++] = c == 0  ? (x.item.frame > y.item.frame ? x.item : y.item)
@@ -220,7 +220,7 @@ static struct grave_run *merge(struct nbds_world *w, struct grave *g, struct gra
 		if (c >= 0)
 			reader_next(w, &y);
 	}
-	g->lost |= !run_append(w, to, items, n);
+	run_append(w, to, items, n);
 	g->count -= all - to->count;
 	w->stats.pruned += all - alike - to->count;
 	run_free(w, a);
@@ -319,36 +319,50 @@ static void drop_bytes(struct nbds_world *w, struct grave *g, unsigned sector)
 	g->incomplete |= (uint8_t)(1u << sector);
 }
 
-static void add_bytes(struct nbds_world *w, struct grave *g, unsigned sector, const uint8_t *bytes)
+/* The set of a sector, to put something into; or NULL. */
+static struct byte_set *own_bytes(struct nbds_world *w, struct grave *g, unsigned sector)
 {
-	struct byte_set *s = g->bytes[sector];
+	struct byte_set *s = g->bytes[sector], *own;
 
-	if (!g->party || (g->incomplete >> sector & 1))
-		return;
-	if (!bytes || (!s && w->piece_bytes > w->memory_cap / PIECE_SHARE)) {
+	if (g->incomplete >> sector & 1)
+		return NULL;
+	if (s && s->refs == 1)
+		return s;
+	/* none yet, or a snapshot has it as it is */
+	own = s || w->piece_bytes <= w->memory_cap / PIECE_SHARE ? world_alloc(w, sizeof(*own))
+								 : NULL;
+	if (!own) {
 		drop_bytes(w, g, sector);
-		return;
+		return NULL;
 	}
-	if (!s || s->refs > 1) { /* a snapshot has it as it is */
-		struct byte_set *own = world_alloc(w, sizeof(*own));
-
-		if (!own) {
-			drop_bytes(w, g, sector);
-			return;
-		}
-		w->piece_bytes += sizeof(*own);
-		if (s)
-			*own = *s;
-		own->refs = 1;
-		byte_set_unref(w, s);
-		s = g->bytes[sector] = own;
-	}
-	s->values++;
-	for (unsigned i = 0; i < NBDS_SECTOR; i++)
-		s->has[i][bytes[i] / 64] |= UINT64_C(1) << (bytes[i] % 64);
+	w->piece_bytes += sizeof(*own);
+	if (s)
+		*own = *s;
+	own->refs = 1;
+	byte_set_unref(w, s);
+	g->bytes[sector] = own;
+	return own;
 }
 
-const struct byte_set *grave_bytes(const struct grave *g, unsigned sector)
+/* False: not kept. */
+static bool add_bytes(struct nbds_world *w, struct grave *g, const struct grave_value *v)
+{
+	struct byte_set *s;
+
+	if (!v->bytes) {
+		drop_bytes(w, g, v->sector);
+		return false;
+	}
+	s = own_bytes(w, g, v->sector);
+	for (unsigned i = v->from; s && i < v->to; i++) {
+		uint8_t byte = v->bytes[i - v->from];
+
+		s->has[i][byte / 64] |= UINT64_C(1) << (byte % 64);
+	}
+	return s != NULL;
+}
+
+struct byte_set *grave_bytes(const struct grave *g, unsigned sector)
 {
 	return g->incomplete >> sector & 1 ? NULL : g->bytes[sector];
 }
@@ -366,15 +380,16 @@ static void empty(struct nbds_world *w, struct grave *g)
 	g->recent = NULL;
 	g->recent_count = g->recent_room = 0;
 	g->count = 0;
-	for (unsigned i = 0; i < 8; i++)
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
 		drop_bytes(w, g, i);
 }
 
 static void grave_free(struct nbds_world *w, struct grave *g)
 {
 	empty(w, g);
-	if (g->party)
-		g->party->ops--;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (g->by[i])
+			op_unref(g->by[i]);
 	world_dealloc(w, g, sizeof(*g));
 }
 
@@ -395,78 +410,7 @@ static bool move_all(struct nbds_world *w, struct grave *to, struct grave *from)
 	return true;
 }
 
-/* --- what they are weighed as -------------------------------------------- */
-
-static const struct nbds_op *last_flush(const struct nbds_op *c, const struct xport *x)
-{
-	return x && c->party->xport == x ? flush_latest(c) : NULL;
-}
-
-/* A flush of the export lies between the successors and c. */
-static bool flushed_before(const struct grave *g, const struct nbds_op *c)
-{
-	const struct nbds_op *f;
-
-	if (!g->mc || c->party->xport != g->xport || !party_mc(c->party))
-		return false;
-	if (g->flushed)
-		return point_before(c->world, &g->visible, &c->lo);
-	f = last_flush(c, g->xport);
-	return f && point_before(c->world, &g->hi, &f->lo);
-}
-
-/* Something that failed since may have dropped the successors. */
-static bool dropped(const struct grave *g, const struct nbds_world *w, const struct nbds_point *hi)
-{
-	if (w->order->void_all)
-		return true;
-	for (uint32_t i = g->born; i < w->order->void_count; i++) {
-		const struct nbds_op *x = w->order->void_by[i];
-
-		if (!(hi && point_before(w, hi, &x->lo)) && !flushed_before(g, x))
-			return true;
-	}
-	return false;
-}
-
-unsigned grave_paths(const struct grave *g, const struct nbds_op *c)
-{
-	unsigned paths = 0;
-	bool multi = g->mc && party_mc(c->party) && c->party->xport == g->xport;
-
-	if (!point_before(c->world, &g->hi, &c->lo))
-		return 0;
-	paths = PATH_PLAIN_ANY;
-	if (c->party->xport == g->xport)
-		paths |= PATH_PLAIN;
-	if (multi && g->party != c->party)
-		paths |= PATH_PLAIN_MC;
-	if (dropped(g, c->world, c->state == OP_OK ? &c->hi : NULL))
-		return paths;
-	if (g->party == c->party)
-		paths |= PATH_E1;
-	if (multi && g->fua)
-		paths |= PATH_E2;
-	if (flushed_before(g, c))
-		paths |= PATH_E3;
-	return paths;
-}
-
-unsigned grave_self(const struct grave *g, const struct nbds_op *c, const struct nbds_point *hi)
-{
-	bool multi = g->mc && party_mc(c->party) && c->party->xport == g->xport;
-	unsigned paths = 0;
-
-	if (!point_before(c->world, &g->hi, &c->lo) || dropped(g, c->world, hi))
-		return 0;
-	if (g->party == c->party)
-		paths |= PATH_E1;
-	if (multi && !g->party)
-		paths |= g->epoch == c->epoch ? PATH_E2 : PATH_ACROSS;
-	if (flushed_before(g, c))
-		paths |= g->epoch == c->epoch ? PATH_E3 : PATH_ACROSS;
-	return paths;
-}
+/* --- putting in, and finding ---------------------------------------------- */
 
 enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush)
 {
@@ -477,95 +421,123 @@ enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush
 	return f ? STRENGTH_FLUSH : op->fua && party_mc(op->party) ? STRENGTH_FUA : STRENGTH_OWN;
 }
 
-/* --- putting in, and finding ---------------------------------------------- */
-
-/* For readers still to come all times before the last one without connections are alike. */
-#define EPOCH_OVER UINT32_MAX
-
-static uint32_t epoch_of(const struct nbds_world *w, uint32_t epoch)
+bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op *by)
 {
-	return epoch == w->parties->epoch ? epoch : EPOCH_OVER;
-}
+	struct nbds_world *w = v->op->world;
+	unsigned i = v->sector;
+	struct grave_item item = {.value = v->value,
+				  .frame = v->op->request_frame,
+				  .connection = v->op->party->id,
+				  .sector = i};
+	struct grave *g = *list;
 
-bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
-	       const struct nbds_op *flush, unsigned sector, uint64_t value, const uint8_t *bytes)
-{
-	struct nbds_world *w = old->world;
-	struct nbds_party *party = strength_of(by, NULL) == STRENGTH_OWN ? by->party : NULL;
-	bool fua = old->fua && party_mc(old->party);
-	struct grave_item item = {.value = value,
-				  .frame = old->request_frame,
-				  .connection = old->party->id,
-				  .sector = sector};
-	struct grave *g, **at;
-
-	/* what a flush has covered meanwhile is all of one kind */
-	for (at = list; *at;) {
-		struct grave *into = *list;
-
-		g = *at;
-		g->epoch = epoch_of(w, g->epoch);
-		if (!g->flushed && g->mc) {
-			const struct nbds_op *f = flush_first_after(w, g->xport, &g->hi);
-
-			if (f) {
-				g->flushed = true;
-				g->visible = f->hi;
-				if (g->party)
-					g->party->ops--;
-				g->party = NULL;
-				for (unsigned i = 0; i < 8; i++)
-					drop_bytes(w, g, i);
-			}
-		}
-		if (!g->flushed) {
-			at = &g->next;
-			continue;
-		}
-		while (into != g &&
-		       (!into->flushed || into->xport != g->xport || into->fua != g->fua ||
-			into->epoch != g->epoch || into->born != g->born))
-			into = into->next;
-		if (into == g || !move_all(w, into, g)) {
-			at = &g->next;
-			continue;
-		}
-		into->lost |= g->lost;
-		later_of(&into->visible, &g->visible);
-		later_of(&into->hi, &g->hi);
-		*at = g->next;
-		grave_free(w, g);
-	}
-	for (g = *list; g; g = g->next)
-		if (g->xport == old->party->xport && g->party == party && g->fua == fua &&
-		    g->mc == party_mc(old->party) && g->flushed == (flush != NULL) &&
-		    (flush || g->flushes == by->flush_mark) && g->epoch == epoch_of(w, by->epoch) &&
-		    g->born == w->order->void_count)
-			break;
+	while (g && g->by[i] && g->by[i] != by)
+		g = g->next;
 	if (!g) {
 		g = world_alloc(w, sizeof(*g));
 		if (!g)
 			return false;
-		*g = (struct grave){.next = *list,
-				    .xport = old->party->xport,
-				    .party = party,
-				    .fua = fua,
-				    .mc = party_mc(old->party),
-				    .flushed = flush != NULL,
-				    .visible = flush ? flush->hi : by->hi,
-				    .hi = by->hi,
-				    .flushes = by->flush_mark,
-				    .born = w->order->void_count,
-				    .epoch = epoch_of(w, by->epoch)};
-		if (party)
-			party->ops++;
+		g->next = *list;
 		*list = g;
 	}
-	if (flush)
-		later_of(&g->visible, &flush->hi);
-	later_of(&g->hi, &by->hi);
-	add_bytes(w, g, sector, bytes);
-	return add(w, g, &item);
+	if (!g->by[i])
+		g->incomplete &= (uint8_t) ~(1u << i);
+	/* what is known by its bytes alone is not to make those of others unknown */
+	if (!v->valued && (!v->bytes || !own_bytes(w, g, i)))
+		return false;
+	if (!g->by[i]) {
+		g->by[i] = by;
+		op_ref(by);
+	}
+	add_bytes(w, g, v);
+	return !v->valued || add(w, g, &item);
+}
+
+void graves_succeed(struct grave *list, unsigned sector, struct nbds_op *old, struct nbds_op *by)
+{
+	for (struct grave *g = list; g; g = g->next) {
+		if (g->by[sector] != old)
+			continue;
+		op_ref(by);
+		op_unref(old);
+		g->by[sector] = by;
+	}
+}
+
+/* One list of sectors and who stands for them is enough for both. */
+static bool fit(const struct grave *a, const struct grave *b)
+{
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (a->by[i] && b->by[i] && a->by[i] != b->by[i])
+			return false;
+	return true;
+}
+
+static void join_bytes(struct nbds_world *w, struct grave *to, struct grave *from, unsigned i)
+{
+	uint8_t bit = (uint8_t)(1u << i);
+	struct byte_set *s;
+
+	if (!to->by[i]) {
+		byte_set_unref(w, to->bytes[i]);
+		to->bytes[i] = from->bytes[i];
+		to->incomplete = (uint8_t)((to->incomplete & ~bit) | (from->incomplete & bit));
+		from->bytes[i] = NULL;
+	} else if (from->incomplete & bit) {
+		drop_bytes(w, to, i);
+	} else if (from->bytes[i]) {
+		s = own_bytes(w, to, i);
+		for (unsigned at = 0; s && at < NBDS_SECTOR; at++)
+			for (unsigned n = 0; n < 256 / 64; n++)
+				s->has[at][n] |= from->bytes[i]->has[at][n];
+	}
+}
+
+static void swap_values(struct grave *a, struct grave *b)
+{
+	struct grave was = *a;
+
+	a->recent = b->recent;
+	a->recent_count = b->recent_count;
+	a->recent_room = b->recent_room;
+	a->runs = b->runs;
+	a->count = b->count;
+	b->recent = was.recent;
+	b->recent_count = was.recent_count;
+	b->recent_room = was.recent_room;
+	b->runs = was.runs;
+	b->count = was.count;
+}
+
+void graves_join(struct nbds_world *w, struct grave **list)
+{
+	for (struct grave *to = *list; to; to = to->next) {
+		for (struct grave **at = &to->next; *at;) {
+			struct grave *from = *at;
+
+			if (!fit(to, from)) {
+				at = &from->next;
+				continue;
+			}
+			if (from->count > to->count)
+				swap_values(to, from);
+			if (!move_all(w, to, from)) {
+				at = &from->next;
+				continue;
+			}
+			for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+				if (!from->by[i])
+					continue;
+				join_bytes(w, to, from, i);
+				if (!to->by[i]) {
+					to->by[i] = from->by[i];
+					from->by[i] = NULL;
+				}
+			}
+			*at = from->next;
+			grave_free(w, from);
+		}
+	}
 }
 
 /* The first item of the run that is not before `key`. False: there is none. */
@@ -633,22 +605,6 @@ bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct o
 	return found;
 }
 
-bool grave_has(const struct grave *g, unsigned sector)
-{
-	const struct grave_item key = {.sector = sector};
-	struct grave_item item;
-
-	if (g->lost)
-		return true;
-	for (unsigned i = 0; i < g->recent_count; i++)
-		if (g->recent[i].sector == sector)
-			return true;
-	for (const struct grave_run *r = g->runs; r; r = r->next)
-		if (search(r, &key, &item) && item.sector == sector)
-			return true;
-	return false;
-}
-
 uint64_t graves_free(struct nbds_world *w, struct grave **list)
 {
 	uint64_t gone = 0;
@@ -663,15 +619,18 @@ uint64_t graves_free(struct nbds_world *w, struct grave **list)
 	return gone;
 }
 
-/* Something in flight may yet drop its successors. */
-static bool endangered(const struct nbds_world *w, const struct grave *g)
+bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by)
 {
-	unsigned looked = 0;
+	return !w->parties->others && strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by);
+}
 
-	for (const struct nbds_op *x = w->order->flight_first; x; x = x->next_flight)
-		if (++looked > 64 || (x->voider && !point_before(w, &g->visible, &x->lo)))
-			return true;
-	return false;
+static bool may_go(const struct grave *g)
+{
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (g->by[i] &&
+		    (strength_of(g->by[i], NULL) != STRENGTH_FLUSH || may_be_voided(g->by[i])))
+			return false;
+	return true;
 }
 
 uint64_t graves_thin(struct nbds_world *w, struct grave **list)
@@ -681,7 +640,7 @@ uint64_t graves_thin(struct nbds_world *w, struct grave **list)
 	for (struct grave **at = list; *at;) {
 		struct grave *g = *at;
 
-		if (!g->flushed || endangered(w, g)) {
+		if (!may_go(g)) {
 			at = &g->next;
 			continue;
 		}
@@ -692,7 +651,6 @@ uint64_t graves_thin(struct nbds_world *w, struct grave **list)
 			continue;
 		}
 		empty(w, g);
-		g->lost = true;
 		at = &g->next;
 	}
 	return gone;

@@ -3,17 +3,13 @@
  * analyzer/consistency/grave.h - values that were superseded, and little else of them.
  *
  * A write that another one supersedes leaves the block's list of entries for one of its
- * graves once no reader that is still to come can need to know when it was done:
+ * graves once that other one stands for it (bury.h): from then on it is superseded if and
+ * only if that one is in force, or is superseded itself.  So nothing else is kept of it
+ * than its value, and who stands for it, which is an entry of the block: when that is
+ * buried too, its own successor takes its place.
  *
- *	block ── grave: superseded by a flushed write     9 to 16 bytes an old sector:
- *	      ── grave: ... by one with FUA                  value | frame | connection
- *	      ── grave: ... by the same connection's own
- *
- * All in one grave have the same relation to every reader and every write that comes
- * after them, so the grave is weighed as if it were one command: who superseded them
- * (`party`, or all), what they were (`fua`), and the latest instant at which any of
- * their successors was answered (`hi`).  They are dead for those readers for whom the
- * successors are in force, and sources like any other for all others.
+ *	block ── grave: of each sector, who stands for all of     9 to 16 bytes an old
+ *	      ── grave: its old values here                       sector: value | frame | connection
  *
  *	recent  [ . . . . ]                unsorted, up to 32
  *	runs    [....] [........] [........|........|........]
@@ -63,51 +59,46 @@ struct grave_run {
 	struct grave_chunk *chunk[]; /* in order, full but for the last one */
 };
 
-/* Which bytes the old values of one sector have, at each place: where they are sources like
- * any other, a mixture of them may have been read. */
+/* Which bytes the old values of one sector have, at each place: a mixture of them may have
+ * been read. */
 struct byte_set {
 	uint32_t refs;
-	uint32_t values; /* old ones whose bytes were put in */
 	uint64_t has[NBDS_SECTOR][256 / 64];
 };
 
 struct grave {
 	struct grave *next;
-	struct xport *xport;
-	struct nbds_party *party;  /* each was superseded by its own connection, this one; or
-	                           * NULL: by writes that are in force for all */
-	bool fua;                  /* all carried FUA that counts */
-	bool mc;                   /* all are of connections with CAN_MULTI_CONN */
-	bool flushed;              /* a flush has put the successors in force, */
-	struct nbds_point visible; /* at this instant at the latest */
-	struct nbds_point hi;      /* the successors were answered */
-	uint32_t flushes;          /* requests for flushes that came before that */
-	uint32_t born;             /* failures known when the newest was put in */
-	uint32_t epoch;
+	struct nbds_op *by[BLOCK_SECTORS]; /* NULL: none of that sector is in it */
 	struct grave_item *recent;
 	uint8_t recent_count, recent_room;
 	struct grave_run *runs; /* smallest first */
 	uint64_t count;
-	bool lost; /* there were others, which are forgotten */
-	/* `party` only: complete as long as no value was put in without its bytes */
-	struct byte_set *bytes[8];
-	uint8_t incomplete; /* sectors that are not */
+	struct byte_set *bytes[BLOCK_SECTORS]; /* complete as long as nothing came without */
+	uint8_t incomplete;                    /* sectors that are not */
 };
 
-/* Superseded by `by`; the list is a block's. `bytes`: the 512, or NULL. False without
- * memory. */
-bool grave_put(struct grave **list, const struct nbds_op *old, const struct nbds_op *by,
-	       const struct nbds_op *flush, unsigned sector, uint64_t value, const uint8_t *bytes);
+/* One that is superseded in a sector of the block. */
+struct grave_value {
+	const struct nbds_op *op;
+	unsigned sector;
+	bool valued; /* `value` is that of the whole sector */
+	uint64_t value;
+	const uint8_t *bytes; /* [from, to) of it, or NULL */
+	unsigned from, to;
+};
+
+/* Superseded by `by`; the list is a block's. False without memory, or if it is not known of
+ * all old ones which bytes they have, and this is known by its bytes alone. */
+bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op *by);
+/* `by` stands for all that `old` stood for in the sector. */
+void graves_succeed(struct grave *list, unsigned sector, struct nbds_op *old, struct nbds_op *by);
+/* Puts those into one that can be. */
+void graves_join(struct nbds_world *w, struct grave **list);
 /* Is a value of this sector in it? */
 bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct old_write *was);
 /* Bytes that old values have of a sector, or NULL: not known of all. */
-const struct byte_set *grave_bytes(const struct grave *g, unsigned sector);
+struct byte_set *grave_bytes(const struct grave *g, unsigned sector);
 void byte_set_unref(struct nbds_world *w, struct byte_set *s);
-/* Does it hold anything of this sector? */
-bool grave_has(const struct grave *g, unsigned sector);
-/* Est(any of them, c), and Est(its successors, c), which was over at hi: PATH_* bits. */
-unsigned grave_paths(const struct grave *g, const struct nbds_op *c);
-unsigned grave_self(const struct grave *g, const struct nbds_op *c, const struct nbds_point *hi);
 /* Frees the list, and tells how many old values are gone. */
 uint64_t graves_free(struct nbds_world *w, struct grave **list);
 /* The same of those alone whose successors are in force for all, whatever fails yet. Where
@@ -116,6 +107,10 @@ uint64_t graves_thin(struct nbds_world *w, struct grave **list);
 
 /* Packs what is recent. */
 void graves_pack(struct nbds_world *w, struct grave *list);
+
+/* What `by` superseded will be in nobody's way any more, whoever reads and whatever fails:
+ * it may be gone without a trace. */
+bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by);
 
 /* How strongly a write is in force for others: a flush, FUA, or not at all. *flush: that of
  * the first. */

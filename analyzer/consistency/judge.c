@@ -17,6 +17,7 @@
  */
 #include <base/assert.h>
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +41,7 @@ const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 
 /* --- memory -------------------------------------------------------------- */
 
-#define SCRATCH_EACH (3 * sizeof(unsigned) + sizeof(struct nbds_op *) + 6 * sizeof(bool))
+#define SCRATCH_EACH (4 * sizeof(unsigned) + sizeof(struct nbds_op *) + 6 * sizeof(bool))
 
 bool scratch_room(struct nbds_world *w, size_t n)
 {
@@ -63,7 +64,8 @@ bool scratch_room(struct nbds_world *w, size_t n)
 	s->reader = (unsigned *)(void *)at;
 	s->paths = s->reader + room;
 	s->force = s->paths + room;
-	s->later = (bool *)(s->force + room);
+	s->root = s->force + room;
+	s->later = (bool *)(s->root + room);
 	s->after = s->later + room;
 	for (unsigned i = 0; i < 2; i++) {
 		s->admissible[i] = s->after + room * (1 + i);
@@ -153,14 +155,18 @@ struct work {
 	unsigned n;
 	unsigned *paths; /* on which each is in force for the reader */
 	struct nbds_op **flush;
+	unsigned *root;    /* of those of a grave: the place of who stands for them, or NONE */
 	bool *after;       /* provably began after the bytes were sent */
 	unsigned from, to; /* the piece, of the sector */
+	bool unrooted;     /* who stands for some is not known */
 	bool all_paths;    /* some rest on what is not sure */
 	struct look base, step;
+	struct mask skip; /* bytes of which something is said already */
 	struct nbds_world *world;
 	uint16_t pairs[PAIRS_MAX * PAIRS_MAX];
 };
 #define PAIR_KNOWN 0x8000u
+#define NONE       UINT_MAX
 
 static bool covers(const struct work *k, unsigned i)
 {
@@ -176,10 +182,7 @@ static unsigned pair(struct work *k, unsigned i, unsigned j)
 
 	if (known && *known)
 		return *known & ~PAIR_KNOWN;
-	if (k->c[i].old)
-		paths = grave_paths(k->c[i].old, b);
-	else
-		paths = paths_of(a, b, b->state == OP_OK ? &b->hi : NULL, false, NULL);
+	paths = paths_of(a, b, b->state == OP_OK ? &b->hi : NULL, false, NULL);
 	if (known)
 		*known = (uint16_t)(paths | PAIR_KNOWN);
 	return paths;
@@ -227,7 +230,7 @@ static bool compare(const struct work *k, const struct candidate *c, struct mask
 	}
 	memset(equal, 0, sizeof(*equal));
 	mask_range(&piece, k->from, k->to);
-	if (c->old) {
+	if (c->by) {
 		if (c->found) {
 			*equal = piece;
 			return true;
@@ -289,12 +292,12 @@ static void allow(struct work *k, struct look *l)
 		}
 		mask_or(&equal, &e);
 		mask_or(&maybe, &m);
-		if (c->old && !c->found)
+		if (c->by && !c->found)
 			one = false;
 		if (!first) {
 			first = c;
 			l->values = 1;
-		} else if (c->old || first->old || !c->valued || !first->valued ||
+		} else if (c->by || first->by || !c->valued || !first->valued ||
 			   !same_value(c->value, c->coarse, first->value, first->coarse)) {
 			one = false;
 			l->values = 2;
@@ -313,6 +316,16 @@ static void allow(struct work *k, struct look *l)
 		l->somewhere = true;
 	else
 		l->mixed = true;
+}
+
+/* Bytes of the piece that are excluded, but for those of which something is said already. */
+static bool excludes_more(const struct work *k, const struct look *l, struct mask *bad)
+{
+	*bad = l->bad;
+	if (!mask_any(bad) && l->somewhere)
+		mask_range(bad, k->from, k->to);
+	mask_without(bad, &k->skip);
+	return l->judged && mask_any(bad);
 }
 
 static bool excludes(const struct look *l)
@@ -367,6 +380,16 @@ static enum nbds_unchecked before_writes(const struct work *k, const bool *after
 	return why;
 }
 
+/* Is candidate i, of a grave, superseded? If and only if who stands for it is in force, or is
+ * that itself. */
+static bool stands(const struct work *k, unsigned i, const bool *after, const struct look *l)
+{
+	unsigned by = k->root[i];
+
+	/* for a reader from before that one came, nothing is known */
+	return by != NONE && !after[by] && (l->in_force[by] || !l->admissible[by]);
+}
+
 /*
  * Adm(x,R) for the piece, if a write is in force on a ground of `mask` only (on E1 only
  * from serial `lone_from` on), and superseded on a ground of `sup`.
@@ -403,11 +426,13 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 		l->why = k->v->base || k->v->shadow ? NBDS_UNCHECKED_FORGOTTEN
 			 : l->initial               ? before_writes(k, after)
 						    : NBDS_UNCHECKED_UNKNOWN;
-	} else if (k->v->shadow) {
+	} else if (k->v->shadow || k->unrooted) {
 		l->judged = false;
 		l->why = NBDS_UNCHECKED_FORGOTTEN;
 	}
-	for (unsigned i = 0; i < k->n; i++) {
+	/* those of graves, which come first in the list, last: they go by who stands for them */
+	for (unsigned n_to_go = k->n; n_to_go > 0; n_to_go--) {
+		unsigned i = n_to_go - 1;
 		const struct candidate *c = &k->c[i];
 		const struct nbds_op *op = c->op;
 
@@ -430,9 +455,7 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 			l->why = (enum nbds_unchecked)c->why;
 			continue;
 		}
-		if (c->old ? (paths[i] & mask) != 0 : false)
-			continue; /* what superseded it is in force */
-		if (superseded(k, i, force, n, sup))
+		if (c->by ? stands(k, i, after, l) : superseded(k, i, force, n, sup))
 			continue;
 		l->admissible[i] = true;
 		if (c->any) {
@@ -538,9 +561,19 @@ static void combine(struct verdict *out, const struct verdict *piece)
 static bool all_known(const struct work *k)
 {
 	for (unsigned i = 0; i < k->n; i++)
-		if (k->c[i].old)
+		if (k->c[i].by)
 			return false;
 	return !k->v->shadow && !k->v->base;
+}
+
+/* No write of the export was completed before r. */
+static bool is_initial(const struct work *k, const struct nbds_op *r)
+{
+	for (unsigned i = 0; i < k->n; i++)
+		if (k->c[i].establishes && covers(k, i) && op_before(k->c[i].op, r) &&
+		    k->c[i].op->party->xport == r->party->xport)
+			return false;
+	return true;
 }
 
 /* Was what the earlier reader saw the contents from before the capture? Had a write been
@@ -550,13 +583,10 @@ static bool saw_initial(const struct work *k, unsigned s)
 {
 	const struct nbds_op *r = k->c[s].op;
 
+	if (k->c[s].initial)
+		return true;
 	/* one that is not known any more may have been in force for it */
-	if (!k->c[s].initial && !all_known(k))
-		return false;
-	for (unsigned i = 0; i < k->n; i++)
-		if (k->c[i].establishes && covers(k, i) && !k->c[i].old && op_before(k->c[i].op, r))
-			return false;
-	return true;
+	return all_known(k) && is_initial(k, r);
 }
 
 /* A read of the export, over before some write in force began, that showed what was there
@@ -610,16 +640,16 @@ static void name_source(const struct work *k, const struct look *l, struct mask 
 			alike = mask_count(&equal);
 			mask_without(&left, &equal);
 			/* bytes of several old ones name nobody */
-			if (!alike || (c->old && !c->found) ||
+			if (!alike || (c->by && !c->found) ||
 			    (pass == 1 && (out->source || out->old.frame)))
 				continue;
 			if (alike < most ||
 			    (alike == most &&
-			     !(c->old && c->was.frame > out->old.frame && !out->source)))
+			     !(c->by && c->was.frame > out->old.frame && !out->source)))
 				continue;
 			most = alike;
-			out->source = c->old ? NULL : c->op;
-			out->old = c->old ? c->was : (struct old_write){0};
+			out->source = c->by ? NULL : c->op;
+			out->old = c->by ? c->was : (struct old_write){0};
 		}
 	}
 	*bad = left;
@@ -803,7 +833,7 @@ static void unstable(struct work *k, struct verdict *out)
 	if (!now->judged || now->values < 2)
 		return;
 	for (unsigned i = 0; i < k->n; i++)
-		if (now->admissible[i] && (k->c[i].old || !(k->paths[i] & PATH_SURE)))
+		if (now->admissible[i] && (k->c[i].by || !(k->paths[i] & PATH_SURE)))
 			return;
 	for (unsigned s = k->n; s > 0; s--) {
 		const struct candidate *seen = &k->c[s - 1];
@@ -829,7 +859,7 @@ static void unstable(struct work *k, struct verdict *out)
 		for (unsigned i = 0; i < k->n; i++) {
 			const struct nbds_op *op = k->c[i].op;
 
-			paths[i] = k->c[i].establishes && !k->c[i].old
+			paths[i] = k->c[i].establishes && !k->c[i].by
 					   ? paths_of(op, before, &seen->hi, false, NULL)
 					   : 0;
 			after[i] = op && (point_before(k->world, &seen->hi, &op->lo) ||
@@ -865,9 +895,7 @@ static void unstable(struct work *k, struct verdict *out)
 		/* what was buried since may have been a choice for it */
 		for (unsigned i = 0; i < k->n && same; i++)
 			same = then->admissible[i] == now->admissible[i] &&
-			       (!now->admissible[i] || (paths[i] & PATH_SURE)) &&
-			       (!k->c[i].old ||
-				point_before(k->world, &k->c[i].old->hi, &before->lo));
+			       (!now->admissible[i] || (paths[i] & PATH_SURE));
 		if (!same)
 			continue;
 		broken = 0;
@@ -937,15 +965,12 @@ static void unordered(struct work *k, struct verdict *out)
 	struct mask bad;
 
 	look(k, k->paths, k->after, PATH_SURE, PATH_SURE | PATH_PLAIN_MC, 0, l);
-	if (!excludes(l))
+	if (!excludes_more(k, l, &bad))
 		return;
 	name_missed(k, l, 0, &one);
 	if (!one.missed)
 		return;
 	find(&one, RULE_UNORDERED, NBDS_SUSPECT, 0);
-	bad = l->bad;
-	if (!mask_any(&bad))
-		mask_range(&bad, k->from, k->to);
 	name_source(k, l, &bad, &one);
 	combine(out, &one);
 }
@@ -973,9 +998,9 @@ static void landed_late(const struct work *k, struct verdict *out)
 		struct mask equal, maybe, all;
 
 		/* what establishes contents, and is not in the grave, is a command */
-		NBDS_ASSERT(!k->c[j].establishes || k->c[j].old || k->c[j].op);
+		NBDS_ASSERT(!k->c[j].establishes || k->c[j].by || k->c[j].op);
 
-		if (!(k->paths[j] & PATH_SURE) || !k->c[j].establishes || k->c[j].old ||
+		if (!(k->paths[j] & PATH_SURE) || !k->c[j].establishes || k->c[j].by ||
 		    !covers(k, j) || k->c[j].op->serial < copy->op->serial)
 			continue;
 		if (one.missed && one.missed->serial > k->c[j].op->serial)
@@ -999,12 +1024,12 @@ static void missed_others(struct work *k, struct verdict *out)
 {
 	const struct nbds_op *r = k->s->read;
 	struct look *l = &k->step;
-	struct mask bad;
+	struct mask all, bad;
 
 	if (!r->party->known)
 		return;
 	look(k, k->paths, k->after, PATH_SURE | PATH_PLAIN, PATH_SURE | PATH_PLAIN_ANY, 0, l);
-	if (!excludes(l))
+	if (!excludes_more(k, l, &all))
 		return;
 	for (int multi = 1; multi >= 0; multi--) {
 		struct verdict one = {0};
@@ -1012,7 +1037,9 @@ static void missed_others(struct work *k, struct verdict *out)
 		for (unsigned i = 0; i < k->n; i++) {
 			struct nbds_op *op = k->c[i].op;
 
-			if (!l->in_force[i] || !l->admissible[i] || (k->paths[i] & PATH_SURE) ||
+			/* what is in flight may fail, so that it is not in force any more */
+			if (!l->in_force[i] || !l->admissible[i] ||
+			    ((k->paths[i] & PATH_SURE) && (k->v->final || !may_be_voided(op))) ||
 			    op->party == r->party || !op->party->known ||
 			    both_mc(op->party, r->party) != (bool)multi)
 				continue;
@@ -1022,9 +1049,7 @@ static void missed_others(struct work *k, struct verdict *out)
 		if (!one.missed)
 			continue;
 		find(&one, multi ? RULE_STALE_UNFLUSHED : RULE_STALE_NO_MULTI_CONN, NBDS_HAZARD, 0);
-		bad = l->bad;
-		if (!mask_any(&bad))
-			mask_range(&bad, k->from, k->to);
+		bad = all;
 		name_source(k, l, &bad, &one);
 		/* one that is not proved to lie in between should be looked at all the same */
 		one.flush = multi ? flush_close(one.missed, r) : NULL;
@@ -1048,29 +1073,36 @@ static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum 
 		*why = NBDS_UNCHECKED_MIXED;
 	else
 		*why = k->base.why;
-	if (k->base.initial && all_known(k) && !k->base.judged)
+	if (k->base.initial && all_known(k) && !k->base.judged && is_initial(k, k->s->read))
 		out->initial = true;
 	/* one of several outcomes, all in force: it has to stay */
 	if (k->base.judged && k->base.values > 1) {
 		bool all = true;
 
 		for (unsigned i = 0; i < k->n && all; i++)
-			all = !k->base.admissible[i] || (!k->c[i].old && (k->paths[i] & PATH_SURE));
+			all = !k->base.admissible[i] || (!k->c[i].by && (k->paths[i] & PATH_SURE));
 		out->remember |= all;
 	}
 	convict(k, &piece, &done);
 	combine(out, &piece);
-	if (mask_any(&done) && excludes(&k->base)) {
-		/* bytes beside them may still have changed their mind, and so on; but what
-		 * is wrong outright is told before all that */
+	k->skip = done;
+	if (excludes(&k->base)) {
+		mask_or(&k->skip, &k->base.bad);
+		if (k->base.somewhere && !mask_any(&k->base.bad))
+			mask_range(&k->skip, k->from, k->to);
 		if (!piece.rule) {
 			*judged = false;
 			*why = NBDS_UNCHECKED_ORDER;
 		}
+	}
+	/* bytes beside those that are wrong may have changed their mind; all else is told
+	 * after what is wrong outright */
+	if (piece.rule) {
+		if (!status)
+			unstable(k, &piece);
+		combine(out, &piece);
 		return;
 	}
-	if (piece.rule)
-		return;
 	if (!status) {
 		not_zero(k, &piece);
 		unstable(k, &piece);
@@ -1091,7 +1123,7 @@ static uint64_t lone_from(const struct work *k)
 	uint64_t first = UINT64_MAX;
 
 	for (unsigned i = 0; i < k->n; i++)
-		if (!k->c[i].old && k->c[i].establishes && (k->paths[i] & PATH_E1) &&
+		if (!k->c[i].by && k->c[i].establishes && (k->paths[i] & PATH_E1) &&
 		    k->c[i].op->serial < first && lone_writer(k->c[i].op))
 			first = k->c[i].op->serial;
 	return first;
@@ -1150,6 +1182,16 @@ void judge(const struct view *v, const struct sample *s, struct verdict *out)
 				.lone_from = v->final ? s->lone_from : UINT64_MAX};
 }
 
+/* Where the write of the whole sector is in the list. */
+static unsigned root_of(const struct work *k, const struct nbds_op *by)
+{
+	for (unsigned i = k->n; i > 0; i--)
+		if (k->c[i - 1].op == by && !k->c[i - 1].seen && k->c[i - 1].establishes &&
+		    k->c[i - 1].from == 0 && k->c[i - 1].to == NBDS_SECTOR)
+			return i - 1;
+	return NONE;
+}
+
 static void judge_work(const struct view *v, const struct sample *s, struct verdict *out)
 {
 	struct nbds_world *w = s->read->world;
@@ -1167,6 +1209,7 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 	}
 	k.paths = w->scratch->reader;
 	k.flush = w->scratch->flush;
+	k.root = w->scratch->root;
 	k.after = w->scratch->later;
 	k.base = (struct look){.admissible = w->scratch->admissible[0],
 			       .in_force = w->scratch->in_force[0]};
@@ -1175,11 +1218,15 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 	for (unsigned i = 0; i < k.n; i++) {
 		const struct candidate *c = &k.c[i];
 
-		NBDS_ASSERT(c->old || c->op);
+		NBDS_ASSERT(c->by || c->op);
 		k.flush[i] = NULL;
+		k.root[i] = c->by ? root_of(&k, c->by) : NONE;
+		k.unrooted |= c->by && k.root[i] == NONE;
 		k.after[i] = c->op &&
-			     (point_before(w, &s->hi, &c->op->lo) || op_before(s->read, c->op));
-		k.paths[i] = c->old ? grave_self(c->old, s->read, &s->hi)
+			     (point_before(w, &s->hi, &c->op->lo) || op_before(s->read, c->op) ||
+			      (v->sooner && c->op->party == s->read->party &&
+			       c->op->serial > s->read->serial));
+		k.paths[i] = c->by ? 0
 			     : c->establishes || c->op->type == NBD_CMD_TRIM
 				     ? paths_of(c->op, s->read, &s->hi, true, &k.flush[i])
 				     : 0;

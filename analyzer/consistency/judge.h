@@ -48,6 +48,8 @@ struct view {
 	unsigned count;
 	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
 	bool shadow; /* something was forgotten: where it matters nothing is judged */
+	bool sooner; /* what its connection sent after the read's request came after it: its
+	              * status, which is still to come, may show that (T1) */
 	bool final;  /* commands in flight are not hoped to succeed any more */
 };
 
@@ -83,7 +85,7 @@ void judge(const struct view *v, const struct sample *s, struct verdict *out);
 struct scratch {
 	size_t room;
 	void *memory;
-	unsigned *reader, *paths, *force;
+	unsigned *reader, *paths, *force, *root;
 	struct nbds_op **flush;
 	bool *later, *after, *admissible[2], *in_force[2];
 };

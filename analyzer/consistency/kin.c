@@ -127,11 +127,11 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 	for (size_t i = 0; i < g->count; i++) {
 		const struct candidate *c = &g->list[i];
 
-		if (c->old ? c->old->xport == x
-			   : !c->seen && !c->hole && c->op->party->xport == x &&
-				     c->op->party->known &&
-				     c->op->party->size == read->party->size &&
-				     !point_before(read->world, &read->hi, &c->op->lo))
+		if (c->by ? c->by->party->xport == x
+			  : !c->seen && !c->hole && c->op->party->xport == x &&
+				    c->op->party->known &&
+				    c->op->party->size == read->party->size &&
+				    !point_before(read->world, &read->hi, &c->op->lo))
 			return true;
 	}
 	return false;

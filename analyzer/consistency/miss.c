@@ -13,8 +13,7 @@
 struct miss_snapshot {
 	bool shadow, based;
 	struct nbds_point base;
-	size_t count, graves, size;
-	struct grave *heads; /* what its candidates that are old point to */
+	size_t count, size;
 	struct candidate list[];
 };
 
@@ -30,11 +29,11 @@ static void snapshot_free(struct nbds_world *w, struct miss_snapshot *s)
 		if (s->list[i].piece)
 			piece_unref(w, s->list[i].piece);
 	}
-	for (size_t i = 0; i < s->count; i++)
+	for (size_t i = 0; i < s->count; i++) {
 		byte_set_unref(w, s->list[i].set);
-	for (size_t i = 0; i < s->graves; i++)
-		if (s->heads[i].party)
-			s->heads[i].party->ops--;
+		if (s->list[i].by)
+			op_unref(s->list[i].by);
+	}
 	world_dealloc(w, s, s->size);
 }
 
@@ -42,12 +41,10 @@ static void snapshot_free(struct nbds_world *w, struct miss_snapshot *s)
 static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 {
 	const struct gathered *g = &w->contents->gathered;
-	size_t graves = 0, size;
+	size_t size;
 	struct miss_snapshot *s;
 
-	for (size_t i = 0; i < g->count; i++)
-		graves += g->list[i].old != NULL;
-	size = sizeof(*s) + g->count * sizeof(struct candidate) + graves * sizeof(struct grave);
+	size = sizeof(*s) + g->count * sizeof(struct candidate);
 	s = world_alloc(w, size);
 	if (!s)
 		return NULL;
@@ -57,7 +54,6 @@ static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 	if (g->base)
 		s->base = *g->base;
 	s->count = g->count;
-	s->heads = (struct grave *)(void *)(s->list + g->count);
 	for (size_t i = 0; i < g->count; i++) {
 		struct candidate *c = &s->list[i];
 
@@ -68,14 +64,8 @@ static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 			c->piece->refs++;
 		if (c->set)
 			c->set->refs++;
-		if (c->old) {
-			struct grave *head = &s->heads[s->graves++];
-
-			*head = *c->old;
-			if (head->party)
-				head->party->ops++;
-			c->old = head;
-		}
+		if (c->by)
+			op_ref(c->by);
 	}
 	return s;
 }

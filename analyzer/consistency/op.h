@@ -35,6 +35,7 @@ struct nbds_op {
 	bool breach;     /* voids, but it was never offered, and refused */
 	bool early;      /* answered before its payload, which has not come yet */
 	bool reads;      /* READ or BLOCK_STATUS, in the list of those in flight */
+	bool arrived;    /* answered before its payload, which has come; not told yet */
 	bool early_told; /* early: it was told, or is not going to be */
 	bool owed;       /* early: the caller still has its payload to tell */
 	bool telling;    /* may still say something of contents */

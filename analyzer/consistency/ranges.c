@@ -4,9 +4,8 @@
  */
 #include "ranges.h"
 
-#define GRANULE_FIRST 16u
-/* Sectors of a range that are looked at, one by one, for being overwritten. */
-#define RANGE_LOOKED 2048u
+/* Granules that are looked into for what is near. */
+#define PLACES_MAX 64u
 
 static size_t granule_hash(const struct nbds_world *w, unsigned size_class, uint64_t number)
 {
@@ -47,7 +46,7 @@ static void granules_grow(struct nbds_world *w)
 	world_dealloc(w, before, old * sizeof(*before));
 }
 
-static void range_unlink(struct nbds_world *w, struct granule *g, struct link **at)
+void range_unlink(struct nbds_world *w, struct granule *g, struct link **at)
 {
 	struct link *l = *at;
 	struct range *r = l->range;
@@ -61,104 +60,49 @@ static void range_unlink(struct nbds_world *w, struct granule *g, struct link **
 	}
 }
 
-/* The write of data that superseded the range in a sector, for every reader still to come. */
-static struct entry *over_sector(struct nbds_world *w, const struct range *r, struct block *b,
-				 unsigned i, enum strength strength, const struct nbds_point *now)
+unsigned range_class(uint64_t length)
 {
-	for (struct entry *e = b ? b->entries : NULL; e; e = e->next)
-		if ((e->full >> i & 1) && !is_seen(e) && e->op->state == OP_OK && e->op->proves &&
-		    !e->op->early && strength_of(e->op, NULL) >= strength &&
-		    over_for_readers(w, e->op, now) &&
-		    established(r->op, e->op, &e->op->hi, NULL) && !voided(e->op, NULL))
-			return e;
-	return NULL;
+	unsigned size_class = 12;
+
+	while (size_class < 63 && ((uint64_t)1 << size_class) < length)
+		size_class++;
+	return size_class;
 }
 
-/* Data superseded all of the range, sector by sector: then zeroes are old values there. */
-static bool over_data(struct nbds_world *w, const struct range *r, const struct nbds_point *now)
+bool ranges_near(const struct nbds_world *w, uint64_t start, uint64_t end,
+		 const struct range **list, unsigned max, unsigned *count)
 {
-	static const uint8_t zeroes[NBDS_SECTOR];
-	uint64_t first = r->start / NBDS_SECTOR, last = (r->end - 1) / NBDS_SECTOR;
-	enum strength strength = strength_of(r->op, NULL);
-	bool whole = r->kind == RANGE_ZERO && r->start % NBDS_SECTOR == 0 &&
-		     r->end % NBDS_SECTOR == 0;
+	*count = 0;
+	for (uint64_t classes = w->ranges->classes; classes; classes &= classes - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(classes);
 
-	if (last - first >= RANGE_LOOKED)
-		return false;
-	for (uint64_t s = first; s <= last; s++) {
-		const struct entry *by = over_sector(w, r, block_find(w, s / BLOCK_SECTORS),
-						     (unsigned)(s % BLOCK_SECTORS), strength, now);
-
-		if (!by || (!whole && !gone_for_all(w, by->op)))
+		if (((end - 1) >> c) - (start >> c) >= PLACES_MAX)
 			return false;
-	}
-	for (uint64_t s = first; s <= last && r->kind == RANGE_ZERO; s++) {
-		struct block *b = block_find(w, s / BLOCK_SECTORS);
-		unsigned i = (unsigned)(s % BLOCK_SECTORS);
-		const struct entry *by = over_sector(w, r, b, i, strength, now);
-		const struct nbds_op *flush;
+		for (uint64_t n = start >> c; n <= (end - 1) >> c; n++) {
+			const struct granule *g = granule_find(w, c, n);
 
-		strength_of(by->op, &flush);
-		if (whole && !grave_put(&b->graves, r->op, by->op, flush, i, w->zero_value, zeroes))
-			return false;
+			for (const struct link *l = g ? g->links : NULL; l; l = l->next) {
+				if (l->range->start >= end || l->range->end <= start)
+					continue;
+				if (*count == max)
+					return false;
+				list[(*count)++] = l->range;
+			}
+		}
 	}
 	return true;
 }
 
-/* Is r superseded by n, for every reader still to come? */
-static bool range_buried(struct nbds_world *w, const struct range *r, const struct range *n,
-			 const struct nbds_point *now)
-{
-	if (n->start > r->start || n->end < r->end)
-		return false;
-	if (r->kind == RANGE_SEEN_ZERO)
-		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party;
-	return n->kind == RANGE_ZERO && r->kind != RANGE_DAMAGE && r->kind != RANGE_HOLE &&
-	       n->op->state == OP_OK && n->op->proves &&
-	       (r->kind == RANGE_ZERO || gone_for_all(w, n->op)) &&
-	       strength_of(n->op, NULL) >= strength_of(r->op, NULL) &&
-	       over_for_readers(w, n->op, now) && established(r->op, n->op, &n->op->hi, NULL) &&
-	       !voided(n->op, NULL);
-}
-
-static void granule_limit(struct nbds_world *w, struct granule *g, const struct nbds_point *now)
-{
-	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->ranges->pins)
-		return;
-	for (struct link **at = &g->links; *at;) {
-		struct range *r = (*at)->range;
-		unsigned looked = 0;
-		bool gone = false;
-
-		for (struct link *l = g->links; l != *at && !gone && looked < 8; l = l->next)
-			if (l->range->start <= r->start && l->range->end >= r->end &&
-			    l->range->kind == (r->kind == RANGE_SEEN_ZERO ? r->kind : RANGE_ZERO)) {
-				gone = range_buried(w, r, l->range, now);
-				looked++;
-			}
-		if (!gone && r->op->state == OP_OK && r->op->proves &&
-		    (r->kind == RANGE_TRIM || r->kind == RANGE_UNKNOWN || r->kind == RANGE_ZERO))
-			gone = over_data(w, r, now);
-		if (gone)
-			range_unlink(w, g, at);
-		else
-			at = &(*at)->next;
-	}
-	g->prune_at = g->count * 2;
-}
-
-struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
-			       enum range_kind kind, const struct nbds_point *hi,
-			       uint64_t lone_from)
+struct nbds_op *range_add(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
+			  const struct nbds_point *hi, uint64_t lone_from)
 {
 	struct nbds_op *overlaps = NULL;
 	struct nbds_world *w = op->world;
-	unsigned size_class = 12;
+	unsigned size_class;
 
 	if (end <= start)
 		return NULL;
-	while (size_class < 63 && ((uint64_t)1 << size_class) < end - start)
-		size_class++;
+	size_class = range_class(end - start);
 	if (w->ranges->count >= w->ranges->bucket_count)
 		granules_grow(w);
 	struct range *r = world_alloc(w, sizeof(*r));
@@ -205,7 +149,6 @@ struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
 		g->links = l;
 		g->count++;
 		r->links++;
-		granule_limit(w, g, &op->lo);
 	}
 	w->ranges->classes |= (uint64_t)1 << size_class;
 	if (--r->links == 0) {

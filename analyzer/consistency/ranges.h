@@ -12,7 +12,7 @@
 #ifndef NBDS_CONSISTENCY_RANGES_H
 #define NBDS_CONSISTENCY_RANGES_H
 
-#include "bury.h"
+#include "blocks.h"
 
 enum range_kind {
 	RANGE_ZERO,
@@ -55,12 +55,18 @@ struct ranges {
 
 /* What a command says of [start, end) bytes; `hi`: when it was seen, if it was. Returns a
  * write of the same bytes that is in flight, or NULL. */
-struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
-			       enum range_kind kind, const struct nbds_point *hi,
-			       uint64_t lone_from);
+struct nbds_op *range_add(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
+			  const struct nbds_point *hi, uint64_t lone_from);
 /* Does a command without data cover a part of the sector, and is newer than `by`, or
  * not superseded by it? (If `by` is a read, zeroes that were only seen count too.) */
 bool contents_other_range(const struct nbds_world *w, uint64_t sector, const struct nbds_op *by);
+/* Those that have bytes of [start, end), into list[], some of them twice; *count of them.
+ * False: there are more than `max`, or too many places to look at. */
+bool ranges_near(const struct nbds_world *w, uint64_t start, uint64_t end,
+		 const struct range **list, unsigned max, unsigned *count);
+/* The size class of a range that is so long. */
+unsigned range_class(uint64_t length);
+void range_unlink(struct nbds_world *w, struct granule *g, struct link **at);
 /* The ranges of a size class around a place, or NULL. */
 struct granule *granule_find(const struct nbds_world *w, unsigned size_class, uint64_t number);
 void ranges_free(struct nbds_world *w);

@@ -348,7 +348,9 @@ static void sector_add(struct verdict *sector, const struct verdict *v)
 		return;
 	if (!sector->rule || (foreign && !was) ||
 	    (foreign == was &&
-	     verdict_rank(v->rule, v->severity) < verdict_rank(sector->rule, sector->severity)))
+	     verdict_rank(v->rule, v->severity) < verdict_rank(sector->rule, sector->severity)) ||
+	    (foreign == was && v->rule == sector->rule && v->severity == sector->severity &&
+	     v->missed && (!sector->missed || v->missed->serial > sector->missed->serial)))
 		*sector = *v;
 }
 

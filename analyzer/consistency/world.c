@@ -542,6 +542,9 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 		if (!e || e->op->type != NBD_CMD_WRITE || !(e->full >> i & 1) ||
 		    !entry_shows(e, i, value))
 			return JUDGE_WRONG;
+		/* the read's status may show that it was over before this began */
+		if (e->op->serial > read->serial && e->op->party == read->party)
+			return JUDGE_WRONG;
 		/* several versions: which of them are possible has to be looked at if it
 		 * matters that this one was: where it is in force, and so may be others */
 		for (const struct entry *old = e->alone ? NULL : e->next; old; old = old->next)
@@ -599,7 +602,7 @@ static void judge_now(const struct sample *s, bool whole)
 	uint32_t bytes = (uint32_t)(s->to - s->from);
 	struct sample seen = *s;
 	struct view view;
-	struct verdict v;
+	struct verdict v, sooner = {0};
 
 	if (w->blind || (w->poisoned && s->hi.frame > w->poison.frame) || !op->proves ||
 	    !contents_gather(w, s->sector, s->value)) {
@@ -609,9 +612,16 @@ static void judge_now(const struct sample *s, bool whole)
 					    : NBDS_UNCHECKED_FORGOTTEN] += bytes;
 		return;
 	}
-	view = (struct view){g->list, (unsigned)g->count, g->base, g->shadow || op->late, false};
+	view = (struct view){.list = g->list,
+			     .count = (unsigned)g->count,
+			     .base = g->base,
+			     .shadow = g->shadow || op->late};
 	judge(&view, &seen, &v);
 	seen.lone_from = v.lone_from;
+	if (op->party->newest > op->serial) {
+		view.sooner = true;
+		judge(&view, &seen, &sooner);
+	}
 	NBDS_TRACE(NBDS_TRACE_JUDGE,
 		   "conn %" PRIu32 "'s #%" PRIu64 " reads %016" PRIx64 " at 0x%" PRIx64
 		   ": %zu versions known, %s",
@@ -619,8 +629,8 @@ static void judge_now(const struct sample *s, bool whole)
 		   v.rule                      ? v.rule->name
 		   : v.result == JUDGE_UNKNOWN ? nbds_unchecked_names[v.why]
 					       : "as it must be");
-	if (v.rule)
-		miss_add(&seen, v.foreign);
+	if (v.rule || sooner.rule)
+		miss_add(&seen, v.foreign || sooner.foreign);
 	else if (v.result == JUDGE_UNKNOWN)
 		rd->unchecked[whole ? v.why : NBDS_UNCHECKED_PARTIAL] += bytes;
 	else
@@ -915,19 +925,29 @@ static void payload_arrived(struct nbds_op *op, const struct nbds_point *hi)
 	op_over(op);
 }
 
-/* An answer on the connection shows of those that were answered too early that their
- * payload has arrived: one to a later request, or one that acknowledges it. */
-static void payloads_shown(struct nbds_party *p, const struct nbds_op *by)
+/* An answer on the connection, at `hi`, shows of those that were answered too early that
+ * their payload has arrived: one to a later request, or one that acknowledges it. */
+static void payloads_shown(struct nbds_party *p, const struct nbds_op *by,
+			   const struct nbds_point *hi)
 {
 	for (struct nbds_op **at = &p->early, *op; (op = *at);) {
-		if (op == by || !(by->serial > op->serial ||
-				  (by->status_acked != NBDS_NO_ACK &&
-				   by->status_acked >= op->header_end + op->length))) {
+		bool over = op->early_told;
+
+		if (op->arrived || op == by ||
+		    !(by->serial > op->serial ||
+		      (by->status_acked != NBDS_NO_ACK &&
+		       by->status_acked >= op->header_end + op->length))) {
 			at = &op->next_early;
 			continue;
 		}
-		*at = op->next_early;
-		payload_arrived(op, &by->hi);
+		if (over) {
+			*at = op->next_early;
+		} else { /* it stays until it is told */
+			op->arrived = true;
+			op_ref(op);
+			at = &op->next_early;
+		}
+		payload_arrived(op, hi);
 	}
 }
 
@@ -941,10 +961,24 @@ static void length_shown(struct nbds_op *op)
 	op->early_told |= op->payload_over;
 }
 
+/* Those that are told, and have arrived, are of no more interest. */
+static void early_sweep(struct nbds_party *p)
+{
+	for (struct nbds_op **at = &p->early, *op; (op = *at);) {
+		if (!op->arrived || !op->early_told) {
+			at = &op->next_early;
+			continue;
+		}
+		*at = op->next_early;
+		op_unref(op);
+	}
+}
+
 static void lengths_shown(struct nbds_party *p)
 {
 	for (struct nbds_op *op = p->early; op; op = op->next_early)
 		length_shown(op);
+	early_sweep(p);
 }
 
 static void lengths_doubted(struct nbds_party *p)
@@ -956,6 +990,7 @@ static void lengths_doubted(struct nbds_party *p)
 		op->proves = false;
 		p->world->order->version++;
 	}
+	early_sweep(p);
 }
 
 static void payloads_lost(struct nbds_party *p)
@@ -966,7 +1001,10 @@ static void payloads_lost(struct nbds_party *p)
 		if (!op->early_told)
 			hazard_early(op, op->next_at == op->length);
 		p->early = op->next_early;
-		payload_arrived(op, NULL);
+		if (op->arrived)
+			op_unref(op);
+		else
+			payload_arrived(op, NULL);
 	}
 }
 
@@ -991,6 +1029,8 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 
 		op->early = true;
 		op->hi = (struct nbds_point){UINT64_MAX, INT64_MAX, op->lo.interface};
+		if (p->early)
+			payloads_shown(p, op, &order->hi);
 		op->next_early = p->early;
 		p->early = op;
 		if (p->newest > op->serial)
@@ -1004,7 +1044,7 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 	op_ref(op);
 	op_over(op);
 	if (p->early)
-		payloads_shown(p, op);
+		payloads_shown(p, op, &op->hi);
 	op_unref(op);
 	return false;
 }

@@ -93,6 +93,15 @@ static bool has_flag(const struct h_connection *k, uint16_t flag)
 	return k->known && (k->flags & flag);
 }
 
+// The command numbered i succeeded, and can be relied on: nor is it a write to a read-only
+// export (G6).
+static bool ok_at(const struct ref_world *w, int i)
+{
+	const struct h_command *c = &w->h->commands[i];
+
+	return ok(c) && !(is_write(c) && has_flag(conn(w, i), NBD_FLAG_READ_ONLY));
+}
+
 static bool one_server(const struct h_connection *a, const struct h_connection *b)
 {
 	return a->port == b->port;
@@ -351,7 +360,7 @@ static unsigned prove_paths(const struct ref_world *w, int wr, int c)
 	unsigned paths = 0;
 	bool same, epoch, multi;
 
-	if (wr == c || !ok(x) || !is_write(x) || !one_server(conn(w, wr), conn(w, c)))
+	if (wr == c || !ok_at(w, wr) || !is_write(x) || !one_server(conn(w, wr), conn(w, c)))
 		return 0;
 	same = same_server(w, wr, c);
 	epoch = same_epoch(w, wr, c);
@@ -638,7 +647,7 @@ static void look(struct ref_world *w, const struct byte *b, unsigned mask, unsig
 			continue;
 		if (c->type == NBD_CMD_TRIM)
 			v->why = REF_TRIMMED;
-		else if (!ok(c) && !(answered(c) ? renewed : succeeded))
+		else if (!ok_at(w, i) && !(answered(c) ? renewed : succeeded))
 			v->why = REF_FAILED_WRITE;
 		else if (byte_of(c, b->at) == H_LOST)
 			v->why = REF_LOST_PAYLOAD;
