@@ -103,6 +103,8 @@ static void draw_title(const struct ui *ui)
 	if (s->state == STATE_LIVE || s->state == STATE_REPLAY)
 		nbds_buf_printf(&middle, ", %s/s, %sB/s", short_count(r, s->packet_rate),
 				short_bytes(b, s->byte_rate));
+	if (s->ring_packets && columns_of(nbds_buf_text(&middle)) + 14 <= right - x)
+		nbds_buf_printf(&middle, ", last %s kept", short_time(r, (double)s->ring_depth));
 	if (columns_of(nbds_buf_text(&middle)) <= right - x)
 		put_on(0, x, right - x, STYLE_DIM, nbds_buf_text(&middle));
 	nbds_buf_free(&middle);

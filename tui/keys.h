@@ -53,6 +53,8 @@ enum action {
 	ACTION_CONNECTION,
 	ACTION_EVIDENCE,
 	ACTION_MESSAGES,
+	ACTION_SAVE_FRAMES,
+	ACTION_SAVE_END,
 };
 
 /* Screens, and sets of them. */

@@ -33,6 +33,7 @@
 #include "histogram.h"
 #include "log.h"
 #include "order.h"
+#include "pick.h"
 
 /* Commands that have columns of their own. */
 enum kind { KIND_READ, KIND_WRITE, KIND_FLUSH, KIND_COUNT };
@@ -63,6 +64,7 @@ struct connection_row {
 	bool unflushed_rough;     /* some may be counted twice */
 	int64_t unflushed_since;  /* ns; unflushed_writes > 0 */
 	int64_t first_time, last_time;
+	uint64_t first_frame, last_frame;
 	bool waiting; /* `oldest` is the request that waits for longest */
 	struct nbds_outstanding oldest;
 	struct speed speed;
@@ -144,6 +146,8 @@ struct snapshot {
 	struct nbds_pipeline_info info;
 	struct nbds_engine_totals totals;
 	bool saving, save_failed; /* failed: no more is saved */
+	uint64_t ring_packets;    /* live: packets that can be saved afterwards */
+	int64_t ring_depth;       /* ns */
 	uint64_t messages;        /* added to the log so far */
 	double packet_rate, byte_rate;
 
@@ -174,6 +178,8 @@ struct worker_config {
 	const char *save;
 	const char *user; /* whom root becomes */
 	double replay;    /* 0: read at once */
+	bool ring_given;  /* `ring` is as the user wants it */
+	uint64_t ring;    /* bytes for packets that can be saved afterwards */
 	uint64_t history; /* messages kept, other things in proportion; 0: as usual */
 	enum nbds_severity severity;
 	struct nbds_engine_config engine;
@@ -208,5 +214,12 @@ int worker_create(struct worker *w, const char *path, char *err, size_t errsize)
 /* Live: saves the packets from now on; the descriptor becomes the worker's. The outcome
  * is a notice. */
 void worker_save(struct worker *w, int fd, const char *name);
+/* Ends that. The outcome is a notice. */
+void worker_save_end(struct worker *w);
+/* Packets can be saved after they were looked at. */
+bool worker_keeps(const struct worker *w);
+/* Saves what was picked, of the last packets or by reading the file again; it and its
+ * descriptor become the worker's. The outcome is a notice. */
+void worker_pick(struct worker *w, struct pick *pick);
 
 #endif

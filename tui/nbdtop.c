@@ -59,6 +59,8 @@ static void print_help(void)
 	      "                          hazard, note\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G)\n"
+	      "      --ring=SIZE         live: memory for the last packets, so that they can be\n"
+	      "                          saved afterwards (a 16th of --memory); 0: none\n"
 	      "      --history=NUMBER    messages that are kept (live 65536, file 1000000);\n"
 	      "                          findings and finished connections in proportion\n"
 	      "\n"
@@ -108,6 +110,7 @@ enum {
 	OPT_EXCLUSIVE,
 	OPT_MEMORY,
 	OPT_REPLAY,
+	OPT_RING,
 	OPT_HISTORY,
 	OPT_COLOUR,
 	OPT_ASCII,
@@ -124,6 +127,7 @@ static const struct option long_options[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"replay", required_argument, NULL, OPT_REPLAY},
 	{"history", required_argument, NULL, OPT_HISTORY},
+	{"ring", required_argument, NULL, OPT_RING},
 	{"color", required_argument, NULL, OPT_COLOUR},
 	{"colour", required_argument, NULL, OPT_COLOUR},
 	{"ascii", no_argument, NULL, OPT_ASCII},
@@ -194,6 +198,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_REPLAY:
 			if (!parse_speed(optarg, &o->worker.replay))
 				return nbds_usage_error();
+			break;
+		case OPT_RING:
+			o->worker.ring_given = true;
+			if (strcmp(optarg, "0") != 0 &&
+			    !nbds_option_memory(optarg, &o->worker.ring, err))
+				goto bad;
 			break;
 		case OPT_HISTORY:
 			if (!parse_history(optarg, &o->worker.history))

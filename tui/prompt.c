@@ -59,6 +59,7 @@ void prompt_draw(struct ui *ui, int y)
 		[PROMPT_SEARCH] = "Search: ",
 		[PROMPT_FILTER] = "Filter: ",
 		[PROMPT_SAVE] = "Save to: ",
+		[PROMPT_FRAMES] = "Save the packets to: ",
 	};
 	const struct prompt *p = &ui->prompt;
 	char words[200], before[PROMPT_TEXT];
@@ -66,6 +67,11 @@ void prompt_draw(struct ui *ui, int y)
 	int x, cursor;
 
 	put_row(y, STYLE_PLAIN);
+	if (p->kind == PROMPT_SAVE_END) {
+		put_cursor(y, put_on(y, 0, screen_columns, STYLE_BOLD,
+				     "Save live packets no longer?  y or n: "));
+		return;
+	}
 	if (p->kind == PROMPT_CLEAR) {
 		put_cursor(y, put_on(y, 0, screen_columns, STYLE_BOLD, question(ui)));
 		return;
@@ -155,7 +161,7 @@ static void save_packets(struct ui *ui, const char *path)
 		return;
 	}
 	if (ui->s->saving) {
-		ui_notice(ui, "the packets are saved already");
+		ui_notice(ui, "The packets are saved already: W ends that.");
 		return;
 	}
 	fd = worker_create(ui->worker, path, err, sizeof(err));
@@ -199,6 +205,24 @@ static void save_screen(struct ui *ui, const char *path)
 	else
 		ui_notice(ui, "%s: %s", path, strerror(errno));
 	nbds_buf_free(&b);
+}
+
+/* What was picked. */
+static void save_frames(struct ui *ui, const char *path)
+{
+	struct pick *p = ui->pick;
+	char err[300];
+
+	if (!p || !*path)
+		return;
+	p->fd = worker_create(ui->worker, path, err, sizeof(err));
+	if (p->fd < 0) {
+		ui_notice(ui, "%s: %s", path, err);
+		return;
+	}
+	nbds_escape_text(path, strlen(path), p->name, sizeof(p->name));
+	ui->pick = NULL;
+	worker_pick(ui->worker, p);
 }
 
 static void save_to(struct ui *ui, const char *path)
@@ -247,6 +271,9 @@ static void prompt_done(struct ui *ui)
 		break;
 	case PROMPT_SAVE:
 		save_to(ui, text);
+		break;
+	case PROMPT_FRAMES:
+		save_frames(ui, text);
 		break;
 	default:
 		break;
@@ -309,6 +336,12 @@ void prompt_key(struct ui *ui, wint_t c, bool special)
 	struct prompt *p = &ui->prompt;
 	unsigned from;
 
+	if (p->kind == PROMPT_SAVE_END) {
+		p->kind = PROMPT_NONE;
+		if (!special && (c == 'y' || c == 'Y'))
+			worker_save_end(ui->worker);
+		return;
+	}
 	if (p->kind == PROMPT_CLEAR) {
 		p->kind = PROMPT_NONE;
 		if (!special && (c == 'y' || c == 'Y') && ui->s)

@@ -601,6 +601,8 @@ static void row_refresh(struct rows *rows, struct track *t)
 	unflushed_refresh(rows, t);
 	r->first_time = c->first_time;
 	r->last_time = c->last_time;
+	r->first_frame = c->first_frame;
+	r->last_frame = c->last_frame;
 	flight_refresh(t);
 	share_refresh(rows, t);
 }

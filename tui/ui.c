@@ -348,6 +348,30 @@ static void change_speed(struct ui *ui, double factor)
 	worker_replay_speed(ui->worker, speed);
 }
 
+/* What the cursor is at, its packets: where to? */
+static void ask_frames(struct ui *ui)
+{
+	char name[200] = "";
+	struct pick *p;
+
+	if (!ui->s || !ui_view(ui)->pick)
+		return;
+	if (!worker_keeps(ui->worker)) {
+		ui_notice(ui, "No packets are kept (--ring=0): none can be saved afterwards.");
+		return;
+	}
+	p = ui_view(ui)->pick(ui, name, sizeof(name));
+	if (!p || !p->count) {
+		pick_free(p);
+		ui_notice(ui, "There is nothing here whose packets could be saved.");
+		return;
+	}
+	pick_free(ui->pick);
+	ui->pick = p;
+	prompt_open(ui, PROMPT_FRAMES, name);
+	ui->prompt.offered = true;
+}
+
 static void back(struct ui *ui)
 {
 	struct table *t = ui_table(ui);
@@ -414,6 +438,15 @@ static void act(struct ui *ui, enum action action)
 		break;
 	case ACTION_SAVE:
 		prompt_open(ui, PROMPT_SAVE, "");
+		break;
+	case ACTION_SAVE_FRAMES:
+		ask_frames(ui);
+		break;
+	case ACTION_SAVE_END:
+		if (ui->s && ui->s->saving)
+			prompt_open(ui, PROMPT_SAVE_END, "");
+		else
+			ui_notice(ui, "No packets are being saved.");
 		break;
 	case ACTION_PAUSE:
 		toggle_pause(ui);
@@ -622,6 +655,7 @@ void views_free(struct ui *ui)
 	table_free(&ui->connections);
 	table_free(&ui->findings);
 	log_view_close(worker_log(ui->worker), &ui->messages.view);
+	pick_free(ui->pick);
 	free(ui->messages.matches);
 	nbds_buf_free(&ui->messages.line);
 }

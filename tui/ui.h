@@ -25,7 +25,15 @@
 
 struct ui;
 
-enum prompt_kind { PROMPT_NONE, PROMPT_SEARCH, PROMPT_FILTER, PROMPT_SAVE, PROMPT_CLEAR };
+enum prompt_kind {
+	PROMPT_NONE,
+	PROMPT_SEARCH,
+	PROMPT_FILTER,
+	PROMPT_SAVE,
+	PROMPT_FRAMES,
+	PROMPT_CLEAR,
+	PROMPT_SAVE_END,
+};
 
 struct prompt {
 	enum prompt_kind kind;
@@ -82,6 +90,7 @@ struct ui {
 	struct prompt prompt;
 	struct typed typed_searches, typed_filters[SCREEN_COUNT];
 	char search[PROMPT_TEXT];
+	struct pick *pick; /* what is to be saved once its file has a name; or NULL */
 	char notice[256];
 	int64_t notice_until; /* clock */
 	uint64_t notices_seen;
@@ -121,6 +130,9 @@ struct screen_view {
 	bool (*search)(struct ui *ui, const char *text, int direction, bool here);
 	void (*text)(struct ui *ui, struct nbds_buf *b);
 	void (*click)(struct ui *ui, enum hit kind, int value, bool twice);
+	/* The packets of what the cursor is at, and a name for their file in `name`. NULL:
+	 * there is nothing. */
+	struct pick *(*pick)(struct ui *ui, char *name, size_t size);
 };
 
 extern const struct screen_view view_exports, view_connections, view_order, view_messages,

@@ -464,6 +464,37 @@ static bool findings_action(struct ui *ui, enum action action)
 	}
 }
 
+/* The commands that prove it, each with what it is in the proof. */
+static struct pick *findings_pick(struct ui *ui, char *name, size_t size)
+{
+	size_t row = table_row(&ui->findings);
+	const struct found *found = row == SIZE_MAX ? NULL : ui->s->findings[row];
+	const struct nbds_finding *f = found ? found->finding : NULL;
+	struct pick *p;
+	char text[200];
+
+	if (!f)
+		return NULL;
+	snprintf(text, sizeof(text), "finding %" PRIu64, found->number);
+	snprintf(name, size, "finding-%" PRIu64 ".pcapng", found->number);
+	p = pick_new(text);
+	for (unsigned i = 0; p && i < f->witness_count; i++) {
+		const struct nbds_witness *w = &f->witnesses[i];
+		const struct connection_row *c = ui_connection(ui, w->connection);
+
+		if (c)
+			pick_add(p, w->request_frame, w->reply_frame, &c->client, &c->server, NULL);
+	}
+	for (int role = 0; p && role < NBDS_ROLE_MAX; role++) {
+		if (!f->frames[role])
+			continue;
+		snprintf(text, sizeof(text), "nbdtop: %s of %s [%s]", nbds_role_words[role],
+			 f->rule->name, f->rule->ref);
+		pick_add(p, f->frames[role], f->frames[role], NULL, NULL, text);
+	}
+	return p;
+}
+
 static bool findings_search(struct ui *ui, const char *text, int direction, bool here)
 {
 	ui->finding_scroll = 0;
@@ -518,6 +549,7 @@ const struct screen_view view_findings = {
 	.search = findings_search,
 	.text = findings_text,
 	.click = findings_click,
+	.pick = findings_pick,
 };
 
 void findings_init(struct ui *ui)

@@ -545,6 +545,16 @@ static void show_finished(struct ui *ui)
 /* Connections that a filter names at most. */
 #define EXPORT_FILTER 12
 
+/* All packets of a connection. */
+static void pick_connection(struct pick *p, const struct connection_row *r)
+{
+	char comment[120];
+
+	snprintf(comment, sizeof(comment), "nbdtop: connection %" PRIu32 ", export \"%s\"", r->id,
+		 r->export_name);
+	pick_add(p, r->first_frame, r->last_frame, &r->client, &r->server, comment);
+}
+
 static void exports_update(struct ui *ui)
 {
 	table_update(&ui->exports);
@@ -617,6 +627,27 @@ static bool exports_action(struct ui *ui, enum action action)
 	}
 }
 
+static struct pick *exports_pick(struct ui *ui, char *name, size_t size)
+{
+	size_t row = table_row(&ui->exports);
+	const struct export_row *x = row == SIZE_MAX ? NULL : &ui->s->exports[row];
+	struct pick *p;
+	char what[80];
+
+	if (!x)
+		return NULL;
+	snprintf(what, sizeof(what), "export \"%.60s\"", x->name);
+	snprintf(name, size, "export-%" PRIu32 ".pcapng", x->id);
+	p = pick_new(what);
+	for (size_t i = 0; p && i < ui->s->connection_count; i++) {
+		const struct connection_row *r = &ui->s->connections[i];
+
+		if (r->export == x->id)
+			pick_connection(p, r);
+	}
+	return p;
+}
+
 static bool exports_search(struct ui *ui, const char *text, int direction, bool here)
 {
 	return table_search(&ui->exports, text, direction, here);
@@ -642,6 +673,7 @@ const struct screen_view view_exports = {
 	.search = exports_search,
 	.text = exports_text,
 	.click = exports_click,
+	.pick = exports_pick,
 };
 
 /* --- connections --- */
@@ -1321,6 +1353,23 @@ static bool connections_action(struct ui *ui, enum action action)
 	}
 }
 
+static struct pick *connections_pick(struct ui *ui, char *name, size_t size)
+{
+	size_t row = table_row(&ui->connections);
+	const struct connection_row *r = row == SIZE_MAX ? NULL : &ui->s->connections[row];
+	struct pick *p;
+	char what[80];
+
+	if (!r)
+		return NULL;
+	snprintf(what, sizeof(what), "connection %" PRIu32, r->id);
+	snprintf(name, size, "connection-%" PRIu32 ".pcapng", r->id);
+	p = pick_new(what);
+	if (p)
+		pick_connection(p, r);
+	return p;
+}
+
 static bool connections_search(struct ui *ui, const char *text, int direction, bool here)
 {
 	return table_search(&ui->connections, text, direction, here);
@@ -1349,6 +1398,7 @@ const struct screen_view view_connections = {
 	.search = connections_search,
 	.text = connections_text,
 	.click = connections_click,
+	.pick = connections_pick,
 };
 
 void lists_init(struct ui *ui)

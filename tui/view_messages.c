@@ -787,6 +787,29 @@ static bool messages_action(struct ui *ui, enum action action)
 	}
 }
 
+/* Those that are listed. */
+static struct pick *messages_pick(struct ui *ui, char *name, size_t size)
+{
+	struct messages *m = &ui->messages;
+	struct pick *p = pick_new(m->filter.any ? "the filtered messages" : "the messages");
+
+	snprintf(name, size, "messages.pcapng");
+	for (uint64_t row = 0; p && row < row_count(m); row++) {
+		const struct log_entry *e = log_view_get(&m->view, row_number(m, row));
+		const struct connection_row *c = e ? ui_connection(ui, e->connection) : NULL;
+
+		if (!e)
+			continue;
+		nbds_buf_clear(&m->line);
+		nbds_buf_puts(&m->line, "nbdtop: ");
+		entry_line(e, &m->line);
+		if (!pick_add(p, e->frame, c ? e->last_frame : e->frame, c ? &c->client : NULL,
+			      c ? &c->server : NULL, nbds_buf_text(&m->line)))
+			break;
+	}
+	return p;
+}
+
 static bool messages_search(struct ui *ui, const char *text, int direction, bool here)
 {
 	struct messages *m = &ui->messages;
@@ -855,4 +878,5 @@ const struct screen_view view_messages = {
 	.search = messages_search,
 	.text = messages_text,
 	.click = messages_click,
+	.pick = messages_pick,
 };

@@ -9,11 +9,14 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../analyzer/capture/live.h"
@@ -161,6 +164,8 @@ static void publish(struct worker *w)
 	s->replay_speed = w->speed;
 	s->saving = w->saving;
 	s->save_failed = w->save_failed;
+	s->ring_packets = w->ring.count;
+	s->ring_depth = w->ring.count ? w->ring.last_time - w->ring.first_time : 0;
 	s->packet_rate = w->packet_rate;
 	s->byte_rate = w->byte_rate;
 	s->messages = log_total(w->told.log);
@@ -214,6 +219,85 @@ static void save(struct worker *w, int fd, const char *name)
 	notice(w, "packets go to %s from now on", name);
 }
 
+static void save_end(struct worker *w)
+{
+	if (!w->saving)
+		return;
+	w->saving = false;
+	if (nbds_pipeline_save_end(w->pipeline) < 0)
+		notice(w, "not all packets could be saved: %s", strerror(errno));
+	else
+		notice(w, "no more packets are saved");
+	w->save_failed = false;
+}
+
+/* Goes through the packets that are kept. */
+static bool pick_from_ring(struct worker *w, struct pick *p)
+{
+	struct nbds_packet packet;
+	uint64_t at = 0;
+	size_t place = 0;
+
+	while (ring_next(&w->ring, &at, &place, &packet))
+		if (!pick_packet(p, &packet))
+			return false;
+	return true;
+}
+
+/* Reads the file again, as far as need be. */
+static bool pick_from_file(struct worker *w, struct pick *p)
+{
+	int fd = fcntl(w->again, F_DUPFD_CLOEXEC, 0);
+	struct nbds_capture *c = NULL;
+	struct nbds_packet packet;
+	bool good = true;
+	char err[256];
+
+	if (fd >= 0 && lseek(fd, 0, SEEK_SET) == 0)
+		c = nbds_capture_open_fd(fd, err, sizeof(err));
+	else if (fd >= 0)
+		close(fd);
+	if (!c)
+		return false;
+	while (good && !atomic_load(&w->quit) && nbds_capture_next(c, &packet) == 1) {
+		good = pick_packet(p, &packet);
+		if (pick_over(p, packet.frame + 1))
+			break;
+	}
+	nbds_capture_close(c);
+	return good;
+}
+
+static void save_pick(struct worker *w, struct pick *p)
+{
+	uint64_t first = p->count ? p->ranges[0].first : 0;
+	bool from_file = w->again >= 0, good;
+
+	for (size_t i = 0; i < p->count; i++)
+		first = p->ranges[i].first < first ? p->ranges[i].first : first;
+	errno = ENOMEM;
+	good = pick_begin(p) && (from_file ? pick_from_file(w, p) : pick_from_ring(w, p));
+	if (p->writer && !pick_end(p))
+		good = false;
+	if (!good)
+		notice(w, "%s: %s", p->name, strerror(errno));
+	else
+		notice(w, "%" PRIu64 " packet%s of %s saved to %s%s%s", p->saved,
+		       p->saved == 1 ? "" : "s", p->what, p->name,
+		       p->more ? ", the first ones" : "",
+		       !from_file && (!w->ring.count || first < w->ring.first_frame)
+			       ? "; earlier ones are not kept any more"
+			       : "");
+	pick_free(p);
+}
+
+static void keep_packet(void *ctx, const struct nbds_packet *packet)
+{
+	struct worker *w = ctx;
+
+	ring_add(&w->ring, packet);
+}
+
 static void clear_order(struct worker *w)
 {
 	struct export_track *x = rows_export(&w->told.rows, w->want.export);
@@ -233,14 +317,20 @@ static bool obey(struct worker *w)
 	o = w->orders;
 	w->orders.clear_order = false;
 	w->orders.save = -1;
+	w->orders.save_end = false;
+	w->orders.pick = NULL;
 	pthread_mutex_unlock(&w->lock);
 	if (memcmp(&o.want, &w->want, sizeof(o.want)) != 0)
 		w->latency_stale = true;
 	w->want = o.want;
 	if (o.clear_order)
 		clear_order(w);
+	if (o.save_end)
+		save_end(w);
 	if (o.save >= 0)
 		save(w, o.save, o.save_name);
+	if (o.pick)
+		save_pick(w, o.pick);
 	if (o.speed > 0)
 		w->speed = o.speed;
 	w->hold = o.hold;
@@ -410,6 +500,17 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* A file can be read again if it is one; what comes from elsewhere is kept for a while. */
+static void open_again(struct worker *w)
+{
+	const char *file = w->config.file;
+	struct stat st;
+
+	if (!file || !strcmp(file, "-") || stat(file, &st) < 0 || !S_ISREG(st.st_mode))
+		return;
+	w->again = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+}
+
 static bool open_all(struct worker *w, char *err, size_t errsize)
 {
 	const struct worker_config *c = &w->config;
@@ -437,6 +538,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 		} else {
 			w->pipeline = nbds_pipeline_open(c->file, &config, err, errsize);
 		}
+		open_again(w);
 		w->state = c->replay > 0 ? STATE_REPLAY : STATE_LOADING;
 		return w->pipeline;
 	}
@@ -464,6 +566,10 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 static void destroy(struct worker *w)
 {
 	log_free(w->told.log);
+	ring_close(&w->ring);
+	pick_free(w->orders.pick);
+	if (w->again >= 0)
+		close(w->again);
 	for (int i = 0; i < 3; i++)
 		snapshot_free(&w->snapshots[i]);
 	findings_close(&w->told.findings);
@@ -479,8 +585,8 @@ static void destroy(struct worker *w)
 }
 
 /* Divides the memory: a quarter at most is for messages, unless the user wants more of
- * them, an eighth for rows and what ended, a sixteenth for findings; and the engine has
- * the rest. */
+ * them, an eighth for rows and what ended, a sixteenth for findings, and as much for
+ * packets; and the engine has the rest. */
 static void divide(struct worker *w, uint64_t *history)
 {
 	uint64_t all = w->config.engine.memory ? w->config.engine.memory : MEMORY_DEFAULT, spent;
@@ -495,7 +601,9 @@ static void divide(struct worker *w, uint64_t *history)
 	rows_init(&w->told.rows, all / 8, (size_t)(*history / HISTORY_FINISHED));
 	findings_open(&w->told.findings,
 		      (size_t)least(*history / HISTORY_FINDING, all / 16 / FINDING_BYTES) + 16);
-	spent = log_bytes(*history) + all / 8 + all / 16;
+	if (!w->config.ring_given)
+		w->config.ring = all / 16;
+	spent = log_bytes(*history) + all / 8 + all / 16 + w->config.ring;
 	w->config.engine.memory = spent < all - all / 4 ? all - spent : all / 4;
 }
 
@@ -511,7 +619,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	}
 	w->config = *config;
 	w->speed = config->replay;
-	w->fd = w->orders.save = -1;
+	w->fd = w->orders.save = w->again = -1;
 	w->back = &w->snapshots[0];
 	w->ready = &w->snapshots[1];
 	w->taken = &w->snapshots[2];
@@ -531,6 +639,10 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	}
 	if (!open_all(w, err, errsize))
 		goto failed;
+	if (w->again < 0 && w->config.ring) {
+		ring_open(&w->ring, (size_t)w->config.ring);
+		nbds_pipeline_on_packet(w->pipeline, keep_packet, w);
+	}
 	nbds_pipeline_on_wait(w->pipeline, waiting, w);
 	if (w->capture)
 		nbds_capture_on_wait(w->capture, waiting, w);
@@ -667,4 +779,30 @@ void worker_save(struct worker *w, int fd, const char *name)
 	nbds_escape_text(name, strlen(name), w->orders.save_name, sizeof(w->orders.save_name));
 	poke(w);
 	pthread_mutex_unlock(&w->lock);
+}
+
+void worker_save_end(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	w->orders.save_end = true;
+	poke(w);
+	pthread_mutex_unlock(&w->lock);
+}
+
+bool worker_keeps(const struct worker *w)
+{
+	/* Neither changes once the thread runs. */
+	return w->again >= 0 || w->ring.size;
+}
+
+void worker_pick(struct worker *w, struct pick *pick)
+{
+	struct pick *before;
+
+	pthread_mutex_lock(&w->lock);
+	before = w->orders.pick;
+	w->orders.pick = pick;
+	poke(w);
+	pthread_mutex_unlock(&w->lock);
+	pick_free(before);
 }

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "../analyzer/capture/opener.h"
+#include "ring.h"
 #include "snapshot.h"
 #include "told.h"
 
@@ -19,6 +20,8 @@ struct orders {
 	double speed;
 	bool clear_order;
 	int save; /* a descriptor, or -1 */
+	bool save_end;
+	struct pick *pick; /* or NULL */
 	char save_name[200];
 };
 
@@ -40,6 +43,8 @@ struct worker {
 	struct snapshot snapshots[3], *back;
 	struct nbds_pipeline *pipeline;
 	struct told told;
+	struct ring ring; /* of packets that cannot be read again */
+	int again;        /* the file, to be read again; -1: there is none */
 	enum worker_state state;
 	char error[512], notice[256];
 	uint64_t notices, serials, published_sum;

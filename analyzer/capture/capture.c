@@ -179,17 +179,16 @@ static struct nbds_capture *new_capture(char *err, size_t errsize)
 	return c;
 }
 
-struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsize)
+/* `source` is the capture's; NULL: `err` says why already. */
+static struct nbds_capture *open_source(struct nbds_source *source, char *err, size_t errsize)
 {
-	struct nbds_capture *c = new_capture(err, errsize);
+	struct nbds_capture *c = source ? new_capture(err, errsize) : NULL;
 
-	if (!c)
-		return NULL;
-	c->source = nbds_source_open(path, err, errsize);
-	if (!c->source) {
-		free(c);
+	if (!c) {
+		nbds_source_close(source);
 		return NULL;
 	}
+	c->source = source;
 	if (open_file(c) < 0) {
 		snprintf(err, errsize, "%s", c->error);
 		nbds_capture_close(c);
@@ -198,6 +197,16 @@ struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsi
 	c->info.compression = nbds_source_compression(c->source);
 	c->info.size = nbds_source_size(c->source);
 	return c;
+}
+
+struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsize)
+{
+	return open_source(nbds_source_open(path, err, errsize), err, errsize);
+}
+
+struct nbds_capture *nbds_capture_open_fd(int fd, char *err, size_t errsize)
+{
+	return open_source(nbds_source_open_fd(fd, err, errsize), err, errsize);
 }
 
 struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter, char *err,
@@ -448,17 +457,26 @@ static void save_drops(struct nbds_capture *c)
 	nbds_pcapng_write_drops(c->save, 0, c->info.end, ifdrop, osdrop);
 }
 
+int nbds_capture_save_end(struct nbds_capture *c)
+{
+	struct nbds_pcapng_writer *save = c->save;
+
+	if (!save)
+		return 0;
+	save_drops(c);
+	c->save = NULL;
+	c->save_error[0] = '\0';
+	return nbds_pcapng_finish(save);
+}
+
 int nbds_capture_close(struct nbds_capture *c)
 {
 	int result = 0, reason = 0;
 
 	if (!c)
 		return 0;
-	if (c->save) {
-		save_drops(c);
-		result = nbds_pcapng_finish(c->save);
-		reason = errno;
-	}
+	result = nbds_capture_save_end(c);
+	reason = errno;
 	if (c->pcap)
 		pcap_close(c->pcap); /* and the stream */
 	else if (c->stream)

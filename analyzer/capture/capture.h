@@ -40,6 +40,9 @@ struct nbds_capture;
 /* Opens `path`. NULL on failure, with the reason in `err` (errsize bytes). */
 struct nbds_capture *nbds_capture_open(const char *path, char *err, size_t errsize);
 
+/* The same with an open file, whose descriptor becomes the capture's. */
+struct nbds_capture *nbds_capture_open_fd(int fd, char *err, size_t errsize);
+
 /* Opens interface `device` for live capture with the pcap filter `filter`
  * (NULL: all). `snaplen` 0 means whole packets. NULL on failure as above. */
 struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter, char *err,
@@ -67,6 +70,9 @@ void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), vo
 int nbds_capture_save(struct nbds_capture *c, const char *path);
 /* The same to an open file, whose descriptor becomes the capture's. */
 int nbds_capture_save_fd(struct nbds_capture *c, int fd);
+/* Ends the saving, and the file; another may begin. 0, or -1 with errno set if it could
+ * not be written to its end. */
+int nbds_capture_save_end(struct nbds_capture *c);
 /* "": nothing has failed. */
 const char *nbds_capture_save_error(const struct nbds_capture *c);
 

@@ -243,9 +243,8 @@ static int recognise(struct nbds_source *s)
 	return 0;
 }
 
-struct nbds_source *nbds_source_open(const char *path, char *err, size_t errsize)
+static struct nbds_source *open_fd(int fd, bool own, char *err, size_t errsize)
 {
-	bool standard_input = !strcmp(path, "-");
 	struct nbds_source *s = calloc(1, sizeof(*s));
 	struct stat status;
 
@@ -254,10 +253,12 @@ struct nbds_source *nbds_source_open(const char *path, char *err, size_t errsize
 	if (!s || !s->in) {
 		snprintf(err, errsize, "not enough memory");
 		free(s);
+		if (own && fd >= 0)
+			close(fd);
 		return NULL;
 	}
-	s->own_fd = !standard_input;
-	s->fd = standard_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	s->own_fd = own;
+	s->fd = fd;
 	if (s->fd < 0 || fstat(s->fd, &status) < 0) {
 		snprintf(err, errsize, "cannot open: %s", strerror(errno));
 		goto failed;
@@ -288,6 +289,19 @@ struct nbds_source *nbds_source_open(const char *path, char *err, size_t errsize
 failed:
 	nbds_source_close(s);
 	return NULL;
+}
+
+struct nbds_source *nbds_source_open(const char *path, char *err, size_t errsize)
+{
+	bool standard_input = !strcmp(path, "-");
+
+	return open_fd(standard_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY),
+		       !standard_input, err, errsize);
+}
+
+struct nbds_source *nbds_source_open_fd(int fd, char *err, size_t errsize)
+{
+	return open_fd(fd, true, err, errsize);
 }
 
 void nbds_source_close(struct nbds_source *s)

@@ -57,6 +57,9 @@ int nbds_pcapng_write_interface(struct nbds_pcapng_writer *w, int linktype, uint
 				const char *name);
 uint32_t nbds_pcapng_written_interfaces(const struct nbds_pcapng_writer *w);
 int nbds_pcapng_write_packet(struct nbds_pcapng_writer *w, const struct nbds_packet *p);
+/* The same with a comment, of which some 200 bytes are written; NULL: none. */
+int nbds_pcapng_write_commented(struct nbds_pcapng_writer *w, const struct nbds_packet *p,
+				const char *comment);
 /* Drop counters of one interface: by the interface, and by the system. */
 int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, int64_t time,
 			    uint64_t ifdrop, uint64_t osdrop);

@@ -22,7 +22,7 @@
 
 #include "create.h"
 
-enum { OPTIONS_MAX = 256, BUFFER_FIRST = 256 * 1024 };
+enum { OPTIONS_MAX = 256, COMMENT_MAX = OPTIONS_MAX - 16, BUFFER_FIRST = 256 * 1024 };
 
 struct nbds_pcapng_writer {
 	int fd;
@@ -252,11 +252,29 @@ uint32_t nbds_pcapng_written_interfaces(const struct nbds_pcapng_writer *w)
 
 int nbds_pcapng_write_packet(struct nbds_pcapng_writer *w, const struct nbds_packet *p)
 {
+	return nbds_pcapng_write_commented(w, p, NULL);
+}
+
+int nbds_pcapng_write_commented(struct nbds_pcapng_writer *w, const struct nbds_packet *p,
+				const char *comment)
+{
 	uint64_t time = (uint64_t)p->time;
 	uint32_t fixed[5] = {p->interface, (uint32_t)(time >> 32), (uint32_t)time, p->caplen,
 			     p->len};
+	struct block_options o = {.length = 0};
+	size_t length = comment ? strlen(comment) : 0;
 
-	return put_block(w, 6, fixed, sizeof(fixed), p->data, p->caplen, NULL);
+	if (!length)
+		return put_block(w, 6, fixed, sizeof(fixed), p->data, p->caplen, NULL);
+	if (length > COMMENT_MAX) {
+		/* Not in the middle of a character. */
+		length = COMMENT_MAX;
+		while (length && ((unsigned char)comment[length] & 0xc0) == 0x80)
+			length--;
+	}
+	add_option(&o, 1, comment, length); /* opt_comment */
+	end_options(&o);
+	return put_block(w, 6, fixed, sizeof(fixed), p->data, p->caplen, &o);
 }
 
 int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, int64_t time,

@@ -23,6 +23,8 @@ struct nbds_source;
 
 /* `path` "-" is standard input. NULL on failure, with the reason in `err`. */
 struct nbds_source *nbds_source_open(const char *path, char *err, size_t errsize);
+/* An open file, from where it stands; the descriptor becomes the source's. */
+struct nbds_source *nbds_source_open_fd(int fd, char *err, size_t errsize);
 void nbds_source_close(struct nbds_source *s);
 
 /* Up to `size` (> 0) bytes; fewer do not mean the end. 0: the end. -1: error. */

@@ -26,6 +26,8 @@ struct nbds_pipeline {
 	struct nbds_capture *capture; /* NULL: packets are given one by one */
 	struct nbds_ip *ip;
 	struct nbds_feed *feed; /* TCP and the engine */
+	void (*each)(void *ctx, const struct nbds_packet *packet);
+	void *each_ctx;
 	bool live;
 	atomic_bool stop;
 	enum nbds_step state; /* END and ERROR are final */
@@ -120,6 +122,18 @@ int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd)
 	return -1;
 }
 
+int nbds_pipeline_save_end(struct nbds_pipeline *p)
+{
+	return p->capture ? nbds_capture_save_end(p->capture) : 0;
+}
+
+void nbds_pipeline_on_packet(struct nbds_pipeline *p,
+			     void (*each)(void *ctx, const struct nbds_packet *packet), void *ctx)
+{
+	p->each = each;
+	p->each_ctx = ctx;
+}
+
 const char *nbds_pipeline_save_error(const struct nbds_pipeline *p)
 {
 	return p->capture ? nbds_capture_save_error(p->capture) : "";
@@ -160,6 +174,8 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 {
 	struct nbds_segment segment;
 
+	if (p->each)
+		p->each(p->each_ctx, packet);
 	if (!p->started) {
 		p->started = true;
 		p->start = packet->time;

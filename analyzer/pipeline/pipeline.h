@@ -77,12 +77,18 @@ void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *pac
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path);
 /* The same to an open file, whose descriptor becomes the pipeline's. */
 int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd);
+/* Ends the saving; another may begin. 0, or -1 with errno set. */
+int nbds_pipeline_save_end(struct nbds_pipeline *p);
 /* Why packets cannot be saved any more; "": they are. */
 const char *nbds_pipeline_save_error(const struct nbds_pipeline *p);
 
 /* A file that is a pipe: see nbds_capture_on_wait(). It is called between two
  * packets, on the thread that steps. */
 void nbds_pipeline_on_wait(struct nbds_pipeline *p, bool (*waiting)(void *ctx), void *ctx);
+
+/* Also hands every packet to `each`, before it is handled. NULL: no more. */
+void nbds_pipeline_on_packet(struct nbds_pipeline *p,
+			     void (*each)(void *ctx, const struct nbds_packet *packet), void *ctx);
 
 /* Handles at most `packets` packets. After END or ERROR it does nothing more
  * and answers the same again. */

@@ -325,6 +325,16 @@ class Keys(unittest.TestCase):
             t.keys("Enter")
             t.wait("Saved to")
             self.assertEqual(len((t.work / "messages").read_text().splitlines()), 52)
+            # What proves a finding, by reading the file again, with comments.
+            t.keys("5", "Home", "s")
+            t.wait("Save the packets to: finding-1.pcapng")
+            path = t.work / "finding.pcapng"
+            t.type(str(path))
+            t.keys("Enter")
+            t.wait("8 packets of finding 1 saved to")
+            self.assertEqual(path.read_bytes().count(b"nbdtop: "), 7)
+            self.assertIn(b"nbdtop: read reply of stale-read-after-flush [V2]",
+                          path.read_bytes())
             t.keys("w")
             t.type("x.pcapng")
             t.keys("Enter")

@@ -5,6 +5,7 @@ each have a cache of their own behind an unsafe multi-conn flag."""
 
 import pathlib
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -178,7 +179,7 @@ class Live(peers.LiveTest):
         t.keys("w")
         t.type("/tmp/other.pcapng")
         t.keys("Enter")
-        t.wait("the packets are saved already")
+        t.wait("The packets are saved already: W ends that.")
         self.assertEqual(t.quit(), 0)
         report = self.audit(whole)
         self.assertEqual(report.counts()["NBD_CMD_WRITE"], 1)
@@ -191,12 +192,64 @@ class Live(peers.LiveTest):
         t.type(str(part))
         t.keys("Enter")
         t.wait("packets go to", "LIVE, saving")
+        t.keys("W")
+        t.wait("Save live packets no longer?")
+        t.keys("n")
+        t.wait("LIVE, saving", gone=["no longer?"])
         handle = client.connect(self.uri)
         handle.flush()
         handle.shutdown()
         t.wait("1 connection (0 open)")
         self.assertEqual(t.quit(), 0)
         self.assertEqual(self.audit(part).counts()["NBD_CMD_FLUSH"], 1)
+
+    def test_save_afterwards(self):
+        """The last packets are kept: those of a connection that is over are saved, those
+        of messages that a filter lets through too; and a saving that was begun ends."""
+        self.nbdkit("memory", "4M")
+        t = self.nbdtop(columns=120, rows=40)
+        for _ in range(2):
+            handle = client.connect(self.uri)
+            handle.pwrite(bytes(512), 0)
+            handle.flush()
+            handle.shutdown()
+        t.wait("2 connections (0 open)", re.compile(r"last \S+ kept"))
+        saved = {name: pathlib.Path("/tmp") / ("nbdtop-%s-%s.pcapng" % (self.work.name, name))
+                 for name in ("connection", "messages", "rest")}
+        for path in saved.values():
+            self.addCleanup(lambda path=path: path.unlink(missing_ok=True))
+
+        def save(name):
+            t.keys("s", "C-u")
+            t.type(str(saved[name]))
+            t.keys("Enter")
+            t.wait("saved to", re.compile(r"[1-9]\d* packets of"))
+
+        t.keys("2", "End")
+        save("connection")
+        report = self.audit(saved["connection"])
+        self.assertEqual(len(report.connections), 1)
+        self.assertEqual(report.counts()["NBD_CMD_WRITE"], 1)
+        t.keys("4", "f")
+        t.type("write")
+        t.keys("Enter")
+        t.wait("(4 match")
+        save("messages")
+        comments = subprocess.run(["tshark", "-r", saved["messages"], "-T", "fields", "-e",
+                                   "frame.comment"], stdout=subprocess.PIPE, text=True).stdout
+        self.assertEqual(comments.count("nbdtop: NBD_CMD_WRITE 512 bytes at 0x0"), 2)
+        self.assertEqual(comments.count("NBD_SUCCESS"), 2)
+        t.keys("w")
+        t.type(str(saved["rest"]))
+        t.keys("Enter")
+        t.wait("LIVE, saving")
+        client.connect(self.uri).shutdown()
+        t.wait("3 connections")
+        t.keys("W", "y")
+        t.wait("no more packets are saved", gone=["LIVE, saving"])
+        client.connect(self.uri).shutdown()
+        t.wait("4 connections")
+        self.assertEqual(len(self.audit(saved["rest"]).connections), 1)
 
     def test_pipe(self):
         """What tcpdump captures elsewhere is as live: ages grow, rates are those of the last

@@ -22,6 +22,7 @@
 #include "tui/log.h"
 #include "tui/model.h"
 #include "tui/order.h"
+#include "tui/ring.h"
 #include "tui/text.h"
 
 /* --- numbers --- */
@@ -470,6 +471,52 @@ static void test_dirty_many(void **state)
 	/* Lengths that do not fit change nothing. */
 	dirty_write(&store, &map, &owner, UINT64_MAX - 1, 10, &when, true);
 	assert_int_equal(budget.used, 0);
+}
+
+/* --- the last packets --- */
+
+/* Of packets of all lengths the newest are there, whole and in their order. */
+static void test_ring(void **state)
+{
+	static uint8_t bytes[900];
+	struct ring ring;
+	unsigned seed = 3;
+
+	(void)state;
+	ring_open(&ring, 4096);
+	for (uint64_t frame = 1; frame < 3000; frame++) {
+		uint32_t length = (uint32_t)rand_r(&seed) % sizeof(bytes);
+		struct nbds_packet p = {.frame = frame,
+					.time = (int64_t)frame * 10,
+					.caplen = length,
+					.len = length + 1,
+					.data = bytes};
+		uint64_t at = 0, seen = 0, expected = 0;
+		size_t place = 0;
+
+		memset(bytes, (int)(frame & 0xff), length);
+		ring_add(&ring, &p);
+		while (ring_next(&ring, &at, &place, &p)) {
+			if (!seen)
+				assert_int_equal(p.frame, ring.first_frame);
+			else
+				assert_int_equal(p.frame, expected);
+			assert_int_equal(p.len, p.caplen + 1);
+			for (uint32_t i = 0; i < p.caplen; i++)
+				assert_int_equal(p.data[i], p.frame & 0xff);
+			expected = p.frame + 1;
+			seen++;
+		}
+		assert_int_equal(expected, frame + 1);
+		/* At least half of it is in use. */
+		assert_true(frame < 20 || seen >= 2);
+	}
+	ring_close(&ring);
+	/* Without memory, and for one that is too large, it is empty. */
+	ring_open(&ring, 0);
+	ring_add(&ring, &(struct nbds_packet){.caplen = 10, .data = bytes});
+	assert_int_equal(ring.count, 0);
+	ring_close(&ring);
 }
 
 /* --- the flush order --- */
@@ -936,12 +983,12 @@ int main(void)
 		cmocka_unit_test(test_filter),        cmocka_unit_test(test_filter_errors),
 		cmocka_unit_test(test_filter_fields), cmocka_unit_test(test_filter_any),
 		cmocka_unit_test(test_filter_list),   cmocka_unit_test(test_dirty),
-		cmocka_unit_test(test_dirty_many),    cmocka_unit_test(test_order),
-		cmocka_unit_test(test_order_failed),  cmocka_unit_test(test_order_many),
-		cmocka_unit_test(test_log),           cmocka_unit_test(test_log_heads),
-		cmocka_unit_test(test_worker_file),   cmocka_unit_test(test_worker_order),
-		cmocka_unit_test(test_worker_replay), cmocka_unit_test(test_worker_hold),
-		cmocka_unit_test(test_worker_errors),
+		cmocka_unit_test(test_dirty_many),    cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_order),         cmocka_unit_test(test_order_failed),
+		cmocka_unit_test(test_order_many),    cmocka_unit_test(test_log),
+		cmocka_unit_test(test_log_heads),     cmocka_unit_test(test_worker_file),
+		cmocka_unit_test(test_worker_order),  cmocka_unit_test(test_worker_replay),
+		cmocka_unit_test(test_worker_hold),   cmocka_unit_test(test_worker_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
