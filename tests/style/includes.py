@@ -55,7 +55,7 @@ CALL_CIRCLES = [
     {"analyzer/rules/" + name for name in ("check", "chunks", "ends", "haggle", "handshake",
                                            "replies", "requests", "status")},
     # what Wireshark asks the plugin for, and what follows from it
-    {"dissector/wireshark/show", "dissector/wireshark/stats", "dissector/wireshark/watch"},
+    {"dissector/wireshark/" + name for name in ("follow", "objects", "show", "stats", "watch")},
     # the screens are in a table, and go on to each other
     {"tui/" + name for name in ("frame", "prompt", "ui", "view_findings", "view_help",
                                 "view_latency", "view_lists", "view_messages", "view_order")},
