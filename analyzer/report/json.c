@@ -361,14 +361,12 @@ static void member_place(struct nbds_buf *b, const char *key, uint64_t frame, in
 /* How it ended, and what had no answer then. */
 static void put_end(struct nbds_buf *b, const struct nbds_connection *c)
 {
-	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
+	enum nbds_side first;
 	char name[NBDS_TEXT_OF_MAX];
 
 	nbds_json_member_string(b, "end", end_name(c->end));
-	if (client || server)
-		nbds_json_member_string(b, "closed_by",
-					server && (!client || server < client) ? "server"
-									       : "client");
+	if (nbds_closed_first(c, &first))
+		nbds_json_member_string(b, "closed_by", side_names[first]);
 	member_open(b, "closed", '{');
 	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++) {
 		if (!c->closed[side].frame)

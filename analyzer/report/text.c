@@ -178,15 +178,6 @@ static void put_seconds(struct nbds_buf *b, int64_t ns)
 	nbds_buf_printf(b, "%.6f s", (double)ns / 1e9);
 }
 
-/* Who closed first, and where; false: nobody was seen to. */
-static bool closer(const struct nbds_connection *c, enum nbds_side *side)
-{
-	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
-
-	*side = server && (!client || server < client) ? NBDS_SERVER : NBDS_CLIENT;
-	return client || server;
-}
-
 static const char *const side_words[] = {
 	[NBDS_CLIENT] = "the client",
 	[NBDS_SERVER] = "the server",
@@ -196,7 +187,7 @@ static void put_end(struct nbds_buf *t, const struct nbds_connection *c)
 {
 	const struct nbds_negotiated *n = &c->negotiated;
 	enum nbds_side side;
-	bool seen = closer(c, &side);
+	bool seen = nbds_closed_first(c, &side);
 
 	switch (c->end) {
 	case NBDS_END_DISCONNECT:
@@ -474,7 +465,7 @@ static void put_until_end(struct nbds_buf *t, const struct nbds_connection *c, i
 			  const struct nbds_outcome *o)
 {
 	enum nbds_side side;
-	int64_t end = closer(c, &side) ? c->closed[side].time : o->info.capture.end;
+	int64_t end = nbds_closed_first(c, &side) ? c->closed[side].time : o->info.capture.end;
 
 	nbds_buf_duration(t, end > since ? (uint64_t)end - (uint64_t)since : 0);
 }

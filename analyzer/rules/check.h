@@ -57,7 +57,8 @@ enum {
 struct rules_request {
 	uint64_t frame; /* of the request's first byte */
 	int64_t time;
-	uint64_t end;               /* client stream offset behind the request and its payload */
+	uint64_t begin;             /* client stream offset of the request */
+	uint64_t end;               /* and behind it and its payload */
 	uint16_t wrong;             /* RULES_* */
 	uint8_t pieces;             /* of content, from piece[0] on */
 	bool scattered;             /* more pieces than there is room for */
@@ -115,6 +116,7 @@ struct rules_connection {
 	/* handshake */
 	bool greeted, oldstyle, fixed, flags_sent, flags_bad, bad_flags_told, options_seen;
 	bool padded, replies_told;
+	uint8_t pad[4];    /* the first of the bytes that are to be zeroes */
 	bool no_zeroes;    /* both sides agreed to leave the zeroes out */
 	bool option_short; /* an answer too short to be one was told */
 	uint64_t flags_end;

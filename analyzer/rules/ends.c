@@ -211,6 +211,15 @@ static void trailing(struct rules_connection *rc, const struct nbds_trouble *t)
 	}
 }
 
+/* Is it known what is due? The capture may lack the first bytes of a side. */
+static bool settled(const struct rules_connection *rc, enum nbds_side side)
+{
+	if (side == NBDS_SERVER && !rc->greeted && rc->c->from_start)
+		return !rc->heard[NBDS_CLIENT] && !rc->nonsense[NBDS_CLIENT];
+	return (rc->c->from_start && rc->based) ||
+	       (side == NBDS_CLIENT ? rc->first_request : rc->first_reply);
+}
+
 void rules_nonsense(struct rules_connection *rc, const struct nbds_trouble *t)
 {
 	struct rules_about about = {.at = &t->where};
@@ -220,8 +229,9 @@ void rules_nonsense(struct rules_connection *rc, const struct nbds_trouble *t)
 		/* what comes after the first may be its consequence */
 		if (rc->nonsense[t->side] || (t->side == NBDS_SERVER && rc->unsized))
 			return;
-		/* where bytes are missing, what is due now may be something else */
-		about.lower = rc->lost[0] || rc->lost[1];
+		/* where bytes are missing, or perhaps are, what is due now may be
+		 * something else */
+		about.lower = rc->lost[0] || rc->lost[1] || !settled(rc, t->side);
 		about.level = NBDS_NOTE;
 		if (t->side == NBDS_CLIENT)
 			client_nonsense(rc, t, &about);
@@ -260,18 +270,16 @@ static void ending_of(const struct rules_connection *rc, bool open, const struct
 		      struct ending *e)
 {
 	const struct nbds_connection *c = rc->c;
+	enum nbds_side first;
 
 	*e = (struct ending){.by = -1, .open = open, .at = *where};
 	e->at.ack = NBDS_NO_ACK; /* of neither side */
-	for (int side = 0; side < 2; side++)
-		if (c->closed[side].frame &&
-		    (e->by < 0 || c->closed[side].frame < c->closed[e->by].frame))
-			e->by = side;
-	if (e->by < 0) {
+	if (!nbds_closed_first(c, &first)) {
 		snprintf(e->how, sizeof(e->how), "%s",
 			 open ? "the capture ends" : "the connection ended");
 		return;
 	}
+	e->by = (int)first;
 	e->rst = c->closed[e->by].rst;
 	e->at.frame = c->closed[e->by].frame;
 	e->at.time = c->closed[e->by].time;
@@ -449,7 +457,8 @@ static void haggling_end(struct rules_connection *rc, const struct ending *e)
 		if (rc->client_broke || rc->flags_bad ||
 		    (waits && rc->option.number == NBD_OPT_EXPORT_NAME))
 			return; /* as it should */
-		if (waits && !rc->shutdown_told)
+		/* a server of another style cannot answer what it does not know */
+		if (waits && !rc->shutdown_told && rc->fixed)
 			about.level = NBDS_HAZARD;
 		if (waits)
 			about.command = option;
@@ -488,13 +497,15 @@ static void quiet_end(struct rules_connection *rc, const struct ending *e,
 	}
 }
 
-/* How many of the requests, the oldest first, were sent before this frame. */
-static unsigned before(const struct rules_open *list, unsigned listed, uint64_t *count,
-		       uint64_t frame)
+/* How many of the requests, the oldest first, the server had when it closed. */
+static unsigned before(const struct rules_connection *rc, const struct rules_open *list,
+		       unsigned listed, uint64_t *count)
 {
+	uint64_t frame = rc->c->closed[NBDS_SERVER].frame, ack = rc->c->closed[NBDS_SERVER].ack;
 	unsigned n = 0;
 
-	while (n < listed && list[n].q->frame < frame)
+	while (n < listed && list[n].q->frame < frame &&
+	       (ack == NBDS_NO_ACK || list[n].q->begin < ack))
 		n++;
 	if (n < listed)
 		*count = n;
@@ -514,7 +525,7 @@ void rules_end(struct rules_connection *rc, bool open, const struct rules_open *
 	about.at = &e.at;
 	/* what was sent after the server had closed was not left by it */
 	if (e.by == NBDS_SERVER)
-		listed = before(list, listed, &count, e.at.frame);
+		listed = before(rc, list, listed, &count);
 	if (rc->client_cut && e.by == NBDS_CLIENT && (rc->entered || rc->first_request))
 		rules_tell(rc, RULE_PAYLOAD_CUT, &about,
 			   "%s inside a request, of which %" PRIu64 " bytes had come", e.how,

@@ -160,16 +160,26 @@ void rules_padding(struct rules_connection *rc, const struct nbds_message *m, ui
 		   const uint8_t *data, size_t len)
 {
 	struct rules_about about = {.at = &m->first, .needs = RULES_NEEDS_HANDSHAKE};
-	size_t i = 0;
+	const size_t first = sizeof(rc->pad);
+	uint8_t wrong = 0;
 
-	while (i < len && !data[i])
-		i++;
-	if (i == len || rc->padded)
+	if (rc->padded)
+		return;
+	for (size_t i = 0; i < len && !wrong; i++) {
+		if (at + i >= first)
+			wrong = data[i];
+		else
+			rc->pad[at + i] = data[i];
+		/* the first ones together: they may be a magic */
+		for (size_t k = 0; at + i + 1 == first && k < first && !wrong; k++)
+			wrong = rc->pad[k];
+	}
+	if (!wrong)
 		return;
 	rc->padded = true;
-	if (at == 0 && len >= 4 && m->type == NBDS_MSG_EXPORT_NAME_REPLY &&
-	    (nbds_be32(data) == NBD_SIMPLE_REPLY_MAGIC ||
-	     nbds_be32(data) == NBD_STRUCTURED_REPLY_MAGIC)) {
+	if (m->type == NBDS_MSG_EXPORT_NAME_REPLY &&
+	    (nbds_be32(rc->pad) == NBD_SIMPLE_REPLY_MAGIC ||
+	     nbds_be32(rc->pad) == NBD_STRUCTURED_REPLY_MAGIC)) {
 		rules_tell(
 			rc, RULE_ZEROES_OMITTED, &about,
 			"a reply comes where the 124 zeroes after the answer to NBD_OPT_EXPORT_NAME are "
@@ -180,5 +190,5 @@ void rules_padding(struct rules_connection *rc, const struct nbds_message *m, ui
 	rules_tell(rc,
 		   m->type == NBDS_MSG_GREETING ? RULE_OLDSTYLE_RESERVED
 						: RULE_EXPORT_NAME_MALFORMED,
-		   &about, "of the 124 bytes that are to be zeroes one is 0x%02x", data[i]);
+		   &about, "of the 124 bytes that are to be zeroes one is 0x%02x", wrong);
 }

@@ -279,6 +279,7 @@ void rules_request(struct rules_connection *rc, const struct nbds_message *m,
 		q = &none; /* without memory: nothing is remembered */
 	q->frame = m->first.frame;
 	q->time = m->first.time;
+	q->begin = m->offset;
 	q->end = m->offset + m->head_len + m->payload_len;
 	/* the request is the message at fault */
 	mode(rc, m, &about);

@@ -300,14 +300,27 @@ void session_refresh(struct session *s)
 	session_refresh_unflushed(s);
 }
 
+bool nbds_closed_first(const struct nbds_connection *c, enum nbds_side *side)
+{
+	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
+
+	*side = server && (!client || server < client) ? NBDS_SERVER : NBDS_CLIENT;
+	/* it had the other's FIN, which has a number behind the last byte */
+	if (client && server && !c->closed[*side].rst && c->closed[*side].ack != NBDS_NO_ACK &&
+	    c->closed[*side].ack > c->closed[!*side].sent)
+		*side = !*side;
+	return client || server;
+}
+
 /* Who closed first, and a request that was unanswered then. */
 static void hang_up(struct session *s)
 {
 	const struct nbds_connection *c = &s->c;
-	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
-	struct nbds_hang_up how = {.by_server = server && (!client || server < client)};
+	enum nbds_side side;
+	bool seen = nbds_closed_first(c, &side);
+	struct nbds_hang_up how = {.by_server = seen && side == NBDS_SERVER,
+				   .frame = seen ? c->closed[side].frame : 0};
 
-	how.frame = how.by_server ? server : client;
 	for (unsigned i = 0; i < c->left_open_count; i++) {
 		const struct nbds_outstanding *q = &c->left_open[i];
 
@@ -556,6 +569,13 @@ static void closed(struct session *s, enum nbds_side side, bool rst, const struc
 		return;
 	s->c.closed[side].frame = where->frame;
 	s->c.closed[side].time = where->time;
+	s->c.closed[side].ack = where->ack;
+	if (s->decoder) {
+		struct nbds_accounting bytes;
+
+		nbds_decoder_accounting(s->decoder, side, &bytes);
+		s->c.closed[side].sent = bytes.fed;
+	}
 	s->c.closed[side].rst = rst;
 }
 

@@ -126,6 +126,7 @@ struct nbds_half {
 	uint8_t ends_next;
 	uint64_t evidence; /* `acked`, as far as it is believed to show a hole */
 	uint64_t fin_at;
+	uint64_t fin_ack;          /* what the FIN acknowledged, or NBDS_NO_ACK */
 	uint64_t edge;             /* the other side's windows ended here at most; 0: not known */
 	uint64_t bad_from, bad_to; /* where bytes with wrong checksums were discarded */
 	/* and where they were taken, as long as others were not right */

@@ -158,6 +158,7 @@ static void tell_fin(struct nbds_flow *f, int dir)
 		return;
 	h->fin_told = true;
 	mark = nbds_mark_at(&h->fin_where);
+	mark.ack = h->fin_ack;
 	if (heard_of(f) && t->ops.half_close)
 		t->ops.half_close(t->ctx, f->user, dir, &mark);
 }
@@ -1036,7 +1037,8 @@ static void judge(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end, i
 		h->sent = end;
 }
 
-static void finished(struct nbds_flow *f, int dir, uint64_t at, const struct nbds_where *where)
+static void finished(struct nbds_flow *f, int dir, uint64_t at, const struct nbds_where *where,
+		     uint64_t ack)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
 
@@ -1046,6 +1048,7 @@ static void finished(struct nbds_flow *f, int dir, uint64_t at, const struct nbd
 	h->fin_guessed = false;
 	h->fin_at = at;
 	h->fin_where = *where;
+	h->fin_ack = ack;
 	if (at > h->sent)
 		h->sent = at;
 	if (h->evidence > at) /* the FIN's acknowledgement was here before it */
@@ -1136,7 +1139,7 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 		}
 	}
 	if (fin && offset + (int64_t)len >= 0)
-		finished(f, dir, (uint64_t)(offset + len), &where);
+		finished(f, dir, (uint64_t)(offset + len), &where, mark.ack);
 out:
 	/* Of a flow that only acknowledgements and FINs were seen of, nothing is
 	 * told yet. */

@@ -148,7 +148,8 @@ struct nbds_tcp_ops {
 	/* A segment of the flow was discarded for its wrong checksum. */
 	void (*discard)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 	/* Direction `dir` will bring no more (its FIN was reached, or it closed
-	 * with a FIN that the capture lost). */
+	 * with a FIN that the capture lost). The mark's `ack` is the FIN's: one above
+	 * the other direction's bytes if that had closed before. */
 	void (*half_close)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 	/* The flow is over; `by` is the direction of the RST, else -1. The user
 	 * pointer and the flow are not used after this. The mark is that of the

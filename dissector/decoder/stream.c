@@ -258,6 +258,8 @@ void nbds_sink(struct nbds_decoder *d, struct nbds_direction *s, enum nbds_phase
 	s->told_sink = false;
 }
 
+#define TLS_TELLS 3
+
 /* The one trouble of a stream of which nothing is decoded any more. */
 static void tell_sink(struct nbds_decoder *d, struct nbds_direction *s,
 		      const struct nbds_mark *where)
@@ -278,6 +280,10 @@ static bool step_sink(struct nbds_decoder *d, struct nbds_direction *s, struct n
 
 	if (!n)
 		return false;
+	/* whether it is TLS at all, its type and version tell */
+	if (s->phase == NBDS_PHASE_TLS && !s->told_sink && !nbds_peek(s, sp, TLS_TELLS))
+		return false;
+	n = s->have + sp->len;
 	nbds_show(d, s, sp);
 	tell_sink(d, s, s->have ? &s->first : sp->mark);
 	d->bytes = NULL;

@@ -166,8 +166,10 @@ struct nbds_connection {
 	struct {
 		uint64_t frame; /* where the side ended its direction; 0: it was not seen to */
 		int64_t time;
-		bool rst; /* with RST, not FIN */
-	} closed[2];      /* by enum nbds_side */
+		uint64_t sent; /* bytes of it before that */
+		uint64_t ack;  /* bytes of the other side that it had then, or NBDS_NO_ACK */
+		bool rst;      /* with RST, not FIN */
+	} closed[2];           /* by enum nbds_side */
 
 	struct nbds_option_seen *options;
 	unsigned option_count;
@@ -332,6 +334,10 @@ void nbds_engine_interfaces(struct nbds_engine *e, uint32_t interfaces);
 void nbds_engine_tick(struct nbds_engine *e, int64_t now);
 /* The end of the capture (after all streams are closed). */
 void nbds_engine_finish(struct nbds_engine *e);
+
+/* Who closed first, as far as it was seen (false: nobody was). Frames that change their
+ * places in the capture do not matter: a FIN acknowledges the other side's. */
+bool nbds_closed_first(const struct nbds_connection *c, enum nbds_side *side);
 
 /* The connection with the smallest id above `id`, from 0 on all of them, in the order of
  * ids; NULL: no more. Valid until the next call of this function. */

@@ -340,6 +340,25 @@ const struct said *outcome_new_violation(const struct outcome *o, const struct o
 	return NULL;
 }
 
+const struct said *outcome_new_breach(const struct outcome *o, const struct outcome *whole)
+{
+	for (size_t i = 0; i < o->count; i++) {
+		const struct said *s = &o->list[i];
+		bool known = false;
+
+		/* rows of the catalogue are called H-01 and so on */
+		if (s->severity == NBDS_NOTE || s->rule->ref[1] != '-')
+			continue;
+		for (size_t k = 0; k < whole->count && !known; k++)
+			known = strcmp(whole->list[k].rule->ref, s->rule->ref) == 0 ||
+				(whole->list[k].severity >= s->severity &&
+				 whole->list[k].rule->side == s->rule->side);
+		if (!known)
+			return s;
+	}
+	return NULL;
+}
+
 static bool equal(const struct said *a, const struct said *b)
 {
 	return a->rule == b->rule && a->severity == b->severity && same_place(a, b) &&

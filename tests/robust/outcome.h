@@ -54,6 +54,10 @@ void outcome_free(struct outcome *o);
  * is stale data where `whole` has data that nothing explains. */
 const struct said *outcome_new_violation(const struct outcome *o, const struct outcome *whole,
 					 uint64_t *weaker);
+/* A finding of a protocol rule above note in `o` where `whole` has none of that row, nor
+ * one of that level against the same side: what a peer did may be told otherwise where
+ * part of it is lost. Or NULL. */
+const struct said *outcome_new_breach(const struct outcome *o, const struct outcome *whole);
 /* The first suspect or violation in which they differ, or NULL. */
 const struct said *outcome_differs(const struct outcome *o, const struct outcome *whole);
 

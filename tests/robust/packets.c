@@ -812,7 +812,8 @@ static bool make_interfaces(const struct whole *w, size_t i, struct damage *d)
 }
 
 static const uint32_t sizes[] = {1448, 8948, 536, 100, 17};
-#define SIZES (sizeof(sizes) / sizeof(sizes[0]))
+#define TINY_MOST 65536u /* bytes of captures that are taken apart byte by byte */
+#define SIZES     (sizeof(sizes) / sizeof(sizes[0]))
 
 static size_t total_recut(const struct whole *w)
 {
@@ -821,9 +822,8 @@ static size_t total_recut(const struct whole *w)
 }
 
 /* Large segments as several of at most `most` bytes. */
-static bool make_recut(const struct whole *w, size_t i, struct damage *d)
+static bool recut(const struct whole *w, uint32_t most, struct damage *d)
 {
-	uint32_t most = sizes[i];
 	size_t need = 0;
 	bool changed = false;
 
@@ -869,6 +869,22 @@ static bool make_recut(const struct whole *w, size_t i, struct damage *d)
 	return changed;
 }
 
+static bool make_recut(const struct whole *w, size_t i, struct damage *d)
+{
+	return recut(w, sizes[i], d);
+}
+
+static size_t total_bytes(const struct whole *w)
+{
+	return w->bytes <= TINY_MOST;
+}
+
+static bool make_bytes(const struct whole *w, size_t i, struct damage *d)
+{
+	(void)i;
+	return recut(w, 1, d);
+}
+
 const struct kind kinds[] = {
 	{"prefix", "the first packets only", false, each_packet, make_prefix},
 	{"begin", "the capture began later", false, each_packet, make_begin},
@@ -896,6 +912,7 @@ const struct kind kinds[] = {
 	{"interfaces", "connections of two interfaces with two clocks", false, total_interfaces,
 	 make_interfaces},
 	{"recut", "large segments in pieces", true, total_recut, make_recut},
+	{"bytes", "each byte in a segment of its own", false, total_bytes, make_bytes},
 	{"forge", "a copy of any segment with other bytes, before or after it", false, total_forge,
 	 make_forge},
 	{"forge-ack", "a copy of any segment that acknowledges something else", false, total_forge,

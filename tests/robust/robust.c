@@ -2,7 +2,7 @@
 /*
  * robust.c - damaged captures say no more than whole ones.
  *
- *	robust [OPTION]... [FILE...]
+ *	robust [OPTION]... [FILE or DIRECTORY...]
  *	      --thorough        test every position, however many there are
  *	      --budget=N        work for each kind of damage to a file (default 100)
  *	      --kind=NAME[,..]  only these kinds of damage
@@ -10,6 +10,8 @@
  *	      --write=FILE      with --kind and --at: save the damaged capture
  *	      --all             print all failures, not just the first of each kind
  *	      --exclusive       no writer stays outside of the captures
+ *	      --breaches        nor any finding above note of a protocol rule, but for
+ *	                        kinds in which a peer did send something else
  *	      --port=N          servers of port 10809 are moved to port N, which nobody
  *	                        knows for NBD (kind truncate: no)
  *	      --list            the kinds of damage
@@ -51,7 +53,7 @@
 #define SECONDS_MAX 60 /* for one damaged capture */
 
 static struct {
-	bool thorough, all;
+	bool thorough, all, breaches;
 	uint64_t budget;
 	const char *kinds, *write;
 	uint16_t port;
@@ -127,6 +129,13 @@ static bool compare(const struct outcome *o, const struct outcome *whole, bool s
 		fail(kind, at, what, "a violation that the whole capture does not have", s);
 		return false;
 	}
+	s = test.breaches && strncmp(kind, "forge", 5) != 0 && strcmp(kind, "flip") != 0
+		    ? outcome_new_breach(o, whole)
+		    : NULL;
+	if (s) {
+		fail(kind, at, what, "a breach that the whole capture does not have", s);
+		return false;
+	}
 	if (!same)
 		return true;
 	s = outcome_differs(o, whole);
@@ -154,7 +163,7 @@ static size_t stride_of(size_t total, uint64_t work)
 	if (test.thorough || !total)
 		return 1;
 	if (most < 8)
-		most = 8;
+		most = work > 50000 && test.budget < 10 ? 1 : 8;
 	return total <= most ? 1 : (total + most - 1) / most;
 }
 
@@ -396,7 +405,7 @@ static unsigned try_directory(const char *dir, bool honest)
 
 int main(int argc, char **argv)
 {
-	enum { THOROUGH, BUDGET, KIND, AT, WRITE, ALL, EXCLUSIVE, PORT, LIST };
+	enum { THOROUGH, BUDGET, KIND, AT, WRITE, ALL, EXCLUSIVE, BREACHES, PORT, LIST };
 	static const struct option options[] = {{"thorough", no_argument, NULL, THOROUGH},
 						{"budget", required_argument, NULL, BUDGET},
 						{"kind", required_argument, NULL, KIND},
@@ -404,6 +413,7 @@ int main(int argc, char **argv)
 						{"write", required_argument, NULL, WRITE},
 						{"all", no_argument, NULL, ALL},
 						{"exclusive", no_argument, NULL, EXCLUSIVE},
+						{"breaches", no_argument, NULL, BREACHES},
 						{"port", required_argument, NULL, PORT},
 						{"list", no_argument, NULL, LIST},
 						{0}};
@@ -433,6 +443,9 @@ int main(int argc, char **argv)
 		case EXCLUSIVE:
 			outcome_exclusive(true);
 			break;
+		case BREACHES:
+			test.breaches = true;
+			break;
 		case PORT:
 			test.port = (uint16_t)strtoul(optarg, NULL, 10);
 			break;
@@ -450,8 +463,16 @@ int main(int argc, char **argv)
 		__sanitizer_set_death_callback(last_words);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	if (optind < argc) {
-		for (int i = optind; i < argc; i++)
-			try_file(argv[i], false);
+		for (int i = optind; i < argc; i++) {
+			struct stat st;
+
+			if (stat(argv[i], &st) < 0 || !S_ISDIR(st.st_mode)) {
+				try_file(argv[i], false);
+			} else if (!try_directory(argv[i], false)) {
+				fprintf(stderr, "robust: no captures in %s\n", argv[i]);
+				return 2;
+			}
+		}
 	} else {
 		const char *samples = getenv("NBDSCOPE_SAMPLES"),
 			   *source = getenv("NBDSCOPE_SOURCE_DIR");
