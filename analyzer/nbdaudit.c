@@ -53,6 +53,7 @@ struct options {
 	const char *save;
 	const char *user;    /* whom root becomes; NULL: the usual one */
 	double min_judged;   /* percent */
+	bool overwrite;      /* unasked */
 	bool list_rules;     /* only that */
 	const char *explain; /* only this rule; NULL: none */
 };
@@ -76,6 +77,8 @@ static void print_help(void)
 	      "  -o, --output=FILE       write the report to FILE, not to standard output\n"
 	      "  -m, --messages          also every decoded message, in capture order\n"
 	      "      --severity=LEVEL    leave out findings below LEVEL (note)\n"
+	      "      --overwrite         do not ask before FILE is overwritten; without a\n"
+	      "                          terminal nobody is asked\n"
 	      "      --summary           only the verdict and the counts a rule\n"
 	      "  -q, --quiet             no report, only the exit status\n"
 	      "\n"
@@ -83,11 +86,11 @@ static void print_help(void)
 	      "  -p, --port=PORT[,PORT...]\n"
 	      "                          further server ports; a server that greets is\n"
 	      "                          recognised on any port without it\n"
-	      "      --why=FRAME         also why the reads that end in FRAME were judged as they\n"
-	      "                          were, or not, and what would have been needed\n"
+	      "      --why=FRAME         also why the reads that end in FRAME were judged as\n"
+	      "                          they were, or not, and what would have been needed\n"
 	      "      --debug=TOPIC[,TOPIC...]\n"
-	      "                          print the engine's steps on standard error: tcp, order,\n"
-	      "                          contents, judge\n"
+	      "                          print the engine's steps on standard error: tcp,\n"
+	      "                          order, contents, judge\n"
 	      "      --exclusive         you vouch that no writer stays outside the capture\n"
 	      "      --fail-on=LEVEL     exit 1 on findings at or above LEVEL (violation), or\n"
 	      "                          'never'\n"
@@ -102,14 +105,15 @@ static void print_help(void)
 	      "  -i, --interface=INTERFACE\n"
 	      "                          audit this interface, 'any' for all\n"
 	      "  -w, --write=FILE        also save the packets, as pcapng\n"
+	      "  -D, --list-interfaces   the interfaces that there are\n"
 	      "  -Z, --relinquish-privileges=USER\n"
 	      "                          whom root becomes once the interface is open (tcpdump,\n"
 	      "                          or nobody)\n"
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
-	      "      --explain=RULE      what a rule means, and what to do; RULE is its name, or\n"
-	      "                          its row of the catalogue, such as V2\n"
+	      "      --explain=RULE      what a rule means, and what to do; RULE is its name,\n"
+	      "                          or its row of the catalogue, such as V2\n"
 	      "                          both as JSON with --format=json\n"
 	      "\n"
 	      "  -h, --help              this help\n"
@@ -119,8 +123,8 @@ static void print_help(void)
 	      "suspect (wrong unless something outside the capture explains it), hazard (legal,\n"
 	      "and dangerous) or note.\n"
 	      "\n"
-	      "Exit status: 0 if nothing was at or above --fail-on, 1 if something was, 2 for bad\n"
-	      "usage or an input that could not be read to its end, 3 if nothing was audited or\n"
+	      "Exit status: 0 if nothing was at or above --fail-on, 1 if something was, 2 for\n"
+	      "bad usage or an input that could not be read to its end, 3 if nothing was audited or\n"
 	      "less than --min-judged. Where several hold: 2, then 1, then 3.\n",
 	      stdout);
 }
@@ -251,6 +255,7 @@ enum {
 	OPT_ALLOW_UNAUDITED,
 	OPT_WHY,
 	OPT_DEBUG,
+	OPT_OVERWRITE,
 };
 
 static const struct option long_options[] = {
@@ -270,6 +275,8 @@ static const struct option long_options[] = {
 	{"min-judged", required_argument, NULL, OPT_MIN_JUDGED},
 	{"allow-unaudited", no_argument, NULL, OPT_ALLOW_UNAUDITED},
 	{"write", required_argument, NULL, 'w'},
+	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
+	{"list-interfaces", no_argument, NULL, 'D'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
 	{"explain", required_argument, NULL, OPT_EXPLAIN},
@@ -284,7 +291,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	char err[NBDS_OPTION_ERROR];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "f:o:mqp:i:w:Z:hV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "f:o:mqp:i:w:Z:DhV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'f':
 			if (!parse_format(optarg, &o->report.format))
@@ -309,6 +316,15 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case 'Z':
 			o->user = optarg;
 			break;
+		case OPT_OVERWRITE:
+			o->overwrite = true;
+			break;
+		case 'D':
+			if (!nbds_live_list(stdout, err, sizeof(err))) {
+				nbds_complain("%s", err);
+				return STATUS_TROUBLE;
+			}
+			return nbds_finish_stdout(STATUS_OK);
 		case OPT_SEVERITY:
 			if (!nbds_option_level("--severity", optarg, "", &o->report.severity, err))
 				goto bad;
@@ -440,18 +456,28 @@ static void prepare_paper(FILE *out, struct nbds_report_options *report)
 
 struct progress {
 	bool on, shown;
+	bool lines; /* one line after the other, as the report is on the same terminal */
+	bool live;
 	struct timespec last;
 	const char *file;
 };
+
+/* ms between two signs of life on an interface, and between two lines about a file. */
+#define BEAT_LIVE  10000
+#define BEAT_SHORT 200
 
 static void progress_begin(struct progress *p, const char *file, const struct options *o, FILE *out)
 {
 	memset(p, 0, sizeof(*p));
 	p->file = file;
+	p->live = o->report.live;
 	/* What is printed meanwhile on the same terminal would run into it. */
-	p->on = isatty(STDERR_FILENO) &&
-		!((o->report.messages || o->report.live) && isatty(fileno(out)));
+	p->lines = p->live && isatty(fileno(out));
+	p->on = isatty(STDERR_FILENO) && !(o->report.messages && isatty(fileno(out)));
 	clock_gettime(CLOCK_MONOTONIC, &p->last);
+	/* The first sign of life comes sooner. */
+	if (p->lines)
+		p->last.tv_sec -= BEAT_LIVE / 1000 - 2;
 }
 
 static void progress_erase(struct progress *p)
@@ -465,6 +491,7 @@ static void progress_erase(struct progress *p)
 static void progress_show(struct progress *p, struct nbds_pipeline *pipeline,
 			  const struct nbds_report *report)
 {
+	struct nbds_engine_totals totals;
 	struct nbds_pipeline_info info;
 	struct winsize size;
 	struct timespec now;
@@ -474,10 +501,20 @@ static void progress_show(struct progress *p, struct nbds_pipeline *pipeline,
 	if (!p->on)
 		return;
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if ((now.tv_sec - p->last.tv_sec) * 1000 + (now.tv_nsec - p->last.tv_nsec) / 1000000 < 200)
+	if ((now.tv_sec - p->last.tv_sec) * 1000 + (now.tv_nsec - p->last.tv_nsec) / 1000000 <
+	    (p->lines ? BEAT_LIVE : BEAT_SHORT))
 		return;
 	p->last = now;
 	nbds_pipeline_info(pipeline, &info);
+	if (p->lines) {
+		nbds_engine_totals(nbds_pipeline_engine(pipeline), &totals);
+		fprintf(stderr,
+			"Listening on %s: %" PRIu64 " frames, %" PRIu64 " dropped, %" PRIu32
+			" connections, %" PRIu64 " findings\n",
+			p->file, info.capture.frames, info.capture.dropped, totals.connections,
+			nbds_report_findings(report));
+		return;
+	}
 	len = snprintf(line, sizeof(line), "%" PRIu64 " frames, %" PRIu64 " MiB",
 		       info.capture.frames, info.capture.position >> 20);
 	if (info.capture.size)
@@ -749,11 +786,15 @@ int main(int argc, char **argv)
 	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	if (o.save && strcmp(o.save, "-") && !nbds_may_write(o.save, o.overwrite))
+		return STATUS_TROUBLE;
 	if (o.output && strcmp(o.output, "-")) {
 		if (!o.interface && is_input(o.output, argv + optind, argc - optind)) {
 			nbds_complain("%s: the report would overwrite the capture", o.output);
 			return STATUS_TROUBLE;
 		}
+		if (!nbds_may_write(o.output, o.overwrite))
+			return STATUS_TROUBLE;
 		out = open_output(o.output);
 		if (!out)
 			return STATUS_TROUBLE;

@@ -29,6 +29,10 @@ static const char *state_words(const struct ui *ui, char buf[64], enum style *st
 	}
 	switch (s->state) {
 	case STATE_LIVE:
+		if (ui->config->heads && !s->saving) {
+			*style = STYLE_HAZARD;
+			return "LIVE, latencies only";
+		}
 		return s->save_failed ? "LIVE, NOT saving" : s->saving ? "LIVE, saving" : "LIVE";
 	case STATE_REPLAY:
 		snprintf(buf, 64, "REPLAY x%g", s->replay_speed);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../analyzer/capture/live.h"
 #include "../analyzer/capture/sandbox.h"
 #include "../analyzer/options/options.h"
 #include "ui.h"
@@ -27,6 +28,7 @@ struct options {
 	struct worker_config worker;
 	struct screen_options screen;
 	const char *colour; /* auto, always, never */
+	bool overwrite;     /* unasked */
 };
 
 static void print_help(void)
@@ -45,6 +47,12 @@ static void print_help(void)
 	      "  -i, --interface=INTERFACE\n"
 	      "                          live traffic of this interface, 'any' for all\n"
 	      "  -w, --write=FILE        live: also save the packets, as pcapng\n"
+	      "      --overwrite         do not ask before that FILE is overwritten\n"
+	      "  -s, --snaplen=BYTES     live: so much of each packet; what is cut off is not\n"
+	      "                          judged\n"
+	      "      --latency-only      live: only the heads of messages, to measure latencies\n"
+	      "                          where traffic is too much to be judged\n"
+	      "  -D, --list-interfaces   the interfaces that there are\n"
 	      "  -Z, --relinquish-privileges=USER\n"
 	      "                          whom root becomes once the interface is open (tcpdump,\n"
 	      "                          or nobody)\n"
@@ -91,6 +99,29 @@ static bool parse_speed(const char *text, double *speed)
 	return true;
 }
 
+/* With fewer bytes there would be no header of TCP. */
+#define SNAPLEN_LEAST 96
+#define SNAPLEN_MOST  262144
+/* Link, IP and TCP headers with their options, and that of a request or chunk. */
+#define SNAPLEN_HEADS 192
+
+static bool parse_snaplen(const char *text, uint32_t *snaplen)
+{
+	unsigned long long number;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)*text) || *end || errno || number < SNAPLEN_LEAST ||
+	    number > SNAPLEN_MOST) {
+		nbds_complain("'%s' is not a number of bytes from %d to %d", text, SNAPLEN_LEAST,
+			      SNAPLEN_MOST);
+		return false;
+	}
+	*snaplen = (uint32_t)number;
+	return true;
+}
+
 static bool parse_history(const char *text, uint64_t *history)
 {
 	char *end;
@@ -111,6 +142,8 @@ enum {
 	OPT_MEMORY,
 	OPT_REPLAY,
 	OPT_RING,
+	OPT_OVERWRITE,
+	OPT_LATENCY_ONLY,
 	OPT_HISTORY,
 	OPT_COLOUR,
 	OPT_ASCII,
@@ -127,6 +160,10 @@ static const struct option long_options[] = {
 	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"replay", required_argument, NULL, OPT_REPLAY},
 	{"history", required_argument, NULL, OPT_HISTORY},
+	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
+	{"snaplen", required_argument, NULL, 's'},
+	{"latency-only", no_argument, NULL, OPT_LATENCY_ONLY},
+	{"list-interfaces", no_argument, NULL, 'D'},
 	{"ring", required_argument, NULL, OPT_RING},
 	{"color", required_argument, NULL, OPT_COLOUR},
 	{"colour", required_argument, NULL, OPT_COLOUR},
@@ -145,7 +182,14 @@ static int check(int argc, struct options *o, char **argv)
 			nbds_complain("--replay is for files");
 			return nbds_usage_error();
 		}
+		if (o->worker.heads && !o->worker.snaplen)
+			o->worker.snaplen = SNAPLEN_HEADS;
 		return -1;
+	}
+	if (o->worker.snaplen || o->worker.heads) {
+		nbds_complain("%s is for live packets: it needs --interface",
+			      o->worker.heads ? "--latency-only" : "--snaplen");
+		return nbds_usage_error();
 	}
 	if (o->worker.save) {
 		nbds_complain("--write saves live packets: it needs --interface");
@@ -169,7 +213,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 	char err[NBDS_OPTION_ERROR];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "i:w:Z:p:hV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "i:w:Z:p:s:DhV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'i':
 			o->worker.interface = optarg;
@@ -199,6 +243,22 @@ static int parse_options(int argc, char **argv, struct options *o)
 			if (!parse_speed(optarg, &o->worker.replay))
 				return nbds_usage_error();
 			break;
+		case OPT_OVERWRITE:
+			o->overwrite = true;
+			break;
+		case 's':
+			if (!parse_snaplen(optarg, &o->worker.snaplen))
+				return nbds_usage_error();
+			break;
+		case OPT_LATENCY_ONLY:
+			o->worker.heads = true;
+			break;
+		case 'D':
+			if (!nbds_live_list(stdout, err, sizeof(err))) {
+				nbds_complain("%s", err);
+				return STATUS_TROUBLE;
+			}
+			return nbds_finish_stdout(STATUS_OK);
 		case OPT_RING:
 			o->worker.ring_given = true;
 			if (strcmp(optarg, "0") != 0 &&
@@ -310,6 +370,11 @@ int main(int argc, char **argv)
 		return STATUS_TROUBLE;
 	}
 	if (!has_terminal(&o, filter)) {
+		free(filter);
+		return STATUS_TROUBLE;
+	}
+	if (o.worker.save && strcmp(o.worker.save, "-") &&
+	    !nbds_may_write(o.worker.save, o.overwrite)) {
 		free(filter);
 		return STATUS_TROUBLE;
 	}

@@ -93,10 +93,10 @@ bool pick_begin(struct pick *p)
 
 static bool of_connection(const struct pick_range *r, const struct nbds_segment *s)
 {
-	return !r->known || (s && ((nbds_addr_equal(&r->client, &s->src) &&
-				    nbds_addr_equal(&r->server, &s->dst)) ||
-				   (nbds_addr_equal(&r->client, &s->dst) &&
-				    nbds_addr_equal(&r->server, &s->src))));
+	return !r->known ||
+	       (s &&
+		((nbds_addr_equal(&r->client, &s->src) && nbds_addr_equal(&r->server, &s->dst)) ||
+		 (nbds_addr_equal(&r->client, &s->dst) && nbds_addr_equal(&r->server, &s->src))));
 }
 
 bool pick_packet(struct pick *p, const struct nbds_packet *packet)

@@ -31,15 +31,15 @@ struct pick_range {
 struct pick {
 	struct pick_range *ranges;
 	size_t count, room;
-	bool more;       /* than PICK_MAX */
-	char what[80];   /* "finding 3" */
-	char name[200];  /* of the file, printable */
+	bool more;      /* than PICK_MAX */
+	char what[80];  /* "finding 3" */
+	char name[200]; /* of the file, printable */
 	int fd;
 	/* while it goes on */
-	size_t next;     /* the first range that has not begun */
+	size_t next; /* the first range that has not begun */
 	size_t *active;
 	size_t active_count;
-	uint64_t saved;  /* packets */
+	uint64_t saved; /* packets */
 	struct nbds_ip *ip;
 	struct nbds_pcapng_writer *writer;
 };

@@ -518,6 +518,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 		.engine = c->engine,
 		.ops = told_ops,
 		.ctx = &w->told,
+		.snaplen = c->snaplen,
 	};
 	bool borrowed = nbds_privileges_borrowed();
 

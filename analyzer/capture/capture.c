@@ -209,8 +209,8 @@ struct nbds_capture *nbds_capture_open_fd(int fd, char *err, size_t errsize)
 	return open_source(nbds_source_open_fd(fd, err, errsize), err, errsize);
 }
 
-struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter, char *err,
-					    size_t errsize)
+struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter,
+					    uint32_t snaplen, char *err, size_t errsize)
 {
 	struct nbds_capture *c = new_capture(err, errsize);
 
@@ -219,7 +219,7 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
 	c->kind = LIVE;
 	c->info.format = "live";
 	c->info.interfaces = 1;
-	c->live = nbds_live_open(device, filter, 0, nbds_live_buffer(), err, errsize);
+	c->live = nbds_live_open(device, filter, snaplen, nbds_live_buffer(), err, errsize);
 	if (!c->live) {
 		free(c);
 		return NULL;

@@ -45,8 +45,8 @@ struct nbds_capture *nbds_capture_open_fd(int fd, char *err, size_t errsize);
 
 /* Opens interface `device` for live capture with the pcap filter `filter`
  * (NULL: all). `snaplen` 0 means whole packets. NULL on failure as above. */
-struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter, char *err,
-					    size_t errsize);
+struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter,
+					    uint32_t snaplen, char *err, size_t errsize);
 
 /* 1: *p is the next packet. 0: the end (file), or nothing within the read
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */

@@ -11,6 +11,7 @@
  */
 #include "live.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -370,4 +371,43 @@ bool nbds_live_drops(struct nbds_live *live, uint64_t *ifdrop, uint64_t *osdrop)
 	*ifdrop = count_ifdrops(live);
 	*osdrop = live->osdrop;
 	return known;
+}
+
+static void print_address(FILE *out, const struct sockaddr *address)
+{
+	char text[INET6_ADDRSTRLEN];
+	const void *at;
+
+	if (address->sa_family == AF_INET)
+		at = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+	else if (address->sa_family == AF_INET6)
+		at = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+	else
+		return;
+	if (inet_ntop(address->sa_family, at, text, sizeof(text)))
+		fprintf(out, " %s", text);
+}
+
+bool nbds_live_list(FILE *out, char *err, size_t errsize)
+{
+	char detail[PCAP_ERRBUF_SIZE] = "";
+	pcap_if_t *all = NULL;
+
+	if (pcap_findalldevs(&all, detail) < 0) {
+		snprintf(err, errsize, "cannot list the interfaces: %s", detail);
+		return false;
+	}
+	for (const pcap_if_t *i = all; i; i = i->next) {
+		fprintf(out, "%-15s %-5s", i->name, i->flags & PCAP_IF_UP ? "up" : "down");
+		for (const pcap_addr_t *a = i->addresses; a; a = a->next)
+			if (a->addr)
+				print_address(out, a->addr);
+		if (i->description)
+			fprintf(out, "  (%s)", i->description);
+		fputc('\n', out);
+	}
+	if (!all)
+		fputs("none that you may capture on\n", out);
+	pcap_freealldevs(all);
+	return true;
 }

@@ -12,6 +12,8 @@
 #ifndef NBDSCOPE_ANALYZER_LIVE_H
 #define NBDSCOPE_ANALYZER_LIVE_H
 
+#include <stdio.h>
+
 #include <nbdscope/packet.h>
 
 struct nbds_live;
@@ -42,6 +44,9 @@ int nbds_live_next(struct nbds_live *live, struct nbds_packet *p);
  * (nbds_live_next() has to copy them). How many there were; 0 and -1 as above. */
 int nbds_live_each(struct nbds_live *live, int most, void (*each)(void *ctx, struct nbds_packet *p),
 		   void *ctx);
+/* Prints the interfaces that there are, one a line, with their state and addresses. False
+ * with the reason in `err`. */
+bool nbds_live_list(FILE *out, char *err, size_t errsize);
 const char *nbds_live_error(const struct nbds_live *live);
 
 int nbds_live_linktype(const struct nbds_live *live);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Less than this leaves no room to follow anything. */
 #define MEMORY_LEAST ((uint64_t)1 << 20)
@@ -140,4 +142,21 @@ char *nbds_option_filter(char *const *words, int count)
 		strcat(filter, words[i]);
 	}
 	return filter;
+}
+
+bool nbds_may_write(const char *path, bool anyway)
+{
+	struct stat st;
+	char line[16];
+
+	/* access() asks with the rights of who started this, whatever the file's own say. */
+	if (anyway || access(path, F_OK) < 0 || stat(path, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    !st.st_size || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return true;
+	fprintf(stderr, "%s: %s exists. Overwrite it? [y/N] ", program, path);
+	fflush(stderr);
+	if (fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y'))
+		return true;
+	nbds_complain("%s: not overwritten", path);
+	return false;
 }

@@ -95,7 +95,7 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 
 	if (!p)
 		return NULL;
-	p->capture = nbds_capture_open_live(device, filter, err, errsize);
+	p->capture = nbds_capture_open_live(device, filter, config->snaplen, err, errsize);
 	if (!p->capture) {
 		nbds_pipeline_close(p, NULL, 0);
 		return NULL;

@@ -46,6 +46,7 @@ struct nbds_pipeline_config {
 	struct nbds_engine_config engine;
 	struct nbds_engine_ops ops; /* the engine's callbacks, and their context */
 	void *ctx;
+	uint32_t snaplen; /* live: bytes of a packet that are captured; 0: all */
 };
 
 enum nbds_step {

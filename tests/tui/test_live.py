@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from terminal import HERE, Terminal
+from terminal import HERE, Terminal, sample
 
 sys.path.insert(0, str(HERE.parent / "live"))
 import peers  # noqa: E402  it ends the program where live tests cannot be run
@@ -272,6 +272,53 @@ class Live(peers.LiveTest):
         t.wait("(0 open)")
         t.keys("q")
         t.wait("1 connection to 1 export:")  # tcpdump ends with its next packet
+
+    def test_latency_only(self):
+        """Heads are enough for latencies; nothing is judged, nor said to be wrong."""
+        self.nbdkit("memory", "4M")
+        t = self.nbdtop("--latency-only", columns=120, rows=40)
+        t.wait("LIVE, latencies only")
+        handle = client.connect(self.uri)
+        for turn in range(10):
+            handle.pwrite(b"x" * 65536, 65536 * turn)
+            handle.pread(65536, 65536 * turn)
+        handle.shutdown()
+        t.wait("(0 open)", NO_VIOLATION)
+        t.keys("6")
+        t.wait(re.compile(r"READ +10 "), re.compile(r"WRITE +10 "))
+
+    def test_heartbeat(self):
+        """nbdaudit on an interface says on a terminal that it is there."""
+        with Terminal(["-i", "lo", "port", "1"], 120, 20, program="nbdaudit",
+                      shell="%s 2>/dev/tty") as t:
+            t.wait("Listening on lo; interrupt")
+            t.wait(re.compile(r"Listening on lo: \d+ frames, 0 dropped, 0 connections, "
+                              "0 findings"))
+            t.keys("C-c")
+
+    def test_overwrite(self):
+        """Nothing is overwritten without a question, where there is somebody to ask."""
+        path = self.work / "there.pcapng"
+        for program, options in (("nbdtop", ["-i", "lo", "-w"]), ("nbdaudit", ["-i", "lo", "-w"]),
+                                 ("nbdaudit", ["-o"])):
+            path.write_bytes(b"precious")
+            arguments = [*options, path] + ([sample("simple")] if "-o" in options else [])
+            with Terminal(arguments, program=program, shell="%s 2>/dev/tty") as t:
+                t.wait("exists. Overwrite it? [y/N]")
+                t.keys("Enter")
+                self.assertEqual(t.status(), 2)
+                self.assertEqual(path.read_bytes(), b"precious")
+            with Terminal(arguments, program=program, shell="%s 2>/dev/tty") as t:
+                t.wait("exists. Overwrite it? [y/N]")
+                t.keys("y", "Enter")
+                if program == "nbdtop":
+                    t.wait("LIVE, saving")
+                    t.quit()
+                elif "-i" in options:
+                    t.wait("Listening on")
+                    t.keys("C-c")
+                t.status()
+                self.assertNotEqual(path.read_bytes(), b"precious")
 
     def test_refused(self):
         for arguments, said in ((["-i", "no-such-interface"], "no-such-interface"),

@@ -1330,7 +1330,7 @@ static void test_real_captures(void **state)
 static struct nbds_capture *open_loopback(const char *filter)
 {
 	char err[512] = "";
-	struct nbds_capture *c = nbds_capture_open_live("lo", filter, err, sizeof(err));
+	struct nbds_capture *c = nbds_capture_open_live("lo", filter, 0, err, sizeof(err));
 
 	if (!c && strstr(err, "cap_net_raw")) {
 		print_message("skipped: %s\n", err);
@@ -1403,9 +1403,9 @@ static void test_live_errors(void **state)
 
 	(void)state;
 	nbds_capture_close(open_loopback(NULL));
-	assert_null(nbds_capture_open_live("lo", "tcp porto 1", err, sizeof(err)));
+	assert_null(nbds_capture_open_live("lo", "tcp porto 1", 0, err, sizeof(err)));
 	assert_non_null(strstr(err, "the filter \"tcp porto 1\" is not valid: "));
-	assert_null(nbds_capture_open_live("nosuchdevice0", NULL, err, sizeof(err)));
+	assert_null(nbds_capture_open_live("nosuchdevice0", NULL, 0, err, sizeof(err)));
 	assert_non_null(strstr(err, "there is no interface \"nosuchdevice0\"; there are: any"));
 	assert_non_null(strstr(err, ", lo"));
 }
@@ -1426,7 +1426,7 @@ static void test_live_permission(void **state)
 
 		if (geteuid() == 0 && setuid(65534) < 0)
 			_exit(2);
-		c = nbds_capture_open_live("lo", NULL, err, sizeof(err));
+		c = nbds_capture_open_live("lo", NULL, 0, err, sizeof(err));
 		_exit(c ? 3 : strstr(err, "no permission to capture on lo: run as root") == NULL);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
