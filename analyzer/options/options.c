@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <nbdscope/protocol.h>
+
 /* Less than this leaves no room to follow anything. */
 #define MEMORY_LEAST ((uint64_t)1 << 20)
 
@@ -28,13 +30,24 @@ void nbds_program(char **argv, const char *name)
 
 void nbds_complain(const char *format, ...)
 {
+	char *line = NULL, *shown = NULL;
 	va_list args;
+	int len;
 
-	fprintf(stderr, "%s: ", program);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	len = vasprintf(&line, format, args);
 	va_end(args);
-	fputc('\n', stderr);
+	/* names of files may be anybody's */
+	if (len >= 0) {
+		size_t size = nbds_escape_text(line, (size_t)len, NULL, 0) + 1;
+
+		shown = malloc(size);
+		if (shown)
+			nbds_escape_text(line, (size_t)len, shown, size);
+		free(line);
+	}
+	fprintf(stderr, "%s: %s\n", program, shown ? shown : "not enough memory");
+	free(shown);
 }
 
 int nbds_usage_error(void)

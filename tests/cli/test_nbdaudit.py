@@ -348,6 +348,24 @@ class Outputs(Case):
         run = Run("-o", "-", "--format=json", LIAR)
         self.assertEqual(path.read_text(), run.out)
 
+    def test_nothing_invisible(self):
+        """Names of the wire, and of files, show what they are made of in all forms."""
+        for name in ("a\u200b", "\U000e0001", "\u202eab"[:2], "\x1b[2J"):
+            self.assertEqual(len(name.encode()), len(b"disk")) # the export, with findings
+            capture = self.work / f"name{name}.pcap"
+            capture.write_bytes((SAMPLES / "zeroes-not-zeroed.pcap").read_bytes()
+                                .replace(b"disk", name.encode()))
+            for arguments in (["-m"], ["--format=json", "-m"], ["--format=junit"],
+                              ["--format=sarif"], ["--why=40"], ["--summary"],
+                              ["--debug=tcp,order,contents,judge"],
+                              [self.work / f"none{name}"]):
+                with self.subTest(name=ascii(name), arguments=arguments):
+                    run = Run(*arguments, capture)
+                    for character in name:
+                        if not (character.isascii() and character.isprintable()):
+                            self.assertNotIn(character, run.out)
+                            self.assertNotIn(character, run.err)
+
     def test_output_that_cannot_be_opened(self):
         run = Run("-o", "/nonexistent/report", HONEST)
         self.assertEqual(run.status, 2)
