@@ -228,6 +228,10 @@ void nbds_party_complete(struct nbds_party *p, uint64_t frame);
 /* What it does from now on cannot be seen (TLS). */
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at);
 
+/* It will not be followed any more, though it may go on: as nbds_party_opaque(), but its
+ * end will not be told. nbds_party_leave() follows. */
+void nbds_party_gone(struct nbds_party *p, const struct nbds_point *at);
+
 /* Bytes from the client may be missing since `since` (the last clean point),
  * enough to hide a write-class request. */
 void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since);
@@ -282,6 +286,9 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 /* Its outcome will never be known: connection ended, status in a gap,
  * ambiguous cookie, forgotten. The operation is not the caller's after this. */
 void nbds_op_open(struct nbds_op *op);
+
+/* From `at` on there are connections that are not told of, and that may write. */
+void nbds_world_unseen(struct nbds_world *w, const struct nbds_point *at);
 
 /* The capture dropped packets: nothing is a violation any more, only suspect. */
 void nbds_world_dropped(struct nbds_world *w);

@@ -417,7 +417,7 @@ void unflushed_end(struct nbds_party *p)
 	const struct nbds_op *first = unflushed_oldest(p);
 	char text[400], blame[200];
 
-	if (n && first && p->known && !p->end_told) {
+	if (n && first && p->known && !p->end_told && !(p->xport->unseen && party_mc(p))) {
 		const struct nbds_op *f0 = party_mc(p) ? NULL : missing_flush(p);
 		struct nbds_finding f = {.time = p->end.time};
 

@@ -61,9 +61,10 @@ struct xport {
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
 	uint32_t log_count, log_room, log_limit; /* 0: as a new one has */
 	bool flags_differ;                       /* told */
-	uint32_t flushes;                        /* requests for flushes, */
-	struct nbds_point flush_sent;            /* of which this is the newest */
-	struct kin *kin; /* its entry in the registry of those on other ports */
+	bool unseen;                  /* connections that are not followed may flush it */
+	uint32_t flushes;             /* requests for flushes, */
+	struct nbds_point flush_sent; /* of which this is the newest */
+	struct kin *kin;              /* its entry in the registry of those on other ports */
 	/* what connections were shown of it (G9) */
 	bool shown, faces_differ;
 	uint16_t face_flags;

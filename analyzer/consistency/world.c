@@ -210,6 +210,28 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 		past_settle(p);
 }
 
+void nbds_party_gone(struct nbds_party *p, const struct nbds_point *at)
+{
+	struct nbds_world *w = p->world;
+
+	if (p->ended)
+		return;
+	NBDS_TRACE(NBDS_TRACE_ORDER, "frame %" PRIu64 ": conn %" PRIu32 " is not followed on",
+		   at->frame, p->id);
+	nbds_party_opaque(p, at);
+	payloads_lost(p);
+	p->ended = true;
+	world_dealloc(w, p->carry, 2 * sizeof(*p->carry));
+	p->carry = NULL;
+	p->end = *at;
+	past_end(p);
+	/* whether it flushes yet, also what others wrote, cannot be known */
+	p->end_told = true;
+	if (p->xport)
+		p->xport->unseen = true;
+	past_settle(p);
+}
+
 void nbds_party_leave(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
@@ -1056,6 +1078,11 @@ void nbds_op_open(struct nbds_op *op)
 }
 
 /* --- time ---------------------------------------------------------------- */
+
+void nbds_world_unseen(struct nbds_world *w, const struct nbds_point *at)
+{
+	world_opens(w, at);
+}
 
 void nbds_world_dropped(struct nbds_world *w)
 {

@@ -20,6 +20,7 @@
 
 /* A flow here, in TCP and in the engine, as long as it is no NBD connection. */
 #define FLOW_BYTES  (NBDS_FLOW_BYTES + 384)
+#define RESERVE     16u /* this part of the memory is lost between what is allocated */
 #define FLOWS_LEAST 64
 #define FLOWS_MOST  ((uint64_t)1 << 20)
 
@@ -45,7 +46,8 @@ struct nbds_feed {
 	int64_t newest, ticked;         /* greatest time told, time of the last tick */
 	struct nbds_feed_flow *touched; /* the flow that the segment in work belongs to */
 	bool unsure;                    /* a flow that holds something is not in the heap */
-	struct nbds_budget budget;      /* of the heap */
+	struct nbds_budget budget;      /* of flows here, and of the heap */
+	uint64_t reserve;               /* bytes of memory that are nobody's */
 	NBDS_VECTOR(, struct nbds_feed_flow *) held;
 };
 
@@ -167,7 +169,7 @@ static struct nbds_feed_flow *flow_new(struct nbds_feed *feed, struct nbds_flow 
 				       const struct nbds_addr *a, const struct nbds_addr *b,
 				       bool from_start, const struct nbds_mark *where)
 {
-	struct nbds_feed_flow *f = calloc(1, sizeof(*f));
+	struct nbds_feed_flow *f = nbds_budget_alloc(&feed->budget, sizeof(*f));
 
 	if (!f)
 		return NULL;
@@ -184,7 +186,7 @@ static struct nbds_feed_flow *flow_new(struct nbds_feed *feed, struct nbds_flow 
 	}
 	f->stream = nbds_engine_stream(feed->engine, a, b, from_start, where);
 	if (!f->stream) {
-		free(f);
+		nbds_budget_free(&feed->budget, f, sizeof(*f));
 		return NULL;
 	}
 	if (feed->hooks.open) {
@@ -203,6 +205,8 @@ static void *flow_open(void *ctx, struct nbds_flow *tcp, const struct nbds_addr 
 		nbds_tcp_ignore(tcp);
 	return f;
 }
+
+static void flow_end(struct nbds_feed_flow *f, bool rst, bool open, const struct nbds_mark *where);
 
 static void flow_before(struct nbds_feed_flow *f, const struct nbds_mark *where)
 {
@@ -242,8 +246,10 @@ void nbds_feed_bytes(struct nbds_feed_flow *f, int dir, const uint8_t *data, uin
 		nbds_stream_gap(f->stream, dir, len, snaplen, where);
 	if (feed->hooks.fed)
 		feed->hooks.fed(feed->hooks_ctx, f->user, dir, len, where);
-	if (f->tcp && nbds_stream_useless(f->stream))
-		nbds_tcp_ignore(f->tcp);
+	if (!f->tcp || !nbds_stream_useless(f->stream))
+		return;
+	nbds_tcp_let_go(f->tcp);
+	flow_end(f, false, true, where);
 }
 
 static void flow_data(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
@@ -319,7 +325,7 @@ static void flow_end(struct nbds_feed_flow *f, bool rst, bool open, const struct
 	nbds_stream_close(f->stream, rst, open, where);
 	if (feed->hooks.close)
 		feed->hooks.close(feed->hooks_ctx, f->user);
-	free(f);
+	nbds_budget_free(&feed->budget, f, sizeof(*f));
 }
 
 static void flow_close(void *ctx, void *user, enum nbds_flow_end how, int by,
@@ -328,6 +334,8 @@ static void flow_close(void *ctx, void *user, enum nbds_flow_end how, int by,
 	struct nbds_feed_flow *f = user;
 
 	(void)ctx;
+	if (f && how == NBDS_FLOW_IDLE)
+		nbds_stream_give_up(f->stream);
 	if (f && how == NBDS_FLOW_RST && by >= 0)
 		nbds_stream_reset(f->stream, by, where);
 	/* A connection whose ports were taken over, or that was forgotten, had an end
@@ -357,18 +365,24 @@ static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
 	return value < least ? least : value;
 }
 
-/* Divides the memory: TCP holds little as a rule, a quarter is its most; an eighth
- * is for flows, and a 32nd remembers what was told; the engine has the rest. */
+/* Divides the memory: a 32nd remembers what was told. TCP holds little as a rule, a quarter
+ * is its most, and a quarter is the most for flows; the engine has what these do not take. */
 static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
 {
-	uint64_t all = *memory ? *memory : MEMORY_DEFAULT, tcp;
+	uint64_t all = *memory ? *memory : MEMORY_DEFAULT;
 
 	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
 	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);
-	limits->flows = (uint32_t)within(all / 8 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
+	limits->flows = (uint32_t)within(all / 4 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
 	limits->remembered = within(all / 32, (uint64_t)64 << 10, (uint64_t)32 << 20);
-	tcp = limits->held_total + (uint64_t)limits->flows * FLOW_BYTES + limits->remembered;
-	*memory = all > tcp ? all - tcp : 1;
+	*memory = all > limits->remembered ? all - limits->remembered : 1;
+}
+
+/* Tells the engine what is left for it. */
+static void share(struct nbds_feed *feed)
+{
+	nbds_engine_share(feed->engine,
+			  nbds_tcp_memory(feed->tcp) + feed->budget.used + feed->reserve);
 }
 
 struct nbds_feed *nbds_feed_new(const struct nbds_feed_config *config)
@@ -389,6 +403,8 @@ struct nbds_feed *nbds_feed_new(const struct nbds_feed_config *config)
 		nbds_feed_free(feed);
 		return NULL;
 	}
+	feed->reserve = engine.memory / RESERVE;
+	share(feed);
 	nbds_engine_set_held(feed->engine, engine_held, feed);
 	return feed;
 }
@@ -413,6 +429,7 @@ void nbds_feed_segment(struct nbds_feed *feed, const struct nbds_segment *segmen
 
 	feed->touched = NULL;
 	nbds_tcp_segment(feed->tcp, segment);
+	share(feed);
 	f = feed->touched;
 	feed->touched = NULL;
 	if (!f)

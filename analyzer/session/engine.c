@@ -161,6 +161,28 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	return e;
 }
 
+/* So much of a change of what others take is not worth it. */
+#define SHARE_STEPS 64u
+/* This part of the memory is the engine's whatever others take. */
+#define SHARE_LEAST 4u
+
+void nbds_engine_share(struct nbds_engine *e, uint64_t bytes)
+{
+	uint64_t memory = e->config.memory, step = memory / SHARE_STEPS + 1, before;
+
+	bytes = (bytes + step - 1) / step * step;
+	if (bytes == e->shared)
+		return;
+	before = e->budget.limit;
+	e->shared = bytes;
+	e->budget.limit = bytes < memory - memory / SHARE_LEAST ? memory - bytes
+								: memory / SHARE_LEAST;
+	if (before > e->budget.limit) {
+		before -= e->budget.limit;
+		e->relieve_at -= before < e->relieve_at ? before : e->relieve_at;
+	}
+}
+
 /* --- time ---------------------------------------------------------------- */
 
 void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, uint64_t frame), void *ctx)

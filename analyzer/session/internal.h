@@ -55,6 +55,7 @@ struct session {
 	struct nbds_connection c;
 	struct nbds_engine *engine;
 	struct server *server;
+	struct nbds_stream *stream; /* while it is fed */
 	struct nbds_decoder *decoder;
 	uint64_t decoder_takes; /* bytes, counted */
 	struct nbds_party *party;
@@ -119,10 +120,10 @@ struct nbds_stream {
 	uint8_t prefix[8];   /* first bytes of the acceptor, while too few to decide */
 	unsigned prefix_len;
 	struct nbds_mark prefix_mark;
-	bool doubted; /* of its first bytes there were two copies */
-	uint32_t id;  /* that its connection will have; 0: the next one */
-	struct session *session;
-	void *user; /* the front's own */
+	bool doubted;            /* of its first bytes there were two copies */
+	uint32_t id;             /* that its connection will have; 0: the next one */
+	struct session *session; /* NULL: none, or it was given up */
+	void *user;              /* the front's own */
 };
 
 /* A server that streams were opened to which are undecided, and have no id. */
@@ -158,6 +159,7 @@ struct nbds_engine {
 	struct unpacked next,
 		found;       /* taken out for nbds_engine_next_connection(), _connection() */
 	uint64_t relieve_at; /* bytes */
+	uint64_t shared;     /* bytes of the memory that others take */
 	uint64_t forgotten, given_up; /* connections */
 	struct session *after;        /* see session_after() */
 	struct nbds_table by_id;

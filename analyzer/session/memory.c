@@ -11,7 +11,8 @@
  *	more of what was put away, but for an eighth of the limit
  *	all that the largest world knows: what follows is judged as in a capture that
  *	begins there
- *	and last, connections with the largest state are not followed any more
+ *	and last, connections with the largest state are not followed any more: they are
+ *	put away as they are then
  *
  * If it was in vain, the next attempt waits until the budget has grown by a part of the
  * limit, so that what cannot be helped is not tried for each packet.
@@ -65,7 +66,7 @@ static void drop_free(struct nbds_engine *e)
 
 static uint64_t takes(const struct session *s)
 {
-	return s->decoder ? s->decoder_takes + s->c.in_flight * sizeof(struct inflight) : 0;
+	return s->decoder_takes + s->c.in_flight * sizeof(struct inflight);
 }
 
 /* Those that take more than others, by requests in flight or text of options, until there
@@ -76,15 +77,14 @@ static void give_up(struct nbds_engine *e, uint64_t goal)
 
 	for (const struct session *s = e->open.newest; s; s = s->next_open) {
 		sum += takes(s);
-		count += s->decoder != NULL;
+		count++;
 	}
 	mean = count ? sum / count : 0;
 	for (struct session *s = e->open.oldest, *newer; s && e->budget.used > goal; s = newer) {
 		newer = s->prev_open;
-		if (!s->decoder || takes(s) < mean)
+		if (takes(s) < mean)
 			continue;
 		session_give_up(s);
-		e->given_up++;
 	}
 }
 
@@ -109,14 +109,13 @@ static void restart_largest(struct nbds_engine *e, uint64_t least)
 	for (struct server_use *use = largest->first_use; use; use = use->next)
 		session_part(nbds_owner(use, struct session, server_use));
 	server_drop_world(largest);
-	e->servers.forgotten++;
 	for (struct server_use *use = largest->first_use; use; use = use->next)
 		session_rejoin(nbds_owner(use, struct session, server_use));
 }
 
 void memory_relieve(struct nbds_engine *e)
 {
-	uint64_t limit = e->config.memory, goal = limit - limit / 8;
+	uint64_t limit = e->budget.limit, goal = limit - limit / 8;
 
 	if (!nbds_budget_over(&e->budget) || e->budget.used < e->relieve_at)
 		return;

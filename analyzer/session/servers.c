@@ -66,6 +66,8 @@ static struct nbds_world *world_new(struct server *s)
 	w = nbds_world_new(&config, &all->ops, s);
 	if (!w)
 		return NULL;
+	if (all->unseen || s->unseen)
+		nbds_world_unseen(w, &(struct nbds_point){0, INT64_MIN, 0});
 	if (all->dropped)
 		nbds_world_dropped(w);
 	if (all->interfaces)
@@ -211,6 +213,8 @@ void server_drop_world(struct server *s)
 	s->all->past.memory = 0;
 	nbds_world_free(s->world);
 	s->world = NULL;
+	s->all->forgotten += !s->forgotten;
+	s->forgotten = true;
 }
 
 void servers_relieve(struct servers *all, uint64_t goal)
@@ -224,13 +228,12 @@ void servers_relieve(struct servers *all, uint64_t goal)
 			nbds_world_stats(s->world, &stats);
 			nbds_world_shrink(s->world,
 					  stats.memory > excess ? stats.memory - excess : 0);
-			if (!s->first_use && all->budget->used > goal) {
+			if (!s->first_use && all->budget->used > goal)
 				server_drop_world(s);
-				all->forgotten++;
-			}
 		}
 		if (s->first_use || s->world || s->stirring)
 			continue;
+		all->unseen |= s->unseen;
 		unlist(s);
 		nbds_table_remove(&all->table, &s->node);
 		nbds_budget_free(all->budget, s, sizeof(*s));

@@ -35,6 +35,8 @@ struct server {
 	struct server *older, *newer; /* by when it was stirred last */
 	struct server *stir_next;     /* while it stirs */
 	bool stirring;
+	bool forgotten; /* it was counted so */
+	bool unseen;    /* connections to it that are not followed may go on */
 };
 
 /* A connection to it, the oldest first; in the connection's session. */
@@ -54,6 +56,7 @@ struct servers {
 	struct server *stirring, **stirring_tail;
 	int64_t now; /* of the last tick */
 	bool dropped, interfaces;
+	bool unseen;                  /* so it may be with those that are forgotten */
 	struct nbds_world_stats past; /* of worlds that are gone */
 	uint64_t forgotten;           /* servers */
 };
@@ -67,7 +70,7 @@ struct server *server_get(struct servers *all, const struct nbds_addr *addr);
 struct nbds_world *server_world(struct server *s);
 /* Its world is about to be told something. */
 void server_stir(struct server *s);
-/* Passes its verdicts and frees it; no party of it may be in use. */
+/* Passes its verdicts and frees it, for want of memory; no party of it may be in use. */
 void server_drop_world(struct server *s);
 void server_use(struct server *s, struct server_use *use);
 void server_leave(struct server *s, struct server_use *use);

@@ -338,28 +338,6 @@ static void drop_rules(struct session *s)
 	s->rules = NULL;
 }
 
-void session_give_up(struct session *s)
-{
-	struct nbds_point at = point_of(&s->last_clean[NBDS_CLIENT]);
-
-	if (s->ended || !s->decoder)
-		return;
-	s->engine->current = s;
-	session_refresh(s);
-	s->c.given_up = true;
-	if (s->announced)
-		session_join(s);
-	session_stir(s);
-	session_end_owed(s);
-	nbds_decoder_each_request(s->decoder, session_drop_request, s);
-	s->c.in_flight = 0;
-	drop_decoder(s);
-	drop_rules(s);
-	if (s->party)
-		nbds_party_opaque(s->party, &at);
-	s->engine->current = NULL;
-}
-
 void session_part(struct session *s)
 {
 	session_end_owed(s);
@@ -407,6 +385,30 @@ static void tell_end(struct session *s, bool open, const struct nbds_mark *where
 	drop_rules(s);
 }
 
+/* Nothing more comes of it: it is put away, or what can be of it. */
+static void ended(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+
+	s->ended = true;
+	if (s->stream) {
+		s->stream->session = NULL;
+		s->stream->useless = true;
+	}
+	s->stream = NULL;
+	client_leave(&e->clients, &s->use);
+	session_unlist(s, &e->open);
+	if (s->announced)
+		session_list(s, &e->ended);
+	if (s->announced && e->ops.end)
+		e->ops.end(e->ctx, &s->c);
+	e->current = NULL;
+	if (!s->announced)
+		session_free(s);
+	else if (!e->config.keep_ended)
+		session_put_away(s);
+}
+
 void session_close(struct session *s, bool rst, bool open, const struct nbds_mark *where)
 {
 	struct nbds_engine *e = s->engine;
@@ -437,18 +439,34 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 		hang_up(s);
 		nbds_party_end(s->party, &at);
 	}
-	s->ended = true;
-	client_leave(&e->clients, &s->use);
-	session_unlist(s, &e->open);
-	if (s->announced)
-		session_list(s, &e->ended);
-	if (s->announced && e->ops.end)
-		e->ops.end(e->ctx, &s->c);
-	e->current = NULL;
-	if (!s->announced)
-		session_free(s);
-	else if (!e->config.keep_ended)
-		session_put_away(s);
+	ended(s);
+}
+
+void session_give_up(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+	struct nbds_point at = point_of(&s->last_clean[NBDS_CLIENT]);
+
+	if (s->ended)
+		return;
+	e->current = s;
+	session_refresh(s);
+	if (s->announced) {
+		s->c.given_up = true;
+		e->given_up++;
+		session_join(s);
+		session_stir(s);
+		if (s->server)
+			s->server->unseen = true;
+	}
+	session_end_owed(s);
+	nbds_decoder_each_request(s->decoder, session_drop_request, s);
+	s->c.in_flight = 0;
+	drop_decoder(s);
+	drop_rules(s);
+	if (s->party)
+		nbds_party_gone(s->party, &at);
+	ended(s);
 }
 
 static void commands_free(struct session *s)

@@ -152,6 +152,7 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 		s->useless = true;
 		return;
 	}
+	s->session->stream = s;
 	s->session->c.user = s->user;
 	s->session->c.id = s->id;
 	s->session->c.last_frame = s->last_frame;
@@ -318,10 +319,8 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 		if (s->session && before)
 			feed(s, s->server_dir, s->prefix, before, &s->prefix_mark);
 	}
-	if (s->session) {
+	if (s->session)
 		feed(s, dir, data, len, where);
-		s->useless = !s->session->decoder;
-	}
 	memory_relieve(s->engine);
 }
 
@@ -425,6 +424,12 @@ void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *w
 {
 	if (s->session)
 		session_reset(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, where);
+}
+
+void nbds_stream_give_up(struct nbds_stream *s)
+{
+	if (s->session)
+		session_give_up(s->session);
 }
 
 void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where)

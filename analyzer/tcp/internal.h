@@ -11,13 +11,13 @@
  *
  *	table ──► entry ──► reasm ──┬─► half A ──► held pieces
  *	            │               └─► half B ──► held pieces
- *	            └─ in one of four lists by last use: live, fresh, cheap, dead
+ *	            └─ in one of five lists by last use: live, fresh, cheap, ignored, dead
  *
- * When there are too many flows, the `cheap` ones go first: ignored ones, and
- * those of which nothing but bare acknowledgements was seen; then the `fresh`
- * ones, of which no byte of data was seen, so that no flood of SYNs can push out
- * a `live` one.  `dead` are closed ones, kept for a while so that their
- * stragglers open nothing.
+ * When there are too many flows, the `cheap` ones go first, of which nothing but
+ * bare acknowledgements was seen; then the `fresh` ones, of which no byte of data
+ * was seen, so that no flood of SYNs can push out a `live` one.  A live one that has
+ * to go becomes an `ignored` one: so it does not come back as another connection.
+ * `dead` are closed ones, kept for a while so that their stragglers open nothing.
  *
  * Numbers of one direction, all stream offsets:
  *
@@ -193,6 +193,7 @@ struct nbds_flow {
 	uint8_t state; /* enum nbds_flow_state */
 	uint8_t busy;  /* depth of work on it: it must not go away */
 	bool opened, ignored, stalled;
+	bool let_go;   /* nobody waits for its end */
 	int8_t rst_by; /* dead: who sent the RST, or -1 */
 };
 
@@ -203,9 +204,9 @@ struct nbds_tcp {
 	struct nbds_tcp_stats stats;
 	struct nbds_held_pool pool;
 	struct nbds_recall recall; /* of what was told */
-	struct nbds_link live, fresh, cheap, dead, stalled;
+	struct nbds_link live, fresh, cheap, ignored, dead, stalled;
 	uint64_t followed; /* flows in the first three */
-	uint64_t dead_count, dead_most, stalled_count;
+	uint64_t ignored_count, ignored_most, dead_count, dead_most, stalled_count;
 	struct nbds_flow **table;
 	uint64_t buckets, entries;
 	uint64_t seed;

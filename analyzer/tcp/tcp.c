@@ -24,10 +24,16 @@
 
 #define BUCKETS_FIRST 256
 
-/* What hangs in the table for each flow: at most two buckets (a table just grown) and
- * the closed flows remembered. */
-_Static_assert(sizeof(struct nbds_flow) + sizeof(struct nbds_reasm) + 2 * sizeof(void *) +
-			       sizeof(struct nbds_flow) / 8 <=
+/* So many ignored flows for each that is followed. */
+#define IGNORED_EACH  4
+#define IGNORED_LEAST 16
+
+/* What hangs in the table for each flow: the ignored and the closed ones remembered, and
+ * for all of these at most two buckets (a table just grown). */
+_Static_assert(sizeof(struct nbds_flow) + sizeof(struct nbds_reasm) +
+			       IGNORED_EACH * sizeof(struct nbds_flow) +
+			       sizeof(struct nbds_flow) / 8 +
+			       (IGNORED_EACH + 2) * 2 * sizeof(void *) <=
 		       NBDS_FLOW_BYTES,
 	       "a flow takes more than tcp.h says");
 
@@ -43,6 +49,7 @@ struct nbds_slab {
 	size_t size;
 	void *free;   /* blocks, linked by their first word */
 	void *chunks; /* linked by their first word */
+	uint64_t bytes;
 };
 
 static struct nbds_slab *slab_new(size_t size)
@@ -67,6 +74,7 @@ static void *slab_get(struct nbds_slab *slab)
 			return NULL;
 		memcpy(chunk, &slab->chunks, sizeof(slab->chunks));
 		slab->chunks = chunk;
+		slab->bytes += _Alignof(max_align_t) + SLAB_BLOCKS * slab->size;
 		for (int i = SLAB_BLOCKS - 1; i >= 0; i--) {
 			block = chunk + _Alignof(max_align_t) + (size_t)i * slab->size;
 			memcpy(block, &slab->free, sizeof(void *));
@@ -280,13 +288,17 @@ static void release_reasm(struct nbds_flow *f)
 	f->reasm = NULL;
 }
 
-/* The flow is not followed any more. */
-static void become_ignored(struct nbds_flow *f)
+/* It is not counted in the list any more that it was in. */
+static void left_list(struct nbds_flow *f)
 {
-	release_reasm(f);
-	f->state = NBDS_FLOW_IGNORED;
-	list_remove(&f->list);
-	list_append(&f->tcp->cheap, &f->list);
+	struct nbds_tcp *t = f->tcp;
+
+	if (f->state == NBDS_FLOW_DEAD)
+		t->dead_count--;
+	else if (f->state == NBDS_FLOW_IGNORED)
+		t->ignored_count--;
+	else
+		t->followed--;
 }
 
 static void remove_flow(struct nbds_flow *f)
@@ -300,10 +312,7 @@ static void remove_flow(struct nbds_flow *f)
 	t->entries--;
 	release_reasm(f);
 	list_remove(&f->list);
-	if (f->state == NBDS_FLOW_DEAD)
-		t->dead_count--;
-	else
-		t->followed--;
+	left_list(f);
 	slab_put(t->flows, f);
 }
 
@@ -349,10 +358,29 @@ static void tell_close(struct nbds_flow *f, enum nbds_flow_end how, int by,
 				t->ops.half_close(t->ctx, f->user, dir, &mark);
 		}
 	}
-	if (f->opened && t->ops.close)
+	if (f->opened && !f->let_go && t->ops.close)
 		t->ops.close(t->ctx, f->user, how, by, where);
 	f->user = NULL;
 	f->busy--;
+}
+
+/* The flow is not followed any more. */
+static void become_ignored(struct nbds_flow *f)
+{
+	struct nbds_tcp *t = f->tcp;
+
+	release_reasm(f);
+	left_list(f);
+	f->state = NBDS_FLOW_IGNORED;
+	list_remove(&f->list);
+	list_append(&t->ignored, &f->list);
+	if (++t->ignored_count > t->ignored_most) {
+		struct nbds_flow *old = flow_of(t->ignored.next);
+		struct nbds_mark mark = last_mark(old);
+
+		tell_close(old, NBDS_FLOW_IDLE, -1, &mark);
+		remove_flow(old);
+	}
 }
 
 /* The flow has ended: remembers it for its stragglers. */
@@ -363,11 +391,11 @@ static void end_flow(struct nbds_flow *f, enum nbds_flow_end how, int by,
 
 	tell_close(f, how, by, where);
 	release_reasm(f);
+	left_list(f);
 	f->state = NBDS_FLOW_DEAD;
 	f->rst_by = (int8_t)by;
 	list_remove(&f->list);
 	list_append(&t->dead, &f->list);
-	t->followed--;
 	t->dead_count++;
 	if (t->dead_count > t->dead_most)
 		remove_flow(flow_of(t->dead.next));
@@ -474,7 +502,7 @@ bool nbds_tcp_relieve(struct nbds_tcp *t, uint64_t bytes)
 	return true;
 }
 
-/* The flow that goes when there are too many. */
+/* The flow that goes when too many are followed. */
 static struct nbds_flow *most_useless(struct nbds_tcp *t)
 {
 	struct nbds_link *lists[] = {&t->cheap, &t->fresh, &t->live};
@@ -508,7 +536,12 @@ static struct nbds_flow *create(struct nbds_tcp *t, const struct nbds_segment *s
 		struct nbds_mark mark = last_mark(old);
 
 		tell_close(old, NBDS_FLOW_IDLE, -1, &mark);
-		remove_flow(old);
+		if (list_of(old) == &t->live) {
+			old->let_go = true;
+			become_ignored(old);
+		} else {
+			remove_flow(old);
+		}
 	}
 	f = slab_get(t->flows);
 	if (!f)
@@ -730,7 +763,7 @@ static bool ignored_segment(struct nbds_flow *f, int dir, const struct nbds_segm
 	struct nbds_mark mark = mark_of(s->packet);
 
 	note_last(f, s->packet);
-	list_to_end(&f->tcp->cheap, &f->list);
+	list_to_end(&f->tcp->ignored, &f->list);
 	if (s->flags & NBDS_TCP_RST) {
 		end_flow(f, NBDS_FLOW_RST, dir, &mark);
 		return false;
@@ -936,6 +969,13 @@ void nbds_tcp_ignore(struct nbds_flow *f)
 		become_ignored(f);
 }
 
+void nbds_tcp_let_go(struct nbds_flow *f)
+{
+	f->let_go = true;
+	f->user = NULL;
+	nbds_tcp_ignore(f);
+}
+
 bool nbds_tcp_offset(const struct nbds_flow *f, int dir, uint32_t seq, int64_t *offset)
 {
 	if (f->state != NBDS_FLOW_LIVE || !f->reasm ||
@@ -966,7 +1006,7 @@ void nbds_tcp_tick(struct nbds_tcp *t, int64_t now)
 
 void nbds_tcp_finish(struct nbds_tcp *t)
 {
-	struct nbds_link *lists[] = {&t->cheap, &t->fresh, &t->live, &t->dead};
+	struct nbds_link *lists[] = {&t->cheap, &t->ignored, &t->fresh, &t->live, &t->dead};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		while (lists[i]->next != lists[i]) {
@@ -1045,6 +1085,9 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 	t->seed = random_seed(t);
 	t->pool.random = UINT64_C(0x2545f4914f6cdd1d);
 	nbds_recall_init(&t->recall, t->limits.remembered);
+	t->ignored_most = (uint64_t)t->limits.flows * IGNORED_EACH;
+	if (t->ignored_most < IGNORED_LEAST)
+		t->ignored_most = IGNORED_LEAST;
 	t->dead_most = t->limits.flows / 8;
 	if (t->dead_most < DEAD_LEAST)
 		t->dead_most = DEAD_LEAST;
@@ -1053,6 +1096,7 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 	list_init(&t->live);
 	list_init(&t->fresh);
 	list_init(&t->cheap);
+	list_init(&t->ignored);
 	list_init(&t->dead);
 	list_init(&t->stalled);
 	t->buckets = BUCKETS_FIRST;
@@ -1064,6 +1108,12 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 		return NULL;
 	}
 	return t;
+}
+
+uint64_t nbds_tcp_memory(const struct nbds_tcp *t)
+{
+	return t->flows->bytes + t->reasms->bytes + t->buckets * sizeof(*t->table) + t->pool.held +
+	       t->pool.cached;
 }
 
 void nbds_tcp_free(struct nbds_tcp *t)

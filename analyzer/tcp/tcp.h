@@ -55,12 +55,14 @@
  * the copies really take (at least 256 bytes each); a full direction gives up its
  * first hole, a full total the holes of the flow that waits longest.  Without
  * memory for a copy the same happens; without memory for a flow its segment is
- * dropped.  Where there are too many flows one is forgotten: an ignored one, else
- * one that has carried no data, else any, and of these the one that was silent for
- * longest.  Nothing else fails.
+ * dropped.  Where there are too many flows one goes: one that has carried no data,
+ * else any, and of these the one that was silent for longest.  One that has carried
+ * data is ignored from then on, so that it does not come back as another one.  Of
+ * ignored ones, that are small, more are known; then these are forgotten.  Nothing else
+ * fails.
  *
- * Threads: none.  Callbacks may call nbds_tcp_ignore() and nbds_tcp_held_since(),
- * no other function.
+ * Threads: none.  Callbacks may call nbds_tcp_ignore(), nbds_tcp_let_go() and
+ * nbds_tcp_held_since(), no other function.
  *
  * Example.
  *	struct nbds_tcp *t = nbds_tcp_new(NULL, &ops, ctx);
@@ -161,8 +163,9 @@ struct nbds_tcp_ops {
 	void (*frame)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 };
 
-/* Most memory that a flow takes in these files, besides the bytes it holds back. */
-#define NBDS_FLOW_BYTES 1536
+/* Most memory that a flow takes in these files, besides the bytes it holds back: its own,
+ * and what is remembered of others that are not followed any more. */
+#define NBDS_FLOW_BYTES 2432
 
 struct nbds_tcp_limits {
 	uint64_t held_direction;  /* most bytes held for one direction (default 16 MiB) */
@@ -170,7 +173,8 @@ struct nbds_tcp_limits {
 	uint64_t remembered;      /* bytes of what was told, to hold copies against (default
 	                           * 16 MiB; a power of two, else less) */
 	uint32_t flows;           /* most flows followed at a time (default 1 << 20), each of
-	                           * NBDS_FLOW_BYTES at most besides what it holds */
+	                           * NBDS_FLOW_BYTES at most besides what it holds. Four times
+	                           * as many may be ignored */
 	uint32_t patience_frames; /* frames of the flow to wait for reordered ones (default 64) */
 	int64_t patience_ns;      /* and time to wait (default 200 ms), whichever is first */
 };
@@ -201,6 +205,8 @@ void nbds_tcp_free(struct nbds_tcp *t);
 
 /* This flow does not interest: no reassembly, no events but close(). */
 void nbds_tcp_ignore(struct nbds_flow *flow);
+/* The same, and no close() either: the user pointer is not used any more. */
+void nbds_tcp_let_go(struct nbds_flow *flow);
 
 /* Where the sequence number `seq` of direction `dir` is in its stream; negative
  * before its first byte. False if that is not known, or the flow is over. */
@@ -216,5 +222,7 @@ bool nbds_tcp_held_since(const struct nbds_flow *flow, int dir, struct nbds_mark
 bool nbds_tcp_complete(const struct nbds_flow *flow);
 
 const struct nbds_tcp_stats *nbds_tcp_stats(const struct nbds_tcp *t);
+/* Bytes of memory that it takes now, without what is remembered of what was told. */
+uint64_t nbds_tcp_memory(const struct nbds_tcp *t);
 
 #endif

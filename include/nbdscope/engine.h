@@ -311,7 +311,10 @@ void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *w
 /* Over. rst: ended by RST; open: not over, but nothing more will be seen. The
  * stream is freed. */
 void nbds_stream_close(struct nbds_stream *s, bool rst, bool open, const struct nbds_mark *where);
-/* True once it is certain that the stream is not NBD: feed no more. */
+/* It will not be fed any more, though it goes on: memory is short. close() follows. */
+void nbds_stream_give_up(struct nbds_stream *s);
+/* True once it is certain that the stream is not NBD, or that there is no memory to
+ * follow it: feed no more, and close it. */
 bool nbds_stream_useless(const struct nbds_stream *s);
 /* Bytes of direction `dir` that came before the first one that is decoded: the
  * messages of the stream count their offsets from there. */
@@ -322,6 +325,9 @@ uint64_t nbds_stream_skipped(const struct nbds_stream *s, int dir);
  * this frame? */
 void nbds_engine_set_held(struct nbds_engine *e, bool (*held)(void *ctx, uint64_t frame),
 			  void *ctx);
+
+/* Of the memory of the configuration others take `bytes` now: the rest is the engine's. */
+void nbds_engine_share(struct nbds_engine *e, uint64_t bytes);
 
 /* The capture says that it dropped packets: what was dropped cannot be known. */
 void nbds_engine_dropped(struct nbds_engine *e, uint64_t packets);

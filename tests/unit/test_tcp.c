@@ -2455,7 +2455,7 @@ static void too_many_flows(void **state)
 	expect("close:open close:open close:open");
 }
 
-static void ignored_flows_go_first(void **state)
+static void ignored_flows_are_no_burden(void **state)
 {
 	static const struct nbds_tcp_limits limits = {.flows = 3};
 
@@ -2473,10 +2473,65 @@ static void ignored_flows_go_first(void **state)
 	x.port = 40003;
 	expect("open:syn open:syn open:syn");
 	put_flags(A, SYN, 0, NONE, "");
-	expect("close:idle open:syn");
+	expect("open:syn");
 	x.port = 40000;
 	put(A, 0, 0, "there");
 	expect("A0:there");
+}
+
+static void too_many_ignored_flows(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.flows = 3};
+
+	(void)state;
+	restart(&limits);
+	x.check_next = false;
+	for (uint16_t i = 0; i < 16; i++) {
+		x.port = 40000 + i;
+		handshake();
+		nbds_tcp_ignore(x.flow);
+		expect("open:syn");
+	}
+	x.port = 41000;
+	handshake();
+	expect("open:syn");
+	nbds_tcp_ignore(x.flow); /* 40000 goes */
+	expect("close:idle");
+	x.port = 40000;
+	put(A, 0, 0, "back");
+	expect("open:middle A0:back");
+}
+
+static void who_was_pushed_out_does_not_come_back(void **state)
+{
+	static const struct nbds_tcp_limits limits = {.flows = 3};
+
+	(void)state;
+	restart(&limits);
+	x.check_next = false;
+	for (uint16_t i = 0; i < 4; i++) {
+		x.port = 40000 + i;
+		handshake();
+		put(A, 0, 0, "data");
+	}
+	expect("open:syn A0:data open:syn A0:data open:syn A0:data close:idle open:syn A0:data");
+	x.port = 40000;
+	put(A, 4, 0, "goes on");
+	expect("");
+	/* but another one may use its ports */
+	x.isn[A] += 100000;
+	handshake();
+	expect("close:idle open:syn");
+}
+
+static void who_is_let_go_has_no_end(void **state)
+{
+	(void)state;
+	x.check_next = false;
+	handshake();
+	nbds_tcp_let_go(x.flow);
+	close_by_fin();
+	expect("open:syn");
 }
 
 static void flows_without_data_go_before_those_with(void **state)
@@ -3341,7 +3396,10 @@ int main(void)
 		T(piece_in_front_when_full),
 		T(total_is_bounded_and_the_oldest_gives_way),
 		T(too_many_flows),
-		T(ignored_flows_go_first),
+		T(ignored_flows_are_no_burden),
+		T(too_many_ignored_flows),
+		T(who_was_pushed_out_does_not_come_back),
+		T(who_is_let_go_has_no_end),
 		T(flows_without_data_go_before_those_with),
 		T(thousands_of_flows),
 		T(closed_flows_are_forgotten_in_the_end),
