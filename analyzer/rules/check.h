@@ -7,14 +7,16 @@
  * to fill in.  Order between connections, and contents, are not looked at here:
  * that is analyzer/consistency.
  *
- *	check.c      the outside, and when a finding is certain enough
- *	handshake.c  greeting, flags (rows H)
+ *	check.c      the outside: it calls the groups
+ *	handshake.c  greeting, client flags (rows H)
  *	haggle.c     options and their replies (O, B-01 to B-04)
  *	requests.c   requests (R, the rest of B, X)
  *	replies.c    simple replies, errors (S)
  *	chunks.c     structured and extended replies (C, X)
  *	status.c     block status (M)
  *	ends.c       ends, and who waited (D, S-20)
+ *	flags.c      transmission flags (rows H)
+ *	tell.c       what all groups call: when a finding is certain enough
  *
  * Certainty.  What is asked before a rule may speak stands in one place
  * (rules_tell): the handshake that it rests on was seen whole, no bytes are

@@ -19,6 +19,18 @@
 #define CLOSING INT64_C(10000000000)
 #define SHOWN   4u /* requests that are named */
 
+bool nbds_closed_first(const struct nbds_connection *c, enum nbds_side *side)
+{
+	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
+
+	*side = server && (!client || server < client) ? NBDS_SERVER : NBDS_CLIENT;
+	/* it had the other's FIN, which has a number behind the last byte */
+	if (client && server && !c->closed[*side].rst && c->closed[*side].ack != NBDS_NO_ACK &&
+	    c->closed[*side].ack > c->closed[!*side].sent)
+		*side = !*side;
+	return client || server;
+}
+
 /* --- bytes that are no message ------------------------------------------- */
 
 static const char *hex(const struct nbds_trouble *t, char *buf, size_t size)

@@ -11,7 +11,6 @@
 
 #define KNOWN_HANDSHAKE (NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES)
 #define KNOWN_CLIENT    ((uint32_t)(NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES))
-#define UNASSIGNED      0xe000u /* of the transmission flags */
 
 void rules_greeting(struct rules_connection *rc, const struct nbds_message *m)
 {
@@ -98,38 +97,6 @@ void rules_after_bad_flags(struct rules_connection *rc, const struct nbds_messag
 		   "the server carries on with %s, though the client flags are 0x%08" PRIx32
 		   " and it must close the connection for them; nbd-server never looks at them",
 		   m->name, m->negotiated->client_flags);
-}
-
-void rules_transmission_flags(struct rules_connection *rc, const struct nbds_mark *at,
-			      uint16_t flags)
-{
-	struct rules_about about = {.at = at, .needs = RULES_NEEDS_HANDSHAKE};
-
-	if (!(flags & NBD_FLAG_HAS_FLAGS))
-		rules_tell(
-			rc, RULE_HAS_FLAGS_CLEAR, &about,
-			"the transmission flags are 0x%04x: NBD_FLAG_HAS_FLAGS must always be set",
-			flags);
-	if ((flags & NBD_FLAG_SEND_FAST_ZERO) && !(flags & NBD_FLAG_SEND_WRITE_ZEROES))
-		rules_tell(rc, RULE_FAST_ZERO_FLAG, &about,
-			   "NBD_FLAG_SEND_FAST_ZERO is set without NBD_FLAG_SEND_WRITE_ZEROES "
-			   "(transmission flags 0x%04x)",
-			   flags);
-	if ((flags & NBD_FLAG_SEND_DF) && !rc->structured && !rc->extended)
-		rules_tell(
-			rc, RULE_DF_FLAG, &about,
-			"NBD_FLAG_SEND_DF is set though structured replies were not negotiated on "
-			"this connection (transmission flags 0x%04x)",
-			flags);
-	if ((flags & NBD_FLAG_BLOCK_STATUS_PAYLOAD) && !rc->extended)
-		rules_tell(rc, RULE_STATUS_PAYLOAD_FLAG, &about,
-			   "NBD_FLAG_BLOCK_STATUS_PAYLOAD is set though extended headers were not "
-			   "negotiated on this connection (transmission flags 0x%04x)",
-			   flags);
-	if (flags & UNASSIGNED)
-		rules_tell(rc, RULE_FLAGS_UNKNOWN, &about,
-			   "the transmission flags are 0x%04x: the bits 13 to 15 are not assigned",
-			   flags);
 }
 
 void rules_export_name(struct rules_connection *rc, const struct nbds_message *m)

@@ -300,18 +300,6 @@ void session_refresh(struct session *s)
 	session_refresh_unflushed(s);
 }
 
-bool nbds_closed_first(const struct nbds_connection *c, enum nbds_side *side)
-{
-	uint64_t client = c->closed[NBDS_CLIENT].frame, server = c->closed[NBDS_SERVER].frame;
-
-	*side = server && (!client || server < client) ? NBDS_SERVER : NBDS_CLIENT;
-	/* it had the other's FIN, which has a number behind the last byte */
-	if (client && server && !c->closed[*side].rst && c->closed[*side].ack != NBDS_NO_ACK &&
-	    c->closed[*side].ack > c->closed[!*side].sent)
-		*side = !*side;
-	return client || server;
-}
-
 /* Who closed first, and a request that was unanswered then. */
 static void hang_up(struct session *s)
 {

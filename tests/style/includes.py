@@ -51,9 +51,6 @@ CALL_CIRCLES = [
      "dissector/decoder/transmission", "dissector/decoder/requests", "dissector/decoder/resync"},
     # a flow, and its halves
     {"analyzer/tcp/tcp", "analyzer/tcp/reasm"},
-    # which rules look at what, and how they tell it
-    {"analyzer/rules/" + name for name in ("check", "chunks", "ends", "haggle", "handshake",
-                                           "replies", "requests", "status")},
     # what Wireshark asks the plugin for, and what follows from it
     {"dissector/wireshark/" + name for name in ("follow", "objects", "show", "stats", "watch")},
     # the screens are in a table, and go on to each other
