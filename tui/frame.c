@@ -207,7 +207,7 @@ static void draw_tabs(const struct ui *ui)
 	int x = 0;
 
 	put_row(2, STYLE_PLAIN);
-	for (int i = 0; i < SCREEN_COUNT; i++) {
+	for (int i = 0; i < SCREEN_TABS; i++) {
 		enum style style = i == (int)ui->screen ? STYLE_TAB_ON : STYLE_TAB;
 		char text[40];
 		int n;

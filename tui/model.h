@@ -176,13 +176,14 @@ struct worker_config {
 	const char *interface; /* with the pcap filter, or NULL */
 	const char *filter;
 	const char *save;
-	const char *user; /* whom root becomes */
-	double replay;    /* 0: read at once */
-	uint32_t snaplen; /* live: bytes of a packet; 0: all */
-	bool heads;       /* only latencies are measured */
-	bool ring_given;  /* `ring` is as the user wants it */
-	uint64_t ring;    /* bytes for packets that can be saved afterwards */
-	uint64_t history; /* messages kept, other things in proportion; 0: as usual */
+	const char *user;       /* whom root becomes */
+	double replay;          /* 0: read at once */
+	const char *setup_path; /* the one file that is overwritten, at the user's word */
+	uint32_t snaplen;       /* live: bytes of a packet; 0: all */
+	bool heads;             /* only latencies are measured */
+	bool ring_given;        /* `ring` is as the user wants it */
+	uint64_t ring;          /* bytes for packets that can be saved afterwards */
+	uint64_t history;       /* messages kept, other things in proportion; 0: as usual */
 	enum nbds_severity severity;
 	struct nbds_engine_config engine;
 };

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "../analyzer/capture/live.h"
+#include "../analyzer/capture/privileges.h"
 #include "../analyzer/capture/sandbox.h"
 #include "../analyzer/options/options.h"
 #include "ui.h"
@@ -354,7 +356,7 @@ int main(int argc, char **argv)
 {
 	struct options o = {.screen = {.mouse = true}, .colour = "auto"};
 	static struct ui ui;
-	char err[512], source[200], *filter;
+	char err[512], source[200], setup_path[PATH_MAX] = "", *filter;
 	const char *name;
 	int status;
 
@@ -362,6 +364,13 @@ int main(int argc, char **argv)
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
+	/* With the rights of others no file is read that the environment names. */
+	config_init(&ui.setup);
+	if (!nbds_privileges_borrowed())
+		config_path(setup_path, sizeof(setup_path));
+	o.worker.setup_path = setup_path;
+	if (!config_read(&ui.setup, setup_path, err, sizeof(err)))
+		ui_notice(&ui, "%s", err);
 	ui_catch_signals();
 	setlocale(LC_CTYPE, "");
 	filter = nbds_option_filter(argv + optind, o.worker.interface ? argc - optind : 0);

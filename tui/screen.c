@@ -21,7 +21,7 @@
 int screen_rows, screen_columns;
 
 static struct {
-	bool open, ascii, colour;
+	bool open, ascii, colour, light;
 	SCREEN *terminal;
 	FILE *keyboard;
 	int fd;
@@ -47,6 +47,26 @@ enum pair {
 	PAIR_ALARM,
 	PAIR_TITLE,
 };
+
+/* Yellow and cyan cannot be read on white, and bold ones are brighter still. */
+static void light_colours(void)
+{
+	attr_t *s = term.styles;
+	short orange = COLORS >= 256 ? 130 : COLOR_RED;
+
+	init_pair(PAIR_YELLOW, orange, -1);
+	init_pair(PAIR_CYAN, COLOR_BLUE, -1);
+	init_pair(PAIR_GREEN, COLORS >= 256 ? 28 : COLOR_GREEN, -1);
+	init_pair(PAIR_TITLE, COLOR_BLUE, -1);
+	init_pair(PAIR_HEAD, COLOR_WHITE, COLOR_BLUE);
+	init_pair(PAIR_SELECTED, COLOR_BLACK, COLORS >= 256 ? 153 : COLOR_CYAN);
+	s[STYLE_HAZARD] = COLOR_PAIR(PAIR_YELLOW);
+	s[STYLE_SUSPECT] = COLOR_PAIR(PAIR_MAGENTA);
+	s[STYLE_VIOLATION] = COLOR_PAIR(PAIR_RED);
+	s[STYLE_FLUSH] = COLOR_PAIR(PAIR_CYAN);
+	/* Dim is too near to white. */
+	s[STYLE_DIM] = A_NORMAL;
+}
 
 static void colours(void)
 {
@@ -84,6 +104,8 @@ static void colours(void)
 	s[STYLE_FLUSH] = COLOR_PAIR(PAIR_CYAN) | A_BOLD;
 	s[STYLE_CLIENT] = COLOR_PAIR(PAIR_CYAN);
 	s[STYLE_SERVER] = COLOR_PAIR(PAIR_GREEN);
+	if (term.light)
+		light_colours();
 }
 
 static void styles_init(bool colour)
@@ -108,6 +130,15 @@ static void styles_init(bool colour)
 	term.colour = colour && has_colors();
 	if (term.colour)
 		colours();
+}
+
+void screen_theme(bool light)
+{
+	if (light == term.light)
+		return;
+	term.light = light;
+	if (term.open)
+		styles_init(term.colour);
 }
 
 enum style severity_style(enum nbds_severity severity)

@@ -62,6 +62,9 @@ void screen_begin(void); /* a new picture */
 void screen_end(void);   /* show it */
 void screen_redraw(void);
 
+/* Colours for a dark or a light background. */
+void screen_theme(bool light);
+
 /* Characters for drawing, as UTF-8 or ASCII. */
 enum glyph {
 	GLYPH_LINE,   /* horizontal */

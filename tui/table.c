@@ -304,6 +304,11 @@ static unsigned shown(const struct table *t, int width, unsigned list[COLUMNS_MA
 	return n;
 }
 
+unsigned table_shown(const struct table *t, unsigned list[COLUMNS_MAX])
+{
+	return shown(t, screen_columns, list);
+}
+
 static int grown(const struct table *t, const unsigned *list, unsigned n, int width)
 {
 	int used = 0, growing = 0;
@@ -392,14 +397,49 @@ static void draw_totals(struct table *t, int y, const unsigned *list, unsigned n
 /* Rows from which on there is one more for the totals. */
 #define TOTAL_ROWS 6
 
+/* The columns to sort by, over the rows. */
+#define MENU_COLUMNS 28
+
+static void draw_menu(struct table *t, int y, int rows)
+{
+	unsigned top = t->menu_at >= (unsigned)rows - 1 ? t->menu_at - (unsigned)rows + 2 : 0;
+
+	putf(y, 0, MENU_COLUMNS, STYLE_HEAD, "Sort by");
+	for (int i = 1; i < rows; i++) {
+		unsigned at = top + (unsigned)i - 1;
+
+		if (at < t->source->column_count)
+			putf(y + i, 0, MENU_COLUMNS,
+			     at == t->menu_at ? STYLE_SELECTED : STYLE_PLAIN, " %-12s%s",
+			     t->source->columns[at].title, t->source->columns[at].key);
+		else
+			put(y + i, 0, MENU_COLUMNS, STYLE_PLAIN, "");
+		hit_add(y + i, 0, MENU_COLUMNS, 1, HIT_COLUMN, (int)at);
+	}
+}
+
+static void draw_rows(struct table *t, int y, int rows);
+
 void table_draw(struct table *t, int y, int rows)
+{
+	/* What is drawn later lies above, and for the mouse what is found first. */
+	if (rows < 1)
+		return;
+	if (t->menu) {
+		draw_menu(t, y, rows);
+		draw_rows(t, y, rows);
+		draw_menu(t, y, rows);
+		return;
+	}
+	draw_rows(t, y, rows);
+}
+
+static void draw_rows(struct table *t, int y, int rows)
 {
 	unsigned list[COLUMNS_MAX], n;
 	int extra;
 	bool total = t->source->total && t->count > 1 && rows >= TOTAL_ROWS;
 
-	if (rows < 1)
-		return;
 	n = shown(t, screen_columns, list);
 	extra = grown(t, list, n, screen_columns);
 	draw_head(t, y, list, n, extra);
@@ -479,9 +519,42 @@ static void sort_move(struct table *t, int by)
 	table_update(t);
 }
 
+/* Keys while columns are offered. */
+static bool menu_action(struct table *t, enum action action)
+{
+	switch (action) {
+	case ACTION_UP:
+		t->menu_at -= t->menu_at > 0;
+		return true;
+	case ACTION_DOWN:
+		t->menu_at += t->menu_at + 1 < t->source->column_count;
+		return true;
+	case ACTION_FIRST:
+		t->menu_at = 0;
+		return true;
+	case ACTION_LAST:
+		t->menu_at = t->source->column_count - 1;
+		return true;
+	case ACTION_ENTER:
+		t->menu = false;
+		if (t->menu_at != t->sort)
+			sort_by(t, t->menu_at);
+		return true;
+	case ACTION_BACK:
+	case ACTION_SORT_MENU:
+		t->menu = false;
+		return true;
+	default:
+		return false;
+	}
+}
+
 bool table_action(struct table *t, enum action action)
 {
 	size_t page = t->page ? t->page : 1;
+
+	if (t->menu)
+		return menu_action(t, action);
 
 	if (action == ACTION_UP || action == ACTION_PAGE_UP || action == ACTION_FIRST)
 		t->follow = false;
@@ -512,6 +585,10 @@ bool table_action(struct table *t, enum action action)
 		return true;
 	case ACTION_SORT_RIGHT:
 		sort_move(t, 1);
+		return true;
+	case ACTION_SORT_MENU:
+		t->menu = true;
+		t->menu_at = t->sort;
 		return true;
 	case ACTION_INVERT:
 		t->invert = !t->invert;
@@ -547,9 +624,76 @@ bool table_search(struct table *t, const char *text, int direction, bool here)
 void table_click(struct table *t, enum hit kind, int value)
 {
 	if (kind == HIT_COLUMN) {
-		sort_by(t, (unsigned)value);
+		t->menu = false;
+		if ((unsigned)value < t->source->column_count)
+			sort_by(t, (unsigned)value);
 	} else {
 		t->follow = false;
 		go(t, (size_t)value);
 	}
+}
+
+/* --- what the user has set up --- */
+
+/* The column called so; COLUMNS_MAX: there is none. */
+static unsigned column_called(const struct table *t, const char *name, size_t len)
+{
+	for (unsigned c = 0; c < t->source->column_count && c < COLUMNS_MAX; c++)
+		if (strlen(t->source->columns[c].key) == len &&
+		    !strncmp(t->source->columns[c].key, name, len))
+			return c;
+	return COLUMNS_MAX;
+}
+
+static void no_column(const char *name, size_t len, char *err, size_t errsize)
+{
+	if (!err[0])
+		snprintf(err, errsize, "setup: there is no column \"%.*s\"",
+			 len < 40 ? (int)len : 40, name);
+}
+
+void table_layout_set(struct table *t, const struct config_list *list, char *err, size_t errsize)
+{
+	const char *sort = list->sort;
+
+	t->layout_count = 0;
+	for (const char *at = list->columns + strspn(list->columns, " ,"); *at;) {
+		size_t len = strcspn(at, " ,");
+		unsigned column = column_called(t, at, len);
+		bool again = false;
+
+		for (unsigned i = 0; i < t->layout_count; i++)
+			again |= t->layout[i] == column;
+		if (column == COLUMNS_MAX)
+			no_column(at, len, err, errsize);
+		else if (!again)
+			t->layout[t->layout_count++] = column;
+		at += len;
+		at += strspn(at, " ,");
+	}
+	if (!*sort)
+		return;
+	t->invert = *sort == '-';
+	sort += t->invert;
+	if (column_called(t, sort, strlen(sort)) == COLUMNS_MAX)
+		no_column(sort, strlen(sort), err, errsize);
+	else
+		t->sort = column_called(t, sort, strlen(sort));
+}
+
+void table_layout_get(const struct table *t, struct config_list *list)
+{
+	size_t used = 0;
+
+	list->columns[0] = '\0';
+	for (unsigned i = 0; i < t->layout_count; i++) {
+		const char *key = t->source->columns[t->layout[i]].key;
+
+		if (used + strlen(key) + 2 > sizeof(list->columns))
+			break;
+		used += (size_t)snprintf(list->columns + used, sizeof(list->columns) - used, "%s%s",
+					 i ? " " : "", key);
+	}
+	snprintf(list->sort, sizeof(list->sort), "%s%s", t->invert ? "-" : "",
+		 t->source->columns[t->sort].key);
 }

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "../analyzer/report/buf.h"
+#include "config.h"
 #include "filter.h"
 #include "keys.h"
 #include "screen.h"
@@ -67,6 +68,8 @@ struct table {
 	bool expression;              /* else the filter is text */
 	unsigned layout[COLUMNS_MAX]; /* the user's own columns, left to right; none: as above */
 	unsigned layout_count;
+	bool menu; /* columns to sort by are offered, with the cursor at menu_at */
+	unsigned menu_at;
 	uint64_t selected;  /* id */
 	bool chosen;        /* `selected` is one */
 	const char *empty;  /* in place of the source's, or NULL */
@@ -96,6 +99,12 @@ void table_click(struct table *t, enum hit kind, int value);
 /* The row with the cursor, or SIZE_MAX. */
 size_t table_row(const struct table *t);
 void table_select(struct table *t, uint64_t id);
+/* Columns and order as the user has set them up; a name that is no column's is told in
+ * `err`, if there is nothing yet. */
+void table_layout_set(struct table *t, const struct config_list *list, char *err, size_t errsize);
+void table_layout_get(const struct table *t, struct config_list *list);
+/* The columns that are shown now, left to right; how many. */
+unsigned table_shown(const struct table *t, unsigned list[COLUMNS_MAX]);
 /* All rows as text. */
 void table_text(struct table *t, struct nbds_buf *b);
 

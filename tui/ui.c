@@ -21,7 +21,6 @@
 
 #include "text.h"
 
-#define DRAW_NS   INT64_C(100000000) /* new data is drawn ten times a second */
 #define NOTICE_NS INT64_C(6000000000)
 #define SECOND_NS INT64_C(1000000000)
 
@@ -35,7 +34,7 @@ const struct screen_view *const views[SCREEN_COUNT] = {
 	[SCREEN_EXPORTS] = &view_exports,   [SCREEN_CONNECTIONS] = &view_connections,
 	[SCREEN_ORDER] = &view_order,       [SCREEN_MESSAGES] = &view_messages,
 	[SCREEN_FINDINGS] = &view_findings, [SCREEN_LATENCY] = &view_latency,
-	[SCREEN_HELP] = &view_help,
+	[SCREEN_HELP] = &view_help,         [SCREEN_SETUP] = &view_setup,
 };
 
 static volatile sig_atomic_t ended;
@@ -174,6 +173,8 @@ void ui_go(struct ui *ui, unsigned screen)
 		ui->before_help = ui->screen;
 		ui->help_scroll = 0;
 	}
+	if (screen == SCREEN_SETUP && ui->screen != SCREEN_SETUP)
+		ui->before_setup = ui->screen;
 	/* The flush order is that of the export that was pointed at. */
 	if (screen == SCREEN_ORDER && ui->screen == SCREEN_EXPORTS) {
 		ui->order_export = 0;
@@ -396,6 +397,9 @@ static void act(struct ui *ui, enum action action)
 		ui_go(ui, action - ACTION_SCREEN);
 		return;
 	}
+	/* So does what is offered to sort by. */
+	if (t && t->menu && table_action(t, action))
+		return;
 	/* Esc ends a filter before it goes back. */
 	if (action == ACTION_BACK && t && t->filter[0]) {
 		back(ui);
@@ -416,10 +420,10 @@ static void act(struct ui *ui, enum action action)
 		ui_go(ui, SCREEN_HELP);
 		break;
 	case ACTION_NEXT_SCREEN:
-		ui_go(ui, (ui->screen + 1) % SCREEN_COUNT);
+		ui_go(ui, ui->screen + 1 < SCREEN_TABS ? ui->screen + 1 : 0);
 		break;
 	case ACTION_PREVIOUS_SCREEN:
-		ui_go(ui, (ui->screen + SCREEN_COUNT - 1) % SCREEN_COUNT);
+		ui_go(ui, ui->screen ? ui->screen - 1 : SCREEN_TABS - 1);
 		break;
 	case ACTION_BACK:
 		back(ui);
@@ -438,6 +442,9 @@ static void act(struct ui *ui, enum action action)
 		break;
 	case ACTION_SAVE:
 		prompt_open(ui, PROMPT_SAVE, "");
+		break;
+	case ACTION_SETUP:
+		ui_go(ui, SCREEN_SETUP);
 		break;
 	case ACTION_SAVE_FRAMES:
 		ask_frames(ui);
@@ -554,8 +561,8 @@ static int patience(const struct ui *ui, int64_t drawn, bool ready)
 
 	if (ui->busy)
 		return 0;
-	if (ready && drawn + DRAW_NS < until)
-		until = drawn + DRAW_NS;
+	if (ready && drawn + ui->setup.refresh < until)
+		until = drawn + ui->setup.refresh;
 	if (ui->notice_until > now && ui->notice_until < until)
 		until = ui->notice_until;
 	return until > now ? (int)((until - now) / 1000000) + 1 : 0;
@@ -586,8 +593,12 @@ void ui_run(struct ui *ui)
 	int64_t drawn = 0;
 	bool ready = true;
 	uint64_t behind = 0;
+	char err[200];
 
 	views_init(ui);
+	setup_apply(ui, err, sizeof(err));
+	if (err[0] && !ui->notice_until)
+		ui_notice(ui, "%s", err);
 	ui->dirty = true;
 	while (!ui->quit && !ended) {
 		struct pollfd fds[] = {
@@ -616,7 +627,7 @@ void ui_run(struct ui *ui)
 				view_messages.update(ui);
 			ui->dirty = true;
 		}
-		if (ready && ui_clock() - drawn >= DRAW_NS) {
+		if (ready && ui_clock() - drawn >= ui->setup.refresh) {
 			take(ui);
 			ready = false;
 			if (ui->paused && ui->s) {

@@ -10,6 +10,7 @@
 
 #include <wchar.h>
 
+#include "config.h"
 #include "filter.h"
 #include "keys.h"
 #include "model.h"
@@ -82,7 +83,9 @@ struct ui {
 	const char *source; /* printable: the interface or the file */
 	const struct worker_config *config;
 	struct snapshot *s;
-	unsigned screen, before_help;
+	unsigned screen, before_help, before_setup;
+	struct config setup; /* as it was read, and changed since; tables have their own */
+	unsigned setup_line, setup_top;
 	bool quit, paused;
 	double speed; /* of a replay, as ordered; 0: as it began */
 	bool dirty;   /* something is to be drawn */
@@ -136,10 +139,12 @@ struct screen_view {
 };
 
 extern const struct screen_view view_exports, view_connections, view_order, view_messages,
-	view_findings, view_latency, view_help;
+	view_findings, view_latency, view_help, view_setup;
 extern const struct screen_view *const views[SCREEN_COUNT];
 
 void views_init(struct ui *ui);
+/* Takes over ui->setup. What was not understood is told in `err`. */
+void setup_apply(struct ui *ui, char *err, size_t errsize);
 void lists_init(struct ui *ui);
 void findings_init(struct ui *ui);
 void views_free(struct ui *ui);

@@ -19,7 +19,7 @@ static void help_text(struct nbds_buf *b)
 
 		nbds_buf_printf(b, "  %-12s %s", k->shown, k->what);
 		for (unsigned s = 0; k->screens != ON_ALL && s < SCREEN_HELP; s++) {
-			if (!(k->screens & 1u << s) || (k->screens | ON_HELP) == ON_ALL)
+			if (!(k->screens & 1u << s) || (k->screens | ON_HELP | ON_SETUP) == ON_ALL)
 				continue;
 			nbds_buf_printf(b, "%s%s", first ? "  (" : ", ", screens[s]);
 			first = false;

@@ -523,7 +523,8 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	bool borrowed = nbds_privileges_borrowed();
 
 	config.engine.keep_ended = true; /* until rows_age() lets them go */
-	w->opener = nbds_opener_start(c->save, borrowed || !c->file, c->user, err, errsize);
+	w->opener = nbds_opener_start(c->save, c->setup_path, borrowed || !c->file, c->user, err,
+				      errsize);
 	if (!w->opener)
 		return false;
 	if (c->file) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,8 +22,9 @@
 #include "sandbox.h"
 
 /* A new file for its owner alone; never one that there is. */
-#define FLAGS (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY)
-#define MODE  0600
+#define FLAGS     (O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY)
+#define MODE      0600
+#define OWN_FLAGS (O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY)
 
 #define FOLDERS 2
 
@@ -41,6 +43,7 @@ struct nbds_opener {
 /* What the process knows. */
 struct keeper {
 	int socket;
+	char own[PATH_MAX]; /* the one file that may be overwritten; "": none */
 	struct folder folders[FOLDERS];
 	bool split; /* two users: who started this, and whom the program becomes */
 	uid_t uid, own_uid;
@@ -109,10 +112,35 @@ static int take_turn(const struct keeper *k, bool other)
 	return setreuid((uid_t)-1, k->own_uid) < 0 || setregid((gid_t)-1, k->own_gid) < 0 ? -1 : 0;
 }
 
+/* With its folder and the one around that, if they are not there. */
+static int make_own(const char *path)
+{
+	int fd = openat(AT_FDCWD, path, OWN_FLAGS, MODE);
+	char folder[PATH_MAX];
+	char *slash[2] = {NULL, NULL};
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	snprintf(folder, sizeof(folder), "%s", path);
+	for (int i = 0; i < 2; i++) {
+		slash[i] = strrchr(folder, '/');
+		if (!slash[i] || slash[i] == folder)
+			return -1;
+		*slash[i] = '\0';
+	}
+	/* The outer one is cut off at both; what is there already stays. */
+	mkdir(folder, 0700);
+	*slash[1] = '/';
+	mkdir(folder, 0700);
+	return openat(AT_FDCWD, path, OWN_FLAGS, MODE);
+}
+
 static int make(const struct keeper *k, const char *path)
 {
 	int fd = -1, reason;
 
+	if (*k->own && !strcmp(path, k->own))
+		return make_own(k->own);
 	if (hidden(path)) {
 		errno = EINVAL;
 		return -1;
@@ -252,8 +280,8 @@ static void folder_beside(struct folder *f, const char *file)
 	folder_open(f, name);
 }
 
-struct nbds_opener *nbds_opener_start(const char *beside, bool drops, const char *user, char *err,
-				      size_t errsize)
+struct nbds_opener *nbds_opener_start(const char *beside, const char *own, bool drops,
+				      const char *user, char *err, size_t errsize)
 {
 	struct nbds_opener *o = calloc(1, sizeof(*o));
 	struct keeper *k = calloc(1, sizeof(*k));
@@ -268,6 +296,7 @@ struct nbds_opener *nbds_opener_start(const char *beside, bool drops, const char
 	folder_open(&k->folders[0], ".");
 	folder_beside(&k->folders[1], beside);
 	k->socket = pair[1];
+	snprintf(k->own, sizeof(k->own), "%s", own ? own : "");
 	o->socket = pair[0];
 	o->drops = drops;
 	snprintf(o->folder, sizeof(o->folder), "%s", k->folders[0].name);

@@ -29,13 +29,14 @@
 struct nbds_opener;
 
 /* `beside`: a file whose folder is the second one that is written as who starts this;
- * or NULL. `drops`: the program will give up its rights, and root become `user` (see
+ * or NULL. `own`: the one file that is overwritten, as who starts this, and whose two
+ * last folders are made; or NULL or "". `drops`: the program will give up its rights, and root become `user` (see
  * nbds_privileges_drop()); else the process keeps what the program has. */
-struct nbds_opener *nbds_opener_start(const char *beside, bool drops, const char *user, char *err,
-				      size_t errsize);
+struct nbds_opener *nbds_opener_start(const char *beside, const char *own, bool drops,
+				      const char *user, char *err, size_t errsize);
 void nbds_opener_stop(struct nbds_opener *o);
 
-/* A descriptor of the new file `path`, for writing. */
+/* A descriptor of the new file `path`, or of `own`, for writing. */
 int nbds_opener_create(struct nbds_opener *o, const char *path, char *err, size_t errsize);
 
 #endif

@@ -96,8 +96,9 @@ static const unsigned long ioctls[] = {
 
 /* The opener's own: to open, and to take turns between two users. */
 static const int opening[] = {
-	SCMP_SYS(openat),    SCMP_SYS(openat2),     SCMP_SYS(setresuid), SCMP_SYS(setresuid32),
-	SCMP_SYS(setresgid), SCMP_SYS(setresgid32), SCMP_SYS(setreuid),  SCMP_SYS(setregid),
+	SCMP_SYS(mkdir),     SCMP_SYS(mkdirat),     SCMP_SYS(openat),    SCMP_SYS(openat2),
+	SCMP_SYS(setresuid), SCMP_SYS(setresuid32), SCMP_SYS(setresgid), SCMP_SYS(setresgid32),
+	SCMP_SYS(setreuid),  SCMP_SYS(setregid),
 };
 
 /* What this machine does not have under that name is left out. */

@@ -55,7 +55,8 @@ CALL_CIRCLES = [
     {"dissector/wireshark/" + name for name in ("follow", "objects", "show", "stats", "watch")},
     # the screens are in a table, and go on to each other
     {"tui/" + name for name in ("frame", "prompt", "ui", "view_findings", "view_help",
-                                "view_latency", "view_lists", "view_messages", "view_order")},
+                                "view_latency", "view_lists", "view_messages", "view_order",
+                                "view_setup")},
 ]
 
 

@@ -49,13 +49,14 @@ class Terminal:
         self.socket = "nbdtop-test-%d-%d" % (os.getpid(), Terminal.count)
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="nbdscope-tui-"))
         self.columns, self.rows = columns, rows
-        variables = {"LC_ALL": "C.UTF-8", "TERM": "screen-256color",
+        # Nobody's own setup has a say in it.
+        variables = {"LC_ALL": "C.UTF-8", "TERM": "screen-256color", "HOME": str(self.work),
                      "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""),
                      "UBSAN_OPTIONS": os.environ.get("UBSAN_OPTIONS", ""),
                      "LSAN_OPTIONS": "print_suppressions=0:suppressions=%s" % (
                          HERE / "lsan.suppressions")}
         variables.update(environment or {})
-        command = "exec env -u NO_COLOR %s %s %s 2>%s" % (
+        command = "exec env -u NO_COLOR -u XDG_CONFIG_HOME %s %s %s 2>%s" % (
             " ".join("%s=%s" % (name, shlex.quote(value)) for name, value in variables.items()),
             shlex.quote(str(BIN / program)), " ".join(shlex.quote(str(a)) for a in arguments),
             shlex.quote(str(self.work / "errors")))

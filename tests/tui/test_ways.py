@@ -3,7 +3,9 @@
 """Ways from one screen of nbdtop to another and back, filters of lists and what is
 remembered of them, and all screens on a terminal of 40 by 10."""
 
+import pathlib
 import re
+import tempfile
 import unittest
 
 from terminal import Terminal, sample
@@ -144,6 +146,39 @@ class Ways(unittest.TestCase):
             for screen in "345":
                 t.keys(screen)
                 t.wait(re.compile(r"\d\d:\d\d:\d\d\.\d{6}"))
+
+
+class Setup(unittest.TestCase):
+    def test_setup(self):
+        """What is changed is seen, kept where the user's configuration is, and read again."""
+        with tempfile.TemporaryDirectory() as home:
+            conf = pathlib.Path(home) / ".config" / "nbdscope" / "nbdtop.conf"
+            with Terminal([sample("errors")], environment={"HOME": home}) as t:
+                t.wait("to 2 exports")
+                t.keys("F2")
+                t.wait("Theme: for a dark terminal", "Columns of Exports")
+                t.keys("Enter", "Down", "Enter", "Down", "Enter")
+                t.wait("for a light terminal", "Times: of the day", "Drawn every 0.2 s")
+                t.keys("Down", "Down", "Down", "Space")  # not the server
+                t.keys("Down", "Down", "<")              # connections to the left
+                t.wait(re.compile(r"\[ \] SERVER"))
+                t.keys("s")
+                t.wait("Kept in %s" % conf)
+                t.keys("Escape", "F6", "End", "Enter")
+                t.wait(gone=["SERVER", "Sort by"])
+                self.assertEqual(t.quit(), 0)
+            text = conf.read_text()
+            self.assertIn("theme = light\ntimes = day\nrefresh = 0.2\n", text)
+            columns = re.search("columns = (.*)", text).group(1).split()
+            self.assertNotIn("server", columns)
+            self.assertLess(columns.index("conn"), columns.index("findings"))
+            with Terminal([sample("errors")], environment={"HOME": home}) as t:
+                t.wait("to 2 exports", "UNFLUSHED", gone=["SERVER"])
+                t.keys("4")
+                t.wait("TIME OF DAY")
+            conf.write_text("[screen]\nrefresh = 0\ntheme = light\n")
+            with Terminal([sample("errors")], 120, 24, environment={"HOME": home}) as t:
+                t.wait("line 2 is not understood: [screen] refresh = 0")
 
 
 class Small(unittest.TestCase):

@@ -249,7 +249,7 @@ static void test_opener(void **state)
 	assert_int_equal(mkdir("beside", 0700), 0);
 	assert_int_equal(symlink("/tmp", "away"), 0);
 	assert_int_equal(symlink("dangling", "link"), 0);
-	o = nbds_opener_start("beside/saved", false, NULL, err, sizeof(err));
+	o = nbds_opener_start("beside/saved", NULL, false, NULL, err, sizeof(err));
 	assert_non_null(o);
 	assert_made(o, "new", "new");
 	assert_made(o, "below/new", "below/new");
@@ -291,7 +291,7 @@ static void test_opener_of_root(void **state)
 	assert_int_equal(chmod("public", 0777), 0);
 	assert_int_equal(chmod(".", 0755), 0);
 	assert_int_equal(chdir("root"), 0);
-	o = nbds_opener_start(NULL, true, "nobody", err, sizeof(err));
+	o = nbds_opener_start(NULL, NULL, true, "nobody", err, sizeof(err));
 	assert_int_equal(chdir(".."), 0);
 	assert_non_null(o);
 	for (int turn = 0; turn < 2; turn++) {

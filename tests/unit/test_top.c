@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "tui/config.h"
 #include "tui/dirty.h"
 #include "tui/filter.h"
 #include "tui/log.h"
@@ -471,6 +473,45 @@ static void test_dirty_many(void **state)
 	/* Lengths that do not fit change nothing. */
 	dirty_write(&store, &map, &owner, UINT64_MAX - 1, 10, &when, true);
 	assert_int_equal(budget.used, 0);
+}
+
+/* --- the setup --- */
+
+static void test_config(void **state)
+{
+	char path[] = "/tmp/nbdtop-conf-XXXXXX", err[300];
+	int fd = mkstemp(path);
+	struct nbds_buf b = {0};
+	struct config *c = malloc(sizeof(*c)), *d = malloc(sizeof(*d));
+
+	(void)state;
+	assert_true(fd >= 0 && c && d);
+	config_init(c);
+	c->light = true;
+	c->refresh = 2500000000;
+	/* Longer than a line may be. */
+	for (int i = 0; i < 60; i++)
+		strcat(c->lists[1].columns, i ? " column_name" : "column_name");
+	strcpy(c->lists[0].sort, "-unflushed");
+	config_write(c, &b);
+	assert_int_equal(write(fd, nbds_buf_text(&b), b.len), b.len);
+	config_init(d);
+	assert_true(config_read(d, path, err, sizeof(err)));
+	assert_memory_equal(c, d, sizeof(*c));
+	/* The first that is not understood is told, the rest is read. */
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(pwrite(fd, "[screen]\ntheme=blue\ntimes=day\n", 31, 0), 31);
+	assert_false(config_read(d, path, err, sizeof(err)));
+	assert_non_null(strstr(err, "line 2"));
+	assert_true(d->absolute);
+	close(fd);
+	unlink(path);
+	/* None at all is no error. */
+	assert_true(config_read(d, path, err, sizeof(err)));
+	assert_true(config_read(d, "", err, sizeof(err)));
+	nbds_buf_free(&b);
+	free(c);
+	free(d);
 }
 
 /* --- the last packets --- */
@@ -984,11 +1025,12 @@ int main(void)
 		cmocka_unit_test(test_filter_fields), cmocka_unit_test(test_filter_any),
 		cmocka_unit_test(test_filter_list),   cmocka_unit_test(test_dirty),
 		cmocka_unit_test(test_dirty_many),    cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_order),         cmocka_unit_test(test_order_failed),
-		cmocka_unit_test(test_order_many),    cmocka_unit_test(test_log),
-		cmocka_unit_test(test_log_heads),     cmocka_unit_test(test_worker_file),
-		cmocka_unit_test(test_worker_order),  cmocka_unit_test(test_worker_replay),
-		cmocka_unit_test(test_worker_hold),   cmocka_unit_test(test_worker_errors),
+		cmocka_unit_test(test_config),        cmocka_unit_test(test_order),
+		cmocka_unit_test(test_order_failed),  cmocka_unit_test(test_order_many),
+		cmocka_unit_test(test_log),           cmocka_unit_test(test_log_heads),
+		cmocka_unit_test(test_worker_file),   cmocka_unit_test(test_worker_order),
+		cmocka_unit_test(test_worker_replay), cmocka_unit_test(test_worker_hold),
+		cmocka_unit_test(test_worker_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
