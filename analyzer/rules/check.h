@@ -136,6 +136,7 @@ struct rules_connection {
 	bool shutdown_told;    /* NBD_REP_ERR_SHUTDOWN or NBD_ESHUTDOWN */
 	uint64_t shutdown_end; /* server stream offset behind it */
 	uint64_t shutdown_frame;
+	int64_t shutdown_time;
 	bool stateful; /* an option that changes the state succeeded */
 	bool set_repeated, list_clear;
 	bool info_last; /* the last option was a successful INFO */
@@ -151,6 +152,7 @@ struct rules_connection {
 	uint64_t contexts_export, entered_export; /* hashes of names */
 	/* sizes */
 	bool size_seen, sizes_told, sizes_asked, bound;
+	bool resized; /* NBD_CMD_RESIZE was sent: the size is not known any more */
 	uint32_t minimum, preferred, maximum;
 
 	/* transmission */

@@ -89,11 +89,13 @@ static void content(struct rules_connection *rc, const struct nbds_message *m,
 	}
 	if (q->contents < UINT8_MAX)
 		q->contents++;
-	if ((r->flags & NBD_CMD_FLAG_DF) && q->contents == 2)
+	/* of what was not offered nothing is promised */
+	if ((r->flags & NBD_CMD_FLAG_DF) && q->contents == 2 && !(q->wrong & RULES_NOT_OFFERED))
 		rules_tell(rc, RULE_DF_FRAGMENTED, about,
 			   "%s with NBD_CMD_FLAG_DF is answered by a second chunk of content",
 			   rules_request_text(r, what, sizeof(what)));
-	if ((r->flags & NBD_CMD_FLAG_DF) && r->error && r->first_error == NBD_EOVERFLOW)
+	if ((r->flags & NBD_CMD_FLAG_DF) && r->error && r->first_error == NBD_EOVERFLOW &&
+	    !(q->wrong & RULES_NOT_OFFERED))
 		rules_tell(rc, RULE_DF_OVERFLOW, about,
 			   "%s with NBD_CMD_FLAG_DF is answered by NBD_EOVERFLOW and content",
 			   rules_request_text(r, what, sizeof(what)));
@@ -174,7 +176,8 @@ static void error_chunk(struct rules_connection *rc, const struct nbds_message *
 	} else {
 		q->errors = true;
 	}
-	if ((r->flags & NBD_CMD_FLAG_DF) && q->contents && m->u.chunk.error == NBD_EOVERFLOW)
+	if ((r->flags & NBD_CMD_FLAG_DF) && q->contents && m->u.chunk.error == NBD_EOVERFLOW &&
+	    !(q->wrong & RULES_NOT_OFFERED))
 		rules_tell(rc, RULE_DF_OVERFLOW, about,
 			   "a read with NBD_CMD_FLAG_DF is answered by content and NBD_EOVERFLOW");
 	about->needs = RULES_NEEDS_NOTHING;
@@ -221,6 +224,8 @@ static void too_large(struct rules_connection *rc, const struct nbds_message *m,
 /* C-10: does the type belong to the command? */
 static bool type_fits(const struct nbds_request *r, uint16_t type)
 {
+	if (r->type > NBD_CMD_RESIZE)
+		return true; /* who defined the command defined its replies */
 	switch (type) {
 	case NBD_REPLY_TYPE_NONE:
 		return true;
@@ -333,7 +338,7 @@ void rules_chunk_done(struct rules_connection *rc, const struct nbds_message *m,
 		rules_tell(rc, RULE_READ_INCOMPLETE, &about,
 			   "%s succeeds, and its chunks bring %" PRIu64 " bytes only",
 			   rules_request_text(r, what, sizeof(what)), r->data_bytes);
-	if (r->type == NBD_CMD_BLOCK_STATUS && rc->haggled && !rc->contexts_over &&
+	if (r->type == NBD_CMD_BLOCK_STATUS && rc->haggled && !rc->contexts_over && r->length &&
 	    !q->status_unsure && !(q->wrong & (RULES_BAD_IDS | RULES_NO_CONTEXTS))) {
 		missing = q->asked & ~q->answered;
 		if (missing)

@@ -270,7 +270,7 @@ struct ending {
 	int by; /* enum nbds_side, -1: nobody was seen to close */
 	bool rst, open;
 	struct nbds_mark at; /* where it was closed, or the capture's end */
-	char how[80];        /* "the server closed the connection (FIN, frame 12)" */
+	char how[120];       /* "the server closed the connection (FIN, frame 12)" */
 };
 
 static double seconds(int64_t ns)
@@ -295,8 +295,12 @@ static void ending_of(const struct rules_connection *rc, bool open, const struct
 	e->rst = c->closed[e->by].rst;
 	e->at.frame = c->closed[e->by].frame;
 	e->at.time = c->closed[e->by].time;
-	snprintf(e->how, sizeof(e->how), "the %s closed the connection (%s, frame %" PRIu64 ")",
-		 e->by == NBDS_SERVER ? "server" : "client", e->rst ? "RST" : "FIN", e->at.frame);
+	snprintf(e->how, sizeof(e->how), "the %s closed the connection (%s frame %" PRIu64 ")",
+		 e->by == NBDS_SERVER ? "server" : "client",
+		 e->rst                    ? "RST,"
+		 : c->closed[e->by].unseen ? "FIN, not in the capture, before"
+					   : "FIN,",
+		 e->at.frame);
 }
 
 static void list_requests(char *buf, size_t size, const struct rules_open *list, unsigned listed,
@@ -374,7 +378,7 @@ static void server_hung_up(struct rules_connection *rc, const struct ending *e,
 	for (unsigned i = 0; i < listed && !offered; i++)
 		if (advertised(rc, list[i].request))
 			offered = &list[i];
-	if (rc->client_broke || rc->shutdown_told) {
+	if (rc->client_broke || rc->shutdown_told || rc->c->closed[NBDS_SERVER].unseen) {
 		about.level = NBDS_NOTE;
 	} else if (offered && !rc->disc) {
 		about.level = NBDS_SUSPECT;

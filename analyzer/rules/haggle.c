@@ -95,6 +95,8 @@ static void query(struct rules_connection *rc, const struct nbds_message *m, con
 	char shown[120];
 
 	string(rc, m, "a query", s, len);
+	if (rules_string(s, len, o->cut))
+		o->bad_query = true;
 	if (!namespace_of(rc, m, s, len)) {
 		o->bad_query = true;
 		nbds_escape_text(s, len, shown, sizeof(shown));
@@ -146,6 +148,7 @@ static void context_option(struct rules_connection *rc, const struct nbds_messag
 		return;
 	at = 4 + (size_t)nbds_be32(data);
 	string(rc, m, "the export's name", data + 4, at - 4);
+	o->bad_query = rules_string(data + 4, at - 4, o->cut); /* that may be what is refused */
 	o->name_hash = rules_hash(data + 4, at - 4);
 	o->queries = nbds_be32(data + at);
 	at += 4;
@@ -363,10 +366,10 @@ void rules_option(struct rules_connection *rc, const struct nbds_message *m)
 		if (number == NBD_OPT_SET_META_CONTEXT) {
 			rc->set_repeated = rc->contexts_set;
 			rc->contexts_set = true;
+			rc->contexts_over = false;
 		}
 		rc->new_contexts = 0;
 		rc->new_base = rc->new_allocation = 0;
-		rc->contexts_over = false;
 		context_option(rc, m, data, len);
 		break;
 	default:
@@ -664,17 +667,26 @@ static void final_context(struct rules_connection *rc, const struct nbds_message
 			"negotiated");
 	if (type == NBD_REP_ERR_INVALID && o->queries == 1 && !o->known_query && !o->bad_query &&
 	    !o->malformed && !o->cut && (rc->structured || rc->extended) &&
-	    !(set && rc->set_repeated))
+	    !(set && rc->set_repeated)) {
+		/* of a namespace that it knows it may refuse a leaf that it does not */
+		about->lower = !o->base_named;
+		about->level = NBDS_SUSPECT;
 		rules_tell(
 			rc, RULE_CONTEXT_REFUSED, about,
 			"NBD_REP_ERR_INVALID answers a query that is well formed and of a context "
-			"that the server does not know: such queries are to be ignored");
+			"that the server does not know%s: such queries are to be ignored",
+			about->lower ? " (unless it knows that namespace)" : "");
+		about->lower = false;
+	}
 	if (type == NBD_REP_ERR_TOO_BIG && !set && !o->queries && !o->malformed)
 		rules_tell(rc, RULE_LIST_TOO_BIG, about,
 			   "NBD_OPT_LIST_META_CONTEXT without queries is answered with "
 			   "NBD_REP_ERR_TOO_BIG");
 	if (type == NBD_REP_ERR_EXT_HEADER_REQD &&
-	    (rc->extended || (o->queries && !o->other_query && !o->cut)))
+	    (rc->extended ||
+	     /* without either it is a right answer to whatever is queried */
+	     (rc->structured && (o->base_named || o->base_wildcard) && !o->other_query &&
+	      !o->bad_query && !o->malformed && !o->cut)))
 		rules_tell(rc, RULE_EXTENDED_REQUIRED, about,
 			   "NBD_REP_ERR_EXT_HEADER_REQD, though %s",
 			   rc->extended ? "extended headers are negotiated"

@@ -81,6 +81,7 @@ void rules_error(struct rules_connection *rc, const struct nbds_message *m,
 		rc->shutdown_told = true;
 		rc->shutdown_end = m->offset + m->head_len + m->payload_len;
 		rc->shutdown_frame = m->first.frame;
+		rc->shutdown_time = m->last.time;
 	}
 	if (!r || !q)
 		return;

@@ -10,8 +10,12 @@
 #include <string.h>
 
 #include <base/bytes.h>
+#include <base/clock.h>
 
 #include "check.h"
+
+/* Two events that are so near to each other may not know of each other. */
+#define SOON INT64_C(50000)
 
 #define FLAGS_ANY (NBD_CMD_FLAG_FUA)
 
@@ -189,7 +193,7 @@ static void range(struct rules_connection *rc, const struct nbds_message *m,
 	if (!m->negotiated->export_seen || !rc->haggled)
 		return;
 	about->needs = RULES_NEEDS_HANDSHAKE;
-	beyond = r->offset > size || r->length > size - r->offset;
+	beyond = !rc->resized && (r->offset > size || r->length > size - r->offset);
 	if (beyond) {
 		q->wrong |= RULES_BEYOND;
 		rules_tell(rc, RULE_BEYOND_EXPORT, about,
@@ -290,6 +294,8 @@ void rules_request(struct rules_connection *rc, const struct nbds_message *m,
 	}
 	flags(rc, m, q, &about);
 	offered(rc, m, q, &about);
+	if (r->type == NBD_CMD_RESIZE)
+		rc->resized = true;
 	range(rc, m, q, &about);
 	if (r->type == NBD_CMD_BLOCK_STATUS)
 		contexts(rc, m, q, &about);
@@ -311,10 +317,15 @@ void rules_request(struct rules_connection *rc, const struct nbds_message *m,
 	}
 	if (rc->shutdown_told && rules_had(&m->first, rc->shutdown_end)) {
 		about.request_frame = rc->shutdown_frame;
+		/* a client that does not wait for replies may not have read it */
+		about.lower = rc->c->in_flight > 1 ||
+			      nbds_elapsed(rc->shutdown_time, m->first.time) < SOON;
+		about.level = NBDS_SUSPECT;
 		rules_tell(rc, RULE_AFTER_ESHUTDOWN, &about,
 			   "%s is sent after NBD_ESHUTDOWN (frame %" PRIu64
 			   ") had been received: only NBD_CMD_DISC may follow",
 			   m->name, rc->shutdown_frame);
+		about.lower = false;
 	}
 	if (rc->broken_reply && rules_had(&m->first, rc->broken_end)) {
 		rc->broken_reply = false;

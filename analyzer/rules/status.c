@@ -152,7 +152,8 @@ void rules_status_end(struct rules_connection *rc, const struct nbds_message *m,
 
 	if (!rc->extent_followed)
 		return;
-	if ((r->flags & NBD_CMD_FLAG_REQ_ONE) && !r->ambiguous &&
+	/* what a request of no bytes is answered with is not defined */
+	if ((r->flags & NBD_CMD_FLAG_REQ_ONE) && !r->ambiguous && r->length &&
 	    (rc->extents != 1 || rc->extent_sum > r->length))
 		rules_tell(rc, RULE_REQ_ONE, &about,
 			   "with NBD_CMD_FLAG_REQ_ONE, %" PRIu64 " extent%s of %" PRIu64
@@ -163,8 +164,8 @@ void rules_status_end(struct rules_connection *rc, const struct nbds_message *m,
 		rules_tell(rc, RULE_EXTENTS_MANY, &about, "the reply has %" PRIu64 " extents",
 			   rc->extents);
 	about.needs |= RULES_NEEDS_HANDSHAKE;
-	if (rc->haggled && m->negotiated->export_seen && rc->extent_at > m->negotiated->size &&
-	    !(q->wrong & RULES_BEYOND))
+	if (rc->haggled && m->negotiated->export_seen && !rc->resized &&
+	    rc->extent_at > m->negotiated->size && !(q->wrong & RULES_BEYOND))
 		rules_tell(rc, RULE_STATUS_BEYOND, &about,
 			   "the extents reach to 0x%" PRIx64
 			   ", beyond the end of the export, 0x%" PRIx64 " (qemu rounds sizes up)",

@@ -583,6 +583,7 @@ static void closed(struct session *s, enum nbds_side side, bool rst, const struc
 		s->c.closed[side].sent = bytes.fed;
 	}
 	s->c.closed[side].rst = rst;
+	s->c.closed[side].unseen = !rst && where->flags & NBDS_MARK_LATE;
 }
 
 void session_reset(struct session *s, enum nbds_side side, const struct nbds_mark *where)

@@ -354,6 +354,7 @@ static void tell_close(struct nbds_flow *f, enum nbds_flow_end how, int by,
 			if (how != NBDS_FLOW_FIN || h->fin_told || f->ignored)
 				continue;
 			mark = nbds_mark_at(&h->evidence_where); /* its FIN was guessed */
+			mark.flags |= NBDS_MARK_LATE;
 			if (t->ops.half_close)
 				t->ops.half_close(t->ctx, f->user, dir, &mark);
 		}

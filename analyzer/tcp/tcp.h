@@ -151,7 +151,8 @@ struct nbds_tcp_ops {
 	void (*discard)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 	/* Direction `dir` will bring no more (its FIN was reached, or it closed
 	 * with a FIN that the capture lost). The mark's `ack` is the FIN's: one above
-	 * the other direction's bytes if that had closed before. */
+	 * the other direction's bytes if that had closed before; NBDS_MARK_LATE is set if
+	 * it was not seen. */
 	void (*half_close)(void *ctx, void *user, int dir, const struct nbds_mark *where);
 	/* The flow is over; `by` is the direction of the RST, else -1. The user
 	 * pointer and the flow are not used after this. The mark is that of the

@@ -169,6 +169,7 @@ struct nbds_connection {
 		uint64_t sent; /* bytes of it before that */
 		uint64_t ack;  /* bytes of the other side that it had then, or NBDS_NO_ACK */
 		bool rst;      /* with RST, not FIN */
+		bool unseen;   /* with a FIN that the capture lacks: some time before that frame */
 	} closed[2];           /* by enum nbds_side */
 
 	struct nbds_option_seen *options;

@@ -402,7 +402,7 @@ def register(t):
              ctx(SETCTX, 1), rep(SETCTX, ACK))
     well("meta-context-request-not-refused", SETCTX, ctx_data(b"base:allocation", count=2),
          rep(SETCTX, E_INVALID), allow="meta-context-request-malformed")
-    contexts("unknown-context-refused", SETCTX, ctx_data(b"x-new:thing"), rep(SETCTX, E_INVALID))
+    contexts("unknown-context-refused", SETCTX, ctx_data(b"base:other"), rep(SETCTX, E_INVALID))
     contexts("unknown-context-refused", SETCTX, ctx_data(b"base:new"), rep(SETCTX, E_INVALID))
     well("unknown-context-refused", SETCTX, ctx_data(b"x-new:thing"), rep(SETCTX, ACK))
     well("unknown-context-refused", SETCTX, ctx_data(b"x-new:thing"), rep(SETCTX, E_UNKNOWN))

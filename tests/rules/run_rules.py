@@ -41,7 +41,7 @@ ELSEWHERE = {"multiplex-without-multi-conn"}
 WHOLE, SMALL, SMALL_MOST = 60000, 3, 20000
 
 GROUPS = ["handshake", "options", "sizes", "requests", "replies", "chunks", "extended", "status",
-          "ends"]
+          "ends", "legal"]
 
 
 class Case:
