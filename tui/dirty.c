@@ -24,7 +24,7 @@ void dirty_map_init(struct dirty_map *map)
 {
 	map->root = NULL;
 	nbds_list_init(&map->shared);
-	map->flush_sent = 0;
+	map->flush_sent = map->bytes = 0;
 }
 
 void dirty_owner_init(struct dirty_owner *owner)
@@ -88,9 +88,22 @@ static void take_out(struct dirty_map *map, const struct dirty_range *r)
 
 /* --- ranges --- */
 
+/* So many bytes more, or fewer, are dirty. */
+static void owner_add(struct dirty_owner *owner, uint64_t bytes)
+{
+	owner->bytes += bytes;
+	owner->map->bytes += bytes;
+}
+
+static void owner_take(struct dirty_owner *owner, uint64_t bytes)
+{
+	owner->bytes -= bytes;
+	owner->map->bytes -= bytes;
+}
+
 static void range_free(struct dirty_store *store, struct dirty_range *r)
 {
-	r->owner->bytes -= r->to - r->from;
+	owner_take(r->owner, r->to - r->from);
 	nbds_list_remove(&r->owned);
 	nbds_list_remove(&r->shared);
 	store->count--;
@@ -154,16 +167,16 @@ static void cut_out(struct dirty_store *store, struct dirty_map *map, uint64_t f
 			if (nbds_list_has(&last->shared))
 				list_behind(&last->shared, &end->shared);
 			*high = join(end, *high);
-			last->owner->bytes -= to - from;
+			owner_take(last->owner, to - from);
 		} else {
 			last->owner->over += last->to - to;
 			last->owner->over_frame = last->frame;
 			last->owner->rough = true;
-			last->owner->bytes -= last->to - from;
+			owner_take(last->owner, last->to - from);
 		}
 		last->to = from;
 	} else if (last && last->to > from) {
-		last->owner->bytes -= last->to - from;
+		owner_take(last->owner, last->to - from);
 		last->to = from;
 	}
 	split(*high, to, &inner, high);
@@ -171,7 +184,7 @@ static void cut_out(struct dirty_store *store, struct dirty_map *map, uint64_t f
 	if (last && last->to > to) {
 		/* Only its beginning: the rest stays. */
 		split(inner, last->from, &inner, &last);
-		last->owner->bytes -= to - last->from;
+		owner_take(last->owner, to - last->from);
 		last->from = to;
 		*high = join(last, *high);
 	}
@@ -199,6 +212,7 @@ void dirty_write(struct dirty_store *store, struct dirty_map *map, struct dirty_
 
 	if (!length || to < offset)
 		return;
+	owner->map = map;
 	if (store->count >= store->max && !nbds_list_empty(&owner->ranges))
 		count_only(store, map, owner);
 	cut_out(store, map, from, to, &low, &high);
@@ -208,7 +222,7 @@ void dirty_write(struct dirty_store *store, struct dirty_map *map, struct dirty_
 		r->to = to;
 		nbds_list_remove(&r->owned);
 		nbds_list_remove(&r->shared);
-		owner->bytes += length;
+		owner_add(owner, length);
 	} else {
 		r = range_new(store, from, to);
 		if (!r) {
@@ -219,7 +233,7 @@ void dirty_write(struct dirty_store *store, struct dirty_map *map, struct dirty_
 			return;
 		}
 		r->owner = owner;
-		owner->bytes += length;
+		owner_add(owner, length);
 		low = join(low, r);
 	}
 	r->frame = when->frame;
@@ -231,7 +245,7 @@ void dirty_write(struct dirty_store *store, struct dirty_map *map, struct dirty_
 	if (next && next->from == to && next->owner == owner && next->frame > map->flush_sent) {
 		split(high, next->to, &next, &high);
 		r->to = next->to;
-		owner->bytes += next->to - next->from;
+		owner_add(owner, next->to - next->from);
 		range_free(store, next);
 	}
 	map->root = join(low, high);

@@ -39,10 +39,12 @@ struct dirty_map {
 	struct dirty_range *root;
 	struct nbds_list shared; /* ranges that a flush of any connection covers */
 	uint64_t flush_sent;     /* frame of the newest flush */
+	uint64_t bytes;          /* in all ranges */
 };
 
 /* Of a connection. */
 struct dirty_owner {
+	struct dirty_map *map;
 	struct nbds_list ranges;
 	uint64_t bytes;      /* in them */
 	uint64_t over;       /* bytes that are only counted */

@@ -31,6 +31,7 @@
 #include "../analyzer/pipeline/pipeline.h"
 #include "../analyzer/report/buf.h"
 #include "histogram.h"
+#include "history.h"
 #include "log.h"
 #include "order.h"
 #include "pick.h"
@@ -115,6 +116,7 @@ enum scope { SCOPE_ALL, SCOPE_EXPORT, SCOPE_CONNECTION };
 struct wanted {
 	uint32_t export;     /* flush order and flushes of this export, or 0 */
 	uint32_t connection; /* detail of this connection, or 0 */
+	uint32_t history;    /* of this export, or 0 */
 	bool latency;        /* histograms of: */
 	enum scope scope;
 	uint32_t scope_id;
@@ -162,6 +164,7 @@ struct snapshot {
 	uint64_t findings_forgotten;
 
 	struct wanted wanted; /* what follows is of these */
+	struct history history;
 	struct flush_order order;
 	struct flush_shown flushes[FLUSHES_SHOWN]; /* the last ones, oldest first */
 	unsigned flush_count;

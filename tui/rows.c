@@ -55,7 +55,8 @@ void rows_init(struct rows *rows, uint64_t memory, size_t finished)
 	rows->dirty = (struct dirty_store){.budget = &rows->budget,
 					   .max = within(memory / 4 / DIRTY_BYTES, 1024, SIZE_MAX),
 					   .random = rows->key.a};
-	rows->ordered_max = within(memory / 2 / sizeof(struct flush_order), 4, 256);
+	rows->ordered_max =
+		within(memory / 2 / (sizeof(struct flush_order) + sizeof(struct history)), 4, 256);
 }
 
 /* --- exports --- */
@@ -180,7 +181,9 @@ static void order_free(struct rows *rows, struct export_track *x)
 	nbds_list_remove(&x->ordered);
 	rows->ordered_count--;
 	nbds_budget_free(&rows->budget, x->order, sizeof(*x->order));
+	nbds_budget_free(&rows->budget, x->history, sizeof(*x->history));
 	x->order = NULL;
+	x->history = NULL;
 }
 
 struct flush_order *export_order(struct rows *rows, struct export_track *x)
@@ -192,6 +195,9 @@ struct flush_order *export_order(struct rows *rows, struct export_track *x)
 		if (!x->order)
 			return NULL;
 		order_init(x->order);
+		x->history = nbds_budget_alloc(&rows->budget, sizeof(*x->history));
+		if (x->history)
+			history_init(x->history, rows->moves);
 		rows->ordered_count++;
 	}
 	nbds_list_remove(&x->ordered);
@@ -292,6 +298,45 @@ void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok,
 	mark_export(rows, x);
 }
 
+void track_history(struct rows *rows, struct track *t, const struct nbds_message *m, uint64_t took,
+		   bool ok)
+{
+	struct export_track *x = track_export(rows, t);
+	const struct nbds_request *r = m->request;
+	bool writes = nbds_command_writes(r->type), reads = r->type == NBD_CMD_READ;
+	struct history *h;
+
+	if (!x || r->type == NBD_CMD_DISC)
+		return;
+	if (m->from == NBDS_CLIENT) {
+		t->flying++;
+		x->flying++;
+	} else if (t->flying) {
+		t->flying--;
+		x->flying--;
+	}
+	export_order(rows, x);
+	h = x->history;
+	if (!h)
+		return;
+	history_tick(h, m->last.time, x->flying, x->dirty.bytes);
+	if (m->from == NBDS_CLIENT || !ok)
+		return;
+	history_reply(h, reads ? r->length : 0, r->type == NBD_CMD_WRITE ? r->length : 0, took);
+	if ((reads || writes) && x->e && x->e->size_seen)
+		history_touch(h, x->e->size, r->offset, r->length, writes);
+}
+
+void rows_tick(struct rows *rows, int64_t now)
+{
+	for (struct nbds_list *n = rows->ordered.next; n != &rows->ordered; n = n->next) {
+		struct export_track *x = nbds_owner(n, struct export_track, ordered);
+
+		if (x->history && x->history->begun)
+			history_tick(x->history, now, x->flying, x->dirty.bytes);
+	}
+}
+
 void track_took(struct rows *rows, struct track *t, uint64_t ns)
 {
 	if (t->x)
@@ -385,6 +430,10 @@ void rows_end(struct rows *rows, struct track *t)
 	if (t->row.ended)
 		return;
 	t->row.ended = true;
+	/* What waits for it waits no more. */
+	if (t->x)
+		t->x->flying -= t->flying;
+	t->flying = 0;
 	nbds_list_append(&rows->finished, &t->finished);
 	rows->finished_count++;
 	rows_mark(rows, t);

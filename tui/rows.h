@@ -32,6 +32,7 @@
 #include <base/vector.h>
 
 #include "dirty.h"
+#include "history.h"
 #include "model.h"
 
 struct counters {
@@ -53,6 +54,7 @@ struct track {
 	struct counters before; /* at the last second */
 	struct share share;     /* as it is in the sums */
 	struct dirty_owner dirty;
+	uint64_t flying;       /* requests that wait, of those counted in its export */
 	uint64_t lost_frame;   /* where bytes of it were lost last; 0: nowhere */
 	uint64_t lost_flight;  /* of the requests that waited then, those that still do */
 	bool whole;            /* a request from after it was answered */
@@ -79,6 +81,8 @@ struct export_track {
 	struct nbds_list flushers;  /* of them, the one that flushed last at the end */
 	size_t open_end_count;
 	struct flush_order *order;
+	struct history *history;      /* there if `order` is */
+	uint64_t flying;              /* requests that wait, at this moment */
 	struct nbds_list ordered;     /* those with one, the one that was used last at the end */
 	struct nbds_latency *latency; /* of all replies; NULL: none yet */
 	struct nbds_list marked;
@@ -109,6 +113,7 @@ struct rows {
 	struct export_vector exports; /* by id of their rows */
 	struct nbds_list exports_marked, gone, ordered;
 	size_t gone_count, ordered_count, ordered_max;
+	bool moves; /* live: of a history the oldest part goes */
 	uint32_t export_ids;
 	uint64_t connections_forgotten;
 	struct latency_sum merged;                   /* for its memory */
@@ -133,6 +138,11 @@ void rows_end(struct rows *rows, struct track *t);
 struct export_track *track_export(struct rows *rows, struct track *t);
 /* What the flush order shows of an export; made when it is asked for first. */
 struct flush_order *export_order(struct rows *rows, struct export_track *x);
+/* A request of the connection, or its final reply, which came after `took` ns. */
+void track_history(struct rows *rows, struct track *t, const struct nbds_message *m, uint64_t took,
+		   bool ok);
+/* The time that histories have come to, once a second. */
+void rows_tick(struct rows *rows, int64_t now);
 /* A final reply of the connection came after so many ns. */
 void track_took(struct rows *rows, struct track *t, uint64_t ns);
 /* A flush of the connection was sent. */

@@ -117,6 +117,13 @@ void snapshot_wanted(struct snapshot *s, const struct rows *rows)
 	s->flush_count = 0;
 	if (x)
 		flushes_make(s, x);
+	x = rows_export(rows, s->wanted.history);
+	if (x && x->history) {
+		s->history = *x->history;
+		history_settle(&s->history);
+	} else {
+		history_init(&s->history, false);
+	}
 	nbds_buf_clear(&s->detail);
 	s->outstanding_count = 0;
 	if (!t)

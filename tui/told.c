@@ -76,23 +76,35 @@ static void follow_order(struct told *told, struct track *t, const struct nbds_m
 	}
 }
 
+/* A request has its final reply. */
+static void answered(struct told *told, struct track *t, const struct nbds_message *m)
+{
+	struct nbds_mark seen = {0};
+	bool known = nbds_request_seen(m->request, &seen);
+	uint64_t took = known && m->last.time > seen.time
+				? (uint64_t)m->last.time - (uint64_t)seen.time
+				: 0;
+
+	track_export(&told->rows, t);
+	track_history(&told->rows, t, m, took, !failed(m));
+	if (!known)
+		return;
+	track_answered(t, seen.frame, true);
+	track_took(&told->rows, t, took);
+}
+
 static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
 {
 	struct told *told = ctx;
 	struct track *t = c->user;
-	struct nbds_mark seen;
 
 	log_message(told->log, c, m);
 	if (!t)
 		return;
-	if (m->request && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL) &&
-	    nbds_request_seen(m->request, &seen)) {
-		track_export(&told->rows, t);
-		track_answered(t, seen.frame, true);
-		track_took(&told->rows, t,
-			   m->last.time > seen.time ? (uint64_t)m->last.time - (uint64_t)seen.time
-						    : 0);
-	}
+	if (m->type == NBDS_MSG_REQUEST && m->request)
+		track_history(&told->rows, t, m, 0, true);
+	if (m->request && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL))
+		answered(told, t, m);
 	rows_mark(&told->rows, t);
 	follow_order(told, t, m);
 }

@@ -158,6 +158,9 @@ void ui_want(struct ui *ui)
 	if (ui->screen == SCREEN_CONNECTIONS && ui->connection_detail && ui->s &&
 	    row < ui->s->connection_count)
 		w.connection = ui->s->connections[row].id;
+	row = table_row(&ui->exports);
+	if (ui->screen == SCREEN_EXPORTS && ui->s && row < ui->s->export_count)
+		w.history = ui->s->exports[row].id;
 	w.latency = ui->screen == SCREEN_LATENCY;
 	w.scope = ui->latency_scope;
 	w.scope_id = ui->latency_id;

@@ -193,6 +193,11 @@ const struct export_row *ui_order_export(const struct ui *ui);
  * was skipped off `*skip`. */
 int ui_wrap(int y, int x, int width, int rows, int *skip, enum style style, const char *text);
 
+/* Pictures of an export over time (graph.c): how many rows of `rows` they take, 0 if there
+ * is no room, and the drawing of them. */
+int history_rows(int rows);
+void history_draw(const struct ui *ui, int y, int rows, const struct export_row *x);
+
 /* Shows a connection, with its details. */
 void connection_show(struct ui *ui, uint32_t id);
 /* Shows the findings that the filter lets through. */

@@ -562,7 +562,12 @@ static void exports_update(struct ui *ui)
 
 static void exports_draw(struct ui *ui, int y, int rows)
 {
-	table_draw(&ui->exports, y, rows);
+	size_t row = table_row(&ui->exports);
+	int below = row == SIZE_MAX ? 0 : history_rows(rows);
+
+	table_draw(&ui->exports, y, rows - below);
+	if (below)
+		history_draw(ui, y + rows - below, below, &ui->s->exports[row]);
 }
 
 /* Those of its connections, as many as a filter can name. */
@@ -593,8 +598,10 @@ static bool exports_action(struct ui *ui, enum action action)
 	char filter[sizeof(x->name) + 20];
 	size_t row;
 
-	if (table_action(&ui->exports, action))
+	if (table_action(&ui->exports, action)) {
+		ui_want(ui);
 		return true;
+	}
 	row = table_row(&ui->exports);
 	switch (action) {
 	case ACTION_ENTER:
@@ -661,6 +668,7 @@ static void exports_text(struct ui *ui, struct nbds_buf *b)
 static void exports_click(struct ui *ui, enum hit kind, int value, bool twice)
 {
 	table_click(&ui->exports, kind, value);
+	ui_want(ui);
 	if (twice && kind == HIT_ROW)
 		exports_action(ui, ACTION_ENTER);
 }

@@ -101,7 +101,8 @@ static void draw_line(struct ui *ui, int y, unsigned line, bool selected)
 		     ui->absolute ? "of the day" : "since the first packet");
 		return;
 	case LINE_REFRESH:
-		putf(y, 0, screen_columns, style, "Drawn every %g s", (double)ui->setup.refresh / 1e9);
+		putf(y, 0, screen_columns, style, "Drawn every %g s",
+		     (double)ui->setup.refresh / 1e9);
 		return;
 	default:
 		break;
@@ -109,7 +110,8 @@ static void draw_line(struct ui *ui, int y, unsigned line, bool selected)
 	for (int i = 0; i < CONFIG_LISTS; i++) {
 		if (line == at)
 			putf(y, 0, screen_columns, selected ? STYLE_SELECTED : STYLE_BOLD,
-			     "  Columns of %s%s", views[i < 2 ? (unsigned)i : SCREEN_FINDINGS]->title,
+			     "  Columns of %s%s",
+			     views[i < 2 ? (unsigned)i : SCREEN_FINDINGS]->title,
 			     list_of(ui, i)->layout_count ? "" : " (as there is room)");
 		at += 1 + list_of(ui, i)->source->column_count;
 	}
@@ -139,8 +141,8 @@ static void setup_draw(struct ui *ui, int y, int rows)
 
 static void change_refresh(struct ui *ui)
 {
-	static const int64_t steps[] = {100000000, 200000000, 500000000, 1000000000, 2000000000,
-					5000000000};
+	static const int64_t steps[] = {100000000,  200000000,  500000000,
+					1000000000, 2000000000, 5000000000};
 	size_t i = 0;
 
 	while (i < sizeof(steps) / sizeof(steps[0]) && steps[i] <= ui->setup.refresh)

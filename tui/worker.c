@@ -134,6 +134,8 @@ static void publish(struct worker *w)
 			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline),
 				 forgets(w) ? now : INT64_MIN);
 		rows_refresh(&w->told.rows, true, seconds, finite);
+		if (w->state == STATE_LIVE || w->state == STATE_REPLAY)
+			rows_tick(&w->told.rows, now);
 		if (seconds > 0) {
 			w->packet_rate =
 				(double)(s->info.capture.frames - w->second_frames) / seconds;
@@ -600,6 +602,7 @@ static void divide(struct worker *w, uint64_t *history)
 		if (*history > most)
 			*history = most;
 	}
+	w->told.rows.moves = forgets(w);
 	rows_init(&w->told.rows, all / 8, (size_t)(*history / HISTORY_FINISHED));
 	findings_open(&w->told.findings,
 		      (size_t)least(*history / HISTORY_FINDING, all / 16 / FINDING_BYTES) + 16);

@@ -4,7 +4,7 @@
  */
 #include "check.h"
 
-#define UNASSIGNED      0xe000u /* of the transmission flags */
+#define UNASSIGNED 0xe000u /* of the transmission flags */
 
 void rules_transmission_flags(struct rules_connection *rc, const struct nbds_mark *at,
 			      uint16_t flags)

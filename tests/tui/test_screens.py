@@ -79,6 +79,14 @@ class Screens(unittest.TestCase):
         """A wide terminal shows what a narrow one has no room for."""
         with Terminal([sample("fio")], 200, 60) as t:
             t.wait("SERVER", "127.0.0.1:10809", "OLDEST", "FLUSHES")
+            # Over time, and where.
+            t.wait("bytes a second", "p99", "in flight", "unflushed 10K, most",
+                   re.compile("[\u2801-\u28ff]{3}"), re.compile(r"(?m)^reads +[\u2591-\u2593\u2588]"),
+                   re.compile(r"(?m)^ +0 +1M$"))
+            t.resize(200, 24)
+            t.wait(gone=["bytes a second"])
+            t.resize(200, 60)
+            t.wait("bytes a second")
             t.keys("2")
             t.wait("R p99", "W p99", "F max", "FLAGS", "-FU-TZDM-Cf")
             t.resize(80, 24)
@@ -111,6 +119,7 @@ class Screens(unittest.TestCase):
         for arguments, environment in (([], {"LC_ALL": "C"}), (["--ascii"], {})):
             with Terminal([*arguments, sample("multi-conn-unsafe")], 120, 40, environment) as t:
                 self.visit(t)
+                t.wait("bytes a second", "#")
                 t.keys("5")
                 t.wait("35|", "|36", "|=", "=|40")
                 for screen in "1234567":

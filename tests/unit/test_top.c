@@ -21,6 +21,7 @@
 #include "tui/config.h"
 #include "tui/dirty.h"
 #include "tui/filter.h"
+#include "tui/history.h"
 #include "tui/log.h"
 #include "tui/model.h"
 #include "tui/order.h"
@@ -473,6 +474,57 @@ static void test_dirty_many(void **state)
 	/* Lengths that do not fit change nothing. */
 	dirty_write(&store, &map, &owner, UINT64_MAX - 1, 10, &when, true);
 	assert_int_equal(budget.used, 0);
+}
+
+/* --- histories --- */
+
+/* Of a file nothing is lost however long it is; live the oldest samples go. */
+static void test_history(void **state)
+{
+	struct history *h = malloc(sizeof(*h));
+	uint64_t read = 0, unflushed = 0;
+	unsigned replies = 0;
+
+	(void)state;
+	assert_non_null(h);
+	history_init(h, false);
+	for (int64_t i = 0; i < 100000; i++) {
+		history_tick(h, 1000000000 + i * 1000003, (uint64_t)(i % 7), (uint64_t)i);
+		history_reply(h, 512, 0, 1000);
+	}
+	history_settle(h);
+	assert_true(h->count > HISTORY_SAMPLES / 4 && h->count <= HISTORY_SAMPLES);
+	for (unsigned i = 0; i < h->count; i++) {
+		read += h->samples[i].read;
+		replies += h->samples[i].replies;
+		assert_int_equal(h->samples[i].in_flight, 6);
+		assert_true(h->samples[i].p99 > 700 && h->samples[i].p99 < 1500);
+		assert_true(h->samples[i].unflushed >= unflushed);
+		unflushed = h->samples[i].unflushed;
+	}
+	assert_int_equal(replies, 100000);
+	assert_int_equal(read, 51200000);
+	assert_int_equal(unflushed, 99999);
+	/* Silence keeps what waits; time that goes back, or far ahead, does no harm. */
+	history_init(h, true);
+	history_tick(h, 5000000000, 3, 4096);
+	history_reply(h, 0, 4096, 0);
+	history_tick(h, 8500000000, 3, 4096);
+	assert_int_equal(h->count, 4);
+	assert_int_equal(h->samples[0].written, 4096);
+	assert_int_equal(h->samples[2].unflushed, 4096);
+	history_tick(h, -1, 0, 0);
+	assert_int_equal(h->count, 4);
+	history_tick(h, INT64_MAX, 1, 1);
+	assert_int_equal(h->count, HISTORY_SAMPLES);
+	history_touch(h, 1 << 20, 0, 1 << 20, true);
+	history_touch(h, 1 << 20, 4096, 1, false);
+	history_touch(h, 1 << 20, UINT64_MAX, 2, false);
+	history_touch(h, 0, 0, 2, false);
+	assert_int_equal(h->writes[HISTORY_PLACES - 1], 1);
+	assert_int_equal(h->reads[0], 0);
+	assert_int_equal(h->reads[0] + h->reads[1], 1);
+	free(h);
 }
 
 /* --- the setup --- */
@@ -1025,12 +1077,12 @@ int main(void)
 		cmocka_unit_test(test_filter_fields), cmocka_unit_test(test_filter_any),
 		cmocka_unit_test(test_filter_list),   cmocka_unit_test(test_dirty),
 		cmocka_unit_test(test_dirty_many),    cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_config),        cmocka_unit_test(test_order),
-		cmocka_unit_test(test_order_failed),  cmocka_unit_test(test_order_many),
-		cmocka_unit_test(test_log),           cmocka_unit_test(test_log_heads),
-		cmocka_unit_test(test_worker_file),   cmocka_unit_test(test_worker_order),
-		cmocka_unit_test(test_worker_replay), cmocka_unit_test(test_worker_hold),
-		cmocka_unit_test(test_worker_errors),
+		cmocka_unit_test(test_config),        cmocka_unit_test(test_history),
+		cmocka_unit_test(test_order),         cmocka_unit_test(test_order_failed),
+		cmocka_unit_test(test_order_many),    cmocka_unit_test(test_log),
+		cmocka_unit_test(test_log_heads),     cmocka_unit_test(test_worker_file),
+		cmocka_unit_test(test_worker_order),  cmocka_unit_test(test_worker_replay),
+		cmocka_unit_test(test_worker_hold),   cmocka_unit_test(test_worker_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
