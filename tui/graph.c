@@ -96,16 +96,19 @@ static void draw_graph(const struct history *h, int y, int x, int width, int row
 		for (int i = 0; i < width; i++) {
 			int at = first + i * (int)a_cell;
 			unsigned dots = (unsigned)rows * each;
-			unsigned left = in_cell(height_of(h, at, what, top, dots), (unsigned)row,
-						each);
-			unsigned right = a_cell == 2 ? in_cell(height_of(h, at + 1, what, top, dots),
-							       (unsigned)row, each)
-						     : 0;
+			unsigned left =
+				in_cell(height_of(h, at, what, top, dots), (unsigned)row, each);
+			unsigned right = a_cell == 2
+						 ? in_cell(height_of(h, at + 1, what, top, dots),
+							   (unsigned)row, each)
+						 : 0;
 			char text[4];
 
 			if (screen_ascii())
 				snprintf(text, sizeof(text), "%s",
-					 left == 2 ? "#" : left ? "." : " ");
+					 left == 2 ? "#"
+					 : left    ? "."
+						   : " ");
 			else if (left || right)
 				braille(left, right, text);
 			else
@@ -137,10 +140,11 @@ static void draw_touched(const struct history *h, int y, int width, const uint32
 		for (unsigned k = from; k < (to > from ? to : from + 1); k++)
 			n = touched[k] > n ? touched[k] : n;
 		/* By the root: what was touched seldom is seen too. */
-		level = !n ? 0 : (uint64_t)n * 16 > (uint64_t)most * 9 ? 4
-			   : (uint64_t)n * 4 > most                   ? 3
-			   : (uint64_t)n * 16 > most                  ? 2
-								      : 1;
+		level = !n                                      ? 0
+			: (uint64_t)n * 16 > (uint64_t)most * 9 ? 4
+			: (uint64_t)n * 4 > most                ? 3
+			: (uint64_t)n * 16 > most               ? 2
+								: 1;
 		put(y, 8 + i, 1, style, screen_ascii() ? letters[level] : blocks[level]);
 	}
 }

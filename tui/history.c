@@ -28,8 +28,8 @@ static uint64_t ninety_ninth(const struct history *h)
 		seen += h->took[i];
 		/* The middle of its bin. */
 		if (seen * 100 >= count * 99)
-			return (UINT64_C(1) << i / 2) + (i % 2 ? (UINT64_C(3) << i / 2) / 4
-							       : (UINT64_C(1) << i / 2) / 4);
+			return (UINT64_C(1) << i / 2) +
+			       (i % 2 ? (UINT64_C(3) << i / 2) / 4 : (UINT64_C(1) << i / 2) / 4);
 	}
 	return 0;
 }
@@ -42,8 +42,7 @@ static uint64_t most(uint64_t a, uint64_t b)
 void history_settle(struct history *h)
 {
 	if (h->count)
-		h->samples[h->count - 1].p99 =
-			most(h->samples[h->count - 1].p99, ninety_ninth(h));
+		h->samples[h->count - 1].p99 = most(h->samples[h->count - 1].p99, ninety_ninth(h));
 }
 
 static void merge(struct history_sample *to, const struct history_sample *from)
@@ -111,7 +110,8 @@ void history_tick(struct history *h, int64_t now, uint64_t in_flight, uint64_t u
 		};
 	}
 	s = &h->samples[h->count - 1];
-	s->in_flight = (uint32_t)most(s->in_flight, in_flight < UINT32_MAX ? in_flight : UINT32_MAX);
+	s->in_flight =
+		(uint32_t)most(s->in_flight, in_flight < UINT32_MAX ? in_flight : UINT32_MAX);
 	s->unflushed = most(s->unflushed, unflushed);
 }
 

@@ -29,7 +29,7 @@ struct history_sample {
 };
 
 struct history {
-	bool moves;     /* the oldest samples go */
+	bool moves; /* the oldest samples go */
 	bool begun;
 	int64_t begin;  /* of samples[0], ns */
 	int64_t width;  /* ns */

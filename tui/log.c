@@ -15,8 +15,11 @@
 #include "../analyzer/report/words.h"
 
 #define SEGMENT_ENTRIES 1024u
-/* Bytes of heads in a segment; one head is no longer than NBDS_HEAD_MAX. */
-#define SEGMENT_BYTES 65536u
+/* Bytes of heads and payloads in a segment; one head is no longer than NBDS_HEAD_MAX. */
+#define SEGMENT_BYTES 131072u
+
+/* Segments in which a message may be whose payload comes. */
+#define SEGMENTS_RECENT 4u
 
 struct segment {
 	unsigned refs; /* under the log's lock */
@@ -152,7 +155,12 @@ static void entry_end(struct log *log, struct segment *s)
 	atomic_fetch_add_explicit(&log->total, 1, memory_order_release);
 }
 
-void log_message(struct log *log, const struct nbds_connection *c, const struct nbds_message *m)
+static uint32_t payload_kept(const struct nbds_message *m)
+{
+	return m->payload_len < LOG_PAYLOAD ? (uint32_t)m->payload_len : LOG_PAYLOAD;
+}
+
+uint64_t log_message(struct log *log, const struct nbds_connection *c, const struct nbds_message *m)
 {
 	/* Names of what has none are made for the moment. */
 	bool own = !strncmp(m->name, "unknown", 7);
@@ -160,10 +168,10 @@ void log_message(struct log *log, const struct nbds_connection *c, const struct 
 	uint32_t head_len = m->head ? m->head_len : 0;
 	struct segment *s;
 	struct nbds_mark seen;
-	struct log_entry *e = entry_begin(log, head_len + (uint32_t)name_len, &s);
+	struct log_entry *e = entry_begin(log, head_len + (uint32_t)name_len + payload_kept(m), &s);
 
 	if (!e)
-		return;
+		return 0;
 	e->frame = m->first.frame;
 	e->last_frame = m->last.frame;
 	e->time = m->first.time;
@@ -177,6 +185,9 @@ void log_message(struct log *log, const struct nbds_connection *c, const struct 
 	e->name = own ? (const char *)keep(s, m->name, name_len) : m->name;
 	e->head_len = head_len;
 	e->head = keep(s, m->head, head_len);
+	/* Room for what will come. */
+	e->bytes = s->bytes + s->used;
+	s->used += payload_kept(m);
 	e->detail = m->u;
 	if (m->request) {
 		e->has_request = true;
@@ -191,6 +202,32 @@ void log_message(struct log *log, const struct nbds_connection *c, const struct 
 		}
 	}
 	entry_end(log, s);
+	return e->number;
+}
+
+void log_payload(struct log *log, uint64_t number, uint64_t at, const uint8_t *data, size_t len)
+{
+	for (unsigned i = 0; i < SEGMENTS_RECENT && i < log->count; i++) {
+		struct segment *s = log->segments[log->count - 1 - i];
+		struct log_entry *e;
+		uint64_t room;
+		size_t n;
+
+		if (number < s->first)
+			continue;
+		if (number - s->first >= s->count)
+			return;
+		e = &s->entries[number - s->first];
+		room = e->payload_len < LOG_PAYLOAD ? e->payload_len : LOG_PAYLOAD;
+		/* Only what follows on what there is: behind a hole nothing is kept. */
+		if (at != e->kept || at >= room)
+			return;
+		n = len < room - at ? len : (size_t)(room - at);
+		NBDS_ASSERT(e->bytes + at + n <= s->bytes + SEGMENT_BYTES);
+		memcpy(s->bytes + (e->bytes - s->bytes) + at, data, n);
+		atomic_store_explicit(&e->kept, (uint32_t)(at + n), memory_order_release);
+		return;
+	}
 }
 
 void log_trouble(struct log *log, const struct nbds_connection *c, const struct nbds_trouble *t)

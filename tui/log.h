@@ -12,7 +12,7 @@
  *	 view   [seg 7][seg 8][seg 9]    as of its last update; a segment lives as
  *	                                 long as the log or a view has it
  *
- * An entry never changes once it can be seen.  The log keeps at least as many
+ * An entry never changes once it can be seen, but that bytes of its payload come.  The log keeps at least as many
  * entries as asked for, and memory for no more than that and what a view still
  * holds.
  *
@@ -21,6 +21,7 @@
 #ifndef NBDSCOPE_TUI_LOG_H
 #define NBDSCOPE_TUI_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -28,6 +29,9 @@
 #include <nbdscope/fields.h>
 
 #include "../analyzer/report/buf.h"
+
+/* Bytes of a payload that are kept. */
+#define LOG_PAYLOAD 64u
 
 typedef __typeof__(((struct nbds_message *)NULL)->u) nbds_message_detail;
 
@@ -48,6 +52,8 @@ struct log_entry {
 	const char *name;             /* trouble: its text */
 	const uint8_t *head;
 	uint32_t head_len;
+	const uint8_t *bytes;  /* of the payload, its first ones */
+	_Atomic uint32_t kept; /* so many, as far as they have come */
 	struct nbds_request request;
 	nbds_message_detail detail;
 };
@@ -65,7 +71,12 @@ struct log *log_new(uint64_t history);
 void log_free(struct log *log);
 
 /* The thread that adds. */
-void log_message(struct log *log, const struct nbds_connection *c, const struct nbds_message *m);
+/* The number of its entry; 0: it is lost. */
+uint64_t log_message(struct log *log, const struct nbds_connection *c,
+		     const struct nbds_message *m);
+/* The next bytes of the payload of an entry; those that it does not keep, or that come when
+ * many others have come since, are left out. */
+void log_payload(struct log *log, uint64_t number, uint64_t at, const uint8_t *data, size_t len);
 void log_trouble(struct log *log, const struct nbds_connection *c, const struct nbds_trouble *t);
 /* Entries added so far. */
 uint64_t log_total(const struct log *log);

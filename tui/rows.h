@@ -54,6 +54,7 @@ struct track {
 	struct counters before; /* at the last second */
 	struct share share;     /* as it is in the sums */
 	struct dirty_owner dirty;
+	uint64_t logged[2];    /* by enum nbds_side: the entry of the message that comes */
 	uint64_t flying;       /* requests that wait, of those counted in its export */
 	uint64_t lost_frame;   /* where bytes of it were lost last; 0: nowhere */
 	uint64_t lost_flight;  /* of the requests that waited then, those that still do */

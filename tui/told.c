@@ -98,15 +98,27 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	struct told *told = ctx;
 	struct track *t = c->user;
 
-	log_message(told->log, c, m);
+	uint64_t number = log_message(told->log, c, m);
+
 	if (!t)
 		return;
+	t->logged[m->from] = number;
 	if (m->type == NBDS_MSG_REQUEST && m->request)
 		track_history(&told->rows, t, m, 0, true);
 	if (m->request && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL))
 		answered(told, t, m);
 	rows_mark(&told->rows, t);
 	follow_order(told, t, m);
+}
+
+static void on_payload(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+		       uint64_t at, const uint8_t *data, size_t len)
+{
+	const struct told *told = ctx;
+	const struct track *t = c->user;
+
+	if (t && at < LOG_PAYLOAD && t->logged[m->from])
+		log_payload(told->log, t->logged[m->from], at, data, len);
 }
 
 static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *trouble)
@@ -175,6 +187,7 @@ static void on_finding(void *ctx, const struct nbds_finding *finding)
 const struct nbds_engine_ops told_ops = {
 	.connection = on_connection,
 	.message = on_message,
+	.payload = on_payload,
 	.trouble = on_trouble,
 	.finding = on_finding,
 	.end = on_end,

@@ -261,6 +261,24 @@ static void page_where(struct page *p, const struct found *found)
 	nbds_buf_free(&b);
 }
 
+/* What a read should have returned, and what it did. */
+static void page_bytes(struct page *p, const struct nbds_finding *f, const char *label,
+		       const uint8_t *bytes)
+{
+	struct nbds_buf b = {0};
+
+	nbds_buf_printf(&b, "at 0x%" PRIx64 ": ", f->differ.offset);
+	for (unsigned i = 0; i < f->differ.count && i < NBDS_DIFFER_MAX; i++)
+		nbds_buf_printf(&b, "%s%02x", i && i % 4 == 0 ? " " : "", bytes[i]);
+	nbds_buf_puts(&b, "  \"");
+	for (unsigned i = 0; i < f->differ.count && i < NBDS_DIFFER_MAX; i++)
+		nbds_buf_printf(&b, "%c",
+				bytes[i] >= 0x20 && bytes[i] < 0x7f ? (char)bytes[i] : '.');
+	nbds_buf_puts(&b, "\"");
+	page_item(p, label, nbds_buf_text(&b));
+	nbds_buf_free(&b);
+}
+
 static void page_blame(struct page *p, const struct nbds_finding *f)
 {
 	static const char *const who[] = {
@@ -308,6 +326,10 @@ static void draw_finding(struct ui *ui, int y, int rows, const struct found *fou
 	if (f->witness_count > 1)
 		page_blank(&p);
 	page_line(&p, 2, STYLE_BOLD, f->message);
+	if (f->differ.count && f->differ.expected_known)
+		page_bytes(&p, f, "expected", f->differ.expected);
+	if (f->differ.count)
+		page_bytes(&p, f, "received", f->differ.came);
 	page_blame(&p, f);
 	page_where(&p, found);
 	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++)

@@ -273,6 +273,7 @@ static void draw_detail(struct ui *ui, int y, int rows)
 			   rows - 1, m->detail_scroll,
 			   0,        ui->field_names != (screen_columns >= 110)};
 	struct nbds_message message;
+	uint32_t kept;
 
 	put_row(y, STYLE_HEAD);
 	if (!e)
@@ -290,6 +291,14 @@ static void draw_detail(struct ui *ui, int y, int rows)
 		nbds_walk(&message, detail_field, &d);
 		detail_line(&d, STYLE_DIM, "");
 		detail_hex(&d, e->head, e->head_len);
+		kept = atomic_load_explicit(&e->kept, memory_order_acquire);
+		if (e->payload_len) {
+			nbds_buf_clear(&m->line);
+			nbds_buf_printf(&m->line, "Payload, the first %" PRIu32 " of ", kept);
+			nbds_buf_count(&m->line, e->payload_len, "byte", NULL);
+			detail_line(&d, STYLE_DIM, nbds_buf_text(&m->line));
+			detail_hex(&d, e->bytes, kept);
+		}
 	}
 	/* The last lines stay on the screen. */
 	if (m->detail_scroll && d.used < d.rows)

@@ -70,7 +70,10 @@ static void on_payload(void *ctx, const struct nbds_message *m, uint64_t at, con
 {
 	struct session *s = ctx;
 	struct inflight *f = m->request ? m->request->user : NULL;
+	const struct nbds_engine *e = s->engine;
 
+	if (e->ops.payload)
+		e->ops.payload(e->ctx, &s->c, m, at, data, len);
 	if (m->from == NBDS_SERVER)
 		s->progress = at + len;
 	if (s->rules)

@@ -256,6 +256,10 @@ struct nbds_engine_ops {
 	void (*connection)(void *ctx, struct nbds_connection *c);
 	/* Every message when its head is complete (fields can be walked). */
 	void (*message)(void *ctx, struct nbds_connection *c, const struct nbds_message *m);
+	/* Bytes of the payload of a message told before, `at` bytes into it, as they come;
+	 * what the capture lost does not. Valid during the call. */
+	void (*payload)(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+			uint64_t at, const uint8_t *data, size_t len);
 	/* A message told before is over. `came`: how much of its payload was sent, what
 	 * the capture lost included; if less than payload_len, it was broken off. */
 	void (*message_end)(void *ctx, struct nbds_connection *c, const struct nbds_message *m,

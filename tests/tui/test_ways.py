@@ -55,6 +55,19 @@ class Ways(unittest.TestCase):
             t.keys("Escape")
             t.wait("MULTI")
 
+    def test_payloads(self):
+        """What a stale read returned and should have; a payload's first bytes."""
+        with Terminal([sample("multi-conn-unsafe")], 100, 50) as t:
+            t.wait("4 violations")
+            t.keys("5", "Enter")
+            t.wait('expected    at 0x0: 7475726e 20302073 6563746f 72203020  "turn 0 sector 0 "',
+                   "received    at 0x0: 00000000 00000000")
+            t.keys("4", "f")
+            t.type("frame == 35")
+            t.keys("Enter", "Enter", "Enter")
+            t.wait("Payload, the first 64 of 1024 bytes",
+                   "74 75 72 6e 20 30 20 73  65 63 74 6f 72 20 30 20  turn 0 sector 0 ")
+
     def test_message_to_finding(self):
         with Terminal([sample("multi-conn-unsafe")]) as t:
             t.wait("4 violations")

@@ -476,6 +476,43 @@ static void test_dirty_many(void **state)
 	assert_int_equal(budget.used, 0);
 }
 
+/* --- payloads in the log --- */
+
+static void test_log_payload(void **state)
+{
+	struct log *log = log_new(1024);
+	struct nbds_connection c = {.id = 1};
+	struct nbds_message m = {.name = "NBD_CMD_WRITE", .payload_len = 100};
+	struct log_view view = {0};
+	const struct log_entry *e;
+	uint8_t bytes[100];
+	uint64_t number;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)i;
+	number = log_message(log, &c, &m);
+	m.payload_len = 3;
+	log_message(log, &c, &m);
+	log_payload(log, number, 0, bytes, 10);
+	log_payload(log, number, 10, bytes + 10, 90);
+	/* Behind a hole, of nobody, and twice: left out. */
+	log_payload(log, number + 1, 1, bytes, 2);
+	log_payload(log, number + 2, 0, bytes, 2);
+	log_payload(log, number, 0, bytes + 50, 50);
+	log_view_update(log, &view);
+	e = log_view_get(&view, number);
+	assert_int_equal(e->kept, LOG_PAYLOAD);
+	assert_memory_equal(e->bytes, bytes, LOG_PAYLOAD);
+	assert_int_equal(log_view_get(&view, number + 1)->kept, 0);
+	/* Too many have come since. */
+	for (unsigned i = 0; i < 6000; i++)
+		log_message(log, &c, &m);
+	log_payload(log, number + 1, 0, bytes, 3);
+	log_view_close(log, &view);
+	log_free(log);
+}
+
 /* --- histories --- */
 
 /* Of a file nothing is lost however long it is; live the oldest samples go. */
@@ -1077,11 +1114,12 @@ int main(void)
 		cmocka_unit_test(test_filter_list),   cmocka_unit_test(test_dirty),
 		cmocka_unit_test(test_dirty_many),    cmocka_unit_test(test_ring),
 		cmocka_unit_test(test_config),        cmocka_unit_test(test_history),
-		cmocka_unit_test(test_order),         cmocka_unit_test(test_order_failed),
-		cmocka_unit_test(test_order_many),    cmocka_unit_test(test_log),
-		cmocka_unit_test(test_log_heads),     cmocka_unit_test(test_worker_file),
-		cmocka_unit_test(test_worker_order),  cmocka_unit_test(test_worker_replay),
-		cmocka_unit_test(test_worker_hold),   cmocka_unit_test(test_worker_errors),
+		cmocka_unit_test(test_log_payload),   cmocka_unit_test(test_order),
+		cmocka_unit_test(test_order_failed),  cmocka_unit_test(test_order_many),
+		cmocka_unit_test(test_log),           cmocka_unit_test(test_log_heads),
+		cmocka_unit_test(test_worker_file),   cmocka_unit_test(test_worker_order),
+		cmocka_unit_test(test_worker_replay), cmocka_unit_test(test_worker_hold),
+		cmocka_unit_test(test_worker_errors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
