@@ -60,7 +60,7 @@ class Ways(unittest.TestCase):
         with Terminal([sample("multi-conn-unsafe")], 100, 50) as t:
             t.wait("4 violations")
             t.keys("5", "Enter")
-            t.wait('expected    at 0x0: 7475726e 20302073 6563746f 72203020  "turn 0 sector 0 "',
+            t.wait('expected    at 0x0: 7475726e 20302073 6563746f 72203020 "turn 0 sector 0 "',
                    "received    at 0x0: 00000000 00000000")
             t.keys("4", "f")
             t.type("frame == 35")
