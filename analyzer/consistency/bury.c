@@ -50,6 +50,10 @@
 #define NEAR_MAX   64u
 /* Successors that are tried for one write. */
 #define TRIES_MAX 4u
+/* Entries that are looked at for each sector of each one, in the mean: what would need more
+ * stays, and is tried again when there are twice as many. */
+#define LOOKED_EACH 64u
+#define LOOKED_MIN  4096u
 /* Commands without data that a block is looked at with. */
 #define RANGES_MAX 64u
 
@@ -67,6 +71,7 @@ struct burial {
 	bool ranges_crowded;
 	struct entry **list; /* oldest first */
 	size_t count, room;
+	size_t left;         /* of the looks at them */
 	uint64_t start, end; /* bytes of the export that it is about */
 };
 
@@ -251,6 +256,9 @@ static bool stands_for(struct burial *k, unsigned i, const struct nbds_op *x,
 	for (size_t n = 0; n < k->count; n++) {
 		const struct entry *e = k->list[n];
 
+		if (!k->left)
+			return false;
+		k->left--;
 		if (touches(e, i) && !is_seen(e) &&
 		    (relies(e->op, x, by) ||
 		     (e->op->serial > x->serial && !between(k, i, x, by, e->op))))
@@ -264,9 +272,11 @@ static struct nbds_op *successor(struct burial *k, unsigned i, const struct nbds
 {
 	unsigned tries = 0;
 
-	for (size_t n = from; n < k->count && tries < TRIES_MAX; n++) {
+	k->left += LOOKED_EACH;
+	for (size_t n = from; n < k->count && tries < TRIES_MAX && k->left; n++) {
 		const struct entry *e = k->list[n];
 
+		k->left--;
 		if (is_seen(e) || !(e->full >> i & 1) || e->op == x ||
 		    strength_of(e->op, NULL) < strength_of(x, NULL) ||
 		    !established(x, e->op, &e->op->hi, NULL))
@@ -413,7 +423,8 @@ static bool burial_begin(struct burial *k, struct nbds_world *w, struct block *b
 			     .start = b->number * BLOCK_BYTES,
 			     .end = (b->number + 1) * BLOCK_BYTES,
 			     .count = n,
-			     .room = n};
+			     .room = n,
+			     .left = LOOKED_MIN};
 	k->list = n ? world_alloc(w, n * sizeof(struct entry *)) : NULL;
 	for (struct entry *e = b->entries; k->list && e && n > 0; e = e->next)
 		k->list[--n] = e;
