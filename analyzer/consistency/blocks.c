@@ -159,6 +159,9 @@ void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
 	    i < e->ring_first || w->piece_bytes > w->memory_cap / PIECE_SHARE)
 		return;
 	bytes = ring_at(w, e->ring + (uint32_t)(i - e->ring_first));
+	/* what came out of order may have left a gap there */
+	if (bytes && !e->coarse && sector_value(bytes) != e->value[i])
+		return;
 	at = bytes ? piece_slot(w, e, i) : NULL;
 	if (at)
 		*at = piece_new(w, 0, NBDS_SECTOR, bytes);

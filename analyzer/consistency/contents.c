@@ -86,6 +86,10 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 	e->value[i] = value;
 	if (!bytes)
 		return overlaps;
+	/* a read may come in any order, and its entry knows of one place in the ring only */
+	if (is_seen(e) && e->ring != NO_RING && i < e->ring_first)
+		for (unsigned n = e->ring_first; n < BLOCK_SECTORS; n++)
+			entry_rescue(w, e, n);
 	at = ring_put(w, bytes);
 	if (e->ring == NO_RING || i < e->ring_first ||
 	    e->ring + (uint32_t)(i - e->ring_first) != at) {
@@ -96,6 +100,21 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 	if (op->write_class && keep_older(w, e, i))
 		entry_rescue(w, e, i);
 	return overlaps;
+}
+
+static void seen_at(struct nbds_world *w, struct entry *e, unsigned i, const struct nbds_point *hi,
+		    uint64_t lone_from)
+{
+	if (!piece_slot(w, e, i))
+		return;
+	if (!e->extra->seen) {
+		e->extra->seen = true;
+		e->extra->hi = *hi;
+		e->extra->lone_from = lone_from;
+	}
+	later_of(&e->extra->hi, hi);
+	if (lone_from > e->extra->lone_from)
+		e->extra->lone_from = lone_from;
 }
 
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
@@ -112,16 +131,23 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 		e->initial |= (uint8_t)(1u << i);
 	else
 		entry_rescue(op->world, e, i);
-	if (!piece_slot(op->world, e, i))
+	seen_at(op->world, e, i, hi, lone_from);
+}
+
+void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
+			const uint8_t *bytes, bool initial, const struct nbds_point *hi,
+			uint64_t lone_from)
+{
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+	struct entry *e;
+
+	contents_partial(op, sector, from, to, from, bytes, to - from);
+	e = entry_get(op, sector, NULL);
+	if (!e)
 		return;
-	if (!e->extra->seen) {
-		e->extra->seen = true;
-		e->extra->hi = *hi;
-		e->extra->lone_from = lone_from;
-	}
-	later_of(&e->extra->hi, hi);
-	if (lone_from > e->extra->lone_from)
-		e->extra->lone_from = lone_from;
+	if (initial)
+		e->initial |= (uint8_t)(1u << i);
+	seen_at(op->world, e, i, hi, lone_from);
 }
 
 struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,

@@ -60,6 +60,10 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 /* A sector that a read saw, at hi; initial: no write was in force for it. */
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		   bool initial, const struct nbds_point *hi, uint64_t lone_from);
+/* The same of bytes [from, to) of a sector. */
+void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
+			const uint8_t *bytes, bool initial, const struct nbds_point *hi,
+			uint64_t lone_from);
 /* Bytes [at, at + len) of a sector of which a write covers [from, to) only. Returns as
  * contents_sector(). */
 struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,

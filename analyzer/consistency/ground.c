@@ -65,7 +65,7 @@ bool point_before(const struct nbds_world *w, const struct nbds_point *a,
 		return false;
 	/* the times are any 64-bit values: no overflow allowed */
 	return b->time > a->time &&
-	       (uint64_t)b->time - (uint64_t)a->time > (uint64_t)w->config.epsilon;
+	       (uint64_t)b->time - (uint64_t)a->time >= (uint64_t)w->config.epsilon;
 }
 
 void later_of(struct nbds_point *to, const struct nbds_point *point)

@@ -151,7 +151,7 @@ static void tell_text(char *text, size_t size, const struct nbds_op *r, const st
 		n += snprintf(text + n, size - (size_t)n,
 			      "; not called a violation because the read was sent only %" PRId64
 			      " us after that flush was answered, too close for the order of this "
-			      "capture (more than %" PRId64 " us are needed)",
+			      "capture (%" PRId64 " us are needed)",
 			      nbds_elapsed(v->flush->hi.time, r->lo.time) / 1000,
 			      r->world->config.epsilon / 1000);
 	if (n > 0 && (size_t)n < size && v->parted)

@@ -614,6 +614,24 @@ static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
 	return false;
 }
 
+/* The same of a part of a sector. */
+static bool part_known(const struct sample *s)
+{
+	const struct block *b = block_find(s->read->world, s->sector / BLOCK_SECTORS);
+	unsigned i = (unsigned)(s->sector % BLOCK_SECTORS), n = 0;
+
+	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++) {
+		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
+
+		if (is_seen(e) && (e->initial >> i & 1) && p && p->from == s->from &&
+		    p->to == s->to && p->have == p->to - p->from &&
+		    e->op->party->xport == s->read->party->xport &&
+		    memcmp(p->bytes, s->bytes, p->have) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Judges what was read of a sector, as far as that can be known by now. */
 static void judge_now(const struct sample *s, bool whole)
 {
@@ -659,8 +677,14 @@ static void judge_now(const struct sample *s, bool whole)
 		rd->checked += bytes;
 	/* what is read here is an old value for later, unless a write tells more; or it is
 	 * one of several possible outcomes, which then has to stay */
-	if (!whole || op->type != NBD_CMD_READ || (op->party->flags & NBD_FLAG_READ_ONLY))
+	if (op->type != NBD_CMD_READ || (op->party->flags & NBD_FLAG_READ_ONLY))
 		return;
+	if (!whole) {
+		if (s->bytes && (v.remember || (v.initial && !part_known(s))))
+			contents_seen_part(op, s->sector, s->from, s->to, s->bytes, v.initial,
+					   &s->hi, v.lone_from);
+		return;
+	}
 	if (v.remember || (v.initial && !known_already(w, s->sector, s->value, op)))
 		contents_seen(op, s->sector, s->value, s->bytes, v.initial, &s->hi, v.lone_from);
 }

@@ -57,6 +57,8 @@ struct ref_world {
 	int64_t *last_alive;   // of each connection
 	int *voiders;          // commands that may void
 	int voider_count;
+	uint64_t *cuts; // see there
+	size_t cut_count;
 	// a byte is looked at: the writes and block status that cover it
 	uint64_t at;
 	int touching[MAX_COMMANDS], touching_count;
@@ -471,6 +473,7 @@ static void world_free(struct ref_world *w)
 	free(w->est);
 	free(w->last_alive);
 	free(w->voiders);
+	free(w->cuts);
 }
 
 // One byte of one read
@@ -1116,11 +1119,10 @@ static int by_offset(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-// All offsets inside of the command at which any command begins or ends, or contents
-// change, and its ends.
-static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t *count)
+// All offsets at which any command begins or ends, or contents change, in order, once.
+static uint64_t *cuts(const struct history *h, size_t *count)
 {
-	size_t n = 0, max = 2;
+	size_t n = 0, max = 0, kept = 0;
 	uint64_t *list;
 
 	for (int i = 0; i < h->command_count; i++)
@@ -1129,8 +1131,6 @@ static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t
 	for (int i = 0; i < h->command_count; i++) {
 		const struct h_command *c = &h->commands[i];
 
-		if (c->offset >= r->offset + r->length || r->offset >= c->offset + c->length)
-			continue;
 		list[n++] = c->offset;
 		list[n++] = c->offset + c->length;
 		for (unsigned s = 0; s < c->sectors; s++) {
@@ -1142,7 +1142,11 @@ static uint64_t *cuts(const struct history *h, const struct h_command *r, size_t
 		}
 	}
 	qsort(list, n, sizeof(*list), by_offset);
-	*count = n;
+	for (size_t i = 0; i < n; i++) {
+		if (!kept || list[kept - 1] != list[i])
+			list[kept++] = list[i];
+	}
+	*count = kept;
 	return list;
 }
 
@@ -1196,8 +1200,8 @@ static void judge_read(struct ref_world *w, int index, struct ref_verdict *out)
 	static short keys[MAX_KINDS][MAX_COMMANDS];
 	int list_of[MAX_COMMANDS], contents;
 	const struct h_command *c = &w->h->commands[index];
-	size_t count;
-	uint64_t *list = cuts(w->h, c, &count);
+	const uint64_t *list = w->cuts;
+	size_t count = w->cut_count;
 	bool *sectors = zalloc(c->sectors, sizeof(*sectors));
 	struct ref_finding *f;
 
@@ -1214,8 +1218,9 @@ static void judge_read(struct ref_world *w, int index, struct ref_verdict *out)
 			struct byte b = {.cell = s, .read = index, .seen = c->cells[s].seen};
 			int kinds = 0;
 
-			if (list[i] == list[i + 1] || list[i] < from || list[i + 1] > to ||
-			    b.seen == H_NEVER)
+			if (list[i] >= to)
+				break;
+			if (list[i] < from || list[i + 1] > to || b.seen == H_NEVER)
 				continue;
 			for (b.at = list[i]; b.at < list[i + 1]; b.at++) {
 				bool varied = likeness(w->h, list_of, contents, b.at, keys[kinds]);
@@ -1258,7 +1263,6 @@ static void judge_read(struct ref_world *w, int index, struct ref_verdict *out)
 		if (rank(sector.rule, sector.severity) == new)
 			sectors[s] = true;
 	}
-	free(list);
 	if (!whole.found) {
 		free(sectors);
 		return;
@@ -1299,6 +1303,7 @@ void ref_judge(struct reference *ref, const struct history *h)
 		exit(2);
 	}
 	world_init(w, h);
+	w->cuts = cuts(h, &w->cut_count);
 	ref->world = w;
 	ref->count = h->command_count;
 	ref->verdicts = zalloc((size_t)h->command_count, sizeof(*ref->verdicts));
@@ -1309,9 +1314,13 @@ void ref_judge(struct reference *ref, const struct history *h)
 
 		v->why = REF_NOT_A_READ;
 		// V8: no write succeeds on a read-only export; a trim may do nothing
+		// G1: of a connection that was there before, flags may be another's
 		if (is_write(c) && c->outcome == H_OK && !c->ambiguous &&
-		    has_flag(k, NBD_FLAG_READ_ONLY) && k->from_start)
-			note(v, REF_V8, c, c->type == NBD_CMD_TRIM ? NBDS_NOTE : NBDS_VIOLATION);
+		    has_flag(k, NBD_FLAG_READ_ONLY))
+			note(v, REF_V8, c,
+			     c->type == NBD_CMD_TRIM ? NBDS_NOTE
+			     : k->from_start         ? NBDS_VIOLATION
+						     : NBDS_SUSPECT);
 		// G1: of a connection that was there before, TCP's numbers are guesses
 		if (w->early[i] && k->from_start && !length_doubted(w, i))
 			note(v, REF_V7, c, NBDS_VIOLATION);
