@@ -56,7 +56,6 @@ struct block {
 	struct block *lru_prev, *lru_next;
 	struct entry *entries; /* newest first */
 	struct grave *graves;
-	const struct nbds_op *written_last; /* only to be looked into while `entries` has it */
 	uint64_t number;                    /* offset / BLOCK_BYTES */
 	uint32_t count;
 	uint32_t pins;     /* misses so young that their source may still come */

@@ -132,6 +132,19 @@ static void look_around(struct burial *k)
 		!ranges_near(w, k->start, k->end, k->ranges, RANGES_MAX, &k->range_count);
 }
 
+/* The flush that keeps it, whatever fails from then on: of its own connection, or of any with
+ * CAN_MULTI_CONN; or NULL. */
+static const struct nbds_op *kept(const struct nbds_op *op)
+{
+	struct nbds_op later = {.world = op->world,
+				.party = op->party,
+				.acked = NBDS_NO_ACK,
+				.lo = {UINT64_MAX, INT64_MAX, op->hi.interface},
+				.request_frame = UINT64_MAX};
+
+	return party_mc(op->party) ? flush_after(op) : flush_between(op, &later, false);
+}
+
 /* `by` is done before all that is still to come. */
 static bool settled(struct burial *k, const struct nbds_op *by)
 {
@@ -146,6 +159,8 @@ static bool as_safely(const struct burial *k, const struct nbds_op *n, const str
 {
 	bool flushed = strength_of(n, NULL) == STRENGTH_FLUSH;
 
+	if (!kept(n) && kept(j))
+		return false;
 	for (unsigned i = 0; i < k->voider_count; i++) {
 		const struct nbds_op *x = k->voiders[i];
 
@@ -384,11 +399,22 @@ static bool seen_enough(struct nbds_world *w, const struct entry *e, const struc
 	return false;
 }
 
+/* What the read saw was one of several outcomes before the newest writes of its sectors. */
+static bool overtaken(const struct entry *e, const struct nbds_op *const newest[BLOCK_SECTORS])
+{
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (touches(e, i) &&
+		    (!newest[i] || !point_before(e->op->world, &e->extra->hi, &newest[i]->lo)))
+			return false;
+	return true;
+}
+
 /* Reads, and writes that failed, that say nothing any more. */
 static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_point *now)
 {
 	struct entry *failed[FAILED_KEPT];
 	const struct entry *seen[SEEN_MAX];
+	const struct nbds_op *newest[BLOCK_SECTORS] = {0};
 	unsigned seen_count = 0, failures = 0;
 
 	for (struct entry **at = &b->entries; *at;) {
@@ -396,14 +422,14 @@ static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_
 		bool over = false;
 
 		if (is_seen(e)) {
-			/* what was one of several outcomes, before a newer write */
-			over = !e->initial && b->entries != e && e->extra && e->extra->seen &&
-			       b->written_last &&
-			       point_before(w, &e->extra->hi, &b->written_last->lo);
+			over = !e->initial && e->extra && e->extra->seen && overtaken(e, newest);
 			over = over || seen_enough(w, e, seen, &seen_count);
 		} else if (e->op->state == OP_FAILED) {
 			over = failed_again(failed, &failures, e, now);
 		}
+		for (unsigned i = 0; i < BLOCK_SECTORS && !is_seen(e); i++)
+			if ((e->full >> i & 1) && !newest[i])
+				newest[i] = e->op;
 		if (over)
 			entry_remove(w, b, at);
 		else

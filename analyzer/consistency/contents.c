@@ -39,7 +39,6 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_
 	b->entries = e;
 	b->count++;
 	if (op->write_class) {
-		b->written_last = op;
 		for (looked = 0, e = e->next; e && e->op->serial >= op->flight_from && looked < 4;
 		     e = e->next, looked++)
 			if (e->op->offset < op->offset + op->length &&
@@ -75,21 +74,25 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 	struct nbds_op *overlaps = NULL;
 	struct entry *e = entry_get(op, sector, &overlaps);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+	uint8_t before;
 	uint32_t at;
 
 	if (!e) {
 		w->blind = true;
 		return overlaps;
 	}
+	before = e->valued;
 	e->valued |= (uint8_t)(1u << i);
 	e->full |= (uint8_t)(1u << i);
 	e->value[i] = value;
 	if (!bytes)
 		return overlaps;
-	/* a read may come in any order, and its entry knows of one place in the ring only */
-	if (is_seen(e) && e->ring != NO_RING && i < e->ring_first)
+	/* the entry knows of one place in the ring only: what is beyond a gap is kept now */
+	if (e->ring != NO_RING &&
+	    (i < e->ring_first || (i > 0 && !(before >> (i - 1) & 1) && !(before >> i & 1))))
 		for (unsigned n = e->ring_first; n < BLOCK_SECTORS; n++)
-			entry_rescue(w, e, n);
+			if (n != i)
+				entry_rescue(w, e, n);
 	at = ring_put(w, bytes);
 	if (e->ring == NO_RING || i < e->ring_first ||
 	    e->ring + (uint32_t)(i - e->ring_first) != at) {
@@ -141,7 +144,12 @@ void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsi
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
 	struct entry *e;
 
-	contents_partial(op, sector, from, to, from, bytes, to - from);
+	uint64_t start = sector * NBDS_SECTOR, end = op->offset + op->length;
+
+	/* it may come piece by piece */
+	contents_partial(op, sector, op->offset > start ? (unsigned)(op->offset - start) : 0,
+			 end - start < NBDS_SECTOR ? (unsigned)(end - start) : NBDS_SECTOR, from,
+			 bytes, to - from);
 	e = entry_get(op, sector, NULL);
 	if (!e)
 		return;

@@ -566,13 +566,20 @@ static bool all_known(const struct work *k)
 	return !k->v->shadow && !k->v->base;
 }
 
-/* No write of the export was completed before r. */
+/* No write of the export was completed before r, as far as that is known. */
 static bool is_initial(const struct work *k, const struct nbds_op *r)
 {
-	for (unsigned i = 0; i < k->n; i++)
-		if (k->c[i].establishes && covers(k, i) && op_before(k->c[i].op, r) &&
-		    k->c[i].op->party->xport == r->party->xport)
+	if (k->v->shadow || k->v->base)
+		return false;
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct candidate *c = &k->c[i];
+
+		/* what is buried was completed before the one that stands for it */
+		if (c->by ? c->by->party->xport == r->party->xport
+			  : c->establishes && covers(k, i) && op_before(c->op, r) &&
+				    c->op->party->xport == r->party->xport)
 			return false;
+	}
 	return true;
 }
 
@@ -581,12 +588,7 @@ static bool is_initial(const struct work *k, const struct nbds_op *r)
  * saw. */
 static bool saw_initial(const struct work *k, unsigned s)
 {
-	const struct nbds_op *r = k->c[s].op;
-
-	if (k->c[s].initial)
-		return true;
-	/* one that is not known any more may have been in force for it */
-	return all_known(k) && is_initial(k, r);
+	return k->c[s].initial || is_initial(k, k->c[s].op);
 }
 
 /* A read of the export, over before some write in force began, that showed what was there
@@ -694,6 +696,20 @@ static bool sample_is_zero(const struct work *k)
 	return true;
 }
 
+/* Takes out bytes that commands which came after the read wrote just so. */
+static void without_later(const struct work *k, struct mask *foreign)
+{
+	for (unsigned i = 0; i < k->n; i++) {
+		const struct candidate *c = &k->c[i];
+		struct mask equal, maybe;
+
+		if (!k->after[i] || !covers(k, i) || !is_source(c) || c->any || c->damage)
+			continue;
+		compare(k, c, &equal, &maybe);
+		mask_without(foreign, &equal);
+	}
+}
+
 struct step {
 	unsigned mask, sup;
 	bool g10;
@@ -794,6 +810,7 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 			/* what was written just so afterwards is no verdict */
 			if (k->s->later)
 				mask_without(&foreign, k->s->later);
+			without_later(k, &foreign);
 			if (mask_any(&foreign)) {
 				nowhere.source = NULL;
 				nowhere.old.frame = 0;
@@ -1073,7 +1090,7 @@ static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum 
 		*why = NBDS_UNCHECKED_MIXED;
 	else
 		*why = k->base.why;
-	if (k->base.initial && all_known(k) && !k->base.judged && is_initial(k, k->s->read))
+	if (k->base.initial && !k->base.judged && is_initial(k, k->s->read))
 		out->initial = true;
 	/* one of several outcomes, all in force: it has to stay */
 	if (k->base.judged && k->base.values > 1) {
@@ -1085,9 +1102,9 @@ static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum 
 	}
 	convict(k, &piece, &done);
 	combine(out, &piece);
-	k->skip = done;
+	memset(&k->skip, 0, sizeof(k->skip));
 	if (excludes(&k->base)) {
-		mask_or(&k->skip, &k->base.bad);
+		k->skip = k->base.bad;
 		if (k->base.somewhere && !mask_any(&k->base.bad))
 			mask_range(&k->skip, k->from, k->to);
 		if (!piece.rule) {

@@ -623,10 +623,11 @@ static bool part_known(const struct sample *s)
 	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++) {
 		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
 
-		if (is_seen(e) && (e->initial >> i & 1) && p && p->from == s->from &&
-		    p->to == s->to && p->have == p->to - p->from &&
+		if (is_seen(e) && (e->initial >> i & 1) && p && p->from <= s->from &&
+		    p->to >= s->to && p->have == p->to - p->from &&
 		    e->op->party->xport == s->read->party->xport &&
-		    memcmp(p->bytes, s->bytes, p->have) == 0)
+		    memcmp(p->bytes + (s->from - p->from), s->bytes,
+			   (size_t)(s->to - s->from)) == 0)
 			return true;
 	}
 	return false;
@@ -677,7 +678,7 @@ static void judge_now(const struct sample *s, bool whole)
 		rd->checked += bytes;
 	/* what is read here is an old value for later, unless a write tells more; or it is
 	 * one of several possible outcomes, which then has to stay */
-	if (op->type != NBD_CMD_READ || (op->party->flags & NBD_FLAG_READ_ONLY))
+	if (op->type != NBD_CMD_READ)
 		return;
 	if (!whole) {
 		if (s->bytes && (v.remember || (v.initial && !part_known(s))))
@@ -804,7 +805,7 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 		return;
 	op->reading->seen_bytes += len;
 	zeroes_seen(op, offset, len, hi);
-	if (op->proves && !(op->party->flags & NBD_FLAG_READ_ONLY))
+	if (op->proves)
 		contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi, alone_from(op));
 }
 
