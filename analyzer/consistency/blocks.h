@@ -44,7 +44,8 @@ struct entry {
 	uint8_t full;        /* sectors covered wholly */
 	bool coarse;         /* its values slept: only 32 bits are known of each */
 	bool alone;          /* it superseded all older writes to the block */
-	uint8_t initial;     /* READ: sectors that it found as they were before the capture */
+	uint8_t initial;     /* READ: sectors that it found as they were before the capture, */
+	uint8_t wholly;      /* and not only some of their bytes */
 	uint8_t ring_first;  /* sector whose bytes went to */
 	uint32_t ring;       /* this place in the ring, in sectors; NO_RING: none */
 	struct extra *extra; /* or NULL */
@@ -56,7 +57,7 @@ struct block {
 	struct block *lru_prev, *lru_next;
 	struct entry *entries; /* newest first */
 	struct grave *graves;
-	uint64_t number;                    /* offset / BLOCK_BYTES */
+	uint64_t number; /* offset / BLOCK_BYTES */
 	uint32_t count;
 	uint32_t pins;     /* misses so young that their source may still come */
 	uint32_t prune_at; /* count at which it is pruned next */

@@ -121,7 +121,7 @@ static void seen_at(struct nbds_world *w, struct entry *e, unsigned i, const str
 }
 
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
-		   bool initial, const struct nbds_point *hi, uint64_t lone_from)
+		   enum seen_as as, const struct nbds_point *hi, uint64_t lone_from)
 {
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
 	struct entry *e;
@@ -130,32 +130,46 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 	e = entry_get(op, sector, NULL);
 	if (!e)
 		return;
-	if (initial)
+	if (as != SEEN_OUTCOME)
 		e->initial |= (uint8_t)(1u << i);
+	if (as == SEEN_INITIAL)
+		e->wholly |= (uint8_t)(1u << i);
 	else
 		entry_rescue(op->world, e, i);
 	seen_at(op->world, e, i, hi, lone_from);
 }
 
 void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
-			const uint8_t *bytes, bool initial, const struct nbds_point *hi,
+			const uint8_t *bytes, enum seen_as as, const struct nbds_point *hi,
 			uint64_t lone_from)
 {
-	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
-	struct entry *e;
-
+	struct nbds_world *w = op->world;
 	uint64_t start = sector * NBDS_SECTOR, end = op->offset + op->length;
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+	unsigned last = end - start < NBDS_SECTOR ? (unsigned)(end - start) : NBDS_SECTOR;
+	struct entry *e = entry_get(op, sector, NULL);
+	struct piece **slot = e && to <= last ? piece_slot(w, e, i) : NULL, *p;
 
-	/* it may come piece by piece */
-	contents_partial(op, sector, op->offset > start ? (unsigned)(op->offset - start) : 0,
-			 end - start < NBDS_SECTOR ? (unsigned)(end - start) : NBDS_SECTOR, from,
-			 bytes, to - from);
-	e = entry_get(op, sector, NULL);
-	if (!e)
+	if (!slot || (e->valued >> i & 1))
 		return;
-	if (initial)
+	if (!*slot) {
+		*slot = piece_new(w, from, last, NULL);
+		keep_older(w, e, i);
+		if (as == SEEN_INITIAL)
+			e->wholly |= (uint8_t)(1u << i);
+	}
+	p = *slot;
+	/* in order; what comes after a gap is not kept */
+	if (!p || p->from + p->have != from || to > p->to)
+		return;
+	memcpy(p->bytes + p->have, bytes, to - from);
+	p->have = (uint16_t)(p->have + to - from);
+	e->unknown |= (uint8_t)(1u << i);
+	if (as != SEEN_OUTCOME)
 		e->initial |= (uint8_t)(1u << i);
-	seen_at(op->world, e, i, hi, lone_from);
+	if (as != SEEN_INITIAL)
+		e->wholly &= (uint8_t) ~(1u << i);
+	seen_at(w, e, i, hi, lone_from);
 }
 
 struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
@@ -267,7 +281,7 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 		return false;
 	c->op = e->op;
 	c->seen = is_seen(e);
-	c->initial = e->initial >> i & 1;
+	c->initial = e->wholly >> i & 1;
 	c->coarse = e->coarse;
 	c->valued = sorts && !unknown;
 	c->value = e->value[i];
@@ -281,7 +295,14 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 		c->hi = e->op->hi;
 		c->lone_from = UINT64_MAX;
 	}
-	if (unknown) {
+	if (unknown && c->seen) {
+		/* as much of it as was kept */
+		c->from = c->to = 0;
+		if (c->piece) {
+			c->from = c->piece->from;
+			c->to = (uint16_t)(c->piece->from + c->piece->have);
+		}
+	} else if (unknown) {
 		const struct piece *p = c->piece;
 		uint64_t first = e->op->offset, end = e->op->offset + e->op->length;
 

@@ -57,12 +57,15 @@ struct contents {
  * in flight, or NULL. */
 struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value,
 				const uint8_t *bytes);
-/* A sector that a read saw, at hi; initial: no write was in force for it. */
+/* What a read saw was one of several outcomes, or some, or all of it, what was there before
+ * the capture. */
+enum seen_as { SEEN_OUTCOME, SEEN_PARTLY, SEEN_INITIAL };
+/* A sector that a read saw, at hi. */
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
-		   bool initial, const struct nbds_point *hi, uint64_t lone_from);
-/* The same of bytes [from, to) of a sector. */
+		   enum seen_as as, const struct nbds_point *hi, uint64_t lone_from);
+/* The same of bytes [from, to) of a sector, which may be one piece of several. */
 void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
-			const uint8_t *bytes, bool initial, const struct nbds_point *hi,
+			const uint8_t *bytes, enum seen_as as, const struct nbds_point *hi,
 			uint64_t lone_from);
 /* Bytes [at, at + len) of a sector of which a write covers [from, to) only. Returns as
  * contents_sector(). */

@@ -534,7 +534,7 @@ static void find(struct verdict *out, enum nbds_rule_id rule, enum nbds_severity
 /* Adds what was found of a piece to what was found of the sector. */
 static void combine(struct verdict *out, const struct verdict *piece)
 {
-	bool waits = out->waits || piece->waits;
+	bool waits = out->waits || piece->waits, initial = out->initial, wholly = out->wholly;
 
 	/* a sector is foreign if any of its bytes is */
 	if (piece->rule &&
@@ -553,6 +553,8 @@ static void combine(struct verdict *out, const struct verdict *piece)
 		out->old = piece->old;
 	}
 	out->waits = waits;
+	out->initial = initial;
+	out->wholly = wholly;
 }
 
 /* --- wrong --------------------------------------------------------------- */
@@ -1092,6 +1094,8 @@ static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum 
 		*why = k->base.why;
 	if (k->base.initial && !k->base.judged && is_initial(k, k->s->read))
 		out->initial = true;
+	else
+		out->wholly = false;
 	/* one of several outcomes, all in force: it has to stay */
 	if (k->base.judged && k->base.values > 1) {
 		bool all = true;
@@ -1196,6 +1200,7 @@ void judge(const struct view *v, const struct sample *s, struct verdict *out)
 				.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN
 							    : NBDS_UNCHECKED_UNKNOWN,
 				.initial = !v->base && !v->shadow,
+				.wholly = !v->base && !v->shadow,
 				.lone_from = v->final ? s->lone_from : UINT64_MAX};
 }
 
@@ -1219,7 +1224,7 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 	struct sample own = *s;
 	unsigned cuts;
 
-	*out = (struct verdict){.result = JUDGE_UNKNOWN, .lone_from = s->lone_from};
+	*out = (struct verdict){.result = JUDGE_UNKNOWN, .lone_from = s->lone_from, .wholly = true};
 	if (!scratch_room(w, v->count)) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;

@@ -69,7 +69,8 @@ struct verdict {
 	bool waits;             /* later frames may raise it */
 	bool settles;           /* commands in flight decide */
 	bool remember;          /* of a read: what it saw may be held against another one */
-	bool initial;           /* UNKNOWN: certainly what was there before the capture */
+	bool initial;           /* some of it is certainly what was there before the capture, */
+	bool wholly;            /* and all of it */
 	bool has_since;         /* it rests on nothing before `since` */
 	struct nbds_point since;
 	bool parted;        /* in one life of the server, but what was written was in another */

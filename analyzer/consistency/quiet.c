@@ -327,7 +327,7 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	if (e->valued != 0xff || e->full != 0xff || e->unknown || op->early || op->state != OP_OK ||
 	    !op->proves || !fits(op) || w->now < op->hi.time || w->now - op->hi.time < QUIET_AGE)
 		return false;
-	if (op->type == NBD_CMD_READ ? e->initial != 0xff
+	if (op->type == NBD_CMD_READ ? e->wholly != 0xff
 				     : !in_force_for_all(op) || may_be_voided(op))
 		return false;
 	if (b->based && op->type != NBD_CMD_READ && !renewed(op->party, &b->base, op))
@@ -368,7 +368,7 @@ static void quiet_wake(struct nbds_world *w, struct block *b)
 		return;
 	}
 	e->valued = e->full = 0xff;
-	e->initial = e->op->type == NBD_CMD_READ ? 0xff : 0;
+	e->initial = e->wholly = e->op->type == NBD_CMD_READ ? 0xff : 0;
 	e->coarse = true;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
 		e->value[i] = unpack(c->value[i]);

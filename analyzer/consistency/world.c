@@ -572,7 +572,7 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 		for (const struct entry *old = e->alone ? NULL : e->next; old; old = old->next)
 			if ((old->valued | old->unknown) >> i & 1) {
 				if (old->op->type != NBD_CMD_WRITE) {
-					if (old->initial >> i & 1)
+					if (old->wholly >> i & 1)
 						continue;
 					return JUDGE_WRONG;
 				}
@@ -602,13 +602,13 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 
 /* Did an earlier read show the same contents from before the capture? */
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
-			  const struct nbds_op *by)
+			  const struct nbds_op *by, bool wholly)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
 
 	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++)
-		if (e->op->type == NBD_CMD_READ && (e->initial >> i & 1) &&
+		if (is_seen(e) && ((wholly ? e->wholly : e->initial) >> i & 1) &&
 		    e->op->party->xport == by->party->xport && entry_shows(e, i, value))
 			return true;
 	return false;
@@ -623,14 +623,24 @@ static bool part_known(const struct sample *s)
 	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++) {
 		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
 
-		if (is_seen(e) && (e->initial >> i & 1) && p && p->from <= s->from &&
-		    p->to >= s->to && p->have == p->to - p->from &&
+		if (is_seen(e) && (e->wholly >> i & 1) && p && p->from <= s->from &&
+		    p->from + p->have >= s->to && e->op != s->read &&
 		    e->op->party->xport == s->read->party->xport &&
-		    memcmp(p->bytes + (s->from - p->from), s->bytes,
-			   (size_t)(s->to - s->from)) == 0)
+		    memcmp(p->bytes + (s->from - p->from), s->bytes, (size_t)(s->to - s->from)) ==
+			    0)
 			return true;
 	}
 	return false;
+}
+
+/* Is a piece of the sector before this one remembered of the same read? */
+static bool part_begun(const struct sample *s)
+{
+	const struct block *b = block_find(s->read->world, s->sector / BLOCK_SECTORS);
+	const struct entry *e = b ? b->entries : NULL;
+	unsigned i = (unsigned)(s->sector % BLOCK_SECTORS);
+
+	return e && e->op == s->read && (e->unknown >> i & 1);
 }
 
 /* Judges what was read of a sector, as far as that can be known by now. */
@@ -644,6 +654,7 @@ static void judge_now(const struct sample *s, bool whole)
 	struct sample seen = *s;
 	struct view view;
 	struct verdict v, sooner = {0};
+	enum seen_as as;
 
 	if (w->blind || (w->poisoned && s->hi.frame > w->poison.frame) || !op->proves ||
 	    !contents_gather(w, s->sector, s->value)) {
@@ -680,14 +691,15 @@ static void judge_now(const struct sample *s, bool whole)
 	 * one of several possible outcomes, which then has to stay */
 	if (op->type != NBD_CMD_READ)
 		return;
+	as = !v.initial ? SEEN_OUTCOME : v.wholly ? SEEN_INITIAL : SEEN_PARTLY;
 	if (!whole) {
-		if (s->bytes && (v.remember || (v.initial && !part_known(s))))
-			contents_seen_part(op, s->sector, s->from, s->to, s->bytes, v.initial,
-					   &s->hi, v.lone_from);
+		if (s->bytes && (v.remember || (v.initial && !part_known(s)) || part_begun(s)))
+			contents_seen_part(op, s->sector, s->from, s->to, s->bytes, as, &s->hi,
+					   v.lone_from);
 		return;
 	}
-	if (v.remember || (v.initial && !known_already(w, s->sector, s->value, op)))
-		contents_seen(op, s->sector, s->value, s->bytes, v.initial, &s->hi, v.lone_from);
+	if (v.remember || (v.initial && !known_already(w, s->sector, s->value, op, v.wholly)))
+		contents_seen(op, s->sector, s->value, s->bytes, as, &s->hi, v.lone_from);
 }
 
 static void read_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
