@@ -126,8 +126,9 @@ struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c)
 
 		if (party_mc(f->party) && f->hi.interface == c->lo.interface &&
 		    f->hi.time <= c->lo.time &&
-		    (uint64_t)c->lo.time - (uint64_t)f->hi.time <
+		    (uint64_t)c->lo.time - (uint64_t)f->hi.time <=
 			    (uint64_t)w->world->config.epsilon &&
+		    !point_before(w->world, &f->hi, &c->lo) &&
 		    op_before(w, f))
 			return f;
 	}
