@@ -806,6 +806,15 @@ static uint64_t last_frame(const struct nbds_finding *f)
 	return last;
 }
 
+static int expert_tap(void)
+{
+	static int id;
+
+	if (!id)
+		id = find_tap_id("expert");
+	return id;
+}
+
 /* `roles` 0: the frame is none of those that prove it. */
 static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 			 const struct nbds_finding *f, uint16_t roles_here)
@@ -818,6 +827,12 @@ static void show_finding(tvbuff_t *tvb, packet_info *pinfo, proto_tree *parent,
 	proto_item *item;
 	proto_tree *tree;
 
+	/* Most look at no fields: then its severity is all that is asked for. */
+	if (!parent && !have_tap_listener(expert_tap())) {
+		if (!roles_here || pinfo->num == last_frame(f))
+			expert_add_info(pinfo, NULL, nbds_shark_ei_of(f));
+		return;
+	}
 	if (roles_here)
 		role_text(roles_here, roles, sizeof(roles));
 	else
