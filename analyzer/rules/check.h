@@ -155,6 +155,13 @@ struct rules_connection {
 	bool resized; /* NBD_CMD_RESIZE was sent: the size is not known any more */
 	uint32_t minimum, preferred, maximum;
 
+	/* statistics, told at the end */
+	struct rules_habit {
+		uint64_t count, of;
+		struct nbds_mark first;
+		struct nbds_request request; /* of the first */
+	} unpreferred, undefaulted, odd_chunks;
+
 	/* transmission */
 	bool disc;
 	uint64_t disc_cookie, disc_frame;
@@ -292,6 +299,10 @@ void rules_extents(struct rules_connection *rc, const struct nbds_message *m,
 		   struct rules_request *q, uint64_t at, const uint8_t *data, size_t len);
 void rules_status_end(struct rules_connection *rc, const struct nbds_message *m,
 		      struct rules_request *q);
+/* One more of `h`, and whether it is of the habit. */
+void rules_habit(struct rules_habit *h, bool so, const struct nbds_message *m);
+/* Tells those that there were. */
+void rules_habits(struct rules_connection *rc);
 void rules_settle_early(struct rules_connection *rc, const struct nbds_message *option);
 void rules_nonsense(struct rules_connection *rc, const struct nbds_trouble *t);
 

@@ -18,6 +18,9 @@
 
 #include "check.h"
 
+/* Chunks should begin and end at multiples of it (C-19). */
+#define CHUNK_UNIT 512u
+
 /* What the client cannot have understood (C-23). */
 static void broken(struct rules_connection *rc, const struct nbds_message *m)
 {
@@ -70,6 +73,10 @@ static void content(struct rules_connection *rc, const struct nbds_message *m,
 			   m->name, length, at, rules_request_text(r, what, sizeof(what)));
 		return;
 	}
+	rules_habit(&rc->odd_chunks,
+		    (at % CHUNK_UNIT && at != r->offset) ||
+			    ((at + length) % CHUNK_UNIT && at + length != r->offset + r->length),
+		    m);
 	about->needs = RULES_NEEDS_PAIRS;
 	if (length && !add_piece(q, at, at + length)) {
 		q->outside = true;

@@ -537,6 +537,7 @@ void rules_end(struct rules_connection *rc, bool open, const struct rules_open *
 	rules_settle_early(rc, NULL);
 	if (rc->tls || !(rc->heard[0] || rc->heard[1]))
 		return;
+	rules_habits(rc);
 	ending_of(rc, open, where, &e);
 	about.at = &e.at;
 	/* what was sent after the server had closed was not left by it */

@@ -167,6 +167,26 @@ static void offered(struct rules_connection *rc, const struct nbds_message *m,
 	}
 }
 
+/* What is only advice. */
+static void habits(struct rules_connection *rc, const struct nbds_message *m, uint64_t size)
+{
+	const struct nbds_request *r = m->request;
+	uint64_t block = rc->sizes_told ? rc->preferred : NBDS_BLOCK_MIN_INTEROP;
+	bool odd, too_long;
+
+	if (!block)
+		return;
+	/* the last piece of an export cannot be reached otherwise */
+	odd = r->offset % block ||
+	      (r->length % block && (r->offset > size || r->length != size - r->offset));
+	too_long = (r->type == NBD_CMD_READ || r->type == NBD_CMD_WRITE) &&
+		   r->length > NBDS_PAYLOAD_MAX_DEFAULT;
+	if (rc->sizes_told)
+		rules_habit(&rc->unpreferred, odd, m);
+	else
+		rules_habit(&rc->undefaulted, odd || too_long, m);
+}
+
 static void range(struct rules_connection *rc, const struct nbds_message *m,
 		  struct rules_request *q, struct rules_about *about)
 {
@@ -213,6 +233,7 @@ static void range(struct rules_connection *rc, const struct nbds_message *m,
 				   "negotiated, %" PRIu32,
 				   m->name, payload, rc->maximum);
 	}
+	habits(rc, m, size);
 	if (!rc->bound || min <= 1 || (!(r->offset % min) && !(r->length % min)))
 		return;
 	/* the last, partial block of an export cannot be reached otherwise */

@@ -169,3 +169,47 @@ const char *rules_request_text(const struct nbds_request *r, char *buf, size_t s
 			 r->offset);
 	return buf;
 }
+
+/* --- statistics ---------------------------------------------------------- */
+
+void rules_habit(struct rules_habit *h, bool so, const struct nbds_message *m)
+{
+	h->of++;
+	if (!so || h->count++)
+		return;
+	h->first = m->first;
+	h->request = *m->request;
+}
+
+void rules_habits(struct rules_connection *rc)
+{
+	const struct {
+		const struct rules_habit *h;
+		enum nbds_rule_id id;
+		const char *what;
+	} habits[] = {
+		{&rc->unpreferred, RULE_NOT_PREFERRED,
+		 "requests that are not multiples of the preferred block size"},
+		{&rc->undefaulted, RULE_NOT_INTEROPERABLE,
+		 "requests that are not multiples of 512 bytes, or are longer than 32 MiB, where "
+		 "no block sizes were told"},
+		{&rc->odd_chunks, RULE_CHUNKS_ODD,
+		 "chunks that begin or end within the read at no multiple of 512 bytes"},
+	};
+
+	for (size_t i = 0; i < sizeof(habits) / sizeof(habits[0]); i++) {
+		const struct rules_habit *h = habits[i].h;
+		struct rules_about about = {.at = &h->first,
+					    .r = &h->request,
+					    .settled = true,
+					    .needs = RULES_NEEDS_HANDSHAKE};
+		char what[120];
+
+		if (!h->count)
+			continue;
+		rules_request_text(&h->request, what, sizeof(what));
+		rules_tell(rc, habits[i].id, &about,
+			   "%s: %" PRIu64 " of %" PRIu64 "; the first is %s%s", habits[i].what,
+			   h->count, h->of, habits[i].id == RULE_CHUNKS_ODD ? "of the " : "", what);
+	}
+}

@@ -109,6 +109,23 @@ def register(t):
         x.bye()
         return frame
 
+    @breaks("chunks-not-512-aligned", says="2 of 2;")
+    def odd_chunks(cap):
+        x = open(cap, structured=True)
+        x.c(req(READ, 0, 1024))
+        frame = x.s(chunk(DATA, data=content(0, bytes(100)), flags=0))
+        x.s(chunk(DATA, data=content(100, bytes(924))))
+        x.bye()
+        return frame
+
+    @legal("chunks-not-512-aligned")
+    def odd_ends(cap):
+        x = open(cap, structured=True)
+        x.c(req(READ, 7, 1000))
+        x.s(chunk(DATA, data=content(7, bytes(505)), flags=0))
+        x.s(chunk(HOLE, data=hole(512, 495)))
+        x.bye()
+
 
 def incomplete_with_error(cap):
     x = open(cap, structured=True)

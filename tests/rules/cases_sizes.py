@@ -22,6 +22,30 @@ def register(t):
         case.__name__ = "sizes_%d_%d_%d" % blocks
 
     sizes("block-size-minimum-invalid", (3000, 4096, 0xFFFFFFFF))
+    def habit(rule, *requests, kind="breaks", **setup):
+        says = setup.pop("says", None)
+
+        @(breaks if kind == "breaks" else legal)(rule, **({"says": says} if says else {}))
+        def case(cap):
+            x = open(cap, **setup)
+            frames = []
+            for offset, length in requests:
+                frames.append(x.c(req(TRIM_, offset, length)))
+                x.s(simple())
+            x.bye()
+            return None if kind == "legal" else frames[1]
+        case.__name__ = "habit_%d" % len(t.list)
+
+    told = dict(blocks=(1, 4096, MIB))
+    habit("requests-not-preferred-size", (0, 4096), (512, 4096), (4096, 512),
+          says="2 of 3;", **told)
+    habit("requests-not-preferred-size", (0, 4096), (8192, 65536), kind="legal", **told)
+    habit("requests-not-preferred-size", (0, MIB + 100), (MIB, 100), kind="legal",
+          size=MIB + 100, **told)
+    habit("requests-not-preferred-size", (0, 1), kind="legal")
+    habit("requests-beyond-defaults", (0, 512), (1, 512), (512, 100), says="2 of 3;")
+    habit("requests-beyond-defaults", (0, 512), (512, 512), kind="legal")
+    habit("requests-beyond-defaults", (0, 1), kind="legal", **told)
     sizes("block-size-minimum-invalid", (0, 4096, 0xFFFFFFFF))
     sizes("block-size-minimum-invalid", (131072, 131072, 0xFFFFFFFF))
     sizes("block-size-minimum-invalid", (65536, 65536, 0xFFFFFFFF), "legal")
