@@ -69,6 +69,13 @@
  * turned around.  Its acknowledgement number is told only if a segment that was seen ends
  * there: receivers acknowledge what segments brought, not parts of it. */
 #define NBDS_MARK_ACK_DOUBT (1u << 31)
+/* Nor are these: it came in order behind a hole (struct nbds_jump); it was sent before what
+ * is behind the hole that it fills; lo_frame and lo_time are a bound that is known of it. */
+#define NBDS_MARK_BEHIND  (1u << 30)
+#define NBDS_MARK_EARLIER (1u << 29)
+#define NBDS_MARK_SINCE   (1u << 28)
+#define NBDS_MARK_PRIVATE \
+	(NBDS_MARK_ACK_DOUBT | NBDS_MARK_BEHIND | NBDS_MARK_EARLIER | NBDS_MARK_SINCE)
 /* The ends of so many segments are known of a direction, a power of two. */
 #define NBDS_ENDS 32u
 
@@ -92,6 +99,49 @@ struct nbds_wait {
 	int64_t time;    /* capture time at the start */
 	uint64_t from;   /* half->next at the start */
 	uint64_t upto;   /* the bytes waited for end here */
+};
+
+/*
+ * A segment was captured before what comes before it, and nothing else is open:
+ *
+ *	      next           from            to              end
+ *	───────┼──────────────┼── the hole ───┼─ [1] [2] ... ─┼
+ *
+ * Did the capture miss more, or only turn two around, or did the network lose one?  If the
+ * hole is filled by bytes that were sent before [1] (stamps and acknowledgements only grow
+ * from one segment sent to the next), they and all behind them are first transmissions.
+ * So are those behind it if the receiver had [1] and not yet the bytes that fill the hole
+ * (a selective acknowledgement).
+ */
+struct nbds_jump {
+	bool on, stamped;
+	bool sacked;    /* the receiver had the first byte behind it, and of the hole up to */
+	uint32_t stamp; /* of [1], */
+	uint64_t ack;
+	uint64_t sack_ack;
+	uint64_t from, to, end, filled;
+};
+
+/* New bytes, and when they were captured. */
+struct nbds_arrival {
+	uint64_t offset, end, frame;
+	int64_t time;
+};
+
+/* Selective acknowledgements with fewer blocks than this list all that the receiver has:
+ * no more fit with timestamps. */
+#define NBDS_SACK_FULL 3u
+
+/* What the receiver had, as it told after the bytes had come that were captured at `frame`:
+ * all up to `ack` and in the blocks, and nothing else.  So whatever is captured later, and
+ * is none of that, it had not received by then. */
+struct nbds_had {
+	uint64_t ack, frame; /* 0: nothing is known */
+	int64_t time;
+	unsigned count;
+	struct {
+		uint64_t from, to;
+	} blocks[NBDS_SACK_FULL - 1];
 };
 
 enum nbds_base {
@@ -135,6 +185,13 @@ struct nbds_half {
 	uint64_t told;     /* the chain of what is remembered of it */
 	uint64_t lo_frame; /* the frame with the last clean byte delivered */
 	int64_t lo_time;
+	struct nbds_jump jump;
+	uint64_t settled_from, settled_to; /* what was behind one, and is first transmissions */
+	struct nbds_arrival arrived[2];    /* lately, the newest first */
+	struct nbds_had had;
+	/* From this offset on nothing was sent before this frame, whose number is that. */
+	uint64_t idle_at, idle_frame;
+	int64_t idle_time;
 	struct nbds_mark last; /* of the last byte delivered */
 	/* The bytes not acknowledged yet were all told after this. */
 	struct nbds_where flight;

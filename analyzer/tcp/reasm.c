@@ -20,13 +20,24 @@ struct nbds_mark nbds_mark_at(const struct nbds_where *where)
 	return mark;
 }
 
-/* The bytes of `mark` may have been on the wire before its frame. */
-static void late(struct nbds_mark *mark, const struct nbds_half *h)
+/* The bytes of `mark`, at `offset`, may have been on the wire before its frame. */
+static void late(struct nbds_mark *mark, const struct nbds_half *h, uint64_t offset)
 {
+	uint64_t frame = h->lo_frame;
+	int64_t time = h->lo_time;
+
+	if (h->idle_frame > frame && h->idle_time >= time && offset >= h->idle_at) {
+		frame = h->idle_frame;
+		time = h->idle_time;
+	}
+	if (mark->flags & NBDS_MARK_SINCE && mark->lo_frame > frame && mark->lo_time >= time) {
+		frame = mark->lo_frame;
+		time = mark->lo_time;
+	}
 	mark->flags = (mark->flags & ~(uint32_t)NBDS_MARK_FIRST_TX) | NBDS_MARK_LATE;
 	/* what broke a circle of waits may be told after later frames */
-	mark->lo_frame = h->lo_frame < mark->frame ? h->lo_frame : mark->frame;
-	mark->lo_time = h->lo_time < mark->time ? h->lo_time : mark->time;
+	mark->lo_frame = frame < mark->frame ? frame : mark->frame;
+	mark->lo_time = time < mark->time ? time : mark->time;
 }
 
 /* Whether anybody wants to hear of it. */
@@ -43,6 +54,7 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 	struct nbds_mark mark = *where;
 	uint64_t offset = h->next;
 
+	mark.flags &= ~NBDS_MARK_PRIVATE;
 	h->next = end;
 	h->fin_guessed = false;
 	if (why == NBDS_GAP_LOST && offset < h->bad_to && end > h->bad_from &&
@@ -51,7 +63,8 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 	t->stats.gaps++;
 	t->stats.gap_bytes += end - offset;
 	if (why != NBDS_GAP_SNAPLEN) {
-		late(&mark, h);
+		late(&mark, h, 0);
+		h->jump.on = false;
 		h->gap_told = true;
 		if (end > h->seen) {
 			h->seen = end;
@@ -110,13 +123,23 @@ static void tell_data(struct nbds_flow *f, int dir, const uint8_t *data, uint32_
 	struct nbds_mark mark = *where;
 	uint64_t offset = h->next;
 
-	mark.flags &= ~NBDS_MARK_ACK_DOUBT;
+	if (mark.flags & NBDS_MARK_BEHIND && offset >= h->settled_from &&
+	    offset + len <= h->settled_to)
+		mark.flags = NBDS_MARK_FIRST_TX;
 	if (mark.flags & NBDS_MARK_FIRST_TX) {
-		h->lo_frame = mark.frame;
-		h->lo_time = mark.time;
+		mark.lo_frame = mark.frame;
+		mark.lo_time = mark.time;
 	} else {
-		late(&mark, h);
+		late(&mark, h, offset);
+		if (mark.flags & NBDS_MARK_EARLIER)
+			mark.flags |= NBDS_MARK_FIRST_TX;
 	}
+	/* what comes later in the stream is of no use to its receiver before this */
+	if (mark.lo_frame > h->lo_frame) {
+		h->lo_frame = mark.lo_frame;
+		h->lo_time = mark.lo_time;
+	}
+	mark.flags &= ~NBDS_MARK_PRIVATE;
 	if (caplen) {
 		h->next = offset + caplen;
 		h->last = mark;
@@ -904,6 +927,73 @@ static void window(struct nbds_reasm *r, int dir, const struct nbds_segment *s, 
 		h->edge = edge;
 }
 
+/* Has the receiver all of it? */
+static bool had_all(const struct nbds_had *had, const struct nbds_arrival *a)
+{
+	bool all = a->end <= had->ack;
+
+	for (unsigned i = 0; i < had->count; i++)
+		all |= a->offset >= had->blocks[i].from && a->end <= had->blocks[i].to;
+	return all;
+}
+
+/* Has it nothing of it? */
+static bool had_none(const struct nbds_had *had, uint64_t offset, uint64_t end)
+{
+	bool none = offset >= had->ack;
+
+	for (unsigned i = 0; i < had->count; i++)
+		none &= end <= had->blocks[i].from || offset >= had->blocks[i].to;
+	return none;
+}
+
+/* What the other side has beyond what it acknowledges, by its segment `s`. */
+static void has_behind(const struct nbds_tcp *t, struct nbds_half *h, const struct nbds_segment *s,
+		       uint64_t ack)
+{
+	struct nbds_had had = {.ack = ack};
+	bool all = s->sack_count < NBDS_SACK_FULL;
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < s->sack_count; i++) {
+		int64_t from = nbds_half_offset(h, s->sack[i].from);
+		int64_t to = nbds_half_offset(h, s->sack[i].to);
+
+		if (to <= (int64_t)ack)
+			continue; /* another copy of what it had already (RFC 2883) */
+		/* or is it of what was not seen? */
+		if (from <= (int64_t)ack || to <= from || to > (int64_t)h->seen ||
+		    (s->checksum != NBDS_SUM_RIGHT && !ends_at(t, h, (uint64_t)to))) {
+			all = false;
+			continue;
+		}
+		if (all) {
+			had.blocks[had.count].from = (uint64_t)from;
+			had.blocks[had.count++].to = (uint64_t)to;
+		}
+		if ((uint64_t)to > most)
+			most = (uint64_t)to;
+		if (h->jump.on && (uint64_t)from <= h->jump.to && (uint64_t)to > h->jump.to) {
+			h->jump.sacked = true;
+			h->jump.sack_ack = ack;
+		}
+	}
+	/* as an acknowledgement does */
+	if (!h->clean && most > h->clean_after)
+		h->clean = true;
+	for (unsigned i = 0; all && i < 2; i++) {
+		const struct nbds_arrival *a = &h->arrived[i];
+
+		if (!a->frame || !had_all(&had, a))
+			continue;
+		had.frame = a->frame;
+		had.time = a->time;
+		if (had.frame >= h->had.frame)
+			h->had = had;
+		break;
+	}
+}
+
 /* Direction `dir` is acknowledged by the segment `s` of the other one.  True if
  * that is news. */
 static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segment *s,
@@ -933,6 +1023,8 @@ static bool acknowledged(struct nbds_reasm *r, int dir, const struct nbds_segmen
 	window(r, dir, s, (uint64_t)ack);
 	if (!h->clean && (uint64_t)ack > h->clean_after && (uint64_t)ack <= h->seen)
 		h->clean = true;
+	if (s->sack_count)
+		has_behind(r->flow->tcp, h, s, (uint64_t)ack);
 	if ((uint64_t)ack > h->acked)
 		h->acked = (uint64_t)ack;
 	if ((uint64_t)ack <= h->evidence)
@@ -964,6 +1056,8 @@ static void begin_again(struct nbds_half *h, uint32_t seq)
 	h->sent = h->acked = h->evidence = h->edge = 0;
 	h->clean = false;
 	h->gap_told = true;
+	h->jump.on = false;
+	h->had.frame = h->arrived[0].frame = h->arrived[1].frame = h->idle_frame = 0;
 	h->acked_wait.on = h->blind_wait.on = false;
 }
 
@@ -992,18 +1086,111 @@ static bool moved_far(struct nbds_flow *f, int dir, const struct nbds_segment *s
 	return true;
 }
 
-/* Judges the payload [offset, end): is this its first transmission?  Marks it,
- * and moves the highest byte seen. */
-static void judge(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end, int64_t now,
-		  struct nbds_mark *mark)
+/* --- out of order --- */
+
+/* Was the segment sent before the one behind the hole? */
+static bool sent_before(const struct nbds_tcp *t, const struct nbds_half *other,
+			const struct nbds_jump *j, const struct nbds_segment *s,
+			const struct nbds_mark *mark)
+{
+	if (j->stamped && s->stamped && (int32_t)(s->stamp - j->stamp) < 0)
+		return true;
+	return mark->ack != NBDS_NO_ACK && j->ack != NBDS_NO_ACK && mark->ack < j->ack &&
+	       (!(mark->flags & NBDS_MARK_ACK_DOUBT) || ends_at(t, other, mark->ack));
+}
+
+/* The first segment behind a hole. */
+static void jump_starts(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end,
+			const struct nbds_segment *s, struct nbds_mark *mark)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
+	bool doubt = mark->flags & NBDS_MARK_ACK_DOUBT && mark->ack != NBDS_NO_ACK &&
+		     !ends_at(f->tcp, &f->reasm->half[!dir], mark->ack);
+
+	h->jump = (struct nbds_jump){.on = true,
+				     .stamped = s->stamped,
+				     .stamp = s->stamp,
+				     .from = h->seen,
+				     .to = offset,
+				     .end = end,
+				     .ack = doubt ? NBDS_NO_ACK : mark->ack};
+	mark->flags |= NBDS_MARK_BEHIND;
+}
+
+/* A segment comes while there is a hole. */
+static void jump_goes_on(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end,
+			 const struct nbds_segment *s, struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	struct nbds_jump *j = &h->jump;
+	const struct nbds_held *piece;
+
+	if (end <= j->from || (offset >= j->to && end <= j->end))
+		return; /* another copy */
+	if (offset >= j->to) {
+		if (offset == j->end && offset == h->seen && offset == h->sent) {
+			j->end = end;
+			mark->flags |= NBDS_MARK_BEHIND;
+		} else {
+			j->on = false; /* another hole, or a copy of a part of it */
+		}
+		return;
+	}
+	piece = h->held.first[0] ? nbds_held_find(&h->held, offset) : NULL;
+	if (offset < j->from || end > j->to || offset < h->next || offset < h->acked ||
+	    (piece && piece->offset < end)) {
+		j->on = false;
+		return;
+	}
+	if (sent_before(f->tcp, &f->reasm->half[!dir], j, s, mark)) {
+		mark->flags |= NBDS_MARK_EARLIER;
+	} else if (!j->sacked || offset < j->sack_ack) {
+		j->on = false;
+		return;
+	}
+	j->filled += end - offset;
+	if (j->filled < j->to - j->from)
+		return;
+	j->on = false;
+	h->settled_from = j->to;
+	h->settled_to = j->end;
+	h->clean |= !h->gap_told && h->seen == j->end;
+}
+
+/* The payload [offset, end) is here. */
+static void arrives(struct nbds_half *h, uint64_t offset, uint64_t end, struct nbds_mark *mark)
+{
+	if (h->had.frame && !had_none(&h->had, offset, end))
+		return;
+	if (h->had.frame) {
+		mark->flags |= NBDS_MARK_SINCE;
+		mark->lo_frame = h->had.frame;
+		mark->lo_time = h->had.time;
+	}
+	if (offset < h->acked || offset < h->next)
+		return;
+	h->arrived[1] = h->arrived[0];
+	h->arrived[0] = (struct nbds_arrival){offset, end, mark->frame, mark->time};
+}
+
+/* Judges the payload [offset, end): is this its first transmission?  Marks it,
+ * and moves the highest byte seen. */
+static void judge(struct nbds_flow *f, int dir, uint64_t offset, uint64_t end,
+		  const struct nbds_segment *s, struct nbds_mark *mark)
+{
+	struct nbds_half *h = &f->reasm->half[dir];
+	int64_t now = s->packet->time;
 
 	mark->flags &= NBDS_MARK_ACK_DOUBT;
 	if (h->clean && offset == h->seen && offset == h->sent && offset >= h->acked)
 		mark->flags |= NBDS_MARK_FIRST_TX;
 	else
 		mark->flags |= NBDS_MARK_LATE;
+	if (h->jump.on)
+		jump_goes_on(f, dir, offset, end, s, mark);
+	else if (h->clean && offset > h->seen && offset >= h->sent && offset >= h->acked)
+		jump_starts(f, dir, offset, end, s, mark);
+	arrives(h, offset, end, mark);
 
 	if (offset > h->seen) {
 		if (h->clean)
@@ -1101,10 +1288,15 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 		f->tcp->stats.keepalives++;
 	}
 	if (!len && !syn && !fin && h->base_kind == NBDS_BASE_KNOWN && offset >= 0) {
-		if ((uint64_t)offset == h->seen && h->sent == h->seen)
+		if ((uint64_t)offset == h->seen && h->sent == h->seen) {
 			h->clean = true;
-		else if (offset > (int64_t)h->seen && offset <= (int64_t)h->seen + NBDS_FAR &&
-			 (uint64_t)offset > h->sent)
+			if (mark.ack == NBDS_NO_ACK || mark.ack >= other->acked) {
+				h->idle_at = h->seen;
+				h->idle_frame = p->frame;
+				h->idle_time = p->time;
+			}
+		} else if (offset > (int64_t)h->seen && offset <= (int64_t)h->seen + NBDS_FAR &&
+			   (uint64_t)offset > h->sent)
 			h->sent = (uint64_t)offset; /* bytes were sent and not seen */
 	}
 	if ((len && !keepalive) || fin || news)
@@ -1126,10 +1318,9 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 			span.caplen = 0;
 		}
 		if (span.offset < span.end) {
-			judge(f, dir, (uint64_t)span.offset, span.end, p->time, &mark);
+			judge(f, dir, (uint64_t)span.offset, span.end, s, &mark);
 			if (skip)
-				mark.flags = (mark.flags | NBDS_MARK_LATE) &
-					     ~(uint32_t)NBDS_MARK_FIRST_TX;
+				mark.flags = NBDS_MARK_LATE;
 			if (h->next == span.offset && !h->held.first[0] && !h->fin &&
 			    answered(f, dir, mark.ack))
 				tell_data(f, dir, span.data, span.caplen,

@@ -13,6 +13,7 @@ enum {
 	OPTION_NOP = 1,
 	OPTION_SCALE = 3,
 	OPTION_SACK = 5,
+	OPTION_STAMP = 8,
 };
 
 /* Sums of 16-bit words are the same in any byte order, but for the order of the
@@ -99,6 +100,10 @@ static void options(struct nbds_segment *s, const uint8_t *p, uint32_t length)
 			return;
 		if (*p == OPTION_SCALE && n == 3)
 			s->scale = (int8_t)(p[2] > 14 ? 14 : p[2]);
+		if (*p == OPTION_STAMP && n == 10) {
+			s->stamped = true;
+			s->stamp = nbds_be32(p + 2);
+		}
 		if (*p == OPTION_SACK) {
 			for (uint32_t at = 2; at + 8 <= n && s->sack_count < NBDS_SACK_MAX; at += 8)
 				s->sack[s->sack_count++] = (struct nbds_sack){
@@ -127,6 +132,7 @@ bool nbds_segment_parse(struct nbds_segment *s, const uint8_t *data, uint32_t ha
 	s->checksum = (uint8_t)checksum(s, data, have, wire);
 	s->scale = -1;
 	s->sack_count = 0;
+	s->stamped = false;
 	options(s, data + HEADER, (have < header ? have : header) - HEADER);
 	s->payload = data + (have < header ? have : header);
 	s->caplen = have < header ? 0 : have - header;

@@ -33,6 +33,9 @@
  * the connection or the capture ends.  Payload cut off by the snapshot length
  * is a gap of known length at once.
  *
+ * Disorder.  Segments of which the capture turned the order around, and losses that the
+ * receiver told, cost little of what is known of when bytes were sent: see data().
+ *
  * Causality.  A segment that acknowledges bytes of the other direction that
  * were not seen yet waits for them (within the same bounds), so that replies
  * are not delivered before their requests when a capture has them in the
@@ -138,7 +141,15 @@ struct nbds_tcp_ops {
 	 *             as the sender had got;
 	 *   LATE      all others: lo_frame and lo_time are those of the last
 	 *             FIRST_TX byte before them in their direction, or of its
-	 *             SYN, or 0 and INT64_MIN if nothing is known. */
+	 *             SYN; or of a later frame whose number showed that nothing
+	 *             had been sent beyond those, or that the receiver had (SACK)
+	 *             when it had not yet these; 0 and INT64_MIN if nothing is
+	 *             known.
+	 * Bytes that were captured before what comes before them are LATE, but
+	 * FIRST_TX again once that was seen to be sent before them, by its stamp
+	 * or by what it acknowledges, and those that filled the hole are both
+	 * then; or once the receiver has told (SACK) that it had them and what
+	 * came before them not. */
 	void (*data)(void *ctx, void *user, int dir, uint64_t offset, const uint8_t *data,
 		     size_t len, const struct nbds_mark *where);
 	/* The mark is that of the first frame after the hole, else of the one that
@@ -166,7 +177,7 @@ struct nbds_tcp_ops {
 
 /* Most memory that a flow takes in these files, besides the bytes it holds back: its own,
  * and what is remembered of others that are not followed any more. */
-#define NBDS_FLOW_BYTES 2432
+#define NBDS_FLOW_BYTES 2944
 
 struct nbds_tcp_limits {
 	uint64_t held_direction;  /* most bytes held for one direction (default 16 MiB) */

@@ -80,7 +80,7 @@ enum {
 	NBDS_MARK_LATE = 1u << 0,
 	/* The frame is known to be the first transmission of these bytes, so
 	 * that its acknowledgement number tells what its sender had received
-	 * before it sent them. */
+	 * before it sent them.  (With LATE: it was captured after later ones.) */
 	NBDS_MARK_FIRST_TX = 1u << 1,
 };
 

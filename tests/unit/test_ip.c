@@ -949,6 +949,7 @@ static void test_options(void **state)
 	static const uint8_t options[] = {2,    4,    5, 0xb4, 1, 3, 3, 7, 1,  1,    5,
 					  18,   0,    0, 0,    9, 0, 0, 0, 20, 0xff, 0xff,
 					  0xff, 0xf0, 0, 0,    0, 2, 0, 0, 0,  0};
+	static const uint8_t stamp[] = {1, 1, 8, 10, 1, 2, 3, 4, 0, 0, 0, 9, 0};
 	const uint32_t header = 20 + sizeof(options), at = 14 + 20 + 20;
 
 	(void)state;
@@ -963,6 +964,7 @@ static void test_options(void **state)
 	assert_int_equal(segment.sack[0].to, 20);
 	assert_int_equal(segment.sack[1].from, 0xfffffff0);
 	assert_int_equal(segment.sack[1].to, 2);
+	assert_false(segment.stamped);
 
 	/* the rest of them is cut off, is nonsense, or comes after their end */
 	assert_true(read_cut(ETHERNET, at + 15));
@@ -979,6 +981,14 @@ static void test_options(void **state)
 	frame[at] = 0;
 	assert_true(read_frame(ETHERNET));
 	assert_int_equal(segment.scale, -1);
+
+	memcpy(frame + at, stamp, sizeof(stamp));
+	assert_true(read_frame(ETHERNET));
+	assert_true(segment.stamped);
+	assert_int_equal(segment.stamp, 0x01020304);
+	frame[at + 3] = 11;
+	assert_true(read_frame(ETHERNET));
+	assert_false(segment.stamped);
 }
 
 #define ip_test(name) cmocka_unit_test_setup_teardown(name, start, stop)

@@ -55,7 +55,9 @@ static struct {
 	bool acks;
 	struct nbds_conflict conflict; /* the last one */
 	uint8_t checksum, ip_checksum; /* of the next segments */
-	uint32_t cut; /* of the next segment's payload, as a snapshot length does */
+	uint32_t cut;          /* of the next segment's payload, as a snapshot length does */
+	uint32_t stamp;        /* of the next segments; 0: none */
+	struct nbds_sack sack; /* of the next segment, as offsets; empty: none */
 } x;
 
 /* The log's words, each with a blank behind:
@@ -114,13 +116,13 @@ static void on_data(void *ctx, void *user, int dir, uint64_t offset, const uint8
 	x.last[dir].data = data;
 	x.last[dir].len = len;
 	/* What marks always hold. */
-	if (where->flags & NBDS_MARK_FIRST_TX) {
+	assert_true(where->flags & (NBDS_MARK_FIRST_TX | NBDS_MARK_LATE));
+	assert_int_equal(where->flags & ~(NBDS_MARK_FIRST_TX | NBDS_MARK_LATE), 0);
+	if (!(where->flags & NBDS_MARK_LATE)) {
 		assert_int_equal(where->lo_frame, where->frame);
 		assert_int_equal(where->lo_time, where->time);
-		assert_false(where->flags & NBDS_MARK_LATE);
 	} else {
-		assert_true(where->flags & NBDS_MARK_LATE);
-		assert_true(where->lo_frame < where->frame);
+		assert_true(where->lo_frame <= where->frame);
 	}
 	if (x.bytes)
 		note("%c%llu:%.*s", "AB"[dir], (unsigned long long)offset, (int)len,
@@ -265,6 +267,10 @@ static void segment(int dir, uint8_t flags, uint32_t seq, uint32_t ack, const vo
 		.payload = data,
 		.len = (uint32_t)len,
 		.caplen = (uint32_t)len - x.cut,
+		.stamped = x.stamp != 0,
+		.stamp = x.stamp,
+		.sack_count = x.sack.from != x.sack.to,
+		.sack[0] = {x.isn[!dir] + 1 + x.sack.from, x.isn[!dir] + 1 + x.sack.to},
 	};
 	uint8_t *copy = NULL;
 
@@ -276,6 +282,7 @@ static void segment(int dir, uint8_t flags, uint32_t seq, uint32_t ack, const vo
 		s.payload = copy;
 	}
 	x.cut = 0;
+	x.sack = (struct nbds_sack){0, 0};
 	x.packet.frame++;
 	x.packet.time += MS / 10;
 	nbds_tcp_segment(x.tcp, &s);
@@ -1439,10 +1446,10 @@ static void tail_comes_late(void **state)
 	ack(B, 0, 6);
 	put(A, 0, 0, "abc");
 	expect("open:syn A0:abc");
-	is_late(A, 5, 1);
+	is_late(A, 5, 3);
 	put(A, 3, 0, "def");
 	expect("A3:def");
-	is_late(A, 6, 1);
+	is_late(A, 6, 3);
 	ack(B, 0, 6);
 	put(A, 6, 0, "g");
 	expect("A6:g");
@@ -1605,7 +1612,7 @@ static void reply_before_request(void **state)
 	assert_int_equal(x.last[B].mark.frame, 4);
 	assert_int_equal(x.last[B].mark.ack, 7);
 	assert_int_equal(x.last[B].mark.flags, NBDS_MARK_FIRST_TX);
-	is_late(A, 5, 1); /* acknowledged before it was seen */
+	is_late(A, 5, 3); /* acknowledged before it was seen */
 	held(A, false, 0);
 	held(B, false, 0);
 	assert_int_equal(stat(held_now), 0);
@@ -2822,13 +2829,231 @@ static void marks_of_a_retransmission_that_fills_a_hole(void **state)
 	assert_true(x.last[A].mark.lo_time < x.last[A].mark.time);
 }
 
+/* With a hole from 3 to 6, [6, 9) and [9, 12) behind it, and then "de" of the hole. */
+static void hole(uint32_t stamp, int64_t acked, uint32_t filler_stamp, int64_t filler_acked)
+{
+	handshake();
+	put(B, 0, 0, "12");  /* 4 */
+	put(B, 2, 0, "34");  /* 5 */
+	put(A, 0, 2, "abc"); /* 6 */
+	x.stamp = stamp;
+	put(A, 6, acked, "ghi"); /* 7 */
+	put(A, 9, acked, "jkl"); /* 8 */
+	expect("open:syn B0:12 B2:34 A0:abc");
+	pass(200 * MS);
+	x.stamp = filler_stamp;
+	put(A, 3, filler_acked, "de"); /* 9 */
+	expect("A3:de");
+}
+#define sent_late(dir, frame, lo) \
+	mark_is_at(dir, NBDS_MARK_LATE | NBDS_MARK_FIRST_TX, frame, lo, __LINE__)
+
+static void marks_of_disorder_by_stamps(void **state)
+{
+	(void)state;
+	hole(10, 4, 9, 4);
+	sent_late(A, 9, 6);
+	put(A, 5, 4, "f"); /* 10 */
+	expect("A5:f A6:ghi A9:jkl");
+	first_tx(A, 8);
+	put(A, 12, 4, "m"); /* 11 */
+	first_tx(A, 11);
+}
+
+static void marks_of_disorder_by_acknowledgements(void **state)
+{
+	(void)state;
+	hole(0, 4, 0, 2);
+	sent_late(A, 9, 6);
+	assert_int_equal(x.last[A].mark.ack, 2);
+	put(A, 5, 2, "f");
+	expect("A5:f A6:ghi A9:jkl");
+	first_tx(A, 8);
+}
+
+static void marks_of_disorder_without_evidence(void **state)
+{
+	(void)state;
+	hole(10, 4, 10, 4); /* sent at the same time, or after it */
+	is_late(A, 9, 6);
+	put(A, 5, 4, "f");
+	expect("A5:f A6:ghi A9:jkl");
+	is_late(A, 8, 6);
+}
+
+static void marks_of_disorder_by_an_acknowledgement_that_is_none(void **state)
+{
+	(void)state;
+	hole(0, 4, 0, 3); /* no segment ends there: a bit is wrong */
+	is_late(A, 9, 6);
+	put(A, 5, 3, "f");
+	is_late(A, 8, 6);
+}
+
+static void marks_of_disorder_in_part(void **state)
+{
+	(void)state;
+	hole(10, 4, 9, 4);
+	sent_late(A, 9, 6);
+	x.stamp = 11;
+	put(A, 5, 4, "f"); /* but this was sent again */
+	expect("A5:f A6:ghi A9:jkl");
+	is_late(A, 8, 6);
+}
+
+static void marks_of_disorder_that_was_acknowledged(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	x.stamp = 10;
+	put(A, 6, 0, "ghi"); /* 5 */
+	ack(B, 0, 9);        /* 6: B had all of it before this frame */
+	x.stamp = 9;
+	put(A, 3, 0, "def"); /* 7 */
+	expect("open:syn A0:abc A3:def A6:ghi");
+	is_late(A, 5, 4);
+}
+
+static void marks_of_two_holes(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	x.stamp = 10;
+	put(A, 6, 0, "ghi");  /* 5 */
+	put(A, 12, 0, "mno"); /* 6 */
+	x.stamp = 9;
+	put(A, 3, 0, "def"); /* 7 */
+	put(A, 9, 0, "jkl"); /* 8 */
+	expect("open:syn A0:abc A3:def A6:ghi A9:jkl A12:mno");
+	is_late(A, 6, 4);
+}
+
+static void marks_of_a_loss_that_the_receiver_tells(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	x.stamp = 10;
+	put(A, 6, 0, "ghi"); /* 5 */
+	x.sack = (struct nbds_sack){6, 9};
+	ack(B, 0, 3); /* 6: B has what is behind the hole, and not what is in it */
+	x.stamp = 20;
+	put(A, 9, 0, "jkl"); /* 7: nobody has seen more */
+	pass(200 * MS);
+	put(A, 3, 0, "de"); /* 8: sent again */
+	expect("open:syn A0:abc A3:de");
+	is_late(A, 8, 5); /* B had not had it when 5 came */
+	put(A, 5, 0, "f");
+	expect("A5:f A6:ghi A9:jkl");
+	first_tx(A, 7);
+}
+
+static void marks_of_a_loss_that_is_told_too_late(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	x.stamp = 10;
+	put(A, 6, 0, "ghi"); /* 5 */
+	x.stamp = 20;
+	put(A, 3, 0, "de"); /* 6 */
+	is_late(A, 6, 4);
+	x.sack = (struct nbds_sack){6, 9};
+	ack(B, 0, 3); /* 7 */
+	put(A, 5, 0, "f");
+	expect("open:syn A0:abc A3:de A5:f A6:ghi");
+	is_late(A, 5, 5); /* of no use to B before "f" came, which it had not when 5 came */
+}
+
+static void marks_of_losses_that_the_receiver_tells(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	put(A, 6, 0, "ghi"); /* 5 */
+	x.sack = (struct nbds_sack){6, 9};
+	ack(B, 0, 3);         /* 6 */
+	put(A, 15, 0, "pqr"); /* 7: another hole */
+	put(A, 18, 0, "stu"); /* 8 */
+	put(A, 9, 0, "jkl");  /* 9: not in B's when 5 came */
+	x.sack = (struct nbds_sack){15, 21};
+	ack(B, 0, 3);         /* 10: nor is it when 8 came */
+	put(A, 12, 0, "mno"); /* 11 */
+	put(A, 3, 0, "d");    /* 12 */
+	expect("open:syn A0:abc A3:d");
+	is_late(A, 12, 8);
+	put(A, 4, 0, "ef"); /* 13 */
+	expect("A4:ef A6:ghi A9:jkl A12:mno A15:pqr A18:stu");
+	is_late(A, 8, 8);
+}
+
+static void marks_where_the_receiver_has_more(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc"); /* 4 */
+	put(A, 6, 0, "ghi"); /* 5 */
+	put(A, 12, 0, "mn"); /* 6 */
+	x.sack = (struct nbds_sack){4, 9};
+	ack(B, 0, 3);        /* 7: it had bytes that are not here yet */
+	put(A, 3, 0, "d");   /* 8 */
+	is_late(A, 8, 5);    /* this it had not */
+	put(A, 4, 0, "ef");  /* 9 */
+	put(A, 9, 0, "jkl"); /* 10 */
+	expect("open:syn A0:abc A3:d A4:ef A6:ghi A9:jkl A12:mn");
+	is_late(A, 6, 5);
+}
+
+static void marks_with_nonsense_in_sacks(void **state)
+{
+	static const struct nbds_sack sacks[] = {
+		{6, 8},                               /* no segment ends there */
+		{9, 6},          {6, 100000}, {0, 3}, /* a copy, RFC 2883 */
+		{0, 0x80000000},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sacks) / sizeof(sacks[0]); i++) {
+		restart(NULL);
+		handshake();
+		put(A, 0, 0, "abc"); /* 4 */
+		put(A, 6, 0, "ghi"); /* 5 */
+		x.sack = sacks[i];
+		ack(B, 0, 3);        /* 6 */
+		put(A, 3, 0, "def"); /* 7 */
+		is_late(A, 5, 4);
+		expect("open:syn A0:abc A3:def A6:ghi");
+	}
+}
+
+static void marks_after_silence(void **state)
+{
+	(void)state;
+	handshake();
+	put(A, 0, 0, "abc");  /* 4 */
+	put(B, 0, 3, "1234"); /* 5 */
+	ack(A, 3, 4);         /* 6: nothing was sent beyond that */
+	put(A, 6, 4, "ghi");  /* 7 */
+	put(A, 3, 4, "def");  /* 8 */
+	is_late(A, 7, 6);
+	expect("open:syn A0:abc B0:1234 A3:def A6:ghi");
+	put(B, 4, 9, "5");   /* 9 */
+	put(A, 9, 5, "jkl"); /* 10 */
+	ack(A, 12, 4);       /* 11: an old frame */
+	put(A, 15, 5, "pqr");
+	put(A, 12, 5, "mno");
+	is_late(A, 12, 10);
+}
+
 static void marks_when_acknowledged_before_seen(void **state)
 {
 	(void)state;
 	handshake();
 	ack(B, 0, 3);        /* 4 */
 	put(A, 0, 0, "abc"); /* 5 */
-	is_late(A, 5, 1);
+	is_late(A, 5, 3);    /* nothing of it was sent before 3 */
 	put(A, 3, 0, "def"); /* 6 */
 	first_tx(A, 6);
 }
@@ -3416,6 +3641,19 @@ int main(void)
 		T(marks_after_a_loss),
 		T(marks_after_a_hole_after_a_loss),
 		T(marks_of_a_retransmission_that_fills_a_hole),
+		T(marks_of_disorder_by_stamps),
+		T(marks_of_disorder_by_acknowledgements),
+		T(marks_of_disorder_without_evidence),
+		T(marks_of_disorder_by_an_acknowledgement_that_is_none),
+		T(marks_of_disorder_in_part),
+		T(marks_of_disorder_that_was_acknowledged),
+		T(marks_of_two_holes),
+		T(marks_of_a_loss_that_the_receiver_tells),
+		T(marks_of_a_loss_that_is_told_too_late),
+		T(marks_of_losses_that_the_receiver_tells),
+		T(marks_where_the_receiver_has_more),
+		T(marks_with_nonsense_in_sacks),
+		T(marks_after_silence),
 		T(marks_when_acknowledged_before_seen),
 		T(marks_when_the_sender_was_further),
 		T(marks_in_the_middle),
