@@ -247,6 +247,8 @@ void track_lost(struct rows *rows, struct track *t, uint64_t frame)
 	t->whole = false;
 	if (!track_export(rows, t))
 		return;
+	t->x->flying -= t->flying;
+	t->flying = 0;
 	if (frame > t->x->lost_frame)
 		t->x->lost_frame = frame;
 	nbds_list_remove(&t->doubtful);
@@ -298,8 +300,8 @@ void track_flushed(struct rows *rows, struct track *t, int64_t time, bool ok,
 	mark_export(rows, x);
 }
 
-void track_history(struct rows *rows, struct track *t, const struct nbds_message *m, uint64_t took,
-		   bool ok)
+void track_history(struct rows *rows, struct track *t, const struct nbds_message *m, uint64_t sent,
+		   uint64_t took, bool ok)
 {
 	struct export_track *x = track_export(rows, t);
 	const struct nbds_request *r = m->request;
@@ -311,7 +313,7 @@ void track_history(struct rows *rows, struct track *t, const struct nbds_message
 	if (m->from == NBDS_CLIENT) {
 		t->flying++;
 		x->flying++;
-	} else if (t->flying) {
+	} else if (t->flying && sent > t->lost_frame) {
 		t->flying--;
 		x->flying--;
 	}

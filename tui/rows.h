@@ -139,9 +139,10 @@ void rows_end(struct rows *rows, struct track *t);
 struct export_track *track_export(struct rows *rows, struct track *t);
 /* What the flush order shows of an export; made when it is asked for first. */
 struct flush_order *export_order(struct rows *rows, struct export_track *x);
-/* A request of the connection, or its final reply, which came after `took` ns. */
-void track_history(struct rows *rows, struct track *t, const struct nbds_message *m, uint64_t took,
-		   bool ok);
+/* A request of the connection, or the final reply to one that was sent in frame `sent`,
+ * `took` ns after it. */
+void track_history(struct rows *rows, struct track *t, const struct nbds_message *m, uint64_t sent,
+		   uint64_t took, bool ok);
 /* The time that histories have come to, once a second. */
 void rows_tick(struct rows *rows, int64_t now);
 /* A final reply of the connection came after so many ns. */

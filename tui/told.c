@@ -86,7 +86,7 @@ static void answered(struct told *told, struct track *t, const struct nbds_messa
 				: 0;
 
 	track_export(&told->rows, t);
-	track_history(&told->rows, t, m, took, !failed(m));
+	track_history(&told->rows, t, m, known ? seen.frame : UINT64_MAX, took, !failed(m));
 	if (!known)
 		return;
 	track_answered(t, seen.frame, true);
@@ -104,7 +104,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 		return;
 	t->logged[m->from] = number;
 	if (m->type == NBDS_MSG_REQUEST && m->request)
-		track_history(&told->rows, t, m, 0, true);
+		track_history(&told->rows, t, m, m->first.frame, 0, true);
 	if (m->request && m->from == NBDS_SERVER && (m->flags & NBDS_MSG_FINAL))
 		answered(told, t, m);
 	rows_mark(&told->rows, t);

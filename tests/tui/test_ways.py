@@ -66,7 +66,7 @@ class Ways(unittest.TestCase):
             t.type("frame == 35")
             t.keys("Enter", "Enter", "Enter")
             t.wait("Payload, the first 64 of 1024 bytes",
-                   "74 75 72 6e 20 30 20 73  65 63 74 6f 72 20 30 20  turn 0 sector 0 ")
+                   "74 75 72 6e 20 30 20 73  65 63 74 6f 72 20 30 20  turn 0 sector 0")
 
     def test_message_to_finding(self):
         with Terminal([sample("multi-conn-unsafe")]) as t:
