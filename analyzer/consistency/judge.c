@@ -260,7 +260,9 @@ static bool compare(const struct work *k, const struct candidate *c, struct mask
 
 		if (at < k->from || at >= k->to)
 			continue;
-		byte = s->bytes ? s->bytes[at - s->from] : (uint8_t)(s->value >> (32 + 8 * i));
+		byte = (uint8_t)(s->value >> (32 + 8 * i));
+		if (s->bytes)
+			byte = s->bytes[at - s->from];
 		if (byte == (uint8_t)(c->value >> (32 + 8 * i)))
 			continue;
 		maybe->bits[at / 64] &= ~bit;
