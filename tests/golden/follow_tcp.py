@@ -2,18 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Holds the TCP layer's bytes against those of tshark, capture by capture.
 
-    follow_tcp.py TCPBYTES [CAPTURE...]
+    follow_tcp.py [--share=I/N] TCPBYTES [CAPTURE...]
 
 TCPBYTES is the program of tests/tools/tcpbytes.c. The captures are the samples and
-those in the directory that NBDSCOPE_CAPTURES names, or the ones given. For each, the
-bytes of every connection and direction have to equal what `tshark -z follow,tcp,raw`
-says, holes included: where bytes are missing, tshark writes how many. And no bytes may
-come before those of the other direction which their frame acknowledges, whatever the
-order in the capture.
+those in the directory that NBDSCOPE_CAPTURES names (with --share one in N of these), or
+the ones given. For each, the bytes of every connection and direction have to equal what
+`tshark -z follow,tcp,raw` says, holes included: where bytes are missing, tshark writes
+how many. And no bytes may come before those of the other direction which their frame
+acknowledges, whatever the order in the capture.
 
 Exit status 77 (skipped) without tshark.
 """
 
+import argparse
 import concurrent.futures
 import os
 import pathlib
@@ -28,16 +29,17 @@ ROOT = pathlib.Path(os.environ.get("NBDSCOPE_SOURCE_DIR", HERE.parent.parent))
 STREAMS = 64
 
 
-def captures():
-    """The samples, then the external captures, and a line on what is absent."""
+def captures(part, parts):
+    """The samples, then part I of N of the external captures, and a line on what is absent."""
     found = sorted((ROOT / "samples").glob("*.pcap*"))
     where = os.environ.get("NBDSCOPE_CAPTURES")
     if where is None:
         where = ROOT.parent / "shared" / "captures"
     if where and pathlib.Path(where).is_dir():
         # tshark takes the first copy of bytes, also one that no receiver would
-        found += sorted(path for path in pathlib.Path(where).rglob("*.pcap*")
-                        if path.is_file() and not path.name.startswith("inject-"))
+        more = sorted(path for path in pathlib.Path(where).rglob("*.pcap*")
+                      if path.is_file() and not path.name.startswith("inject-"))
+        found += more[part - 1::parts]
     else:
         print("no NBDSCOPE_CAPTURES directory: the samples only")
     return found
@@ -146,13 +148,17 @@ def compare(program, path):
 
 
 def main():
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description="TCP's bytes against those of tshark")
+    parser.add_argument("--share", default="1/1", metavar="I/N")
+    parser.add_argument("program", metavar="TCPBYTES")
+    parser.add_argument("capture", nargs="*", type=pathlib.Path)
+    arguments = parser.parse_args()
+    part, parts = map(int, arguments.share.split("/"))
     if not shutil.which("tshark"):
         print("skipped: no tshark")
         sys.exit(77)
-    program = sys.argv[1]
-    paths = [pathlib.Path(name) for name in sys.argv[2:]] or captures()
+    program = arguments.program
+    paths = arguments.capture or captures(part, parts)
     size = connections = failed = 0
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for path, result in zip(paths, pool.map(lambda path: compare(program, path), paths)):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The same traffic in another wrapping is the same traffic.
 
-    rewrap.py [--keep=DIRECTORY] [CAPTURE...]
+    rewrap.py [--keep=DIRECTORY] [--share=I/N] [CAPTURE...]
 
 Writes every sample (or CAPTURE: pcap, Ethernet with IPv4) anew in many ways, and
 holds what nbdaudit says of each against what it says of the capture itself. Frames are
@@ -389,10 +389,12 @@ def read(path):
 def main():
     parser = argparse.ArgumentParser(description="the same traffic in other wrappings")
     parser.add_argument("--keep", type=pathlib.Path, help="where captures that differ are kept")
+    parser.add_argument("--share", default="1/1", metavar="I/N", help="one in N wrappings")
     parser.add_argument("capture", nargs="*", type=pathlib.Path)
     arguments = parser.parse_args()
     captures = arguments.capture or sorted((ROOT / "samples").glob("*.pcap*"))
-    compared = differing = used = 0
+    part, parts = map(int, arguments.share.split("/"))
+    compared = differing = used = made = 0
     with tempfile.TemporaryDirectory(prefix="nbdscope-rewrap-") as work:
         for capture in captures:
             segments = read(capture)
@@ -406,6 +408,9 @@ def main():
                          for s in segments for address in (s.source, s.target)]
             addresses = list(dict.fromkeys(addresses))
             for name, kind, data in wrappings(segments, capture.name):
+                made += 1
+                if made % parts != part - 1:
+                    continue
                 path = pathlib.Path(work) / "capture"
                 path.write_bytes(data)
                 now, said, errors = audit(path)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """nbdaudit on the interface itself, beside tcpdump: both must tell the same."""
 
+import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -8,6 +10,21 @@ import unittest
 
 import peers  # first: it ends the program where live tests cannot be run
 import client
+
+
+def listens(pid):
+    """Whether a packet socket of the process is bound and gets packets."""
+    mine = set()
+    for fd in pathlib.Path("/proc/%d/fd" % pid).iterdir():
+        try:
+            mine.add(os.readlink(fd))
+        except OSError:
+            pass  # closed meanwhile
+    sockets = [line.split() for line in
+               pathlib.Path("/proc/net/packet").read_text().splitlines()[1:]]
+    # the interface, whether it runs, and the inode
+    return any(words[4] != "0" and words[5] == "1" and "socket:[%s]" % words[8] in mine
+               for words in sockets)
 
 
 class Interface(peers.LiveTest):
@@ -19,9 +36,9 @@ class Interface(peers.LiveTest):
         self.output = self.work / "live.jsonl"
         self.errors = self.work / "live.errors"
         process = self.spawn(command, stdout=self.output, stderr=self.errors)
-        if saved:
-            peers.wait_until(saved.exists, "nbdaudit to open the interface")
-        time.sleep(1)
+        peers.wait_until(lambda: process.poll() is not None or listens(process.pid),
+                         "nbdaudit to open the interface")
+        time.sleep(0.3)
         self.assertIsNone(process.poll(), self.errors.read_text())
         return process
 

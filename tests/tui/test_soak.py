@@ -24,7 +24,7 @@ class Soak(unittest.TestCase):
         their export, whether there is another one by then or not."""
         screen = soak.pass_by(7, 800, ("simple", "multi-conn"), "1")
         self.assertRegex(screen, r"10 connections \(0 open\) to 1 export")
-        self.assertRegex(screen, r'(?m)^"" +\S+ +0/10 ')
+        self.assertRegex(screen, r'(?m)^"" .* 0/10 ')
 
     def test_rest(self):
         self.assertLess(soak.rest([soak.sample("fio")], 0.2), 0.03)
