@@ -128,8 +128,7 @@ struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c)
 		    f->hi.time <= c->lo.time &&
 		    (uint64_t)c->lo.time - (uint64_t)f->hi.time <=
 			    (uint64_t)w->world->config.epsilon &&
-		    !point_before(w->world, &f->hi, &c->lo) &&
-		    op_before(w, f))
+		    !point_before(w->world, &f->hi, &c->lo) && op_before(w, f))
 			return f;
 	}
 	return NULL;
