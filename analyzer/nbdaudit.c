@@ -45,7 +45,7 @@ enum {
 /* Packets between two looks at the clock, the stop flag and the output. */
 #define BATCH 512
 
-struct options {
+struct audit_options {
 	struct nbds_report_options report;
 	struct nbds_engine_config engine;
 	const char *output;    /* NULL: standard output */
@@ -145,7 +145,7 @@ static int unknown_rule(const char *name)
 }
 
 /* --list-rules or --explain. */
-static int tell_rules(const struct options *o)
+static int tell_rules(const struct audit_options *o)
 {
 	bool json = o->report.format == NBDS_REPORT_JSON;
 
@@ -286,7 +286,7 @@ static const struct option long_options[] = {
 };
 
 /* -1: go on; else the exit status. */
-static int parse_options(int argc, char **argv, struct options *o)
+static int parse_options(int argc, char **argv, struct audit_options *o)
 {
 	char err[NBDS_OPTION_ERROR];
 	int c;
@@ -466,7 +466,8 @@ struct progress {
 #define BEAT_LIVE  10000
 #define BEAT_SHORT 200
 
-static void progress_begin(struct progress *p, const char *file, const struct options *o, FILE *out)
+static void progress_begin(struct progress *p, const char *file, const struct audit_options *o,
+			   FILE *out)
 {
 	memset(p, 0, sizeof(*p));
 	p->file = file;
@@ -590,7 +591,8 @@ static bool reader_gone(FILE *out)
 }
 
 /* Said at once: who relies on the file can still do something. */
-static void tell_save_error(const struct nbds_pipeline *p, const struct options *o, bool *told)
+static void tell_save_error(const struct nbds_pipeline *p, const struct audit_options *o,
+			    bool *told)
 {
 	if (*told || !nbds_pipeline_save_error(p)[0])
 		return;
@@ -610,7 +612,7 @@ static void confine(void)
 /* Steps to the end and reports. The exit status, findings apart. `last`: nothing is
  * opened after it. */
 static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *name,
-	       const struct options *o, FILE *out, bool last)
+	       const struct audit_options *o, FILE *out, bool last)
 {
 	struct progress progress;
 	enum nbds_step step;
@@ -638,7 +640,8 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 }
 
 static int audit_file(const char *file, struct nbds_pipeline_config *config,
-		      struct nbds_report *report, const struct options *o, FILE *out, bool last)
+		      struct nbds_report *report, const struct audit_options *o, FILE *out,
+		      bool last)
 {
 	char err[512];
 	struct nbds_pipeline *p = nbds_pipeline_open(file, config, err, sizeof(err));
@@ -654,7 +657,7 @@ static int audit_file(const char *file, struct nbds_pipeline_config *config,
 	return status;
 }
 
-static bool save_packets(struct nbds_pipeline *p, const struct options *o)
+static bool save_packets(struct nbds_pipeline *p, const struct audit_options *o)
 {
 	if (!o->save || nbds_pipeline_save(p, o->save) == 0)
 		return true;
@@ -663,7 +666,7 @@ static bool save_packets(struct nbds_pipeline *p, const struct options *o)
 }
 
 static int audit_live(char **words, int count, struct nbds_pipeline_config *config,
-		      struct nbds_report *report, const struct options *o, FILE *out)
+		      struct nbds_report *report, const struct audit_options *o, FILE *out)
 {
 	char *filter = nbds_option_filter(words, count);
 	bool borrowed = nbds_privileges_borrowed();
@@ -716,7 +719,7 @@ failed:
 }
 
 /* The exit status of a report without trouble. */
-static int judge(const struct nbds_report *report, const struct options *o)
+static int judge(const struct nbds_report *report, const struct audit_options *o)
 {
 	if (!o->report.never_fail && nbds_report_reached(report, o->report.fail_on))
 		return STATUS_FOUND;
@@ -731,7 +734,7 @@ static int judge(const struct nbds_report *report, const struct options *o)
 }
 
 /* -1: the report could not be written. */
-static int close_output(FILE *out, const struct options *o)
+static int close_output(FILE *out, const struct audit_options *o)
 {
 	bool failed = ferror(out), gone;
 	int reason = 0;
@@ -758,7 +761,7 @@ static int close_output(FILE *out, const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.report.fail_on = NBDS_VIOLATION};
+	struct audit_options o = {.report.fail_on = NBDS_VIOLATION};
 	struct nbds_pipeline_config config = {0};
 	struct nbds_report *report;
 	FILE *out = stdout;

@@ -31,12 +31,12 @@ void config_path(char *path, size_t size)
 		path[0] = '\0';
 }
 
-struct reading {
+struct config_reading {
 	struct config *c;
 	char what[120]; /* that was not understood first */
 };
 
-static int wrong(struct reading *r, const char *section, const char *name, const char *value)
+static int wrong(struct config_reading *r, const char *section, const char *name, const char *value)
 {
 	if (!r->what[0])
 		snprintf(r->what, sizeof(r->what), "[%.20s] %.30s = %.40s", section, name, value);
@@ -76,7 +76,7 @@ static bool append(char *to, size_t size, const char *value)
 
 static int take(void *user, const char *section, const char *name, const char *value)
 {
-	struct reading *r = user;
+	struct config_reading *r = user;
 	struct config *c = r->c;
 
 	if (!strcmp(section, "screen")) {
@@ -102,7 +102,7 @@ static int take(void *user, const char *section, const char *name, const char *v
 
 bool config_read(struct config *c, const char *path, char *err, size_t errsize)
 {
-	struct reading r = {.c = c};
+	struct config_reading r = {.c = c};
 	FILE *file = *path ? fopen(path, "re") : NULL;
 	int line;
 

@@ -683,7 +683,7 @@ static bool match_word(enum word word, const struct log_entry *e)
 	return false;
 }
 
-struct walk {
+struct field_match {
 	const struct filter *f;
 	const struct filter_node *n;
 	bool found;
@@ -691,7 +691,7 @@ struct walk {
 
 static void match_nbd(void *arg, const struct nbds_field *field)
 {
-	struct walk *w = arg;
+	struct field_match *w = arg;
 	const char *value = w->f->text + w->n->text_at;
 
 	if (field->id != w->n->field || w->found)
@@ -712,7 +712,7 @@ static bool match(const struct filter *f, uint8_t at, const struct log_entry *e,
 		  struct nbds_buf *line)
 {
 	const struct filter_node *n = &f->nodes[at];
-	struct walk w = {f, n, false};
+	struct field_match w = {f, n, false};
 	struct nbds_message m;
 
 	switch (n->kind) {

@@ -26,7 +26,7 @@
 
 enum { STATUS_OK = 0, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
 
-struct options {
+struct top_options {
 	struct worker_config worker;
 	struct screen_options screen;
 	const char *colour; /* auto, always, never */
@@ -177,7 +177,7 @@ static const struct option long_options[] = {
 };
 
 /* What options mean together. -1: go on. */
-static int check(int argc, struct options *o, char **argv)
+static int check(int argc, struct top_options *o, char **argv)
 {
 	if (o->worker.interface) {
 		if (o->worker.replay > 0) {
@@ -210,7 +210,7 @@ static int check(int argc, struct options *o, char **argv)
 }
 
 /* -1: go on; else the exit status. */
-static int parse_options(int argc, char **argv, struct options *o)
+static int parse_options(int argc, char **argv, struct top_options *o)
 {
 	char err[NBDS_OPTION_ERROR];
 	int c;
@@ -302,7 +302,7 @@ bad:
 	return nbds_usage_error();
 }
 
-static bool has_terminal(const struct options *o, const char *filter)
+static bool has_terminal(const struct top_options *o, const char *filter)
 {
 	bool from_stdin = o->worker.file && !strcmp(o->worker.file, "-");
 	const char *which = !isatty(STDOUT_FILENO)                 ? "output"
@@ -321,7 +321,7 @@ static bool has_terminal(const struct options *o, const char *filter)
 	return false;
 }
 
-static bool wants_colour(const struct options *o)
+static bool wants_colour(const struct top_options *o)
 {
 	const char *no_color = getenv("NO_COLOR");
 
@@ -354,7 +354,7 @@ static void last_words(const struct snapshot *s)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.screen = {.mouse = true}, .colour = "auto"};
+	struct top_options o = {.screen = {.mouse = true}, .colour = "auto"};
 	static struct ui ui;
 	char err[512], source[200], setup_path[PATH_MAX] = "", *filter;
 	const char *name;

@@ -22,26 +22,26 @@ static size_t record_size(uint32_t caplen)
 	return (sizeof(struct record) + caplen + 7) & ~(size_t)7;
 }
 
-void ring_open(struct ring *r, size_t size)
+void ring_open(struct packet_ring *r, size_t size)
 {
 	memset(r, 0, sizeof(*r));
 	r->bytes = size ? malloc(size) : NULL;
 	r->size = r->bytes ? size : 0;
 }
 
-void ring_close(struct ring *r)
+void ring_close(struct packet_ring *r)
 {
 	free(r->bytes);
 	memset(r, 0, sizeof(*r));
 }
 
-static const struct record *record_at(const struct ring *r, size_t place)
+static const struct record *record_at(const struct packet_ring *r, size_t place)
 {
 	NBDS_ASSERT(place + sizeof(struct record) <= r->size);
 	return (const struct record *)(const void *)(r->bytes + place);
 }
 
-static void drop_oldest(struct ring *r)
+static void drop_oldest(struct packet_ring *r)
 {
 	r->oldest += record_size(record_at(r, r->oldest)->caplen);
 	r->count--;
@@ -53,14 +53,14 @@ static void drop_oldest(struct ring *r)
 }
 
 /* True: there is room for so much at `newest`. */
-static bool has_room(const struct ring *r, size_t size)
+static bool has_room(const struct packet_ring *r, size_t size)
 {
 	if (!r->count)
 		return true;
 	return r->end ? r->newest + size <= r->oldest : r->newest + size <= r->size;
 }
 
-void ring_add(struct ring *r, const struct nbds_packet *p)
+void ring_add(struct packet_ring *r, const struct nbds_packet *p)
 {
 	size_t size = record_size(p->caplen);
 	struct record head = {p->frame, p->time, p->caplen, p->len, p->interface, p->linktype};
@@ -88,7 +88,7 @@ void ring_add(struct ring *r, const struct nbds_packet *p)
 	r->first_time = record_at(r, r->oldest)->time;
 }
 
-bool ring_next(const struct ring *r, uint64_t *at, size_t *place, struct nbds_packet *p)
+bool ring_next(const struct packet_ring *r, uint64_t *at, size_t *place, struct nbds_packet *p)
 {
 	const struct record *head;
 

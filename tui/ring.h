@@ -18,7 +18,7 @@
 
 #include <nbdscope/packet.h>
 
-struct ring {
+struct packet_ring {
 	uint8_t *bytes;
 	size_t size;
 	size_t newest, oldest; /* where the next one goes, and where the oldest is */
@@ -28,13 +28,13 @@ struct ring {
 	int64_t first_time, last_time;
 };
 
-void ring_open(struct ring *r, size_t size);
-void ring_close(struct ring *r);
+void ring_open(struct packet_ring *r, size_t size);
+void ring_close(struct packet_ring *r);
 /* Takes a copy of it. One that is larger than all of the ring empties it. */
-void ring_add(struct ring *r, const struct nbds_packet *p);
+void ring_add(struct packet_ring *r, const struct nbds_packet *p);
 
 /* From the oldest to the newest: *at is 0 at first. False: no more. What `p` points to is
  * valid until the next one is added. */
-bool ring_next(const struct ring *r, uint64_t *at, size_t *place, struct nbds_packet *p);
+bool ring_next(const struct packet_ring *r, uint64_t *at, size_t *place, struct nbds_packet *p);
 
 #endif

@@ -532,8 +532,8 @@ static void took_refresh(struct rows *rows, struct track *t)
 static void share_refresh(struct rows *rows, struct track *t)
 {
 	const struct connection_row *r = &t->row;
-	const struct share *was = &t->share;
-	const struct share is = {
+	const struct row_share *was = &t->share;
+	const struct row_share is = {
 		.requests = r->requests,
 		.errors = r->errors,
 		.in_flight = r->in_flight,

@@ -40,7 +40,7 @@ struct counters {
 };
 
 /* What a connection adds to its export's row. */
-struct share {
+struct row_share {
 	uint64_t requests, errors, in_flight, read, written;
 	uint64_t unflushed_writes, unflushed_bytes;
 	struct speed speed;
@@ -52,7 +52,7 @@ struct track {
 	struct export_track *x;
 	bool forget;
 	struct counters before; /* at the last second */
-	struct share share;     /* as it is in the sums */
+	struct row_share share; /* as it is in the sums */
 	struct dirty_owner dirty;
 	uint64_t logged[2];    /* by enum nbds_side: the entry of the message that comes */
 	uint64_t flying;       /* requests that wait, of those counted in its export */

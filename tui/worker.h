@@ -43,8 +43,8 @@ struct worker {
 	struct snapshot snapshots[3], *back;
 	struct nbds_pipeline *pipeline;
 	struct told told;
-	struct ring ring; /* of packets that cannot be read again */
-	int again;        /* the file, to be read again; -1: there is none */
+	struct packet_ring ring; /* of packets that cannot be read again */
+	int again;               /* the file, to be read again; -1: there is none */
 	enum worker_state state;
 	char error[512], notice[256];
 	uint64_t notices, serials, published_sum;

@@ -33,11 +33,11 @@ enum { STREAM_BUFFER = 128 * 1024, FLUSH_NS = 500000000 };
 #define MAGIC_NANO     0xa1b23c4du
 #define MAGIC_MODIFIED 0xa1b2cd34u /* longer record headers; old, libpcap knows it */
 
-enum kind { CLASSIC, PCAPNG, LIVE };
+enum capture_kind { CLASSIC, PCAPNG, LIVE };
 enum state { READING, ENDED, FAILED };
 
 struct nbds_capture {
-	enum kind kind;
+	enum capture_kind kind;
 	enum state state;
 	struct nbds_source *source;
 	FILE *stream; /* CLASSIC: over `source`, with `stream_buffer` */

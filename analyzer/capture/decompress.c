@@ -49,14 +49,14 @@ enum { RAW_SIZE = 256 * 1024, WAIT_MS = 100 };
 /* What xz data may make us allocate, as zstd's may by its window: `xz -9` needs a half. */
 #define XZ_MEMORY (UINT64_C(130) << 20)
 
-enum kind { PLAIN, GZIP, ZSTD, LZ4, XZ, BZIP2 };
+enum compression { PLAIN, GZIP, ZSTD, LZ4, XZ, BZIP2 };
 
 static const char *const kind_names[] = {NULL, "gzip", "zstd", "lz4", "xz", "bzip2"};
 
 struct nbds_source {
 	int fd;
 	bool own_fd;
-	enum kind kind;
+	enum compression kind;
 	bool in_frame; /* a compressed frame has begun and not ended */
 	bool raw_end;  /* the file has no more bytes */
 	uint64_t position, size;

@@ -168,7 +168,7 @@ static bool run_append(struct nbds_world *w, struct grave_run *r, const struct g
 }
 
 /* A run that is read from its beginning, and freed on the way. */
-struct reader {
+struct run_reader {
 	struct grave_run *run;
 	uint32_t chunk;
 	unsigned at;
@@ -176,7 +176,7 @@ struct reader {
 	bool over;
 };
 
-static void reader_next(struct nbds_world *w, struct reader *r)
+static void reader_next(struct nbds_world *w, struct run_reader *r)
 {
 	if (r->chunk < r->run->chunks && r->at == r->run->chunk[r->chunk]->count) {
 		chunk_free(w, r->run->chunk[r->chunk]);
@@ -195,7 +195,7 @@ static struct grave_run *merge(struct nbds_world *w, struct grave *g, struct gra
 {
 	uint32_t room = (uint32_t)((a->count + b->count) / CHUNK_MAX + 1);
 	struct grave_run *to = run_new(w, room);
-	struct reader x = {.run = a}, y = {.run = b};
+	struct run_reader x = {.run = a}, y = {.run = b};
 	struct grave_item items[CHUNK_MAX];
 	uint64_t all = a->count + b->count, alike = 0;
 	unsigned n = 0;

@@ -27,7 +27,7 @@
 /* Columns between two ends that a duration fits into: " 1.23 ms " */
 #define GAP 10
 
-enum detail {
+enum lane_detail {
 	DETAIL_SIZE,   /* "older WRITE 1 KiB FUA" */
 	DETAIL_FLAGS,  /* "older WRITE FUA" */
 	DETAIL_NAME,   /* "WRITE" */
@@ -69,7 +69,7 @@ static const char no_reply[] = " no reply by then";
 
 /* --- labels --- */
 
-static const char *short_name(uint16_t type, enum detail detail)
+static const char *short_name(uint16_t type, enum lane_detail detail)
 {
 	static const struct {
 		uint16_t type;
@@ -87,7 +87,7 @@ static const char *short_name(uint16_t type, enum detail detail)
 	return detail == DETAIL_LETTER ? "?" : "command";
 }
 
-static void make_label(struct bar *b, enum detail detail)
+static void make_label(struct bar *b, enum lane_detail detail)
 {
 	const struct nbds_witness *w = b->w;
 	bool older = (w->role == NBDS_ROLE_STALE_WRITE || w->role == NBDS_ROLE_EARLIER_READ) &&
@@ -106,7 +106,7 @@ static void make_label(struct bar *b, enum detail detail)
 }
 
 /* From the left end of a bar to its right end, at least. */
-static unsigned bar_length(const struct bar *b, enum detail detail)
+static unsigned bar_length(const struct bar *b, enum lane_detail detail)
 {
 	return b->label_len + (detail <= DETAIL_FLAGS ? 3 : 1);
 }
@@ -231,7 +231,7 @@ static void push(unsigned *x, unsigned at_least)
 
 /* Columns as far left as they can be, `gap` at least from one end to the next.
  * The width that this takes. */
-static unsigned squeeze(struct picture *p, enum detail detail, unsigned gap)
+static unsigned squeeze(struct picture *p, enum lane_detail detail, unsigned gap)
 {
 	unsigned width = 0;
 
@@ -432,7 +432,7 @@ bool nbds_lanes_draw(struct nbds_lanes *lanes, const struct nbds_witness *witnes
 	if (width <= p.margin)
 		return false;
 	p.width = width - p.margin;
-	for (enum detail detail = DETAIL_SIZE;; detail++) {
+	for (enum lane_detail detail = DETAIL_SIZE;; detail++) {
 		if (detail == DETAILS)
 			return false;
 		for (unsigned i = 0; i < p.bar_count; i++)

@@ -552,14 +552,14 @@ void nbds_reasm_drop(struct nbds_flow *f)
 /* --- bytes --- */
 
 /* A segment's payload: [offset, end), `caplen` bytes of it here. */
-struct span {
+struct payload_span {
 	uint64_t offset, end;
 	const uint8_t *data;
 	uint32_t caplen;
 };
 
 /* The captured bytes of `s` from `from` to `to`. */
-static uint32_t captured(const struct span *s, uint64_t from, uint64_t to)
+static uint32_t captured(const struct payload_span *s, uint64_t from, uint64_t to)
 {
 	uint64_t cut = s->offset + s->caplen;
 
@@ -616,7 +616,7 @@ static bool unlike(const uint8_t *a, const uint8_t *b, uint64_t *from, uint32_t 
 
 /* Compares the segment with the pieces held: the first copy stays.  Returns how far
  * the segment is to be taken. */
-static uint64_t compare(struct nbds_flow *f, int dir, const struct span *s,
+static uint64_t compare(struct nbds_flow *f, int dir, const struct payload_span *s,
 			const struct nbds_mark *mark)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
@@ -629,14 +629,14 @@ static uint64_t compare(struct nbds_flow *f, int dir, const struct span *s,
 								  : s->end;
 		uint32_t len = captured(s, from, to);
 		const uint8_t *a, *b;
-		struct span copy;
+		struct payload_span copy;
 
 		if (pieces++ == NBDS_OVERLAPS_MAX)
 			return from;
 		f->tcp->stats.retransmitted_bytes += to - from;
 		piece = wait_less(f, dir, piece, from, to, mark->ack);
-		copy = (struct span){piece->offset, piece->offset + piece->len, piece->data,
-				     piece->caplen};
+		copy = (struct payload_span){piece->offset, piece->offset + piece->len, piece->data,
+					     piece->caplen};
 		if (len > captured(&copy, from, to))
 			len = captured(&copy, from, to);
 		if (!len)
@@ -684,7 +684,7 @@ static void forgotten(struct nbds_flow *f, int dir, uint64_t from, uint64_t to,
 }
 
 /* Compares the part of the segment that was told already, and is remembered. */
-static void compare_told(struct nbds_flow *f, int dir, const struct span *s,
+static void compare_told(struct nbds_flow *f, int dir, const struct payload_span *s,
 			 const struct nbds_mark *mark)
 {
 	const struct nbds_recall *recall = &f->tcp->recall;
@@ -735,8 +735,8 @@ static void compare_told(struct nbds_flow *f, int dir, const struct span *s,
 }
 
 /* Keeps a copy of the bytes from `from` to `to`. */
-static bool hold(struct nbds_flow *f, int dir, const struct span *s, uint64_t from, uint64_t to,
-		 const struct nbds_mark *mark)
+static bool hold(struct nbds_flow *f, int dir, const struct payload_span *s, uint64_t from,
+		 uint64_t to, const struct nbds_mark *mark)
 {
 	struct nbds_tcp *t = f->tcp;
 	struct nbds_half *h = &f->reasm->half[dir];
@@ -773,7 +773,7 @@ static void make_room(struct nbds_flow *f, int dir, uint64_t from, const struct 
 
 /* Bytes after the FIN: either they or the FIN were not the sender's.  (A byte in the
  * FIN's place is a keep-alive.) */
-static void after_fin(struct nbds_flow *f, int dir, const struct span *s,
+static void after_fin(struct nbds_flow *f, int dir, const struct payload_span *s,
 		      const struct nbds_mark *mark)
 {
 	const struct nbds_half *h = &f->reasm->half[dir];
@@ -788,7 +788,8 @@ static void after_fin(struct nbds_flow *f, int dir, const struct span *s,
 }
 
 /* Tells, holds or drops the payload of a segment. */
-static void take(struct nbds_flow *f, int dir, const struct span *s, const struct nbds_mark *mark)
+static void take(struct nbds_flow *f, int dir, const struct payload_span *s,
+		 const struct nbds_mark *mark)
 {
 	struct nbds_half *h = &f->reasm->half[dir];
 	uint64_t pos = s->offset, end = s->end;
@@ -1303,7 +1304,7 @@ void nbds_reasm_segment(struct nbds_flow *f, int dir, const struct nbds_segment 
 		r->frames++;
 
 	if (len && !keepalive) {
-		struct span span = {0, 0, s->payload, caplen};
+		struct payload_span span = {0, 0, s->payload, caplen};
 		uint32_t skip = 0;
 
 		if (offset < 0) /* before the first byte */

@@ -678,7 +678,7 @@ static bool consider(struct nbds_decoder *d)
 
 /* Client ---------------------------------------------------------------------- */
 
-enum verdict { NEXT, MORE, FOUND };
+enum look_verdict { NEXT, MORE, FOUND };
 
 /* May a chain start with this header? */
 static bool plausible_request(const struct nbds_decoder *d, const struct nbds_request_head *h)
@@ -707,8 +707,8 @@ static bool meet(struct nbds_decoder *d, struct nbds_direction *s, struct chain 
 	return true;
 }
 
-static enum verdict look_at_request(struct nbds_decoder *d, struct nbds_direction *s,
-				    const struct window *w, size_t i)
+static enum look_verdict look_at_request(struct nbds_decoder *d, struct nbds_direction *s,
+					 const struct window *w, size_t i)
 {
 	struct nbds_search *se = s->search;
 	const uint8_t *p = w->p + i;
@@ -970,8 +970,8 @@ static bool plausible_stranger(const struct nbds_reply_head *h)
 	       ((h->type & NBD_REPLY_TYPE_FLAG_ERROR) || nbds_name_of(&nbds_chunk_types, h->type));
 }
 
-static enum verdict look_at_reply(struct nbds_decoder *d, struct nbds_direction *s,
-				  const struct window *w, size_t i)
+static enum look_verdict look_at_reply(struct nbds_decoder *d, struct nbds_direction *s,
+				       const struct window *w, size_t i)
 {
 	struct nbds_search *se = s->search;
 	const uint8_t *p = w->p + i;
@@ -1092,8 +1092,8 @@ static bool option_possible(const struct nbds_decoder *d, const struct nbds_dire
 }
 
 /* The client's flags, at the very beginning, with an option behind them. */
-static enum verdict look_at_flags(struct nbds_decoder *d, struct nbds_direction *s,
-				  const struct window *w, size_t i)
+static enum look_verdict look_at_flags(struct nbds_decoder *d, struct nbds_direction *s,
+				       const struct window *w, size_t i)
 {
 	const uint8_t *p = w->p + i;
 
@@ -1121,8 +1121,8 @@ static void begin_here(struct nbds_decoder *d, struct nbds_direction *s, enum nb
 }
 
 /* An option, or an option reply, before the transmission phase. */
-static enum verdict look_at_option(struct nbds_decoder *d, struct nbds_direction *s,
-				   const struct window *w, size_t i)
+static enum look_verdict look_at_option(struct nbds_decoder *d, struct nbds_direction *s,
+					const struct window *w, size_t i)
 {
 	const uint8_t *p = w->p + i;
 	size_t n = w->n - i;
@@ -1290,12 +1290,12 @@ static const uint8_t first_byte[2][256] = {
 			 [NBD_REP_MAGIC >> 56] = 2},
 };
 
-static enum verdict look_at(struct nbds_decoder *d, struct nbds_direction *s,
-			    const struct window *w, size_t i)
+static enum look_verdict look_at(struct nbds_decoder *d, struct nbds_direction *s,
+				 const struct window *w, size_t i)
 {
 	bool client = s->side == NBDS_CLIENT;
 	uint32_t word = nbds_be32(w->p + i);
-	enum verdict verdict = NEXT;
+	enum look_verdict verdict = NEXT;
 
 	verdict = look_at_flags(d, s, w, i);
 	if (verdict == FOUND)
@@ -1323,8 +1323,8 @@ static enum verdict look_at(struct nbds_decoder *d, struct nbds_direction *s,
  * which it moves: to the first position that needs more bytes, or, when the
  * search is over, to where the stream goes on.
  */
-static enum verdict look(struct nbds_decoder *d, struct nbds_direction *s, const struct window *w,
-			 size_t limit)
+static enum look_verdict look(struct nbds_decoder *d, struct nbds_direction *s,
+			      const struct window *w, size_t limit)
 {
 	const uint8_t *first = first_byte[s->side];
 	/* Option replies begin with 0, as much else does. */
@@ -1334,7 +1334,7 @@ static enum verdict look(struct nbds_decoder *d, struct nbds_direction *s, const
 	while (i < limit) {
 		uint64_t foretold = s->search ? s->search->min_next - w->base : UINT64_MAX;
 		size_t stop = (size_t)nbds_min(limit, foretold);
-		enum verdict verdict;
+		enum look_verdict verdict;
 
 		if (!s->search_at && d->middle && i < stop)
 			stop = i; /* the very first byte */
@@ -1407,7 +1407,7 @@ bool nbds_step_search(struct nbds_decoder *d, struct nbds_direction *s, struct n
 {
 	uint8_t joined[2 * NBDS_SEEN_MAX];
 	struct nbds_mark first, last;
-	enum verdict verdict;
+	enum look_verdict verdict;
 	struct window w;
 	size_t limit;
 

@@ -13,7 +13,7 @@
 #include <epan/addr_resolv.h>
 #include <epan/to_str.h>
 
-struct line {
+struct followed_line {
 	bool from_server;
 	const char *text;
 };
@@ -51,7 +51,7 @@ static char *ascii(wmem_allocator_t *pool, const char *text)
 
 void nbds_follow_line(packet_info *pinfo, bool from_server, const char *text)
 {
-	struct line *line = wmem_new(pinfo->pool, struct line);
+	struct followed_line *line = wmem_new(pinfo->pool, struct followed_line);
 
 	line->from_server = from_server;
 	line->text = wmem_strdup_printf(pinfo->pool, "%u %.6f %s %s\n", pinfo->num,
@@ -77,7 +77,7 @@ static void ends(follow_info_t *info, const packet_info *pinfo)
 static tap_packet_status follow_packet(void *data, packet_info *pinfo, epan_dissect_t *edt _U_,
 				       const void *told, tap_flags_t flags _U_)
 {
-	const struct line *line = told;
+	const struct followed_line *line = told;
 	follow_info_t *info = data;
 	follow_record_t *record = g_new0(follow_record_t, 1);
 	unsigned len = (unsigned)strlen(line->text);

@@ -26,7 +26,7 @@
 #define FILES_MAX 10000u
 #define NAME_ROOM 160u /* of a file's name, what is the export's */
 
-struct block {
+struct object_block {
 	uint64_t number; /* offset / BLOCK */
 	unsigned count;  /* bytes of it that were written */
 	uint8_t written[BLOCK / 8];
@@ -130,12 +130,12 @@ static struct target *target_of(struct conn *k, uint32_t frame)
 	return t;
 }
 
-static bool is_written(const struct block *b, unsigned at)
+static bool is_written(const struct object_block *b, unsigned at)
 {
 	return b->written[at / 8] & 1u << at % 8;
 }
 
-static void mark(struct block *b, unsigned from, unsigned to, bool written)
+static void mark(struct object_block *b, unsigned from, unsigned to, bool written)
 {
 	if (from == 0 && to == BLOCK) {
 		memset(b->written, written ? 0xff : 0, sizeof(b->written));
@@ -158,10 +158,10 @@ static void keep(struct target *t, uint64_t offset, const uint8_t *bytes, uint64
 		uint64_t number = offset / BLOCK;
 		unsigned at = (unsigned)(offset % BLOCK);
 		unsigned n = (unsigned)MIN(length, BLOCK - at);
-		struct block *b = g_tree_lookup(t->blocks, &number);
+		struct object_block *b = g_tree_lookup(t->blocks, &number);
 
 		if (!b && take(sizeof(*b))) {
-			b = g_new0(struct block, 1);
+			b = g_new0(struct object_block, 1);
 			b->number = number;
 			g_tree_insert(t->blocks, &b->number, b);
 		}
@@ -188,7 +188,7 @@ static void zero(struct target *t, uint64_t offset, uint64_t length)
 	GTreeNode *node = g_tree_lower_bound(t->blocks, &number);
 
 	while (node) {
-		struct block *b = g_tree_node_value(node);
+		struct object_block *b = g_tree_node_value(node);
 		uint64_t base = b->number * BLOCK;
 		unsigned from = base >= offset ? 0 : (unsigned)(offset - base);
 		unsigned to = end - base < BLOCK ? (unsigned)(end - base) : BLOCK;
@@ -266,7 +266,7 @@ static void copy_out(struct target *t, uint64_t from, uint64_t to, uint8_t *data
 
 	for (GTreeNode *node = g_tree_lower_bound(t->blocks, &number); node;
 	     node = g_tree_node_next(node)) {
-		const struct block *b = g_tree_node_value(node);
+		const struct object_block *b = g_tree_node_value(node);
 		uint64_t base = b->number * BLOCK, begin, end;
 
 		if (base >= to)
@@ -283,7 +283,7 @@ static GArray *runs_of(struct target *t)
 	struct run run = {0, 0};
 
 	for (GTreeNode *node = g_tree_node_first(t->blocks); node; node = g_tree_node_next(node)) {
-		const struct block *b = g_tree_node_value(node);
+		const struct object_block *b = g_tree_node_value(node);
 
 		for (unsigned at = 0; at < BLOCK;) {
 			unsigned n = b->count == BLOCK ? BLOCK : 1;

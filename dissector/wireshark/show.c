@@ -30,7 +30,7 @@ struct show {
 };
 
 /* The walk over a message. */
-struct walk {
+struct show_walk {
 	struct show *s;
 	proto_tree *tree, *bits;
 	tvbuff_t *tvb;
@@ -271,7 +271,7 @@ static void message_column(struct show *s, const struct msg *kept, const struct 
 
 /* --- fields --- */
 
-static void add_number(struct walk *w, const struct nbds_field *f, int start)
+static void add_number(struct show_walk *w, const struct nbds_field *f, int start)
 {
 	const struct nbds_field_info *info = &nbds_fields[f->id];
 	int hf = nbds_shark_hf[f->id], length = (int)f->length;
@@ -293,7 +293,7 @@ static void add_number(struct walk *w, const struct nbds_field *f, int start)
 	w->word = f->value;
 }
 
-static void add_bytes(struct walk *w, const struct nbds_field *f, int start)
+static void add_bytes(struct show_walk *w, const struct nbds_field *f, int start)
 {
 	int hf = nbds_shark_hf[f->id];
 	int here = (int)tvb_captured_length(w->tvb) - start;
@@ -306,7 +306,7 @@ static void add_bytes(struct walk *w, const struct nbds_field *f, int start)
 }
 
 /* The payload as a whole: as much of it as is in this segment. */
-static void add_payload(struct walk *w, const struct nbds_field *f, uint64_t whole)
+static void add_payload(struct show_walk *w, const struct nbds_field *f, uint64_t whole)
 {
 	int64_t here = w->payload_tvb ? (int64_t)tvb_captured_length(w->payload_tvb) - w->payload
 				      : 0;
@@ -320,7 +320,7 @@ static void add_payload(struct walk *w, const struct nbds_field *f, uint64_t who
 }
 
 struct message_walk {
-	struct walk w;
+	struct show_walk w;
 	uint32_t head_len;
 	uint64_t payload_len;
 };
@@ -328,7 +328,7 @@ struct message_walk {
 static void field(void *arg, const struct nbds_field *f)
 {
 	struct message_walk *mw = arg;
-	struct walk *w = &mw->w;
+	struct show_walk *w = &mw->w;
 	int64_t start = w->base + f->offset;
 
 	if (f->offset >= mw->head_len && !f->bytes && mw->payload_len) {
@@ -353,7 +353,7 @@ static void field(void *arg, const struct nbds_field *f)
 /* --- elements of a payload: extents, context ids --- */
 
 struct element_walk {
-	struct walk w;
+	struct show_walk w;
 	proto_tree *list;
 	proto_item *extent;
 	int start; /* of the next number, in the tvb */
@@ -363,7 +363,7 @@ struct element_walk {
 static void element(void *arg, const struct nbds_field *f)
 {
 	struct element_walk *ew = arg;
-	struct walk *w = &ew->w;
+	struct show_walk *w = &ew->w;
 	int start = ew->start; /* f->offset stops at 4 GiB */
 
 	if (nbds_fields[f->id].type == NBDS_FT_BOOLEAN) {

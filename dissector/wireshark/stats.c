@@ -267,7 +267,7 @@ static tap_packet_status wrong_packet(stats_tree *st, packet_info *pinfo _U_,
 
 /* --- exports and their connections: -z nbd,exports --- */
 
-enum column {
+enum stats_column {
 	COLUMN_EXPORT,
 	COLUMN_CONNECTION,
 	COLUMN_CLIENT,

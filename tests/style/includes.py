@@ -176,6 +176,17 @@ class Includes(unittest.TestCase):
             with self.subTest(sorted(circle)):
                 self.assertIn(circle, INCLUDE_CIRCLES)
 
+    def test_names(self):
+        """No struct is named like one of another file."""
+        where = {}
+        for source in self.files:
+            with open(os.path.join(ROOT, source), encoding="utf-8") as file:
+                for name in re.findall(r"^(?:typedef )?(?:struct|union|enum) (\w+) \{", file.read(), re.M):
+                    where.setdefault(name, set()).add(source)
+        for name, files in where.items():
+            with self.subTest(name):
+                self.assertEqual(len(files), 1, sorted(files))
+
     def test_all_is_included(self):
         """No header that nobody needs."""
         wanted = {other for source in self.files for other in included(source)}

@@ -608,7 +608,7 @@ static void test_config(void **state)
 static void test_ring(void **state)
 {
 	static uint8_t bytes[900];
-	struct ring ring;
+	struct packet_ring ring;
 	unsigned seed = 3;
 
 	(void)state;
