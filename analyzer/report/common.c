@@ -120,10 +120,20 @@ static bool heads_only(const struct nbds_connection *c)
 	return c->snaplen_bytes > decoded_bytes(c);
 }
 
+/* Of one side nothing is there, neither bytes nor its end: the capture lacks it. */
+static bool one_side_only(const struct nbds_connection *c)
+{
+	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++)
+		if (!c->bytes[side].decoded && c->bytes[!side].decoded &&
+		    (!c->closed[side].frame || c->closed[side].unseen))
+			return true;
+	return false;
+}
+
 /* What comes before STARTTLS says nothing about what follows it. */
 static bool looked_into(const struct nbds_connection *c)
 {
-	return !c->negotiated.tls && decoded_bytes(c) > 0 && !heads_only(c);
+	return !c->negotiated.tls && decoded_bytes(c) > 0 && !heads_only(c) && !one_side_only(c);
 }
 
 /* Bytes read that could not be judged as what they are held against is forgotten. */
@@ -193,7 +203,7 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 {
 	const struct nbds_capture_info *c = &o->info.capture;
 	const struct nbds_ip_stats *ip = &o->info.ip;
-	uint64_t connections = 0, tls = 0, cut = 0;
+	uint64_t connections = 0, tls = 0, cut = 0, one_side = 0;
 
 	if (starved(&o->totals)) {
 		size_t before;
@@ -213,6 +223,8 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 			tls++;
 		else if (heads_only(n))
 			cut++;
+		else if (one_side_only(n))
+			one_side++;
 	}
 	if (!o->opened)
 		nbds_buf_puts(b, "the capture could not be read; name a file in pcap or pcapng");
@@ -227,6 +239,9 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	else if (cut || (!connections && (c->truncated_frames || ip->truncated_headers)))
 		nbds_buf_puts(b, "only the heads of packets were captured; capture whole packets "
 				 "(tcpdump -s0)");
+	else if (one_side)
+		nbds_buf_puts(b, "only one direction was captured; capture where the packets of "
+				 "both sides pass");
 	else if (connections)
 		nbds_buf_puts(b, "no message was found for certain; capture from before clients "
 				 "connect");

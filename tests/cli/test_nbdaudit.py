@@ -523,6 +523,22 @@ class Statuses(Case):
         self.assertIn("TLS", summary["why"])
         self.assertRegex(Run(TLS).out.splitlines()[-1], "^  verdict     unaudited: all .* TLS")
 
+    def test_one_direction(self):
+        data = (SAMPLES / "simple.pcap").read_bytes()
+        for side in (22, 20):  # of the TCP header behind Ethernet and IPv4: to it, from it
+            out, at = data[:24], 24
+            while at < len(data):
+                length = RECORD.unpack_from(data, at)[2]
+                packet = data[at + 16:at + 16 + length]
+                if packet[14 + side:16 + side] == (10809).to_bytes(2, "big"):
+                    out += data[at:at + 16 + length]
+                at += 16 + length
+            path = self.work / "one-direction.pcap"
+            path.write_bytes(out)
+            run = Run("--format=json", path)
+            self.assertEqual(run.status, 3)
+            self.assertIn("direction", run.objects()[-1]["why"])
+
     def test_min_judged(self):
         judged = Run("--format=json", HONEST).objects()[-1]["judged"]
         percent = judged["bytes"] * 100 / judged["of_bytes"]
