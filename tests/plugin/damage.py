@@ -36,6 +36,11 @@ BAD = re.compile(r"Dissector bug[^\n]*|Malformed Packet: NBD|ERROR: AddressSanit
                  r"uninitialised value")
 
 
+# All that listens: statistics, a stream that is followed, and, below, objects.
+TAPS = [word for tap in ("nbd,tree", "nbd,exports", "nbd,srt", "nbd_consistency,tree",
+                         "follow,nbd,ascii,1") for word in ("-z", tap)]
+
+
 def ways():
     """Ways to spoil a capture, as editcap's arguments."""
     yield ["-E", "0.02"]
@@ -115,7 +120,10 @@ class Damage:
         capture.chmod(0o644)
         if keys:
             argv += ("-o", "tls.keylog_file:%s" % self.shark.copy(keys))
-        return self.shark.run(*self.tool, "tshark", "-n", "-r", capture, "-V", *argv, check=False)
+        objects = self.shark.home / "objects"
+        shutil.rmtree(objects, ignore_errors=True)
+        return self.shark.run(*self.tool, "tshark", "-n", "-r", capture, "-V", *argv, *TAPS,
+                              "--export-objects", "nbd,%s" % objects, check=False)
 
     def look(self, capture, what, keys=None):
         """Shows a capture; False if something is wrong."""
