@@ -326,11 +326,11 @@ static void draw_finding(struct ui *ui, int y, int rows, const struct found *fou
 	if (f->witness_count > 1)
 		page_blank(&p);
 	page_line(&p, 2, STYLE_BOLD, f->message);
+	page_blame(&p, f);
 	if (f->differ.count && f->differ.expected_known)
 		page_bytes(&p, f, "expected", f->differ.expected);
 	if (f->differ.count)
 		page_bytes(&p, f, "received", f->differ.came);
-	page_blame(&p, f);
 	page_where(&p, found);
 	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++)
 		page_item(&p, i ? "and" : "assuming", f->assumptions[i]);
