@@ -38,6 +38,16 @@ class Registration(Base):
     def test_loaded(self):
         self.assertIn("nbdscope.so", self.shark.run("tshark", "-G", "plugins").stdout)
 
+    def test_needs_little(self):
+        """Wireshark's libraries, GLib's and C's: so a Wireshark without Lua will do."""
+        said = subprocess.run(["readelf", "-d", shark.PLUGIN], check=True,
+                              stdout=subprocess.PIPE).stdout.decode()
+        needed = re.findall(r"NEEDED.*\[(.*?)\]", said)
+        self.assertIn("libwireshark", "".join(needed))
+        for library in needed:
+            self.assertRegex(library, r"^(libwireshark|libwsutil|libwiretap|libglib-2\.0|"
+                                      r"libgmodule-2\.0|libc|libm|ld-linux[-\w]*)\.so")
+
     def test_silent(self):
         """Neither at the start nor in a run does Wireshark complain."""
         for argv in ("-G", "protocols"), ("-r", self.shark.copy(S / "mtu-1500.pcap")):
