@@ -4,8 +4,9 @@
  * which sectors.
  *
  *     contents   written, looked up, given up when memory is short
- *     ranges     what commands without data say       quiet     blocks that sleep
+ *     quiet      blocks that sleep
  *     bury       what is superseded leaves for a grave
+ *     ranges     what commands without data say
  *     blocks     data as it was written, and read
  *
  * Nothing is forgotten by count; when memory is short, old values and bytes go first, then

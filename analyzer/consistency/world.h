@@ -10,8 +10,9 @@
  *   judge      from what is known of a sector to a verdict;
  *              preconditions: which level a rule has, and what lowers it
  *   contents   who may have left which data where
- *   ranges     zeroes and trims;   quiet    blocks that sleep
- *   bury       what is superseded;   placed   where a value was written to
+ *   quiet      blocks that sleep
+ *   bury       what is superseded;   placed: where a value was written to
+ *   ranges     zeroes and trims
  *   blocks     data of sectors;   grave: old values; hash: what a sector holds
  *   order      what came certainly before what      points, flush log, failed flushes;
  *              life: one server, or several; paths: on which grounds a write is in force
