@@ -122,9 +122,12 @@ static void mask_equal(struct mask *m, const uint8_t *a, const uint8_t *b, unsig
 		return;
 	}
 	memset(m, 0, sizeof(*m));
-	for (unsigned i = from; i < to; i++)
-		if (a[i - from] == b[i - from])
-			m->bits[i / 64] |= UINT64_C(1) << (i % 64);
+	for (unsigned i = from, n; i < to; i += n) {
+		n = to - i >= 8 && i % 8 == 0 ? 8 : 1;
+		m->bits[i / 64] |= (n == 8 ? same_of_8(a + (i - from), b + (i - from))
+					   : a[i - from] == b[i - from])
+				   << (i % 64);
+	}
 }
 
 /* --- at work ------------------------------------------------------------- */

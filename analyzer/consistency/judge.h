@@ -9,6 +9,8 @@
 #ifndef NBDS_CONSISTENCY_JUDGE_H
 #define NBDS_CONSISTENCY_JUDGE_H
 
+#include <base/bytes.h>
+
 #include <nbdscope/finding.h>
 
 #include "../rules/rules.h"
@@ -20,6 +22,17 @@
 struct mask {
 	uint64_t bits[NBDS_SECTOR / 64];
 };
+
+/* Bit i: byte i of the two is the same. */
+static inline uint64_t same_of_8(const uint8_t *a, const uint8_t *b)
+{
+	const uint64_t low = UINT64_C(0x7f7f7f7f7f7f7f7f);
+	uint64_t differ = nbds_be64(a) ^ nbds_be64(b);
+	uint64_t same = ~(((differ & low) + low) | differ | low); /* 0x80 for each */
+
+	/* byte 0 is the highest: each of these moves one to its place in the top byte */
+	return (same >> 7) * UINT64_C(0x8040201008040201) >> 56;
+}
 
 static inline bool mask_any(const struct mask *m)
 {

@@ -8,7 +8,7 @@
 
 #define OWN_MAX 4096u
 /* With data from nowhere, of one sector: each write of it looks at all. */
-#define FOREIGN_SECTOR 512u
+#define FOREIGN_SECTOR 64u
 
 struct miss_snapshot {
 	bool shadow, based;
@@ -234,13 +234,20 @@ static void written_so(struct miss *m, unsigned from, unsigned to, const uint8_t
 		bytes = bytes ? bytes + (m->from - from) : NULL;
 	from = from < m->from ? m->from : from;
 	to = to > m->to ? m->to : to;
-	for (unsigned i = from; i < to; i++) {
-		if (bytes && bytes[i - from] != m->bytes[i - m->from])
-			continue;
-		if (!m->later)
+	while (from < to) {
+		unsigned n = to - from >= 8 && from % 8 == 0 ? 8 : 1;
+		uint64_t same = n == 8 ? 0xff : 1;
+
+		if (bytes && n == 8)
+			same = same_of_8(bytes, m->bytes + (from - m->from));
+		else if (bytes)
+			same = *bytes == m->bytes[from - m->from];
+		if (same && !m->later)
 			m->later = world_alloc(w, sizeof(*m->later));
-		if (m->later)
-			m->later->bits[i / 64] |= UINT64_C(1) << (i % 64);
+		if (same && m->later)
+			m->later->bits[from / 64] |= same << (from % 64);
+		from += n;
+		bytes = bytes ? bytes + n : NULL;
 	}
 }
 
