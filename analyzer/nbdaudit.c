@@ -243,6 +243,9 @@ static bool parse_percent(const char *text, double *percent)
 	return false;
 }
 
+/* What --memory means if it is not given. */
+#define MEMORY_DEFAULT ((uint64_t)1 << 30)
+
 enum {
 	OPT_SEVERITY = 256,
 	OPT_FAIL_ON,
@@ -807,7 +810,10 @@ int main(int argc, char **argv)
 	o.report.live = o.interface != NULL;
 	o.report.several = !o.interface && argc - optind > 1;
 	/* What findings take while they wait is a share of the whole. */
+	if (!o.engine.memory)
+		o.engine.memory = MEMORY_DEFAULT;
 	o.report.memory = o.engine.memory / 8;
+	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
 	report = nbds_report_new(out, &o.report);
 	if (!report) {

@@ -491,6 +491,7 @@ static void *work(void *arg)
 			rest(w, -1);
 			continue;
 		}
+		nbds_pipeline_share(w->pipeline, w->told.rows.budget.used);
 		/* Not only once a second if they come by the thousand. */
 		if (rows_crowded(&w->told.rows))
 			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), INT64_MIN);
@@ -589,8 +590,8 @@ static void destroy(struct worker *w)
 }
 
 /* Divides the memory: a quarter at most is for messages, unless the user wants more of
- * them, an eighth for rows and what ended, a sixteenth for findings, and as much for
- * packets; and the engine has the rest. */
+ * them, an eighth for snapshots, a sixteenth for findings, and as much for packets; and the
+ * engine has the rest, less what rows take. */
 static void divide(struct worker *w, uint64_t *history)
 {
 	uint64_t all = w->config.engine.memory ? w->config.engine.memory : MEMORY_DEFAULT, spent;

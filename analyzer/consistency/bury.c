@@ -28,6 +28,8 @@
 #ifndef PRUNE_FIRST /* tests bury at once */
 #define PRUNE_FIRST 24u
 #endif
+/* So many are kept for what may still be told late. */
+#define PINNED_MOST 256u
 #define PRUNE_SHORT (PRUNE_FIRST < 6u ? PRUNE_FIRST : 6u)
 #ifndef GRANULE_FIRST
 #define GRANULE_FIRST 16u
@@ -488,6 +490,10 @@ void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point 
 {
 	unsigned first = w->memory > w->memory_cap / 2 ? PRUNE_SHORT : PRUNE_FIRST;
 
+	if (b->pins && b->count > PINNED_MOST) {
+		w->ranges->overrun = true;
+		w->ranges->overrun_block = b->number;
+	}
 	if (b->pins || b->count <= first || b->count < b->prune_at)
 		return;
 	block_prune(w, b, now, true);

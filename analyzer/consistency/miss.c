@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "bury.h"
 #include "miss.h"
 
 #define OWN_MAX 4096u
@@ -118,11 +119,29 @@ static void grown_up(struct nbds_world *w, struct miss *m)
 	pin(w, m, -1);
 }
 
+/* Whose source may still be told late cannot wait for that: nothing is said of them. */
+static void overrun(struct nbds_world *w, const struct nbds_point *now)
+{
+	struct block *b;
+	struct miss *m;
+
+	w->ranges->overrun = false;
+	while ((m = w->misses->young_first)) {
+		grown_up(w, m);
+		m->lone_from = UINT64_MAX;
+	}
+	b = block_find(w, w->ranges->overrun_block);
+	if (b)
+		block_limit(w, b, now);
+}
+
 void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 {
 	const struct nbds_op *telling = w->reads->telling_first;
 	struct miss *m;
 
+	if (w->ranges->overrun)
+		overrun(w, lo);
 	/* nor as long as a command from before it has something to say, or is still held back:
 	 * it will be told late */
 	while ((m = w->misses->young_first) && point_before(w, &m->hi, lo) &&

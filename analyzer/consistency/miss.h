@@ -9,6 +9,8 @@
  *	closed   has its own snapshot of all that may have been its source, with references;
  *	         what becomes of the block does not matter any more
  *
+ * Where a block gets too many versions while it is pinned, nothing is said of the young.
+ *
  * Those with data from nowhere are found by sector when something is written there: if it
  * is just what was read, the capture has the two in the wrong order, or it is chance.
  */

@@ -49,8 +49,10 @@ struct granule {
 struct ranges {
 	struct granule **buckets;
 	size_t bucket_count, count;
-	uint64_t classes; /* size classes in use */
-	uint64_t pins;    /* misses so young that they may need all of them */
+	uint64_t classes;       /* size classes in use */
+	uint64_t pins;          /* misses so young that they may need all of them */
+	bool overrun;           /* of a block there are too many for that, */
+	uint64_t overrun_block; /* which is this one */
 };
 
 /* What a command says of [start, end) bytes; `hi`: when it was seen, if it was. Returns a

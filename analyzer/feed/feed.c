@@ -20,7 +20,7 @@
 
 /* A flow here, in TCP and in the engine, as long as it is no NBD connection. */
 #define FLOW_BYTES  (NBDS_FLOW_BYTES + 384)
-#define RESERVE     16u /* this part of the memory is lost between what is allocated */
+#define RESERVE     8u /* this part of the memory is lost between what is allocated */
 #define FLOWS_LEAST 64
 #define FLOWS_MOST  ((uint64_t)1 << 20)
 
@@ -48,6 +48,7 @@ struct nbds_feed {
 	bool unsure;                    /* a flow that holds something is not in the heap */
 	struct nbds_budget budget;      /* of flows here, and of the heap */
 	uint64_t reserve;               /* bytes of memory that are nobody's */
+	uint64_t shared;                /* and the caller's */
 	NBDS_VECTOR(, struct nbds_feed_flow *) held;
 };
 
@@ -381,8 +382,14 @@ static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
 /* Tells the engine what is left for it. */
 static void share(struct nbds_feed *feed)
 {
-	nbds_engine_share(feed->engine,
-			  nbds_tcp_memory(feed->tcp) + feed->budget.used + feed->reserve);
+	nbds_engine_share(feed->engine, nbds_tcp_memory(feed->tcp) + feed->budget.used +
+						feed->reserve + feed->shared);
+}
+
+void nbds_feed_share(struct nbds_feed *feed, uint64_t bytes)
+{
+	feed->shared = bytes;
+	share(feed);
 }
 
 struct nbds_feed *nbds_feed_new(const struct nbds_feed_config *config)

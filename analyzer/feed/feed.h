@@ -94,6 +94,8 @@ void nbds_feed_time(struct nbds_feed *feed, int64_t now);
  * nbds_feed_open() must be closed before. Calling it again does no harm. */
 void nbds_feed_finish(struct nbds_feed *feed);
 
+/* Of the memory of the configuration the caller takes `bytes` now. */
+void nbds_feed_share(struct nbds_feed *feed, uint64_t bytes);
 struct nbds_engine *nbds_feed_engine(const struct nbds_feed *feed);
 const struct nbds_tcp_stats *nbds_feed_tcp_stats(const struct nbds_feed *feed);
 /* The greatest time told, since the clock was set back; 0 before the first. */

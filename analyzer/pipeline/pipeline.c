@@ -272,6 +272,11 @@ struct nbds_engine *nbds_pipeline_engine(const struct nbds_pipeline *p)
 	return nbds_feed_engine(p->feed);
 }
 
+void nbds_pipeline_share(struct nbds_pipeline *p, uint64_t bytes)
+{
+	nbds_feed_share(p->feed, bytes);
+}
+
 void nbds_pipeline_info(struct nbds_pipeline *p, struct nbds_pipeline_info *info)
 {
 	if (p->capture)

@@ -104,6 +104,10 @@ void nbds_pipeline_finish(struct nbds_pipeline *p);
 
 struct nbds_engine *nbds_pipeline_engine(const struct nbds_pipeline *p);
 
+/* Of the memory of the configuration the caller takes `bytes` now: the rest is for the
+ * engine and for what feeds it. */
+void nbds_pipeline_share(struct nbds_pipeline *p, uint64_t bytes);
+
 /* Where the reading stands. */
 struct nbds_pipeline_info {
 	struct nbds_capture_info capture;

@@ -491,7 +491,7 @@ static void rewrites(struct wire *w, unsigned n)
 
 /* Flows that hold bytes back behind a hole, and one that works: what it reads is what was
  * written, or older by `stale` writes, or data from nowhere. */
-static void holes_and(struct wire *w, unsigned n, unsigned stale, bool nowhere)
+static void holes_and(struct wire *w, unsigned n, unsigned blocks, unsigned stale, bool nowhere)
 {
 	struct talk *t = talks_new(n), good;
 
@@ -507,25 +507,25 @@ static void holes_and(struct wire *w, unsigned n, unsigned stale, bool nowhere)
 	for (unsigned i = 0; i < n; i++) {
 		int is = 'a' + (int)(i % 7), was = 'a' + (int)((i + 7 - stale) % 7);
 
-		talk_write(&good, (uint64_t)(i % 64) * BLOCK, 512, is);
-		talk_read(&good, (uint64_t)(i % 64) * BLOCK, 512, nowhere ? 'z' : was);
+		talk_write(&good, (uint64_t)(i % blocks) * BLOCK, 512, is);
+		talk_read(&good, (uint64_t)(i % blocks) * BLOCK, 512, nowhere ? 'z' : was);
 	}
 	free(t);
 }
 
 static void holes(struct wire *w, unsigned n)
 {
-	holes_and(w, n, 0, false);
+	holes_and(w, n, 64, 0, false);
 }
 
 static void holes_stale(struct wire *w, unsigned n)
 {
-	holes_and(w, n, 1, false);
+	holes_and(w, n, 4, 1, false);
 }
 
 static void holes_nowhere(struct wire *w, unsigned n)
 {
-	holes_and(w, n, 0, true);
+	holes_and(w, n, 4, 0, true);
 }
 
 /* Flows that each hold many small pieces behind a hole. */
@@ -615,8 +615,8 @@ const struct shape shapes[] = {
 	{"rewrites", "versions of one block", 500, 10000, rewrites},
 	{"flushes", "flushes", 1000, 100000, flushes},
 	{"holes", "flows with a hole", 250, 5000, holes},
-	{"holes-stale", "flows with a hole, and stale reads", 250, 5000, holes_stale},
-	{"holes-nowhere", "flows with a hole, and reads from nowhere", 250, 5000, holes_nowhere},
+	{"holes-stale", "flows with a hole, and stale reads", 2000, 5000, holes_stale},
+	{"holes-nowhere", "flows with a hole, and reads from nowhere", 2000, 5000, holes_nowhere},
 	{"pieces", "flows with a hole and pieces behind it", 50, 2000, pieces},
 	{"knocks", "clients that knock only", 1000, 200000, knocks},
 	{"strangers", "connections that are not NBD", 1000, 100000, strangers},
