@@ -8,16 +8,21 @@
  * is not here is either cut off by the snapshot length (wire > have) or missing
  * from a malformed packet.
  *
- * Fragments wait in a fixed number of slots of 64 KiB, in units of 8 bytes as IP
- * counts them:
+ * Fragments wait by datagram, in units of 8 bytes as IP counts them:
  *
  *	on the wire   ########......########    covered[]: all here = complete
  *	captured      ######........########    captured[]: cut fragments have less
  *
  * The first copy of a unit stays.  RFC 791, RFC 8200 4.5, RFC 5722.
+ *
+ * So many datagrams may wait, of so many bytes; the one that waits for longest goes for a
+ * new one.  Of one source only some may: a host that sends nothing but first fragments
+ * pushes out its own.
  */
 #include "ip.h"
 #include <base/bytes.h>
+#include <base/list.h>
+#include <base/table.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +63,10 @@ enum {
 enum {
 	VLANS_MAX = 16,
 	EXTENSIONS_MAX = 32,
-	SLOTS = 64,
+	SLOTS = 1024,
+	SOURCES = 256,     /* lists of slots, by their sources */
+	SOURCE_SLOTS = 64, /* in each */
+	ROOM_LEAST = 2048,
 	DATAGRAM_MAX = 65535,
 	UNIT = 8,
 	UNITS = (DATAGRAM_MAX + 1) / UNIT,
@@ -67,6 +75,9 @@ enum {
 #define NS_PER_MS       1000000ull
 #define FRAGMENT_EXPIRE (30 * 1000 * NS_PER_MS) /* as hosts do it */
 #define FRAGMENT_QUICK  (500 * NS_PER_MS)
+
+/* Bytes of memory of all that waits. */
+#define WAITING_MOST ((uint64_t)4 << 20)
 
 struct span {
 	const uint8_t *data;
@@ -81,41 +92,92 @@ struct datagram_key {
 };
 
 struct slot {
-	bool used;
+	struct nbds_table_node node; /* by key */
+	struct nbds_list all, source;
+	struct source *from;
 	bool conflict; /* copies of a byte differed */
 	struct datagram_key key;
-	uint64_t order;   /* of its first fragment: the smallest is the oldest */
 	int64_t time;     /* of its first fragment */
 	uint8_t next;     /* IPv6: header after the fragment header, at offset 0 */
 	uint32_t total;   /* bytes, 0 until the last fragment came */
 	uint32_t end;     /* greatest end of a fragment so far */
 	uint32_t units;   /* covered so far */
 	uint8_t checksum; /* enum nbds_checksum: the worst of its headers */
-	uint8_t *data;    /* DATAGRAM_MAX + 1 bytes, allocated at first use */
+	uint8_t *data;    /* `room` bytes: DATAGRAM_MAX + 1 at most */
+	uint32_t room;
 	uint64_t covered[UNITS / 64], captured[UNITS / 64];
+};
+
+/* All sources with the same hash. */
+struct source {
+	struct nbds_list slots; /* oldest first */
+	unsigned count;
 };
 
 struct nbds_ip {
 	struct nbds_ip_stats stats;
-	uint64_t order;
 	bool suspicious; /* this packet was put together, perhaps of parts of two */
-	struct slot *slots[SLOTS];
+	struct nbds_hash_key seed;
+	struct nbds_budget budget; /* of slots, with their data, and their table */
+	struct nbds_table by_key;
+	struct nbds_list slots; /* oldest first */
+	unsigned count;
+	struct source sources[SOURCES];
+	struct slot *done; /* complete; its bytes are with the caller */
 };
 
 struct nbds_ip *nbds_ip_new(void)
 {
-	return calloc(1, sizeof(struct nbds_ip));
+	struct nbds_ip *ip = calloc(1, sizeof(struct nbds_ip));
+
+	if (!ip)
+		return NULL;
+	ip->seed = nbds_hash_key_new();
+	nbds_list_init(&ip->slots);
+	for (unsigned i = 0; i < SOURCES; i++)
+		nbds_list_init(&ip->sources[i].slots);
+	return ip;
+}
+
+/* Out of all lists. */
+static void slot_leave(struct nbds_ip *ip, struct slot *slot)
+{
+	nbds_table_remove(&ip->by_key, &slot->node);
+	nbds_list_remove(&slot->all);
+	nbds_list_remove(&slot->source);
+	slot->from->count--;
+	ip->count--;
+}
+
+static void slot_free(struct nbds_ip *ip, struct slot *slot)
+{
+	if (!slot)
+		return;
+	nbds_budget_free(&ip->budget, slot->data, slot->room);
+	nbds_budget_free(&ip->budget, slot, sizeof(*slot));
+}
+
+/* It will not be complete. */
+static void slot_lose(struct nbds_ip *ip, struct slot *slot)
+{
+	ip->stats.fragments_lost++;
+	slot_leave(ip, slot);
+	slot_free(ip, slot);
+}
+
+static struct slot *oldest_of(const struct nbds_ip *ip)
+{
+	return nbds_list_empty(&ip->slots) ? NULL : nbds_owner(ip->slots.next, struct slot, all);
 }
 
 void nbds_ip_free(struct nbds_ip *ip)
 {
 	if (!ip)
 		return;
-	for (int i = 0; i < SLOTS; i++) {
-		if (ip->slots[i])
-			free(ip->slots[i]->data);
-		free(ip->slots[i]);
-	}
+	while (oldest_of(ip))
+		slot_lose(ip, oldest_of(ip));
+	slot_free(ip, ip->done);
+	nbds_table_free(&ip->by_key, &ip->budget);
 	free(ip);
 }
 
@@ -221,55 +283,90 @@ static uint64_t apart(int64_t a, int64_t b)
 	return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
 }
 
-/* The slot of `key`, or a fresh one: an unused one, or else the oldest. NULL
- * without memory. */
-static struct slot *find_slot(struct nbds_ip *ip, const struct datagram_key *key, int64_t time)
+static uint64_t key_hash(const struct nbds_ip *ip, const struct datagram_key *key)
 {
-	struct slot *slot, *fresh = NULL, *oldest = NULL;
-	int unallocated = -1;
+	return nbds_hash_bytes(&ip->seed, 0, key, sizeof(*key));
+}
 
-	for (int i = 0; i < SLOTS; i++) {
-		slot = ip->slots[i];
-		if (!slot) {
-			unallocated = i;
-			break; /* they are taken in this order */
-		}
-		if (slot->used && apart(time, slot->time) > FRAGMENT_EXPIRE) {
-			ip->stats.fragments_lost++;
-			slot->used = false;
-		}
-		if (!slot->used)
-			fresh = slot;
-		else if (!memcmp(&slot->key, key, sizeof(*key)))
+static struct source *source_of(struct nbds_ip *ip, const struct datagram_key *key)
+{
+	return &ip->sources[nbds_hash_bytes(&ip->seed, 1, key->src, sizeof(key->src)) % SOURCES];
+}
+
+static struct slot *slot_find(const struct nbds_ip *ip, const struct datagram_key *key)
+{
+	struct nbds_table_node *n = nbds_table_find(&ip->by_key, key_hash(ip, key));
+
+	for (; n; n = nbds_table_again(n)) {
+		struct slot *slot = nbds_owner(n, struct slot, node);
+
+		if (!memcmp(&slot->key, key, sizeof(*key)))
 			return slot;
-		else if (!oldest || slot->order < oldest->order)
-			oldest = slot;
 	}
-	if (!fresh && unallocated >= 0) {
-		fresh = calloc(1, sizeof(*fresh));
-		if (fresh)
-			fresh->data = malloc(DATAGRAM_MAX + 1);
-		if (!fresh || !fresh->data) {
-			free(fresh);
-			return NULL;
-		}
-		ip->slots[unallocated] = fresh;
+	return NULL;
+}
+
+/* The slot of `key`, or a fresh one. NULL without memory. */
+static struct slot *slot_get(struct nbds_ip *ip, const struct datagram_key *key, int64_t time)
+{
+	struct source *from = source_of(ip, key);
+	struct slot *slot;
+
+	while ((slot = oldest_of(ip)) && apart(time, slot->time) > FRAGMENT_EXPIRE)
+		slot_lose(ip, slot);
+	slot = slot_find(ip, key);
+	if (slot && apart(time, slot->time) <= FRAGMENT_EXPIRE)
+		return slot;
+	if (slot)
+		slot_lose(ip, slot);
+	if (from->count >= SOURCE_SLOTS)
+		slot_lose(ip, nbds_owner(from->slots.next, struct slot, source));
+	while ((slot = oldest_of(ip)) &&
+	       (ip->count >= SLOTS || ip->budget.used + sizeof(*slot) > WAITING_MOST))
+		slot_lose(ip, slot);
+	slot = nbds_budget_alloc(&ip->budget, sizeof(*slot));
+	if (!slot)
+		return NULL;
+	slot->key = *key;
+	if (!nbds_table_add(&ip->by_key, &ip->budget, &slot->node, key_hash(ip, key))) {
+		slot_free(ip, slot);
+		return NULL;
 	}
-	if (!fresh) {
-		ip->stats.fragments_lost++;
-		fresh = oldest;
+	nbds_list_append(&ip->slots, &slot->all);
+	nbds_list_append(&from->slots, &slot->source);
+	slot->from = from;
+	from->count++;
+	ip->count++;
+	slot->checksum = NBDS_SUM_UNKNOWN;
+	slot->time = time;
+	slot->next = key->protocol;
+	return slot;
+}
+
+/* Makes room for the first `end` bytes, which are no more than DATAGRAM_MAX: others go
+ * for it. */
+static bool slot_reserve(struct nbds_ip *ip, struct slot *slot, uint32_t end)
+{
+	uint32_t room = slot->room ? slot->room : ROOM_LEAST;
+	struct slot *oldest;
+	uint8_t *data;
+
+	NBDS_ASSERT(end <= DATAGRAM_MAX);
+	while (room < end)
+		room *= 2;
+	if (room == slot->room)
+		return true;
+	while ((oldest = oldest_of(ip)) && ip->budget.used + room > WAITING_MOST) {
+		if (oldest == slot)
+			break;
+		slot_lose(ip, oldest);
 	}
-	fresh->used = true;
-	fresh->conflict = false;
-	fresh->checksum = NBDS_SUM_UNKNOWN;
-	fresh->key = *key;
-	fresh->order = ip->order++;
-	fresh->time = time;
-	fresh->next = key->protocol;
-	fresh->total = fresh->end = fresh->units = 0;
-	memset(fresh->covered, 0, sizeof(fresh->covered));
-	memset(fresh->captured, 0, sizeof(fresh->captured));
-	return fresh;
+	data = nbds_budget_realloc(&ip->budget, slot->data, slot->room, room);
+	if (!data)
+		return false;
+	slot->data = data;
+	slot->room = room;
+	return true;
 }
 
 /* Copies the units of a fragment that no earlier one brought. */
@@ -329,7 +426,9 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 	ip->stats.fragments++;
 	if (s->wire == 0 || end < offset || end > DATAGRAM_MAX || (more && s->wire % UNIT))
 		return malformed(ip);
-	slot = find_slot(ip, key, segment->packet->time);
+	slot_free(ip, ip->done);
+	ip->done = NULL;
+	slot = slot_get(ip, key, segment->packet->time);
 	if (!slot) {
 		ip->stats.fragments_lost++;
 		return false;
@@ -337,6 +436,10 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 	if (slot->total ? end > slot->total || (!more && end != slot->total)
 			: !more && end < slot->end)
 		return malformed(ip); /* it contradicts one seen before */
+	if (!slot_reserve(ip, slot, end)) {
+		slot_lose(ip, slot);
+		return false;
+	}
 	if (!more)
 		slot->total = end;
 	if (end > slot->end)
@@ -354,7 +457,8 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 	s->have = captured_prefix(slot);
 	*next = slot->next;
 	segment->ip_checksum = slot->checksum;
-	slot->used = false; /* its bytes stay until the next fragment */
+	slot_leave(ip, slot);
+	ip->done = slot; /* its bytes stay until the next fragment */
 	ip->suspicious = mixed(slot, segment->packet->time);
 	return true;
 }

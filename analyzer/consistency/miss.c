@@ -122,6 +122,7 @@ static void grown_up(struct nbds_world *w, struct miss *m)
 /* Whose source may still be told late cannot wait for that: nothing is said of them. */
 static void overrun(struct nbds_world *w, const struct nbds_point *now)
 {
+	uint32_t before = UINT32_MAX;
 	struct block *b;
 	struct miss *m;
 
@@ -130,9 +131,12 @@ static void overrun(struct nbds_world *w, const struct nbds_point *now)
 		grown_up(w, m);
 		m->lone_from = UINT64_MAX;
 	}
-	b = block_find(w, w->ranges->overrun_block);
-	if (b)
+	/* burying looks at so many each time: as long as it helps */
+	while ((b = block_find(w, w->ranges->overrun_block)) && b->count < before) {
+		before = b->count;
+		b->prune_at = 0;
 		block_limit(w, b, now);
+	}
 }
 
 void misses_close(struct nbds_world *w, const struct nbds_point *lo)

@@ -785,7 +785,7 @@ static void test_fragmented_extensions(void **state)
 	assert_ipv6(200);
 }
 
-/* At most 64 datagrams wait; the oldest is given up. */
+/* Of one source at most 64 datagrams wait; the oldest is given up. */
 static void test_fragment_limit(void **state)
 {
 	(void)state;
@@ -803,6 +803,19 @@ static void test_fragment_limit(void **state)
 	for (uint32_t id = 1000; id < 5000; id++)
 		assert_false(send4(id, 0, 104));
 	assert_int_equal(nbds_ip_stats(ip)->fragments_lost, 1 + 1 + 4000 - 64);
+}
+
+/* Who sends nothing but first fragments pushes out nobody else's. */
+static void test_fragment_flood(void **state)
+{
+	(void)state;
+	make_datagram(180);
+	assert_false(send6(7, 0, 104, TCP));
+	for (uint32_t id = 0; id < 5000; id++)
+		assert_false(send4(id, 0, 104));
+	assert_int_equal(nbds_ip_stats(ip)->fragments_lost, 5000 - 64);
+	assert_true(send6(7, 104, 96, TCP));
+	assert_ipv6(180);
 }
 
 /* Fragments cut by the snapshot length: what is here up to the first hole. */
@@ -1011,6 +1024,7 @@ int main(void)
 		ip_test(test_hostile_fragments),
 		ip_test(test_fragmented_extensions),
 		ip_test(test_fragment_limit),
+		ip_test(test_fragment_flood),
 		ip_test(test_cut_fragments),
 		ip_test(test_checksums),
 		ip_test(test_options),
