@@ -14,7 +14,7 @@ import sys
 CASES = [
     ("writing-connections", 2000, 64, "clean", False),
     ("writing-connections", 2000, 8, "unaudited", True),
-    ("reading-connections", 3000, 8, "unaudited", True),
+    ("reading-connections", 2000, 8, "unaudited", True),
     ("flushing-connections", 10000, 64, "unaudited", True),
 ]
 
