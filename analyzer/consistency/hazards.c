@@ -34,7 +34,7 @@ void witness_add(struct nbds_finding *f, enum nbds_role role, const struct nbds_
 		.length = op->length,
 		.request_frame = op->request_frame,
 		.reply_frame = op->reply_frame,
-		.request_time = op->lo.time,
+		.request_time = op_shown(op),
 		.reply_time =
 			op->state == OP_OK || op->state == OP_FAILED || op->early ? op->replied : 0,
 	};
@@ -58,7 +58,7 @@ static void tell_at(struct nbds_world *w, struct nbds_finding *f, enum nbds_rule
 		f->offset = op->offset;
 		f->length = op->length;
 		if (!f->time)
-			f->time = op->state == OP_FLIGHT ? op->lo.time : op->hi.time;
+			f->time = op->state == OP_FLIGHT ? op_shown(op) : op->hi.time;
 	}
 	if (w->ops.finding)
 		w->ops.finding(w->ctx, f);
@@ -161,7 +161,7 @@ void hazard_request(struct nbds_op *op)
 	if (op->type == NBD_CMD_WRITE && op->write_class)
 		place_add(op);
 	if (p->failed_flush && (op->write_class || op->type == NBD_CMD_FLUSH)) {
-		struct nbds_finding f = {.time = op->lo.time};
+		struct nbds_finding f = {.time = op_shown(op)};
 		char text[200];
 
 		snprintf(text, sizeof(text),
@@ -183,7 +183,7 @@ void hazard_request(struct nbds_op *op)
 
 void hazard_overlap(struct nbds_op *op, const struct nbds_op *other)
 {
-	struct nbds_finding f = {.time = op->lo.time};
+	struct nbds_finding f = {.time = op_shown(op)};
 	char text[300];
 
 	if (op->overlap_told || other == op || other->state != OP_FLIGHT || !other->write_class ||
@@ -234,7 +234,7 @@ static bool same_contents(struct nbds_op *a, struct nbds_op *b)
 
 static bool reissue(struct nbds_op *old, struct nbds_op *op)
 {
-	struct nbds_finding f = {.time = op->lo.time};
+	struct nbds_finding f = {.time = op_shown(op)};
 	char text[400];
 
 	if (old->party == op->party || old->party->xport != op->party->xport ||

@@ -49,3 +49,12 @@ void telling_remove(struct nbds_op *op)
 		op->next_telling;
 	*(op->next_telling ? &op->next_telling->prev_telling : &r->telling_last) = op->prev_telling;
 }
+
+int64_t op_shown(const struct nbds_op *op)
+{
+	if (op->lo.time != INT64_MIN)
+		return op->lo.time;
+	if (op->replied)
+		return op->replied;
+	return op->world->now == INT64_MIN ? 0 : op->world->now;
+}

@@ -106,6 +106,9 @@ struct pasts {
 };
 
 void op_ref(struct nbds_op *op);
+/* When it was sent, for people: where nothing seen before bounds it, when it was answered,
+ * or what is now. */
+int64_t op_shown(const struct nbds_op *op);
 /* Into, and out of, the reads in flight. */
 void reads_add(struct nbds_op *op);
 void reads_remove(struct nbds_op *op);

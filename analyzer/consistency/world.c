@@ -872,7 +872,7 @@ static void flush_done(struct nbds_op *f)
 	struct nbds_flush_report rep = {.connection = f->party->id,
 					.request_frame = f->request_frame,
 					.reply_frame = f->reply_frame,
-					.request_time = f->lo.time,
+					.request_time = op_shown(f),
 					.reply_time = f->hi.time,
 					.ok = f->state == OP_OK,
 					.left = f->in_flight};

@@ -384,6 +384,8 @@ static void draw_axis(const struct pen *pen, const struct picture *p)
 			      : 0;
 		room = x - from;
 		nbds_buf_clear(&t);
+		if (!gap)
+			continue; /* in one go, or not known */
 		nbds_buf_duration(&t, (uint64_t)gap);
 		if (t.len + 2 <= room) {
 			nbds_buf_clear(&t);
