@@ -627,6 +627,7 @@ void messages_show(struct ui *ui, const char *filter, const uint32_t *connection
 {
 	struct messages *m = &ui->messages;
 	unsigned from = ui->screen, where;
+	int64_t until = ui_clock() + SEARCH_NS;
 	char why[120];
 
 	m->lane_count = 0;
@@ -643,7 +644,8 @@ void messages_show(struct ui *ui, const char *filter, const uint32_t *connection
 	}
 	ui_go(ui, SCREEN_MESSAGES);
 	m->from = from;
-	while (ui->busy)
+	/* All of them, unless there are so many that it would be noticed. */
+	while (ui->busy && ui_clock() < until)
 		messages_update(ui);
 	for (uint64_t row = 0; frame && row < row_count(m); row++) {
 		const struct log_entry *e = log_view_get(&m->view, row_number(m, row));

@@ -33,6 +33,7 @@
 #include <zstd.h>
 
 #include "analyzer/capture/capture.h"
+#include "analyzer/capture/pcapng.h"
 
 /* --- bytes and files ------------------------------------------------------ */
 
@@ -1217,6 +1218,71 @@ static void test_save(void **state)
 	unlink(saved);
 }
 
+/* A saving that ends, another that begins, a file read through a descriptor, and comments
+ * that a reader passes over. */
+static void test_save_end(void **state)
+{
+	struct bytes b = classic(false, false, 100);
+	char saved[2][128], err[256], comment[600];
+	struct nbds_pcapng_writer *w;
+	uint8_t text[1024];
+	struct nbds_capture *c;
+	struct nbds_packet p;
+	unsigned counts[2] = {0};
+	ssize_t size;
+	int fd;
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		snprintf(saved[i], sizeof(saved[i]), "%s/part%d.pcapng", directory, i);
+	c = open_bytes(&b);
+	assert_int_equal(nbds_capture_save_end(c), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(nbds_capture_next(c, &p), 1);
+		assert_int_equal(nbds_capture_save(c, saved[i]), 0);
+		for (int k = 0; k < 10 + i; k++)
+			assert_int_equal(nbds_capture_next(c, &p), 1);
+		assert_int_equal(nbds_capture_save_end(c), 0);
+		assert_int_equal(nbds_capture_next(c, &p), 1);
+	}
+	assert_int_equal(nbds_capture_close(c), 0);
+	for (int i = 0; i < 2; i++) {
+		fd = open(saved[i], O_RDONLY);
+		assert_non_null(c = nbds_capture_open_fd(fd, err, sizeof(err)));
+		while (nbds_capture_next(c, &p) == 1)
+			counts[i]++;
+		assert_int_equal(counts[i], 10 + i);
+		nbds_capture_close(c);
+	}
+	assert_null(nbds_capture_open_fd(-1, err, sizeof(err)));
+
+	/* A comment that is too long is cut, and not within a character. */
+	memset(comment, 'x', sizeof(comment) - 1);
+	comment[sizeof(comment) - 1] = '\0';
+	for (size_t i = 1; i + 2 < sizeof(comment); i += 2)
+		memcpy(comment + i, "\xc3\xa9", 2);
+	fd = open(saved[0], O_RDWR | O_TRUNC);
+	assert_non_null(w = nbds_pcapng_writer_new(dup(fd)));
+	p = (struct nbds_packet){.frame = 1, .caplen = 3, .len = 3, .data = (const uint8_t *)"abc"};
+	assert_int_equal(nbds_pcapng_write_interface(w, 1, 0, NULL), 0);
+	assert_int_equal(nbds_pcapng_write_commented(w, &p, "first"), 0);
+	assert_int_equal(nbds_pcapng_write_commented(w, &p, comment), 0);
+	assert_int_equal(nbds_pcapng_write_commented(w, &p, ""), 0);
+	assert_int_equal(nbds_pcapng_finish(w), 0);
+	size = pread(fd, text, sizeof(text), 0);
+	assert_true(size > 0);
+	assert_non_null(memmem(text, (size_t)size, "\1\0\5\0first", 9));
+	assert_null(memmem(text, (size_t)size, "\xc3\0", 2));
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_non_null(c = nbds_capture_open_fd(fd, err, sizeof(err)));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(nbds_capture_next(c, &p), 1);
+	assert_end(c);
+	clear(&b);
+	for (int i = 0; i < 2; i++)
+		unlink(saved[i]);
+}
+
 static void test_save_fails(void **state)
 {
 	struct bytes b = classic(false, false, 3000);
@@ -1473,6 +1539,7 @@ int main(void)
 		cmocka_unit_test(test_pcapng_damaged),
 		cmocka_unit_test(test_pcapng_bad_options),
 		cmocka_unit_test(test_save),
+		cmocka_unit_test(test_save_end),
 		cmocka_unit_test(test_save_fails),
 		cmocka_unit_test(test_real_captures),
 		cmocka_unit_test(test_live),
