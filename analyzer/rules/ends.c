@@ -185,9 +185,11 @@ static void after_end(struct rules_connection *rc, const struct nbds_trouble *t)
 	}
 	about.request_frame = rc->disc ? rc->disc_frame : rc->option.frame;
 	if (rc->disc)
-		rules_tell(rc, RULE_AFTER_DISC, &about,
-			   "the client sends %s after NBD_CMD_DISC (frame %" PRIu64 ")", bytes,
-			   rc->disc_frame);
+		rules_tell(
+			rc, RULE_AFTER_DISC, &about,
+			"the client sends %s after NBD_CMD_DISC (frame %" PRIu64
+			"); Linux may, where requests wait, and blktap, which uses the connection again",
+			bytes, rc->disc_frame);
 	else if (rc->aborted)
 		rules_tell(rc, RULE_AFTER_ABORT, &about, "the client sends %s after NBD_OPT_ABORT",
 			   bytes);
@@ -478,11 +480,17 @@ static void haggling_end(struct rules_connection *rc, const struct ending *e)
 			about.level = NBDS_HAZARD;
 		if (waits)
 			about.command = option;
-		rules_tell(rc, RULE_SERVER_LEFT, &about, "%s%s%s", e->how,
+		rules_tell(rc, RULE_SERVER_LEFT, &about, "%s%s%s%s", e->how,
 			   waits ? " instead of answering " : " during option haggling",
-			   waits ? option : "");
+			   waits ? option : "",
+			   rc->c->option_count > 32 ? "; nbdkit does so after 32 options" : "");
 	} else if (e->by == NBDS_CLIENT && rc->options_seen && !rc->server_broke && !rc->closing) {
-		rules_tell(rc, RULE_CLIENT_LEFT, &about, "%s without NBD_OPT_ABORT", e->how);
+		rules_tell(rc, RULE_CLIENT_LEFT, &about, "%s without NBD_OPT_ABORT%s", e->how,
+			   rc->option.number == NBD_OPT_GO && !waits
+				   ? "; nbd-client does so when NBD_OPT_GO is refused"
+			   : rc->option.number == NBD_OPT_LIST && !waits
+				   ? "; xapi's client does so after NBD_OPT_LIST"
+				   : "");
 	}
 }
 

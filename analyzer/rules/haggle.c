@@ -227,8 +227,11 @@ void rules_settle_early(struct rules_connection *rc, const struct nbds_message *
 		return;
 	about.command = nbds_text_of(&nbds_reply_types, rc->early_type, type);
 	rules_tell(rc, RULE_REPLY_UNEXPECTED, &about,
-		   "%s to %s comes although no option waits for a reply", about.command,
-		   option_name(rc->early_option, name));
+		   "%s to %s comes although no option waits for a reply%s", about.command,
+		   option_name(rc->early_option, name),
+		   rc->early_option == NBD_OPT_LIST
+			   ? "; nbd-server lists after refusing a NBD_OPT_LIST that has data"
+			   : "");
 }
 
 static void may_be_sent(struct rules_connection *rc, const struct nbds_message *m)
@@ -507,7 +510,7 @@ static void reply_server(struct rules_connection *rc, const struct nbds_message 
 			rc, RULE_SERVER_NAME, &about,
 			"the name in NBD_REP_SERVER is said to have %" PRIu32
 			" bytes, of which only %zu fit into the reply (is the name's length missing "
-			"before it?)",
+			"before it, as in xapi's and tokio's servers?)",
 			n, len - 4);
 		return;
 	}

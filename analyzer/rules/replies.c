@@ -93,7 +93,7 @@ void rules_error(struct rules_connection *rc, const struct nbds_message *m,
 			rc, RULE_ERROR_EARLY, &about,
 			"the server answers %s %" PRIu64
 			" bytes before the end of the payload: is the rest read as payload, or taken for "
-			"requests?",
+			"requests? (qemu answers so, and then closes)",
 			text, q->end - m->first.ack);
 	}
 	about.needs = RULES_NEEDS_HANDSHAKE;
@@ -103,8 +103,11 @@ void rules_error(struct rules_connection *rc, const struct nbds_message *m,
 				rc, RULE_ERROR_CHOICE, &about,
 				"%s, which is not legal, is answered with %s: another error is recommended "
 				"(for what lies beyond the end NBD_ENOSPC if it writes, else NBD_EINVAL; for "
-				"writes to what is read-only NBD_EPERM; NBD_EINVAL for the rest)",
-				what, text);
+				"writes to what is read-only NBD_EPERM; NBD_EINVAL for the rest)%s",
+				what, text,
+				error == NBD_EINVAL
+					? "; qemu answers NBD_EINVAL to whatever fails its checks"
+					: "");
 		return;
 	}
 	switch (error) {
@@ -184,8 +187,11 @@ void rules_success(struct rules_connection *rc, const struct nbds_message *m,
 	} else if (q->wrong & RULES_UNALIGNED) {
 		about.lower = true;
 		about.level = NBDS_NOTE;
-		rules_tell(rc, RULE_ILLEGAL_ACCEPTED, &about,
-			   "%s is not aligned to the minimum block size, and succeeded", what);
+		rules_tell(
+			rc, RULE_ILLEGAL_ACCEPTED, &about,
+			"%s is not aligned to the minimum block size, and succeeded; qemu serves "
+			"such requests",
+			what);
 		about.lower = false;
 	}
 	if (q->wrong & (RULES_BAD_FLAG | RULES_UNKNOWN | RULES_CACHE_FLAG)) {
@@ -193,9 +199,12 @@ void rules_success(struct rules_connection *rc, const struct nbds_message *m,
 		about.lower = (q->wrong & RULES_CACHE_FLAG) &&
 			      (m->negotiated->transmission_flags & NBD_FLAG_SEND_CACHE);
 		about.level = NBDS_VIOLATION;
-		rules_tell(rc, RULE_UNKNOWN_ACCEPTED, &about, "%s with %s succeeded", what,
+		rules_tell(rc, RULE_UNKNOWN_ACCEPTED, &about, "%s with %s succeeded%s", what,
 			   q->wrong & RULES_UNKNOWN ? "an unknown command"
-						    : "flags that are not defined for it");
+						    : "flags that are not defined for it",
+			   r->flags & NBD_CMD_FLAG_NO_HOLE
+				   ? "; nbd-server takes NBD_CMD_FLAG_NO_HOLE with every command"
+				   : "");
 		about.lower = false;
 	}
 	if ((q->wrong & RULES_BAD_IDS) && !q->status_unsure)

@@ -332,7 +332,8 @@ void rules_request(struct rules_connection *rc, const struct nbds_message *m,
 		rc->disc_time = m->first.time;
 		if (rc->c->in_flight)
 			rules_tell(rc, RULE_DISC_IN_FLIGHT, &about,
-				   "NBD_CMD_DISC is sent while %" PRIu64 " request%s for an answer",
+				   "NBD_CMD_DISC is sent while %" PRIu64
+				   " request%s for an answer; Linux does not wait for them",
 				   rc->c->in_flight, rc->c->in_flight == 1 ? " waits" : "s wait");
 		return;
 	}

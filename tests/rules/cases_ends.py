@@ -140,3 +140,44 @@ def register(t):
         x.c(req(READ, 0, 512))
         x.s(simple(error=108))
         return x.close(0)
+
+    @breaks("client-closed-in-haggling", says="nbd-client does so")
+    def leaves_when_refused(cap):
+        x = haggle(cap)
+        x.c(opt(GO, go_data()))
+        x.s(rep(GO, E_UNKNOWN))
+        return x.close(0)
+
+    @breaks("client-closed-in-haggling", says="xapi's client does so")
+    def leaves_after_list(cap):
+        x = haggle(cap)
+        x.c(opt(LIST))
+        x.s(rep(LIST, ACK))
+        return x.close(0)
+
+    @breaks("server-closed-in-haggling", says="nbdkit does so after 32 options")
+    def many_options(cap):
+        x = haggle(cap)
+        for _ in range(33):
+            x.c(opt(LIST))
+            x.s(rep(LIST, ACK))
+        x.c(opt(LIST))
+        return x.close(1)
+
+    @breaks("disc-with-requests-in-flight", says="Linux does not wait")
+    @breaks("error-value-not-recommended", says="qemu answers NBD_EINVAL")
+    def linux_and_qemu(cap):
+        x = open(cap)
+        x.c(req(WRITE, MIB, 512, data=data))
+        x.s(simple(1, 22))
+        x.c(req(READ, 0, 512, cookie=2), req(DISC, cookie=3))
+        x.s(simple(2, data=data))
+        x.close(1)
+
+    @breaks("option-reply-unexpected", says="nbd-server lists after refusing")
+    def lists_all_the_same(cap):
+        x = haggle(cap)
+        x.c(opt(LIST, b"data"))
+        x.s(rep(LIST, E_INVALID))
+        x.s(rep(LIST, SERVER, struct.pack(">I", 1) + b"x"), rep(LIST, ACK))
+        x.abort()
