@@ -87,16 +87,16 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 	e->value[i] = value;
 	if (!bytes)
 		return overlaps;
-	/* the entry knows of one place in the ring only: what is beyond a gap is kept now */
-	if (e->ring != NO_RING &&
-	    (i < e->ring_first || (i > 0 && !(before >> (i - 1) & 1) && !(before >> i & 1))))
-		for (unsigned n = e->ring_first; n < BLOCK_SECTORS; n++)
-			if (n != i)
-				entry_rescue(w, e, n);
 	at = ring_put(w, bytes);
 	if (e->ring == NO_RING || i < e->ring_first ||
 	    e->ring + (uint32_t)(i - e->ring_first) != at) {
-		/* if others came in between, of what came before only the value is known */
+		/* if others came in between, of what a write had before only the value is
+		 * known; of a read, which may come in any order, or beyond a gap it is kept */
+		bool gap = i > 0 && !(before >> (i - 1) & 1);
+
+		for (unsigned n = e->ring_first; n < BLOCK_SECTORS && (gap || is_seen(e)); n++)
+			if (n != i)
+				entry_rescue(w, e, n);
 		e->ring = at;
 		e->ring_first = (uint8_t)i;
 	}

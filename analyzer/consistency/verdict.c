@@ -399,9 +399,11 @@ static bool judge_final(struct nbds_op *r, bool last, bool early)
 	struct group g = {0};
 	struct verdict sector = {0}; /* of its parts, if it was read in parts */
 	unsigned may_be = UINT32_MAX;
+	bool open = false; /* a part of the sector waits */
 	uint64_t checked = 0, unchecked[NBDS_UNCHECKED_MAX] = {0};
 
 	for (const struct miss *m = rd->misses; m; m = m->next) {
+		bool over = !m->next || m->next->sector != m->sector;
 		struct verdict v;
 
 		judge_miss(r, m, early, &v);
@@ -411,18 +413,21 @@ static bool judge_final(struct nbds_op *r, bool last, bool early)
 									       : v.severity);
 
 			may_be = rank < may_be ? rank : may_be;
-			sector = (struct verdict){0};
-			continue;
+			open = true;
+		} else {
+			if (v.result == JUDGE_UNKNOWN)
+				unchecked[v.why] += m->to - m->from;
+			else
+				checked += m->to - m->from;
+			sector_add(&sector, &v);
 		}
-		if (v.result == JUDGE_UNKNOWN)
-			unchecked[v.why] += m->to - m->from;
-		else
-			checked += m->to - m->from;
-		sector_add(&sector, &v);
-		if (sector.rule && (!m->next || m->next->sector != m->sector))
+		/* nor are its other parts more than what waits */
+		if (over && sector.rule && !open)
 			group_add(w, &g, m, &sector);
-		if (!m->next || m->next->sector != m->sector)
+		if (over) {
 			sector = (struct verdict){0};
+			open = false;
+		}
 	}
 	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
 		return false;

@@ -5,13 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/budget.h>
+
 #include "drive.h"
+
+#define PORTS 8
 
 struct driver {
 	struct driven *out;
 	const struct history *h;
 	const struct drive_options *options;
-	struct nbds_world *world;
+	struct nbds_world *worlds[PORTS]; // one a port; NULL: there is none
 	struct nbds_party **parties;
 	struct nbds_op **ops;
 	struct h_event *events;
@@ -289,22 +293,51 @@ static void connect_party(struct driver *d, int connection)
 	const struct h_connection *k = &d->h->connections[connection];
 	struct nbds_point at = point(d, k->connect);
 
-	d->parties[connection] =
-		nbds_world_connect(d->world, (uint32_t)connection + 1, k->from_start, &at);
+	d->parties[connection] = nbds_world_connect(d->worlds[k->port], (uint32_t)connection + 1,
+						    k->from_start, &at);
 	nbds_party_heard(d->parties[connection], &at); // its greeting
 	nbds_party_export(d->parties[connection], k->export_name, strlen(k->export_name), k->size,
 			  k->flags, k->known);
 }
 
-void drive(struct driven *out, const struct history *h, const struct drive_options *options)
+// A world for the port, if there is none yet. All ports are of one host.
+static void open_port(struct driver *d, struct nbds_world_config config, int port)
 {
 	static const struct nbds_world_ops ops = {.finding = found};
+
+	if (d->worlds[port])
+		return;
+	snprintf(config.server, sizeof(config.server), "192.0.2.1:%d", 10809 + port);
+	d->worlds[port] = nbds_world_new(&config, &ops, d);
+	if (!d->worlds[port]) {
+		perror("histories");
+		exit(2);
+	}
+}
+
+// Passes the last verdicts of the port's world, and counts.
+static void close_port(struct driver *d, int port)
+{
+	struct nbds_world_stats stats, *sum = &d->out->stats;
+
+	nbds_world_finish(d->worlds[port]);
+	nbds_world_stats(d->worlds[port], &stats);
+	sum->reads += stats.reads;
+	sum->checked_bytes += stats.checked_bytes;
+	sum->pruned += stats.pruned;
+	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++)
+		sum->unchecked[i] += stats.unchecked[i];
+}
+
+void drive(struct driven *out, const struct history *h, const struct drive_options *options)
+{
+	struct nbds_budget budget = {0};
 	struct nbds_world_config config = {
+		.kin = nbds_kin_new(&budget),
 		.epsilon = h->epsilon * 1000,
 		.settle = options->ticking ? 0 : INT64_MAX,
 		.exclusive = h->exclusive,
 		.memory = options->memory,
-		.server = "192.0.2.1:10809",
 	};
 	struct driver d = {.out = out,
 			   .h = h,
@@ -317,19 +350,21 @@ void drive(struct driven *out, const struct history *h, const struct drive_optio
 	out->verdicts = calloc((size_t)h->command_count + 1, sizeof(*out->verdicts));
 	d.parties = calloc((size_t)h->connection_count + 1, sizeof(*d.parties));
 	d.ops = calloc((size_t)h->command_count + 1, sizeof(*d.ops));
-	d.world = nbds_world_new(&config, &ops, &d);
-	if (!out->verdicts || !d.parties || !d.ops || !d.world) {
+	if (!out->verdicts || !d.parties || !d.ops || !config.kin) {
 		perror("histories");
 		exit(2);
 	}
+	for (int k = 0; k < h->connection_count; k++)
+		open_port(&d, config, h->connections[k].port);
 	d.offsets = h_stream_offsets(h);
 	d.events = h_events(h, &d.event_count);
 	for (size_t i = 0; i < d.event_count; i++) {
 		const struct h_event *e = &d.events[i];
 		struct nbds_point at = point(&d, e->at);
 
-		if (options->ticking)
-			nbds_world_tick(d.world, at.time);
+		for (int port = 0; port < PORTS && options->ticking; port++)
+			if (d.worlds[port])
+				nbds_world_tick(d.worlds[port], at.time);
 		switch (e->kind) {
 		case H_EVENT_CONNECT:
 			connect_party(&d, e->index);
@@ -368,9 +403,13 @@ void drive(struct driven *out, const struct history *h, const struct drive_optio
 		if (d.ops[i])
 			nbds_op_open(d.ops[i]);
 	}
-	nbds_world_finish(d.world);
-	nbds_world_stats(d.world, &out->stats);
-	nbds_world_free(d.world);
+	for (int port = 0; port < PORTS; port++)
+		if (d.worlds[port])
+			close_port(&d, port);
+	for (int port = 0; port < PORTS; port++)
+		if (d.worlds[port])
+			nbds_world_free(d.worlds[port]);
+	nbds_kin_free(config.kin);
 	free(d.parties);
 	free(d.ops);
 	free(d.events);

@@ -158,7 +158,8 @@ struct state {
 	unsigned rush_rate;  // commands that are over before anything else happens
 	unsigned probe_rate; // a write, perhaps a flush, and a read after each other
 	bool filled;         // all sectors are written at first
-	int hot;             // sectors that most commands are about; 0: none
+	bool second_port;
+	int hot; // sectors that most commands are about; 0: none
 	unsigned hot_rate;
 	enum { VALUES_PLAIN, VALUES_FEW, VALUES_COUNTERS, VALUES_BYTES, VALUES_MIXED } values;
 	enum { FLUSHES_AT_RANDOM, FLUSHES_AFTER_WRITES, FLUSHES_BY_ONE, FLUSHES_NEVER } flushing;
@@ -1559,6 +1560,29 @@ static void tidy(struct history *h)
 	h_sort(h);
 }
 
+// Some servers have a second port: another server to the protocol, which may serve the same
+// device, under the same name.  By a stream of its own, so that the others stay as they are.
+static void second_port(struct state *s, uint64_t seed, bool apart)
+{
+	struct history *h = s->h;
+	uint64_t random = seed ^ UINT64_C(0x706f727473);
+	bool one_name = !s->face;
+
+	for (int k = 1; k < h->connection_count; k++)
+		one_name &= !strcmp(h->connections[k].export_name, h->connections[0].export_name);
+	if (sim_random(&random) % 10 || !one_name || h->connection_count < 2)
+		return;
+	s->second_port = true;
+	for (int k = 0; k < h->connection_count; k++)
+		h->connections[k].port = (int)(sim_random(&random) % 2);
+	// where not all is seen nothing shows that it is one device; nor does one server
+	// lose what another one was given
+	if (apart || sim_random(&random) % 3 == 0) {
+		for (int k = 0; k < h->connection_count; k++)
+			s->links[k].device = h->connections[k].port;
+	}
+}
+
 void simulate(struct history *h, struct sim *sim, uint64_t seed, enum sim_kind kind)
 {
 	static struct state state;
@@ -1570,6 +1594,7 @@ void simulate(struct history *h, struct sim *sim, uint64_t seed, enum sim_kind k
 	s->sim = sim;
 	choose_habits(s, seed, kind);
 	prepare(s);
+	second_port(s, seed, sim->shape == SIM_VEILED || s->drops);
 	s->now = 1;
 	if (s->filled)
 		fill(s);
@@ -1632,12 +1657,13 @@ void simulate(struct history *h, struct sim *sim, uint64_t seed, enum sim_kind k
 	}
 	if (sim->shape == SIM_VEILED)
 		veil(s);
-	snprintf(sim->about, sizeof(sim->about), "%s, %s, %s%s%s%s%s",
+	snprintf(sim->about, sizeof(sim->about), "%s, %s, %s%s%s%s%s%s",
 		 sim_server_names[sim->server], sim_defect_names[sim->defect],
 		 sim->shape == SIM_ALIGNED ? "aligned"
 		 : sim->shape == SIM_TORN  ? "torn"
 					   : "veiled",
 		 s->drops ? ", failed flushes drop" : "", s->late ? ", late execution" : "",
-		 s->junk ? ", junk" : "", s->restarts_silently ? ", silent restarts" : "");
+		 s->junk ? ", junk" : "", s->restarts_silently ? ", silent restarts" : "",
+		 s->second_port ? ", two ports" : "");
 	tidy(h);
 }
