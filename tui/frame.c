@@ -59,6 +59,9 @@ static const char *state_words(const struct ui *ui, char buf[64], enum style *st
 	return "";
 }
 
+/* With fewer, it is not said by whom. */
+#define DROPS_COLUMNS 64
+
 /* What must always be seen: whether packets were dropped. */
 static void drop_words(const struct snapshot *s, char *text, size_t size, enum style *style)
 {
@@ -66,7 +69,10 @@ static void drop_words(const struct snapshot *s, char *text, size_t size, enum s
 	char k[SHORT_TEXT], i[SHORT_TEXT];
 
 	*style = c->dropped ? STYLE_VIOLATION : STYLE_DIM;
-	if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped)
+	if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped &&
+	    screen_columns < DROPS_COLUMNS)
+		snprintf(text, size, "drops %s", short_count(k, (double)c->dropped));
+	else if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped)
 		snprintf(text, size, "drops: kernel %s, interface %s",
 			 short_count(k, (double)(c->dropped - c->dropped_interface)),
 			 short_count(i, (double)c->dropped_interface));

@@ -129,6 +129,7 @@ class Live(peers.LiveTest):
             for columns, rows in ((40, 10), (80, 24), (120, 40), (200, 60)):
                 t.resize(columns, rows)
                 t.wait_frame()
+                self.assertRegex(t.lines()[0], r"LIVE.* drops:? .*0")
         t.keys("3")
         t.wait(re.compile(r"\d+w"), re.compile(r"covers \d+ writes? of its own and \d+ of others"))
         load.wait(30)
@@ -188,7 +189,7 @@ class Live(peers.LiveTest):
         first.shutdown()
         t.wait(re.compile(r'(?m)^"" .* 4K +[0-9.]+m?s +never'), "(1 open)")
         second.flush()
-        t.wait(re.compile(r'(?m)^"" .* yes .* [0-9.]+m?s *$'), gone=[" 4K ", "never"])
+        t.wait(re.compile(r'(?m)^"" (?!.* 4K ).* yes .* [0-9.]+m?s *$'), gone=["never"])
         t.keys("2")
         t.wait_frame()
         self.assertNotIn("4K", t.text().replace("WRITTEN", ""))
