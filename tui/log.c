@@ -205,29 +205,46 @@ uint64_t log_message(struct log *log, const struct nbds_connection *c, const str
 	return e->number;
 }
 
-void log_payload(struct log *log, uint64_t number, uint64_t at, const uint8_t *data, size_t len)
+/* The entry, if it is one of the last; its segment. */
+static struct log_entry *recent(struct log *log, uint64_t number, struct segment **segment)
 {
 	for (unsigned i = 0; i < SEGMENTS_RECENT && i < log->count; i++) {
 		struct segment *s = log->segments[log->count - 1 - i];
-		struct log_entry *e;
-		uint64_t room;
-		size_t n;
 
 		if (number < s->first)
 			continue;
-		if (number - s->first >= s->count)
-			return;
-		e = &s->entries[number - s->first];
-		room = e->payload_len < LOG_PAYLOAD ? e->payload_len : LOG_PAYLOAD;
-		/* Only what follows on what there is: behind a hole nothing is kept. */
-		if (at != e->kept || at >= room)
-			return;
-		n = len < room - at ? len : (size_t)(room - at);
-		NBDS_ASSERT(e->bytes + at + n <= s->bytes + SEGMENT_BYTES);
-		memcpy(s->bytes + (e->bytes - s->bytes) + at, data, n);
-		atomic_store_explicit(&e->kept, (uint32_t)(at + n), memory_order_release);
-		return;
+		*segment = s;
+		return number - s->first < s->count ? &s->entries[number - s->first] : NULL;
 	}
+	return NULL;
+}
+
+void log_payload(struct log *log, uint64_t number, uint64_t at, const uint8_t *data, size_t len)
+{
+	struct segment *s;
+	struct log_entry *e = recent(log, number, &s);
+	uint64_t room;
+	size_t n;
+
+	if (!e)
+		return;
+	room = e->payload_len < LOG_PAYLOAD ? e->payload_len : LOG_PAYLOAD;
+	/* Only what follows on what there is: behind a hole nothing is kept. */
+	if (at != e->kept || at >= room)
+		return;
+	n = len < room - at ? len : (size_t)(room - at);
+	NBDS_ASSERT(e->bytes + at + n <= s->bytes + SEGMENT_BYTES);
+	memcpy(s->bytes + (e->bytes - s->bytes) + at, data, n);
+	atomic_store_explicit(&e->kept, (uint32_t)(at + n), memory_order_release);
+}
+
+void log_broken_off(struct log *log, uint64_t number)
+{
+	struct segment *s;
+	struct log_entry *e = recent(log, number, &s);
+
+	if (e)
+		atomic_store_explicit(&e->broken_off, true, memory_order_relaxed);
 }
 
 void log_trouble(struct log *log, const struct nbds_connection *c, const struct nbds_trouble *t)
@@ -340,6 +357,8 @@ void entry_message(const struct log_entry *e, struct nbds_message *m)
 	m->type = (enum nbds_message_type)e->type;
 	m->from = (enum nbds_side)e->from;
 	m->flags = e->flags;
+	if (atomic_load_explicit(&e->broken_off, memory_order_relaxed))
+		m->flags |= NBDS_MSG_INCOMPLETE;
 	m->name = e->name;
 	m->offset = e->offset;
 	m->head = e->head;

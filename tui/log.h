@@ -52,8 +52,9 @@ struct log_entry {
 	const char *name;             /* trouble: its text */
 	const uint8_t *head;
 	uint32_t head_len;
-	const uint8_t *bytes;  /* of the payload, its first ones */
-	_Atomic uint32_t kept; /* so many, as far as they have come */
+	const uint8_t *bytes;    /* of the payload, its first ones */
+	_Atomic uint32_t kept;   /* so many, as far as they have come */
+	_Atomic bool broken_off; /* its payload never came to its end */
 	struct nbds_request request;
 	nbds_message_detail detail;
 };
@@ -77,6 +78,8 @@ uint64_t log_message(struct log *log, const struct nbds_connection *c,
 /* The next bytes of the payload of an entry; those that it does not keep, or that come when
  * many others have come since, are left out. */
 void log_payload(struct log *log, uint64_t number, uint64_t at, const uint8_t *data, size_t len);
+/* The payload of entry `number` ended before its end. */
+void log_broken_off(struct log *log, uint64_t number);
 void log_trouble(struct log *log, const struct nbds_connection *c, const struct nbds_trouble *t);
 /* Entries added so far. */
 uint64_t log_total(const struct log *log);

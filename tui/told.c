@@ -121,6 +121,16 @@ static void on_payload(void *ctx, struct nbds_connection *c, const struct nbds_m
 		log_payload(told->log, t->logged[m->from], at, data, len);
 }
 
+static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+			   uint64_t came)
+{
+	const struct told *told = ctx;
+	const struct track *t = c->user;
+
+	if (t && came < m->payload_len && t->logged[m->from])
+		log_broken_off(told->log, t->logged[m->from]);
+}
+
 static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *trouble)
 {
 	struct told *told = ctx;
@@ -188,6 +198,7 @@ const struct nbds_engine_ops told_ops = {
 	.connection = on_connection,
 	.message = on_message,
 	.payload = on_payload,
+	.message_end = on_message_end,
 	.trouble = on_trouble,
 	.finding = on_finding,
 	.end = on_end,

@@ -167,6 +167,15 @@ class Screens(unittest.TestCase):
             t.wait("neither flush nor FUA is offered", gone=["a flush holds"])
             self.assertEqual(t.quit(), 0)
 
+    def test_broken_off(self):
+        """An answer that stops after its head is not shown as one that came."""
+        path = REPORTS / "x_read_header_then_fin.pcap"
+        with Terminal([path]) as t:
+            t.wait("packets", "connection")
+            t.keys("4")
+            t.wait("READ: broken off before")
+            self.assertEqual(t.quit(), 0)
+
     def test_no_terminal(self):
         """It says so, and names the program for that."""
         for arguments in (["x.pcap"], ["-i", "lo"]):
