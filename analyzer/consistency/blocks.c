@@ -294,6 +294,21 @@ void forget_point(struct nbds_world *w, const struct nbds_point *hi)
 	later_of(&w->blocks->forgot_at, hi);
 }
 
+void forget_range(struct nbds_world *w, uint64_t first, uint64_t blocks, uint64_t forgotten,
+		  uint64_t versions)
+{
+	struct nbds_world_stats *s = &w->stats;
+
+	if (!forgotten && !versions)
+		return;
+	if (!s->lost_to || first * BLOCK_BYTES < s->lost_from)
+		s->lost_from = first * BLOCK_BYTES;
+	if ((first + blocks) * BLOCK_BYTES > s->lost_to)
+		s->lost_to = (first + blocks) * BLOCK_BYTES;
+	s->forgotten += forgotten;
+	s->pruned += versions;
+}
+
 void blocks_free(struct nbds_world *w)
 {
 	while (w->blocks->lru.lru_next != &w->blocks->lru)

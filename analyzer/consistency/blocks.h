@@ -102,6 +102,9 @@ void lru_remove(struct block *b);
 void lru_append(struct nbds_world *w, struct block *b);
 /* A command that was answered at `hi` is forgotten. */
 void forget_point(struct nbds_world *w, const struct nbds_point *hi);
+/* So many blocks, or old versions, of `blocks` blocks from `first` on are forgotten. */
+void forget_range(struct nbds_world *w, uint64_t first, uint64_t blocks, uint64_t forgotten,
+		  uint64_t versions);
 
 void entry_free(struct nbds_world *w, struct entry *e);
 /* Out of its block, and freed. */

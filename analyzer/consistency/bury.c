@@ -337,7 +337,7 @@ static void bury(struct burial *k, size_t at, bool bytes)
 		/* only whole ones are known by their value; others byte by byte, or not at all */
 		done = (v.valued || v.bytes) && grave_put(&k->b->graves, &v, by);
 		if (!done && !v.valued && is_short(w) && gone_for_all(w, by)) {
-			w->stats.pruned++;
+			forget_range(w, k->b->number, 1, 0, 1);
 			done = true;
 		}
 		if (!done)
@@ -383,8 +383,8 @@ static bool failed_again(struct entry **failed, unsigned *count, struct entry *e
 }
 
 /* Is e, a read, one too many to remember? Newer ones were asked about before. */
-static bool seen_enough(struct nbds_world *w, const struct entry *e, const struct entry **seen,
-			unsigned *count)
+static bool seen_enough(struct nbds_world *w, const struct block *b, const struct entry *e,
+			const struct entry **seen, unsigned *count)
 {
 	unsigned same = 0;
 
@@ -394,7 +394,7 @@ static bool seen_enough(struct nbds_world *w, const struct entry *e, const struc
 	if (same >= SEEN_SAME)
 		return true;
 	if (*count == SEEN_MAX) {
-		w->stats.pruned++;
+		forget_range(w, b->number, 1, 0, 1);
 		return true;
 	}
 	seen[(*count)++] = e;
@@ -425,7 +425,7 @@ static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_
 
 		if (is_seen(e)) {
 			over = !e->initial && e->extra && e->extra->seen && overtaken(e, newest);
-			over = over || seen_enough(w, e, seen, &seen_count);
+			over = over || seen_enough(w, b, e, seen, &seen_count);
 		} else if (e->op->state == OP_FAILED) {
 			over = failed_again(failed, &failures, e, now);
 		}
@@ -502,7 +502,7 @@ void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point 
 
 void block_thin(struct nbds_world *w, struct block *b)
 {
-	w->stats.pruned += graves_thin(w, &b->graves);
+	forget_range(w, b->number, 1, 0, graves_thin(w, &b->graves));
 	for (struct entry *e = b->entries; e; e = e->next)
 		for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
 			if (!(e->unknown >> i & 1))

@@ -162,6 +162,7 @@ struct nbds_world_stats {
 	uint64_t forgotten; /* blocks forgotten */
 	uint64_t pruned;    /* superseded versions of a sector dropped: data of such age that
 	                  * comes back is not recognised as stale */
+	uint64_t lost_from, lost_to; /* bytes between which all of both were; 0, 0: none */
 };
 
 struct nbds_world;

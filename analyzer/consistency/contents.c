@@ -424,8 +424,8 @@ static bool block_forget(struct nbds_world *w, struct block *b)
 	for (struct entry *e = b->entries; e; e = e->next)
 		if (!is_seen(e))
 			forget_point(w, &e->op->hi);
+	forget_range(w, b->number, 1, 1, 0);
 	block_free(w, b);
-	w->stats.forgotten++;
 	return true;
 }
 
@@ -459,7 +459,7 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 
 		if (gone)
 			b->cut = 0xff;
-		w->stats.pruned += gone;
+		forget_range(w, b->number, 1, 0, gone);
 	}
 }
 
@@ -473,8 +473,12 @@ void contents_trim_memory(struct nbds_world *w)
 	if (w->memory > w->memory_cap && !w->reads->waiting) {
 		/* what is left may still be needed by anybody: give all up */
 		w->blind = true;
-		while (w->blocks->lru.lru_next != &w->blocks->lru)
-			block_free(w, w->blocks->lru.lru_next);
+		while (w->blocks->lru.lru_next != &w->blocks->lru) {
+			struct block *b = w->blocks->lru.lru_next;
+
+			forget_range(w, b->number, 1, 1, 0);
+			block_free(w, b);
+		}
 	}
 }
 

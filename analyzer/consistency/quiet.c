@@ -465,8 +465,9 @@ bool quiet_forget(struct nbds_world *w)
 		if (p->type != NBD_CMD_READ)
 			forget_point(w, &(struct nbds_point){hi, p->hi_time, p->interface});
 	}
+	forget_range(w, r->number * REGION_BLOCKS, REGION_BLOCKS,
+		     (unsigned)__builtin_popcount(r->present), 0);
 	region_free(w, r);
-	w->stats.forgotten++;
 	return true;
 }
 

@@ -2,6 +2,7 @@
 /*
  * common.c - what the forms of the report have in common. See internal.h.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,6 +195,25 @@ void nbds_put_forgotten(const struct nbds_engine_totals *totals, struct nbds_buf
 		nbds_buf_puts(t, between);
 		nbds_buf_count(t, totals->given_up, "connection", NULL);
 		nbds_buf_puts(t, " that were not followed to their end");
+	}
+	if (totals->forgotten_blocks || totals->forgotten_versions) {
+		char range[80];
+
+		nbds_buf_puts(t, between);
+		if (totals->forgotten_blocks) {
+			nbds_buf_puts(t, "contents of ");
+			nbds_buf_count(t, totals->forgotten_blocks, "block", NULL);
+			nbds_buf_puts(t, " of 4 KiB");
+		}
+		if (totals->forgotten_versions) {
+			nbds_buf_puts(t, totals->forgotten_blocks ? " and " : "");
+			nbds_buf_count(t, totals->forgotten_versions, "old version", NULL);
+			nbds_buf_puts(t, " of sectors");
+		}
+		snprintf(range, sizeof(range), ", between 0x%" PRIx64 " and 0x%" PRIx64,
+			 totals->forgotten_from, totals->forgotten_to);
+		nbds_buf_puts(t, range);
+		between = ", ";
 	}
 	if (*between)
 		nbds_buf_puts(t, "; a larger --memory keeps them");

@@ -636,12 +636,18 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_json_close(b, '}');
 	nbds_json_member_u64(b, "memory", t->memory);
 	if (t->forgotten_connections || t->forgotten_exports || t->forgotten_servers ||
-	    t->given_up) {
+	    t->given_up || t->forgotten_to) {
 		member_open(b, "forgotten", '{');
 		nbds_json_member_u64(b, "connections", t->forgotten_connections);
 		nbds_json_member_u64(b, "exports", t->forgotten_exports);
 		nbds_json_member_u64(b, "servers", t->forgotten_servers);
 		nbds_json_member_u64(b, "given_up", t->given_up);
+		if (t->forgotten_to) {
+			nbds_json_member_u64(b, "blocks", t->forgotten_blocks);
+			nbds_json_member_u64(b, "versions", t->forgotten_versions);
+			nbds_json_member_u64(b, "from", t->forgotten_from);
+			nbds_json_member_u64(b, "to", t->forgotten_to);
+		}
 		nbds_json_close(b, '}');
 	}
 	if (r->hidden)

@@ -355,6 +355,10 @@ void nbds_engine_totals(const struct nbds_engine *e, struct nbds_engine_totals *
 	t->forgotten_exports = e->exports.forgotten;
 	t->forgotten_servers = e->servers.forgotten;
 	t->given_up = e->given_up;
+	t->forgotten_blocks = stats.forgotten;
+	t->forgotten_versions = stats.pruned;
+	t->forgotten_from = stats.lost_from;
+	t->forgotten_to = stats.lost_to;
 	for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++) {
 		if (!stats.unchecked[k])
 			continue;

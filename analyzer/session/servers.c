@@ -202,6 +202,10 @@ static void add_stats(struct nbds_world_stats *sum, const struct nbds_world *wor
 	sum->memory += w.memory;
 	sum->forgotten += w.forgotten;
 	sum->pruned += w.pruned;
+	if (w.lost_to && (!sum->lost_to || w.lost_from < sum->lost_from))
+		sum->lost_from = w.lost_from;
+	if (w.lost_to > sum->lost_to)
+		sum->lost_to = w.lost_to;
 	for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++)
 		sum->unchecked[k] += w.unchecked[k];
 }

@@ -247,6 +247,9 @@ struct nbds_engine_totals {
 	 * servers whose contents are not known any more */
 	uint64_t forgotten_connections, forgotten_exports, forgotten_servers;
 	uint64_t given_up; /* connections that were not followed to their end */
+	/* of exports, blocks of 4 KiB whose contents, and versions of sectors that were older
+	 * than their contents, are not known any more; they lie between these bytes */
+	uint64_t forgotten_blocks, forgotten_versions, forgotten_from, forgotten_to;
 };
 
 struct nbds_engine;
