@@ -45,6 +45,7 @@
  * heads, and twice PASSED_MAX bytes and their places, for each direction, only while
  * searching, only as chains grow.
  */
+#include "passed.h"
 #include "stream.h"
 
 #include <base/assert.h>
@@ -62,11 +63,6 @@
  * another.  A reply to a request that is not known costs two. */
 #define MATCHES_ALONE  4u
 #define MATCHES_STRONG 8u
-
-/* Bytes passed over that are kept for the payload of what is told late: the last ones
- * since there is a chain; and places where they were seen. */
-#define PASSED_MAX (128u << 10)
-#define PIECES_MAX 1024u
 
 /* Options and replies longer than this are not believed while searching. */
 #define OPTION_PLAUSIBLE 65536u
@@ -109,21 +105,6 @@ struct chain {
 	uint32_t room, used, begin;
 };
 
-/* Bytes passed over that were seen at one place. */
-struct head_piece {
-	uint64_t offset, len; /* in the stream */
-	struct nbds_mark mark;
-};
-
-/* What was passed over: the byte at stream offset n at n modulo the room, which is a
- * power of two, and a ring of pieces with the same order. */
-struct passed {
-	uint8_t *bytes;
-	uint32_t room;
-	struct head_piece *pieces;
-	uint32_t pieces_room, first, count;
-};
-
 struct nbds_search {
 	uint64_t min_next; /* the least `next` of all chains */
 	struct passed passed;
@@ -131,7 +112,7 @@ struct nbds_search {
 };
 
 /* A window of bytes that a search looks at. */
-struct window {
+struct search_window {
 	const uint8_t *p;
 	size_t n;
 	uint64_t base; /* stream offset of p[0] */
@@ -159,7 +140,7 @@ uint64_t nbds_search_memory(const struct nbds_direction *s)
 		return 0;
 	for (int i = 0; i < CHAINS_MAX; i++)
 		bytes += s->search->chains[i].room * sizeof(struct seen);
-	bytes += s->search->passed.room + s->search->passed.pieces_room * sizeof(struct head_piece);
+	bytes += passed_memory(&s->search->passed);
 	return bytes + sizeof(*s->search);
 }
 
@@ -261,7 +242,8 @@ static struct seen *new_seen(struct chain *c)
 
 /* The head at the stream's search_at becomes the last of the chain. */
 static struct seen *append(struct nbds_decoder *d, struct nbds_direction *s, struct chain *c,
-			   const uint8_t *p, size_t len, uint64_t after, const struct window *w)
+			   const uint8_t *p, size_t len, uint64_t after,
+			   const struct search_window *w)
 {
 	struct seen *h = new_seen(c);
 
@@ -286,142 +268,20 @@ static struct seen *append(struct nbds_decoder *d, struct nbds_direction *s, str
 
 /* What was passed over --------------------------------------------------------- */
 
-static struct head_piece *piece_at(const struct passed *ps, uint32_t i)
-{
-	NBDS_ASSERT(ps->pieces_room);
-	return &ps->pieces[(ps->first + i) % ps->pieces_room];
-}
-
-static void passed_free(struct passed *ps)
-{
-	free(ps->bytes);
-	free(ps->pieces);
-	memset(ps, 0, sizeof(*ps));
-}
-
-/* Twice as many pieces. */
-static bool grow_pieces(struct passed *ps)
-{
-	uint32_t room = ps->pieces_room ? 2 * ps->pieces_room : 8;
-	struct head_piece *pieces = nbds_decoder_realloc(NULL, room * sizeof(*pieces));
-
-	if (!pieces)
-		return false;
-	for (uint32_t i = 0; i < ps->count; i++)
-		pieces[i] = *piece_at(ps, i);
-	free(ps->pieces);
-	ps->pieces = pieces;
-	ps->pieces_room = room;
-	ps->first = 0;
-	return true;
-}
-
-/* Copies between the ring and bytes in one piece. */
-static void ring_put(uint8_t *ring, uint32_t room, uint64_t offset, const uint8_t *p, size_t n)
-{
-	size_t at = (size_t)(offset % room), part = nbds_min(n, room - at);
-
-	NBDS_ASSERT(n <= room);
-	memcpy(ring + at, p, part);
-	memcpy(ring, p + part, n - part);
-}
-
-/* Room for the bytes from the first piece on to `end`, or for PASSED_MAX. */
-static bool grow_bytes(struct passed *ps, uint64_t begin, uint64_t end)
-{
-	uint32_t room = ps->room ? ps->room : 4096;
-	uint8_t *bytes;
-
-	while (room < PASSED_MAX && room < end - begin)
-		room *= 2;
-	if (room == ps->room)
-		return true;
-	bytes = nbds_decoder_realloc(NULL, room);
-	if (!bytes)
-		return false;
-	for (uint32_t i = 0; i < ps->count; i++) {
-		const struct head_piece *piece = piece_at(ps, i);
-
-		NBDS_ASSERT(ps->room);
-		size_t at = (size_t)(piece->offset % ps->room);
-		size_t part = (size_t)nbds_min(piece->len, ps->room - at);
-
-		ring_put(bytes, room, piece->offset, ps->bytes + at, part);
-		ring_put(bytes, room, piece->offset + part, ps->bytes, (size_t)piece->len - part);
-	}
-	free(ps->bytes);
-	ps->bytes = bytes;
-	ps->room = room;
-	return true;
-}
-
-/* The bytes before stream offset `floor` are no longer kept. */
-static void passed_trim(struct passed *ps, uint64_t floor)
-{
-	while (ps->count && piece_at(ps, 0)->offset < floor) {
-		struct head_piece *piece = piece_at(ps, 0);
-		uint64_t n = nbds_min(piece->len, floor - piece->offset);
-
-		piece->offset += n;
-		piece->len -= n;
-		if (piece->len)
-			return;
-		ps->first = (ps->first + 1) % ps->pieces_room;
-		ps->count--;
-	}
-}
-
-/* `n` bytes from stream offset `offset` on, after those that are kept. Without memory
- * there is a hole instead. */
-static void passed_add(struct passed *ps, uint64_t offset, const uint8_t *p, size_t n,
-		       const struct nbds_mark *mark)
-{
-	struct head_piece *last;
-
-	if (n > PASSED_MAX) {
-		offset += n - PASSED_MAX;
-		p += n - PASSED_MAX;
-		n = PASSED_MAX;
-	}
-	if (!n || !grow_bytes(ps, ps->count ? piece_at(ps, 0)->offset : offset, offset + n))
-		return;
-	if (offset + n > ps->room)
-		passed_trim(ps, offset + n - ps->room);
-	last = ps->count ? piece_at(ps, ps->count - 1) : NULL;
-	NBDS_ASSERT(!last || last->offset + last->len <= offset);
-	if (last && last->offset + last->len == offset &&
-	    !memcmp(&last->mark, mark, sizeof(*mark))) {
-		last->len += n;
-	} else {
-		if (ps->count == ps->pieces_room && ps->pieces_room < PIECES_MAX &&
-		    !grow_pieces(ps))
-			return;
-		if (ps->count == ps->pieces_room) {
-			ps->first = (ps->first + 1) % ps->pieces_room;
-			ps->count--;
-		}
-		ps->count++;
-		NBDS_ASSERT(ps->count <= ps->pieces_room && ps->pieces_room <= PIECES_MAX);
-		*piece_at(ps, ps->count - 1) = (struct head_piece){offset, n, *mark};
-	}
-	ring_put(ps->bytes, ps->room, offset, p, n);
-}
-
 /* Where the bytes of one stream are that were passed over, or are at hand. */
-struct source {
+struct told_source {
 	struct passed passed;
-	uint32_t at;          /* the piece to look at */
-	struct window window; /* n 0: none */
-	uint64_t floor;       /* stream offset before which nothing is told */
+	uint32_t at;                 /* the piece to look at */
+	struct search_window window; /* n 0: none */
+	uint64_t floor;              /* stream offset before which nothing is told */
 };
 
 /* The bytes at stream offset `from`: how many, not beyond `to`, in one place. 0: they
  * are not kept; *p is NULL then, and *n how many are not. */
-static void source_get(struct source *src, uint64_t from, uint64_t to, const uint8_t **p,
+static void source_get(struct told_source *src, uint64_t from, uint64_t to, const uint8_t **p,
 		       uint64_t *n, const struct nbds_mark **mark)
 {
-	const struct passed *ps = &src->passed;
-	const struct window *w = &src->window;
+	const struct search_window *w = &src->window;
 
 	*p = NULL;
 	*n = to - from;
@@ -429,23 +289,8 @@ static void source_get(struct source *src, uint64_t from, uint64_t to, const uin
 		*n = nbds_min(*n, src->floor - from);
 		return;
 	}
-	while (src->at < ps->count &&
-	       piece_at(ps, src->at)->offset + piece_at(ps, src->at)->len <= from)
-		src->at++;
-	if (src->at < ps->count) {
-		const struct head_piece *piece = piece_at(ps, src->at);
-		size_t at = (size_t)(from % ps->room);
-
-		if (piece->offset > from) {
-			*n = nbds_min(*n, piece->offset - from);
-		} else {
-			*n = nbds_min(*n, piece->offset + piece->len - from);
-			*n = nbds_min(*n, ps->room - at);
-			*p = ps->bytes + at;
-			*mark = &piece->mark;
-			return;
-		}
-	}
+	if (passed_get(&src->passed, &src->at, from, p, n, mark))
+		return;
 	if (!w->n)
 		return;
 	if (w->base > from) {
@@ -493,7 +338,7 @@ static void leave(struct nbds_decoder *d, struct nbds_direction *s, const struct
 }
 
 /* Tells the next `n` bytes of payload, from stream offset `from` on. */
-static void tell_passed(struct nbds_decoder *d, struct nbds_direction *s, struct source *src,
+static void tell_passed(struct nbds_decoder *d, struct nbds_direction *s, struct told_source *src,
 			uint64_t from, uint64_t n, const struct nbds_mark *otherwise)
 {
 	uint64_t to = from + n;
@@ -517,7 +362,7 @@ static void tell_passed(struct nbds_decoder *d, struct nbds_direction *s, struct
 
 /* Tells a head late, and of its payload the `passed` bytes. */
 static void replay(struct nbds_decoder *d, struct nbds_direction *s, struct chain *client,
-		   struct source *src, struct seen *h, uint64_t passed)
+		   struct told_source *src, struct seen *h, uint64_t passed)
 {
 	struct nbds_place place = {h->offset, &h->first, &h->last, NBDS_MSG_REPLAYED};
 	struct nbds_request *r = h->request;
@@ -546,7 +391,7 @@ static void replay(struct nbds_decoder *d, struct nbds_direction *s, struct chai
 
 /* Takes the chain, and what was passed over, out of the search, which is over. */
 static struct chain take(struct nbds_decoder *d, struct nbds_direction *s, struct chain *c,
-			 struct source *src)
+			 struct told_source *src)
 {
 	struct chain out = *c;
 
@@ -555,7 +400,7 @@ static struct chain take(struct nbds_decoder *d, struct nbds_direction *s, struc
 	if (s == d->scanning)
 		src->window = *d->window;
 	else if (s->have)
-		src->window = (struct window){s->kept, s->have, s->pos, &s->first, &s->last};
+		src->window = (struct search_window){s->kept, s->have, s->pos, &s->first, &s->last};
 	memset(c, 0, sizeof(*c));
 	memset(&s->search->passed, 0, sizeof(s->search->passed));
 	nbds_search_free(s);
@@ -571,7 +416,7 @@ static void believe(struct nbds_decoder *d, struct chain *c, struct chain *v)
 	struct nbds_direction *streams[2] = {nbds_client(d), nbds_server(d)};
 	const struct nbds_direction *scanning = d->scanning;
 	struct chain *given[2] = {c, v}, chains[2];
-	struct source sources[2];
+	struct told_source sources[2];
 	uint64_t resume[2] = {0, 0};
 	uint32_t at[2] = {0, 0};
 
@@ -708,7 +553,7 @@ static bool meet(struct nbds_decoder *d, struct nbds_direction *s, struct chain 
 }
 
 static enum look_verdict look_at_request(struct nbds_decoder *d, struct nbds_direction *s,
-					 const struct window *w, size_t i)
+					 const struct search_window *w, size_t i)
 {
 	struct nbds_search *se = s->search;
 	const uint8_t *p = w->p + i;
@@ -908,7 +753,7 @@ static bool agree(struct nbds_decoder *d, const struct chain *v, const struct nb
 /* Adds a reply to a chain.  `a` NULL: the request is not known. */
 static void append_reply(struct nbds_decoder *d, struct nbds_direction *s, struct chain *v,
 			 const struct nbds_reply_head *h, const uint8_t *p, size_t len,
-			 const struct agreement *a, const struct window *w)
+			 const struct agreement *a, const struct search_window *w)
 {
 	uint64_t payload = a ? a->payload : h->length;
 	bool new_real = false, new_match = false;
@@ -971,7 +816,7 @@ static bool plausible_stranger(const struct nbds_reply_head *h)
 }
 
 static enum look_verdict look_at_reply(struct nbds_decoder *d, struct nbds_direction *s,
-				       const struct window *w, size_t i)
+				       const struct search_window *w, size_t i)
 {
 	struct nbds_search *se = s->search;
 	const uint8_t *p = w->p + i;
@@ -1093,7 +938,7 @@ static bool option_possible(const struct nbds_decoder *d, const struct nbds_dire
 
 /* The client's flags, at the very beginning, with an option behind them. */
 static enum look_verdict look_at_flags(struct nbds_decoder *d, struct nbds_direction *s,
-				       const struct window *w, size_t i)
+				       const struct search_window *w, size_t i)
 {
 	const uint8_t *p = w->p + i;
 
@@ -1122,7 +967,7 @@ static void begin_here(struct nbds_decoder *d, struct nbds_direction *s, enum nb
 
 /* An option, or an option reply, before the transmission phase. */
 static enum look_verdict look_at_option(struct nbds_decoder *d, struct nbds_direction *s,
-					const struct window *w, size_t i)
+					const struct search_window *w, size_t i)
 {
 	const uint8_t *p = w->p + i;
 	size_t n = w->n - i;
@@ -1291,7 +1136,7 @@ static const uint8_t first_byte[2][256] = {
 };
 
 static enum look_verdict look_at(struct nbds_decoder *d, struct nbds_direction *s,
-				 const struct window *w, size_t i)
+				 const struct search_window *w, size_t i)
 {
 	bool client = s->side == NBDS_CLIENT;
 	uint32_t word = nbds_be32(w->p + i);
@@ -1324,7 +1169,7 @@ static enum look_verdict look_at(struct nbds_decoder *d, struct nbds_direction *
  * search is over, to where the stream goes on.
  */
 static enum look_verdict look(struct nbds_decoder *d, struct nbds_direction *s,
-			      const struct window *w, size_t limit)
+			      const struct search_window *w, size_t limit)
 {
 	const uint8_t *first = first_byte[s->side];
 	/* Option replies begin with 0, as much else does. */
@@ -1365,7 +1210,7 @@ static enum look_verdict look(struct nbds_decoder *d, struct nbds_direction *s,
  * The first is what a direction waited for in another phase, and then was none of.
  */
 static size_t open_window(const struct nbds_direction *s, const struct nbds_span *sp,
-			  struct window *w, uint8_t joined[2 * NBDS_SEEN_MAX])
+			  struct search_window *w, uint8_t joined[2 * NBDS_SEEN_MAX])
 {
 	size_t more = sp->len < NBDS_SEEN_MAX ? sp->len : NBDS_SEEN_MAX;
 
@@ -1390,7 +1235,7 @@ static size_t open_window(const struct nbds_direction *s, const struct nbds_span
 }
 
 /* What was looked at is passed over, and kept while there are chains. */
-static void pass(struct nbds_direction *s, const struct window *w)
+static void pass(struct nbds_direction *s, const struct search_window *w)
 {
 	size_t n = (size_t)(s->search_at - w->base);
 
@@ -1408,7 +1253,7 @@ bool nbds_step_search(struct nbds_decoder *d, struct nbds_direction *s, struct n
 	uint8_t joined[2 * NBDS_SEEN_MAX];
 	struct nbds_mark first, last;
 	enum look_verdict verdict;
-	struct window w;
+	struct search_window w;
 	size_t limit;
 
 	if (!sp->len && !s->have)

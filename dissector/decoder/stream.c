@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *(*nbds_decoder_realloc)(void *old, size_t size) = realloc;
-
 /* Kept bytes ------------------------------------------------------------------ */
 
 size_t nbds_room(struct nbds_direction *s, const struct nbds_span *sp, uint64_t want)

@@ -60,7 +60,7 @@ struct nbds_place {
 };
 
 struct nbds_search;
-struct window;
+struct search_window;
 
 struct nbds_direction {
 	enum nbds_side side;
@@ -162,13 +162,13 @@ struct nbds_decoder {
 	uint64_t client_epoch;    /* counts how often the client's were lost */
 	uint64_t order;           /* counts requests, and the heads seen while searching */
 
-	uint64_t chain_ids;              /* see resync.c */
-	struct nbds_direction *scanning; /* the stream that a search is looking at now */
-	const struct window *window;     /* and its bytes */
-	bool mode_known;                 /* the handshake was followed without losses */
-	bool middle;                     /* caught in its middle (NBDS_START_MIDDLE) */
-	bool haggled;                    /* and the server talked about options then */
-	bool requests_missing;           /* there may be requests in flight that were not seen */
+	uint64_t chain_ids;                 /* see resync.c */
+	struct nbds_direction *scanning;    /* the stream that a search is looking at now */
+	const struct search_window *window; /* and its bytes */
+	bool mode_known;                    /* the handshake was followed without losses */
+	bool middle;                        /* caught in its middle (NBDS_START_MIDDLE) */
+	bool haggled;                       /* and the server talked about options then */
+	bool requests_missing;              /* there may be requests in flight that were not seen */
 
 	uint32_t options[NBDS_OPTIONS_MAX]; /* without a final reply, oldest first */
 	uint32_t option_count;
