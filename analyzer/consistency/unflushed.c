@@ -97,9 +97,9 @@ static bool into_run(struct nbds_op *op, bool any)
 		if (nbds_vector_push(runs, p->world->budget, one))
 			return true;
 		op_unref(op);
-		if (!r)
-			return false;
 	}
+	if (!r)
+		return false;
 	r->writes++;
 	r->bytes += op->length;
 	later_of(&r->hi, &op->hi);
