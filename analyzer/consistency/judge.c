@@ -161,6 +161,7 @@ struct work {
 	unsigned *root;    /* of those of a grave: the place of who stands for them, or NONE */
 	bool *after;       /* provably began after the bytes were sent */
 	unsigned from, to; /* the piece, of the sector */
+	bool unsettled;    /* a piece is not judged as long as a command is in flight */
 	bool unrooted;     /* who stands for some is not known */
 	bool all_paths;    /* some rest on what is not sure */
 	struct look base, step;
@@ -1091,6 +1092,7 @@ static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum 
 
 	look(k, k->paths, k->after, PATH_SURE, PATH_SURE, 0, &k->base);
 	out->settles |= k->base.settles;
+	k->unsettled |= k->base.settles && !k->base.judged;
 	if (k->base.judged && !(k->base.mixed && !mask_any(&k->base.bad)))
 		*judged = true;
 	else if (k->base.judged)
@@ -1272,7 +1274,7 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 		judge_piece(&k, out, &judged, &why);
 	}
 	out->lone_from = own.lone_from;
-	out->waits |= v->final && out->settles && !judged;
+	out->waits |= v->final && k.unsettled && !(out->rule && out->severity == NBDS_VIOLATION);
 	if (!out->rule)
 		out->result = judged ? JUDGE_FINE : JUDGE_UNKNOWN;
 	else if (out->severity == NBDS_HAZARD || out->rule == rule_get(RULE_UNORDERED))

@@ -1009,7 +1009,7 @@ static bool write_captures(const struct options *o)
 				expect_of_capture(&h, &f, n, kind != SIM_KIND_BROKEN, &sim);
 				frames_free(&f);
 			}
-			if (o->print)
+			if (o->print || (o->has_only && o->only == n))
 				h_print(&h, stderr);
 		}
 		h_free(&h);
