@@ -286,7 +286,7 @@ const struct nbds_rule nbds_rules[] = {
 		"a connection ended with completed writes that nothing flushed",
 		"Without a flush or FUA a server may lose answered writes when it, or its host, goes down.\n"
 		"Many servers flush when a connection ends; the specification does not make them.\n",
-		"client: flush before disconnecting; server: offer NBD_FLAG_SEND_FLUSH",
+		"client: flush before disconnecting; server: offer flushes, and answer them before closing",
 		"Terminating the transmission phase",
 		.expected = "Writes that shall last are flushed before the connection ends.\n",
 		.example = "C: NBD_CMD_WRITE\n"
