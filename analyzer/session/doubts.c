@@ -144,8 +144,12 @@ void doubts_bytes(struct doubts *all, const struct server *server, uint32_t conn
 		if (from < to)
 			r = nbds_recall_find(&all->spans, chain, to - 1, &lost);
 	}
-	if (from < to)
-		doubt_add(all, d);
+	if (from >= to)
+		return;
+	/* what they belong to may have begun in a frame before theirs */
+	if (r && earlier(&((const struct doubt_span *)(r + 1))->since, &d.since))
+		d.since = ((const struct doubt_span *)(r + 1))->since;
+	doubt_add(all, d);
 }
 
 void doubts_order(struct doubts *all, const struct server *server, uint32_t connection,
