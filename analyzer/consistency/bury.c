@@ -529,8 +529,7 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
 	uint64_t first = r->start / BLOCK_BYTES, last = (r->end - 1) / BLOCK_BYTES;
-	bool whole = r->kind == RANGE_ZERO && r->start % NBDS_SECTOR == 0 &&
-		     r->end % NBDS_SECTOR == 0;
+	bool zero = r->kind == RANGE_ZERO;
 
 	if (last - first >= RANGE_LOOKED / BLOCK_SECTORS)
 		return false;
@@ -555,8 +554,14 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 				if (start >= r->end || start + NBDS_SECTOR <= r->start)
 					continue;
 				by = successor(&k, i, r->op, 0);
-				all = by && (whole || gone_for_all(w, by)) &&
-				      (!put || !whole || grave_put(&k.b->graves, &v, by));
+				/* zeroes in a part of a sector are known by their bytes alone */
+				if (start < r->start)
+					v.from = (unsigned)(r->start - start);
+				if (r->end - start < NBDS_SECTOR)
+					v.to = (unsigned)(r->end - start);
+				v.valued = v.from == 0 && v.to == NBDS_SECTOR;
+				all = by && (zero || gone_for_all(w, by)) &&
+				      (!put || !zero || grave_put(&k.b->graves, &v, by));
 			}
 			burial_end(&k);
 			if (!all)
