@@ -1246,18 +1246,18 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 			       .in_force = w->scratch->in_force[1]};
 	for (unsigned i = 0; i < k.n; i++) {
 		const struct candidate *c = &k.c[i];
+		struct nbds_op *by = c->by, *op = c->op;
 
-		NBDS_ASSERT(c->by || c->op);
+		NBDS_ASSERT(by || op);
 		k.flush[i] = NULL;
-		k.root[i] = c->by ? root_of(&k, c->by) : NONE;
-		k.unrooted |= c->by && k.root[i] == NONE;
-		k.after[i] = c->op &&
-			     (point_before(w, &s->hi, &c->op->lo) || op_before(s->read, c->op) ||
-			      (v->sooner && c->op->party == s->read->party &&
-			       c->op->serial > s->read->serial));
-		k.paths[i] = c->by ? 0
-			     : c->establishes || c->op->type == NBD_CMD_TRIM
-				     ? paths_of(c->op, s->read, &s->hi, true, &k.flush[i])
+		k.root[i] = by ? root_of(&k, by) : NONE;
+		k.unrooted |= by && k.root[i] == NONE;
+		k.after[i] = op && (point_before(w, &s->hi, &op->lo) || op_before(s->read, op) ||
+				    (v->sooner && op->party == s->read->party &&
+				     op->serial > s->read->serial));
+		k.paths[i] = by ? 0
+			     : c->establishes || op->type == NBD_CMD_TRIM
+				     ? paths_of(op, s->read, &s->hi, true, &k.flush[i])
 				     : 0;
 		k.all_paths |= (k.paths[i] &
 				(PATH_BREACH | PATH_AGAIN | PATH_UNSURE2 | PATH_UNSURE3)) != 0;
