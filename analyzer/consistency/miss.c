@@ -9,7 +9,7 @@
 
 #define OWN_MAX 4096u
 /* With data from nowhere, of one sector: each write of it looks at all. */
-#define FOREIGN_SECTOR 64u
+#define FOREIGN_SECTOR 256u
 
 struct miss_snapshot {
 	bool shadow, based;

@@ -254,7 +254,7 @@ static void judge_miss(struct nbds_op *r, const struct miss *m, bool early, stru
 		v->broken |= broken_around(r->world, r, m, v);
 	v->severity = precondition_level((enum nbds_rule_id)(v->rule - nbds_rules), v->severity,
 					 v->broken, &why);
-	if (v->foreign && v->severity == NBDS_VIOLATION && (early || m->unsure)) {
+	if (v->foreign && (m->unsure || (early && v->severity == NBDS_VIOLATION))) {
 		v->result = JUDGE_UNKNOWN;
 		v->why = NBDS_UNCHECKED_FORGOTTEN;
 		v->rule = NULL;
