@@ -541,6 +541,9 @@ static bool stands_alone(struct entry *e)
 	return true;
 }
 
+/* Writes of parts of a sector that are passed over at a glance. */
+#define PARTS_MAX 4u
+
 /*
  * The quick answer, for nearly all reads: the sector's newest source is a write
  * of this very value (FINE; no order needs to be looked at), or it was only ever
@@ -558,6 +561,7 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 		return JUDGE_WRONG;
 	if (b) {
 		struct entry *e = b->entries;
+		unsigned parts = 0;
 
 		while (e && !((e->valued | e->unknown) >> i & 1))
 			e = e->next;
@@ -581,7 +585,11 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 				    (established(old->op, e->op, &e->op->hi, NULL) ||
 				     established(old->op, read, NULL, NULL)))
 					return JUDGE_WRONG;
-				break;
+				if (old->full >> i & 1)
+					break;
+				/* beside a part of the sector that is what is older still */
+				if (++parts == PARTS_MAX)
+					return JUDGE_WRONG;
 			}
 		by = e->op;
 	} else {
