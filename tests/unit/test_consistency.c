@@ -601,7 +601,11 @@ static void test_broken_preconditions(void **state)
 			s = broken_level(how, b);
 			if (need == FALLS && s < NBDS_VIOLATION)
 				fell[how->rule] |= breaks[b];
-			if ((s == NBDS_VIOLATION) == (need == STAYS))
+			/* where the table has nothing there is no verdict at all */
+			if (need == STAYS
+				    ? s == NBDS_VIOLATION
+				    : s < (breaks[b] || how->by == BY_EARLY_REPLY ? NBDS_VIOLATION
+										  : NBDS_SUSPECT))
 				continue;
 			failures++;
 			print_error("%s, way %zu, condition %u broken: %s\n",
