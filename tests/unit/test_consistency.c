@@ -302,7 +302,8 @@ enum shown_by {
 	BY_READ_ONLY,
 };
 
-/* How a violation is made: connection 0 writes, with a flush of connection 1 or none, and `reader` reads. */
+/* How a violation is made: connection 0 writes, connection 1 flushes or nobody, and `reader`
+ * reads. */
 struct recipe {
 	enum nbds_rule_id rule;
 	enum shown_by by;
@@ -579,6 +580,8 @@ static enum nbds_severity broken_level(const struct recipe *how, enum breach b)
 	nbds_world_free(other.w);
 	nbds_kin_free(kin);
 	assert_int_equal(budget.used, 0);
+	if (b == MET)
+		assert_string_equal(r.rule, nbds_rules[how->rule].name);
 	return r.findings ? r.highest : NBDS_NOTE;
 }
 
