@@ -441,6 +441,8 @@ bool capture_write(const struct history *h, const char *path, struct frames *f)
 			break;
 		case H_EVENT_END:
 			send_packet(w, e->index, true, FIN | ACK, ns);
+			catch_up(&w->lines[e->index]);
+			send_packet(w, e->index, false, FIN | ACK, ns + 1);
 			break;
 		case H_EVENT_GAP:
 		case H_EVENT_TLS:
