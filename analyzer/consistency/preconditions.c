@@ -15,8 +15,8 @@
  *
  * What breaks the others leaves nothing to be told: bytes that were not captured or that
  * are not the same in two copies (G2), a gap that may hide a request (G3), no proof of
- * order (G4), illegal commands (G6), trims and holes (G7), ambiguous cookies (G8).  There
- * the judge has no verdict.
+ * order (G4), illegal commands (G6), trims, holes and
+ * sizes cut (G7), ambiguous cookies (G8).  There the judge has no verdict.
  */
 #include <stddef.h>
 

@@ -47,6 +47,7 @@ struct granule {
 };
 
 struct ranges {
+	uint32_t resizes; /* of those in it: nothing takes them out */
 	struct granule **buckets;
 	size_t bucket_count, count;
 	uint64_t classes;       /* size classes in use */

@@ -256,6 +256,24 @@ static void put_range(struct nbds_op *op, uint64_t start, uint64_t end, enum ran
 	wrote(op, contents_range(op, start, end, kind, NULL, 0));
 }
 
+/* Nobody changes the size so often; whoever does is not judged any more, so that no read has
+ * to look at all of them. */
+#define RESIZES_MAX 256u
+
+/* What lies beyond the new size may be gone, and is not back if it grows again (G7): as if a
+ * hole were reported, which one that is refused is taken for, too. */
+static void resizes(struct nbds_op *op)
+{
+	struct nbds_world *w = op->world;
+
+	if (w->ranges->resizes >= RESIZES_MAX) {
+		w->blind = true;
+		return;
+	}
+	w->ranges->resizes++;
+	put_range(op, op->offset, UINT64_MAX, RANGE_HOLE);
+}
+
 /* --- requests ------------------------------------------------------------ */
 
 static bool range_fits(uint64_t offset, uint64_t length)
@@ -369,6 +387,8 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		else if (type == NBD_CMD_TRIM)
 			put_range(op, offset, offset + length, RANGE_TRIM);
 	}
+	if (type == NBD_CMD_RESIZE)
+		resizes(op);
 	if (w->memory > w->memory_cap)
 		contents_trim_memory(w);
 	return op;

@@ -266,6 +266,8 @@ enum breach {
 	ILLEGAL_READ,  /* */
 	TRIMMED,       /* G7 */
 	HOLE,          /* */
+	CUT_SHORT,     /* resized to nothing, */
+	RESIZED,       /* or to a size beyond, which leaves what is before as it is */
 	SHARED_WRITE,  /* G8: its cookie is another's too */
 	SHARED_FLUSH,  /* */
 	SHARED_READ,   /* */
@@ -333,7 +335,7 @@ enum need { STAYS, FALLS, CANNOT };
 /* What the theory has of a condition that was broken. */
 static enum need needs(const struct recipe *p, enum breach b)
 {
-	if (b == MET)
+	if (b == MET || b == RESIZED)
 		return STAYS;
 	/* one connection alone shows these, if it is seen from its beginning, */
 	if (p->by == BY_EARLY_REPLY || p->by == BY_READ_ONLY) {
@@ -545,6 +547,8 @@ static enum nbds_severity broken_level(const struct recipe *how, enum breach b)
 	cause(&r, how, b);
 	if (b == TRIMMED)
 		reply(&r, request(&r, 0, NBD_CMD_TRIM, 0, 512));
+	if (b == CUT_SHORT || b == RESIZED)
+		reply(&r, request(&r, 0, NBD_CMD_RESIZE, b == RESIZED ? 4096 : 0, 0));
 	if (b == GAP)
 		nbds_party_gap(r.party[2], &p);
 	if (b == NEVER_OFFERED && how->flush)
