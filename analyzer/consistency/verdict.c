@@ -433,7 +433,7 @@ static bool judge_final(struct nbds_op *r, bool last, bool early)
 		return false;
 	w->stats.checked_bytes += checked;
 	rd->checked += checked;
-	if (rd->misses && !rd->checked && r->type == NBD_CMD_READ)
+	if (rd->misses && !rd->checked && !g.rule && r->type == NBD_CMD_READ)
 		w->stats.reads--; /* it waited in vain */
 	for (unsigned i = 0; i < NBDS_UNCHECKED_MAX; i++) {
 		w->stats.unchecked[i] += unchecked[i];
