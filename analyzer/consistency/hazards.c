@@ -345,6 +345,9 @@ void hazard_early(const struct nbds_op *op, bool sure)
 	/* of a connection that was there before, TCP's numbers are guesses (G1) */
 	if (!op->proves || !op->party->known || !op->party->from_start)
 		return;
+	/* nor is it known whose answer it was if a request may have been missed (G3) */
+	if (op->serial <= op->party->gapped)
+		return;
 	snprintf(text, sizeof(text),
 		 "conn %" PRIu32 "'s write of %" PRIu64 " bytes at 0x%" PRIx64
 		 " was answered with success by a segment that acknowledges only %" PRIu64

@@ -116,6 +116,7 @@ struct nbds_party {
 	struct nbds_op *failed_flush; /* until work goes on */
 	struct nbds_op *early;        /* answered before their payload */
 	uint64_t newest;              /* serial of its newest request */
+	uint64_t gapped;              /* the same when bytes of it were missed last */
 	bool end_told;
 	struct nbds_hang_up hung_up; /* frame 0: not known */
 	/* completed and not flushed: see unflushed.c */

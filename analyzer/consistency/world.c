@@ -183,6 +183,7 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 	struct nbds_world *w = p->world;
 
 	lengths_doubted(p);
+	p->gapped = p->newest;
 	w->parties->mixed |= w->serial && since->interface != w->parties->interface;
 	if (!w->poisoned || since->frame < w->poison.frame)
 		w->poison = *since;
