@@ -260,8 +260,10 @@ bool rules_informed(const struct rules_connection *rc, const struct nbds_mark *a
 bool rules_had(const struct nbds_mark *at, uint64_t end);
 /* Had it provably not? */
 bool rules_had_not(const struct nbds_mark *at, uint64_t end);
-/* FNV-1a, 64 bits. */
+/* XXH3, 64 bits. */
 uint64_t rules_hash(const void *bytes, size_t len);
+/* As much of a string as `buf` has room for, for people. Returns `buf`. */
+const char *rules_shown(const void *bytes, size_t len, char *buf, size_t size);
 /* O-09: NULL, or what is wrong with a string. */
 const char *rules_string(const uint8_t *s, size_t len, bool cut);
 /* "READ of 4096 bytes at 0x1000" */

@@ -118,7 +118,7 @@ static void error_text(struct rules_connection *rc, const struct nbds_message *m
 
 	if (!wrong)
 		return;
-	nbds_escape_text(s, len, shown, sizeof(shown));
+	rules_shown(s, len, shown, sizeof(shown));
 	about->other_side = true;
 	about->side = NBDS_FAULT_SERVER;
 	rules_tell(rc, RULE_STRING, about, "the text of %s %s: \"%s\"%s", m->name, wrong, shown,

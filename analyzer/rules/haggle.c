@@ -49,7 +49,7 @@ static void string(struct rules_connection *rc, const struct nbds_message *m, co
 		return;
 	if (m->from == NBDS_SERVER)
 		about.request_frame = rc->option.frame;
-	nbds_escape_text(s, len, shown, sizeof(shown));
+	rules_shown(s, len, shown, sizeof(shown));
 	rules_tell(rc, RULE_STRING, &about, "%s in %s %s: \"%s\"", what, m->name, wrong, shown);
 }
 
@@ -80,7 +80,7 @@ static bool namespace_of(struct rules_connection *rc, const struct nbds_message 
 	if (!n)
 		return false;
 	if (!registered(s, n)) {
-		nbds_escape_text(s, n, shown, sizeof(shown));
+		rules_shown(s, n, shown, sizeof(shown));
 		rules_tell(rc, RULE_NAMESPACE, &about, "the namespace \"%s\" is not registered",
 			   shown);
 	}
@@ -99,7 +99,7 @@ static void query(struct rules_connection *rc, const struct nbds_message *m, con
 		o->bad_query = true;
 	if (!namespace_of(rc, m, s, len)) {
 		o->bad_query = true;
-		nbds_escape_text(s, len, shown, sizeof(shown));
+		rules_shown(s, len, shown, sizeof(shown));
 		rules_tell(
 			rc, RULE_QUERY, &about,
 			"the query \"%s\" has no namespace that could be told from the rest by a "
@@ -535,7 +535,7 @@ static void reply_context(struct rules_connection *rc, const struct nbds_message
 	id = nbds_be32(data);
 	len -= 4;
 	string(rc, m, "the context's name", name, len);
-	nbds_escape_text(name, len, shown, sizeof(shown));
+	rules_shown(name, len, shown, sizeof(shown));
 	if (!memchr(name, ':', len))
 		rules_tell(rc, RULE_CONTEXT_NAME, &about,
 			   "the context is called \"%s\", which has no namespace", shown);

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "check.h"
 
 /* --- certainty ----------------------------------------------------------- */
@@ -110,12 +113,14 @@ void rules_tell(struct rules_connection *rc, enum nbds_rule_id id, const struct 
 
 uint64_t rules_hash(const void *bytes, size_t len)
 {
-	const uint8_t *p = bytes;
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	return XXH3_64bits(bytes, len);
+}
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * UINT64_C(0x100000001b3);
-	return h;
+const char *rules_shown(const void *bytes, size_t len, char *buf, size_t size)
+{
+	/* no byte becomes less than one */
+	nbds_escape_text(bytes, len < size ? len : size, buf, size);
+	return buf;
 }
 
 /* The length of the UTF-8 sequence at `s`, 0 if it is none. */
@@ -148,6 +153,15 @@ const char *rules_string(const uint8_t *s, size_t len, bool cut)
 	if (len > NBDS_STRING_MAX)
 		return "is longer than 4096 bytes";
 	for (size_t i = 0; i < len; i += n) {
+		uint64_t word;
+
+		n = 8;
+		if (len - i >= n) {
+			memcpy(&word, s + i, n);
+			if (!((word | (word - UINT64_C(0x0101010101010101))) &
+			      UINT64_C(0x8080808080808080)))
+				continue; /* of ASCII, and no NUL */
+		}
 		if (!s[i])
 			return "has a NUL in it";
 		n = utf8(s + i, len - i);

@@ -203,6 +203,45 @@ static void out_begin(struct out *o, char *buf, size_t size)
 		buf[0] = '\0';
 }
 
+/* The eight bytes of `word` that are less than `less` (at most 0x80) show in their top bits;
+ * those after the first one that is may show too. */
+static uint64_t bytes_below(uint64_t word, uint8_t less)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+
+	return (word - ones * less) & ~word & (ones << 7);
+}
+
+/* How many bytes from `p` on are ASCII that stands for itself: printable, and neither a
+ * backslash nor `also`. */
+static size_t plain_run(const uint8_t *p, size_t len, uint8_t also)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+	size_t n = 0;
+
+	for (uint64_t word; len - n >= 8; n += 8) {
+		memcpy(&word, p + n, 8);
+		if ((word & tops) || bytes_below(word, 0x20) || ((word + ones) & tops) ||
+		    bytes_below(word ^ ones * '\\', 1) || bytes_below(word ^ ones * also, 1))
+			break;
+	}
+	while (n < len && p[n] >= 0x20 && p[n] < 0x7f && p[n] != '\\' && p[n] != also)
+		n++;
+	return n;
+}
+
+/* So many pieces of one byte each: as many as fit. */
+static void put_plain(struct out *o, const uint8_t *p, size_t n)
+{
+	size_t room = !o->full && o->len < o->size ? o->size - o->len - 1 : 0;
+	size_t fits = n < room ? n : room;
+
+	if (fits)
+		put(o, (const char *)p, fits);
+	if (fits < n)
+		put(o, (const char *)p + fits, n - fits);
+}
+
 static char short_escape(uint32_t c)
 {
 	switch (c) {
@@ -227,9 +266,15 @@ size_t nbds_escape_text(const void *bytes, size_t len, char *buf, size_t size)
 	out_begin(&o, buf, size);
 	while (len) {
 		uint32_t c = 0;
-		size_t n = utf8(p, len, &c);
+		size_t n = plain_run(p, len, '\\');
 		char piece[24];
 
+		put_plain(&o, p, n);
+		p += n;
+		len -= n;
+		if (!len)
+			break;
+		n = utf8(p, len, &c);
 		if (n == 1 && short_escape(c)) {
 			piece[0] = '\\';
 			piece[1] = short_escape(c);
@@ -269,9 +314,15 @@ size_t nbds_escape_json(const void *bytes, size_t len, char *buf, size_t size)
 	out_begin(&o, buf, size);
 	while (len) {
 		uint32_t c = 0;
-		size_t n = utf8(p, len, &c);
+		size_t n = plain_run(p, len, '"');
 		char piece[16];
 
+		put_plain(&o, p, n);
+		p += n;
+		len -= n;
+		if (!len)
+			break;
+		n = utf8(p, len, &c);
 		if (!n) {
 			put(&o, "\xef\xbf\xbd", 3); /* U+FFFD */
 			n = 1;

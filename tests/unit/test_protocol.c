@@ -536,6 +536,35 @@ static void escapes_any(void **state)
 	}
 }
 
+/* Each byte, at each place of a text that needs no escapes. */
+static void escapes_anywhere(void **state)
+{
+	size_t (*const escape[])(const void *, size_t, char *, size_t) = {nbds_escape_text,
+									  nbds_escape_json};
+	char text[40], out[sizeof(text) + 8], alone[16];
+
+	(void)state;
+	for (size_t at = 0; at < sizeof(text); at++) {
+		for (int byte = 0; byte < 256; byte++) {
+			memset(text, 'a', sizeof(text));
+			text[at] = (char)byte;
+			for (size_t e = 0; e < 2; e++) {
+				size_t n = escape[e](&text[at], 1, alone, sizeof(alone));
+				size_t rest = sizeof(text) - at - 1;
+
+				assert_int_equal(escape[e](text, sizeof(text), out, sizeof(out)),
+						 sizeof(text) - 1 + n);
+				assert_memory_equal(out, text, at);
+				assert_memory_equal(out + at, alone, n);
+				assert_memory_equal(out + at + n, text + at + 1, rest);
+				/* what needs none is there as far as there is room */
+				escape[e](text, at, out, 11);
+				assert_int_equal(strlen(out), at < 10 ? at : 10);
+			}
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -548,6 +577,7 @@ int main(void)
 		cmocka_unit_test(status_tables),
 		cmocka_unit_test(escapes),
 		cmocka_unit_test(escapes_any),
+		cmocka_unit_test(escapes_anywhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
