@@ -137,8 +137,7 @@ static void put_where(struct nbds_report *r, const struct nbds_finding *f)
 		nbds_item(&r->paper, "where", nbds_buf_text(t));
 }
 
-/* The witness whose request (or reply) lies in this frame. */
-static const struct nbds_witness *witness_of(const struct nbds_finding *f, int role, bool *reply)
+const struct nbds_witness *nbds_witness_of(const struct nbds_finding *f, int role, bool *reply)
 {
 	*reply = role == NBDS_ROLE_EARLIER_READ || role == NBDS_ROLE_WRITE ||
 		 role == NBDS_ROLE_FLUSH || role == NBDS_ROLE_READ;
@@ -199,7 +198,7 @@ static void put_frame(struct nbds_report *r, const struct nbds_finding *f, int r
 
 	nbds_buf_clear(t);
 	nbds_buf_printf(t, "%*" PRIu64 "  %s", width, f->frames[role], nbds_role_words[role]);
-	w = witness_of(f, role, &reply);
+	w = nbds_witness_of(f, role, &reply);
 	if (w) {
 		int64_t time = reply ? w->reply_time : w->request_time;
 		const char *command = nbds_text_of(&nbds_commands, w->type, name);
@@ -246,10 +245,8 @@ static void put_frames(struct nbds_report *r, const struct nbds_finding *f)
 	}
 }
 
-/* A display filter that shows just these frames. */
-static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
+void nbds_finding_filter(const struct nbds_finding *f, struct nbds_buf *t)
 {
-	struct nbds_buf *t = &r->text;
 	uint64_t sorted[NBDS_ROLE_MAX] = {0};
 	unsigned count = 0;
 
@@ -265,17 +262,21 @@ static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
 		sorted[at] = frame;
 		count++;
 	}
-	if (!count)
-		return;
-	nbds_buf_clear(t);
 	if (count == 1) {
 		nbds_buf_printf(t, "frame.number == %" PRIu64, sorted[0]);
-	} else {
+	} else if (count) {
 		for (unsigned i = 0; i < count; i++)
 			nbds_buf_printf(t, "%s%" PRIu64, i ? ", " : "frame.number in {", sorted[i]);
 		nbds_buf_puts(t, "}");
 	}
-	nbds_item(&r->paper, "Wireshark", nbds_buf_text(t));
+}
+
+static void put_filter(struct nbds_report *r, const struct nbds_finding *f)
+{
+	nbds_buf_clear(&r->text);
+	nbds_finding_filter(f, &r->text);
+	if (r->text.len)
+		nbds_item(&r->paper, "Wireshark", nbds_buf_text(&r->text));
 }
 
 /* What is assumed is mostly the same from finding to finding: said once. */
@@ -391,16 +392,26 @@ static void put_repeats(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_item(&r->paper, "repeats", nbds_buf_text(t));
 }
 
-void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
+void nbds_finding_what(struct nbds_report *r, const struct nbds_finding *f)
 {
-	put_story(r, f);
 	put_blame(r, f);
 	put_where(r, f);
 	put_contents(r, f);
-	put_frames(r, f);
-	put_filter(r, f);
+}
+
+void nbds_finding_rest(struct nbds_report *r, const struct nbds_finding *f)
+{
 	put_assumptions(r, f);
 	put_advice(r, f);
 	put_repeats(r, f);
+}
+
+void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
+{
+	put_story(r, f);
+	nbds_finding_what(r, f);
+	put_frames(r, f);
+	put_filter(r, f);
+	nbds_finding_rest(r, f);
 	fputc('\n', r->out);
 }

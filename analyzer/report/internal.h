@@ -5,7 +5,7 @@
  * Who calls whom, from left to right and never back:
  *
  *	report.c -> text.c  -> finding.c -> lanes.c   -> buf.c
- *	            messages.c              paper.c
+ *	            messages.c  facts.c     paper.c
  *	            json.c                  words.c
  *	            junit.c                 keep.c
  *	            sarif.c                 common.c
@@ -138,6 +138,15 @@ void nbds_json_fields_free(struct nbds_json_fields *fields);
 
 /* finding.c */
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f);
+/* Its labelled paragraphs: who is at fault, where, and what came; then what it rests on, what
+ * to do, and how often. */
+void nbds_finding_what(struct nbds_report *r, const struct nbds_finding *f);
+void nbds_finding_rest(struct nbds_report *r, const struct nbds_finding *f);
+/* A display filter that shows just its frames; nothing, if it has none. */
+void nbds_finding_filter(const struct nbds_finding *f, struct nbds_buf *t);
+/* The witness whose request (or, then *reply is set, reply) lies in the frame of this role;
+ * NULL: none. */
+const struct nbds_witness *nbds_witness_of(const struct nbds_finding *f, int role, bool *reply);
 
 /* messages.c */
 void nbds_text_message(struct nbds_report *r, struct nbds_connection *c,

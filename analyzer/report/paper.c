@@ -116,10 +116,19 @@ void nbds_wrap(struct nbds_paper *p, unsigned at, unsigned indent, const char *t
 	fputc('\n', p->out);
 }
 
-void nbds_item(struct nbds_paper *p, const char *label, const char *text)
+void nbds_item_in(struct nbds_paper *p, enum nbds_ink ink, const char *label, const char *text)
 {
+	if (p->item) {
+		p->item(p->ctx, label, text);
+		return;
+	}
 	fputs("  ", p->out);
-	nbds_ink(p, NBDS_INK_DIM, label);
+	nbds_ink(p, ink, label);
 	fprintf(p->out, "%*s", NBDS_LABEL_COLUMNS - 2 - (int)strlen(label), "");
 	nbds_wrap(p, NBDS_LABEL_COLUMNS, NBDS_LABEL_COLUMNS, text);
+}
+
+void nbds_item(struct nbds_paper *p, const char *label, const char *text)
+{
+	nbds_item_in(p, NBDS_INK_DIM, label, text);
 }

@@ -18,6 +18,9 @@ struct nbds_paper {
 	unsigned width; /* columns */
 	bool colour;    /* with ANSI colours */
 	bool ascii;     /* no line drawing characters */
+	/* What nbds_item() does in a form that is not text; NULL: what it says below. */
+	void (*item)(void *ctx, const char *label, const char *text);
+	void *ctx;
 };
 
 enum nbds_ink {
@@ -38,8 +41,11 @@ unsigned nbds_columns(const char *text);
 /* Prints `text` from column `at` on, wrapped at spaces, further lines indented
  * by `indent`, and ends the line. Control characters become '?'. */
 void nbds_wrap(struct nbds_paper *p, unsigned at, unsigned indent, const char *text);
-/* A labelled paragraph: "  flags       NBD_FLAG_HAS_FLAGS, ...". */
+/* A labelled paragraph: "  flags       NBD_FLAG_HAS_FLAGS, ...". A label of "" goes on with
+ * the one before. */
 #define NBDS_LABEL_COLUMNS 14
 void nbds_item(struct nbds_paper *p, const char *label, const char *text);
+/* The same, the label in a colour. */
+void nbds_item_in(struct nbds_paper *p, enum nbds_ink ink, const char *label, const char *text);
 
 #endif
