@@ -244,11 +244,18 @@ void flush_log_add(struct nbds_op *f)
 		x->latest[i] = latest_of(x, i);
 }
 
+static bool last_voided(const struct nbds_party *p, unsigned kind)
+{
+	struct nbds_op all;
+
+	return (p->last[kind] && voided(p->last[kind], NULL)) ||
+	       (trail_write(p, kind, &all) && voided(&all, NULL));
+}
+
 static void void_last(const struct party_list *list)
 {
 	for (struct nbds_party *p = list->first; p; p = party_next(p, PARTY_PLACE))
-		if ((p->last[0] && voided(p->last[0], NULL)) ||
-		    (p->last[1] && voided(p->last[1], NULL)))
+		if (last_voided(p, 0) || last_voided(p, 1))
 			wrote_voided(p);
 }
 
@@ -355,6 +362,16 @@ unsigned established(const struct nbds_op *w, const struct nbds_op *c, const str
 	return o->paths;
 }
 
+/* The last writes of p, of kind 0 (plain) or 1 (FUA), were in force for all before w began. */
+static bool last_in_force(const struct nbds_party *p, unsigned kind, const struct nbds_op *w)
+{
+	struct nbds_op all, *flush = NULL;
+
+	return (established(p->last[kind], w, NULL, NULL) & (EST_E2 | EST_E3)) &&
+	       (!trail_write(p, kind, &all) ||
+		(find_paths(&all, w, NULL, &flush) & (EST_E2 | EST_E3)));
+}
+
 /* All that folded connections wrote was in force before w began. */
 static bool folded_in_force(const struct nbds_op *w)
 {
@@ -399,8 +416,7 @@ static bool others_in_force(const struct nbds_op *w, unsigned kind,
 		if (p == w->party)
 			continue;
 		/* with failures each has to be looked at: not too many */
-		if ((fails && ++n > OTHERS_MAX) ||
-		    !(established(p->last[kind], w, NULL, NULL) & (EST_E2 | EST_E3)))
+		if ((fails && ++n > OTHERS_MAX) || !last_in_force(p, kind, w))
 			return false;
 	}
 	return true;

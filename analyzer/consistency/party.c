@@ -65,24 +65,111 @@ static void list(struct nbds_party *p, unsigned kind)
 	p->world->parties->writers++;
 	p->xport->aloof += !party_mc(p);
 	p->older[kind] = p->last[kind]->hi;
+	if (p->trail[kind].op)
+		later_of(&p->older[kind], &p->trail[kind].hi);
 	next = party_next(p, PARTY_PLAIN + kind);
 	if (next)
 		later_of(&p->older[kind], &next->older[kind]);
+}
+
+static struct trail trail_of(struct nbds_op *op)
+{
+	/* its answer was no sign that it was done */
+	bool late = op->early;
+
+	return (struct trail){.op = op,
+			      .lo = op->lo,
+			      .hi = op->hi,
+			      .header_end = op->header_end,
+			      .acked = op->acked,
+			      .status_end = late ? UINT64_MAX : op->status_end,
+			      .status_acked = late ? NBDS_NO_ACK : op->status_acked};
+}
+
+/* What is certainly after `a` is so after `b`, too. */
+static bool trail_includes(const struct trail *a, const struct trail *b)
+{
+	return a->hi.interface == b->hi.interface && a->hi.frame >= b->hi.frame &&
+	       a->hi.time >= b->hi.time && a->status_end >= b->status_end &&
+	       a->status_acked >= b->status_acked;
+}
+
+static void trail_add(struct trail *to, const struct trail *t)
+{
+	if (!to->op) {
+		*to = *t;
+		op_ref(to->op);
+		return;
+	}
+	if (t->lo.frame < to->lo.frame)
+		to->lo.frame = t->lo.frame;
+	if (t->lo.time < to->lo.time)
+		to->lo.time = t->lo.time;
+	if (to->lo.interface != t->lo.interface)
+		to->lo.interface = UINT32_MAX;
+	later_of(&to->hi, &t->hi);
+	if (t->header_end < to->header_end)
+		to->header_end = t->header_end;
+	if (to->acked == NBDS_NO_ACK || t->acked < to->acked)
+		to->acked = t->acked;
+	if (t->status_end > to->status_end)
+		to->status_end = t->status_end;
+	if (t->status_acked > to->status_acked)
+		to->status_acked = t->status_acked;
+}
+
+static void trail_drop(struct trail *t)
+{
+	if (t->op)
+		op_unref(t->op);
+	*t = (struct trail){0};
+}
+
+bool trail_write(const struct nbds_party *p, unsigned kind, struct nbds_op *out)
+{
+	const struct trail *t = &p->trail[kind];
+
+	if (!t->op)
+		return false;
+	*out = *t->op;
+	out->serial = 0;
+	out->refs = 0;
+	out->cover = NULL;
+	out->early = false;
+	out->lo = t->lo;
+	out->hi = t->hi;
+	out->header_end = t->header_end;
+	out->acked = t->acked;
+	out->status_end = t->status_end;
+	out->status_acked = t->status_acked;
+	return true;
 }
 
 void wrote_last(struct nbds_op *op)
 {
 	struct nbds_party *p = op->party;
 	unsigned kind = op->fua;
+	struct nbds_op *last = p->last[kind];
+	struct trail newest, *trail = &p->trail[kind];
 
-	if (p->last[kind]) {
-		if (p->last[kind]->hi.frame > op->hi.frame)
+	unlist(p, kind);
+	if (last) {
+		bool late = last->hi.frame > op->hi.frame;
+		struct trail other = trail_of(late ? op : last);
+
+		newest = trail_of(late ? last : op);
+		if (!trail_includes(&newest, &other))
+			trail_add(trail, &other);
+		if (trail->op && trail_includes(&newest, trail))
+			trail_drop(trail);
+		if (late) {
+			list(p, kind);
 			return;
-		op_unref(p->last[kind]);
+		}
+		op_unref(last);
 	}
 	op_ref(op);
 	p->last[kind] = op;
-	unlist(p, kind);
 	list(p, kind);
 }
 
@@ -131,6 +218,7 @@ void wrote_nothing(struct nbds_party *p)
 		if (p->last[kind])
 			op_unref(p->last[kind]);
 		p->last[kind] = NULL;
+		trail_drop(&p->trail[kind]);
 	}
 	ps->unresolved -= p->writes_unresolved > 0;
 	ps->voided -= p->voided;

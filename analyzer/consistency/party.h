@@ -61,8 +61,9 @@ struct xport {
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
 	uint32_t log_count, log_room, log_limit; /* 0: as a new one has */
 	bool flags_differ;                       /* told */
-	bool unseen;                  /* connections that are not followed may flush it */
-	uint32_t flushes;             /* requests for flushes, */
+	bool alike;       /* another port of the address has, or had, one of this name */
+	bool unseen;      /* connections that are not followed may flush it */
+	uint32_t flushes; /* requests for flushes, */
 	struct nbds_point flush_sent; /* of which this is the newest */
 	struct kin *kin;              /* its entry in the registry of those on other ports */
 	/* what connections were shown of it (G9) */
@@ -92,6 +93,15 @@ struct unflushed_run {
 
 NBDS_VECTOR(unflushed_runs, struct unflushed_run);
 
+/* Of several writes of a connection the last in each regard: what certainly came after this,
+ * came after them all. */
+struct trail {
+	struct nbds_op *op; /* one of them; NULL: there is none */
+	struct nbds_point lo, hi;
+	uint64_t header_end, acked;        /* the least, as is `lo` */
+	uint64_t status_end, status_acked; /* the greatest, as is `hi` */
+};
+
 struct nbds_party {
 	struct nbds_world *world;
 	struct party_link links[PARTY_ROLES];
@@ -112,6 +122,7 @@ struct nbds_party {
 	uint64_t writes_in_flight, writes_unresolved;
 	bool voided;                  /* a completed write of its was voided */
 	struct nbds_op *last[2];      /* completed, greatest hi: without and with FUA */
+	struct trail trail[2];        /* of those that may not be before all that this is before */
 	struct nbds_point older[2];   /* in the list of these: of it and all behind it the latest */
 	struct nbds_op *failed_flush; /* until work goes on */
 	struct nbds_op *early;        /* answered before their payload */
@@ -189,6 +200,8 @@ void party_enter(struct nbds_party *p, struct xport *x, uint16_t flags, bool kno
 
 /* A write of its connection is completed. */
 void wrote_last(struct nbds_op *op);
+/* Those of the trail as one write, into *out, which has no reference. False: there are none. */
+bool trail_write(const struct nbds_party *p, unsigned kind, struct nbds_op *out);
 /* None of its writes is of interest any more. */
 void wrote_nothing(struct nbds_party *p);
 /* One of its writes will never be known to be in force. */

@@ -88,6 +88,25 @@ static bool settled(const struct nbds_op *op, struct nbds_point *from, bool *fua
 	return w->now > from->time && (uint64_t)w->now - (uint64_t)from->time > SETTLED_AGE;
 }
 
+/* The same of all of p's writes of a kind. */
+static bool last_settled(const struct nbds_party *p, unsigned kind, struct nbds_point *from,
+			 bool *fua_only)
+{
+	struct nbds_op all;
+	struct nbds_point all_from;
+	bool all_fua_only;
+
+	if (!settled(p->last[kind], from, fua_only))
+		return false;
+	if (!trail_write(p, kind, &all))
+		return true;
+	if (!settled(&all, &all_from, &all_fua_only))
+		return false;
+	later_of(from, &all_from);
+	*fua_only |= all_fua_only;
+	return true;
+}
+
 /* lone_writer() of the others without p. False: it can be said better later. */
 static bool fold_writes(struct nbds_party *p, bool now)
 {
@@ -102,7 +121,7 @@ static bool fold_writes(struct nbds_party *p, bool now)
 	if (w->parties->loose || (!last[0] && !last[1]))
 		return true;
 	for (unsigned i = 0; i < 2; i++) {
-		if (!last[i] || settled(last[i], &from[i], &fua_only[i]))
+		if (!last[i] || last_settled(p, i, &from[i], &fua_only[i]))
 			continue;
 		w->parties->loose = now;
 		return now;
