@@ -250,6 +250,70 @@ struct block *block_make(struct nbds_world *w, uint64_t number)
 	return b;
 }
 
+static struct begun *begun_find(const struct nbds_world *w, uint64_t number)
+{
+	for (struct nbds_table_node *n =
+		     nbds_table_find(&w->blocks->begun, (uint64_t)hash_number(w, number));
+	     n; n = nbds_table_again(n)) {
+		struct begun *b = nbds_owner(n, struct begun, node);
+
+		if (b->number == number)
+			return b;
+	}
+	return NULL;
+}
+
+static struct begun *begun_make(struct nbds_world *w, uint64_t number)
+{
+	struct begun *b = w->memory > w->memory_cap ? NULL : world_alloc(w, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->number = number;
+	if (nbds_table_add(&w->blocks->begun, w->budget, &b->node,
+			   (uint64_t)hash_number(w, number)))
+		return b;
+	world_dealloc(w, b, sizeof(*b));
+	return NULL;
+}
+
+void begun_note(const struct nbds_op *op, const struct nbds_point *lo, uint64_t sector)
+{
+	struct nbds_world *w = op->world;
+	uint64_t number = sector / BLOCK_SECTORS;
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+	struct begun *b;
+
+	/* what is forgotten before another port has such an export began before all that is
+	 * read there, and so did what stands for it */
+	if (!op->party->xport || !op->party->xport->alike || !op->party->known ||
+	    w->blocks->begun_lost)
+		return;
+	b = begun_find(w, number);
+	if (!b)
+		b = begun_make(w, number);
+	if (!b) {
+		w->blocks->begun_lost = true;
+		return;
+	}
+	if (!(b->sectors >> i & 1) || lo->frame < b->lo[i].frame)
+		b->lo[i] = *lo;
+	b->sectors |= (uint8_t)(1u << i);
+}
+
+const struct nbds_point *begun_first(const struct nbds_world *w, uint64_t sector)
+{
+	const struct begun *b = begun_find(w, sector / BLOCK_SECTORS);
+	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
+
+	return b && (b->sectors >> i & 1) ? &b->lo[i] : NULL;
+}
+
+static void begun_free(void *arg, struct nbds_table_node *n)
+{
+	world_dealloc(arg, nbds_owner(n, struct begun, node), sizeof(struct begun));
+}
+
 void entry_free(struct nbds_world *w, struct entry *e)
 {
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
@@ -311,6 +375,8 @@ void forget_range(struct nbds_world *w, uint64_t first, uint64_t blocks, uint64_
 
 void blocks_free(struct nbds_world *w)
 {
+	nbds_table_each(&w->blocks->begun, begun_free, w);
+	nbds_table_free(&w->blocks->begun, w->budget);
 	while (w->blocks->lru.lru_next != &w->blocks->lru)
 		block_free(w, w->blocks->lru.lru_next);
 	world_dealloc(w, w->blocks->buckets, w->blocks->bucket_count * sizeof(*w->blocks->buckets));

@@ -75,7 +75,18 @@ struct ring {
 	bool failed;
 };
 
+/* When the first writes began of those to a block that are known by their values alone, or not
+ * at all any more: for exports that may be the device of another port's (kin.h). */
+struct begun {
+	struct nbds_table_node node; /* by the block's number */
+	uint64_t number;
+	uint8_t sectors; /* that there are any of */
+	struct nbds_point lo[BLOCK_SECTORS];
+};
+
 struct blocks {
+	struct nbds_table begun;
+	bool begun_lost; /* without memory for all of them */
 	struct block **buckets;
 	size_t bucket_count, count;
 	struct block *found;         /* that was looked for last */
@@ -105,6 +116,12 @@ void forget_point(struct nbds_world *w, const struct nbds_point *hi);
 /* So many blocks, or old versions, of `blocks` blocks from `first` on are forgotten. */
 void forget_range(struct nbds_world *w, uint64_t first, uint64_t blocks, uint64_t forgotten,
 		  uint64_t versions);
+
+/* op, a write of the sector, is forgotten, but for its value perhaps; it, or what it had taken
+ * the place of, began at `lo`. */
+void begun_note(const struct nbds_op *op, const struct nbds_point *lo, uint64_t sector);
+/* The first of those began then; NULL: there is none. */
+const struct nbds_point *begun_first(const struct nbds_world *w, uint64_t sector);
 
 void entry_free(struct nbds_world *w, struct entry *e);
 /* Out of its block, and freed. */

@@ -342,6 +342,7 @@ static void bury(struct burial *k, size_t at, bool bytes)
 		}
 		if (!done)
 			continue;
+		begun_note(e->op, &e->op->lo, k->b->number * BLOCK_SECTORS + i);
 		if (v.valued)
 			placed_forget(w, e->op, k->b->number * BLOCK_SECTORS + i, e->value[i]);
 		e->valued &= (uint8_t) ~(1u << i);
@@ -387,11 +388,18 @@ static bool seen_enough(struct nbds_world *w, const struct block *b, const struc
 			const struct entry **seen, unsigned *count)
 {
 	unsigned same = 0;
+	bool over = false; /* one of those was over before it was */
 
-	for (unsigned i = 0; i < *count; i++)
-		same += seen[i]->op->party == e->op->party && seen[i]->initial == e->initial &&
-			same_values(seen[i], e);
-	if (same >= SEEN_SAME)
+	for (unsigned i = 0; i < *count; i++) {
+		if (seen[i]->op->party != e->op->party || seen[i]->initial != e->initial ||
+		    !same_values(seen[i], e))
+			continue;
+		same++;
+		over |= seen[i]->op->state == OP_OK &&
+			(e->op->state != OP_OK || seen[i]->op->hi.frame < e->op->hi.frame);
+	}
+	/* of what was there before the capture the one that was over first says most */
+	if (same >= SEEN_SAME && (over || !e->initial))
 		return true;
 	if (*count == SEEN_MAX) {
 		forget_range(w, b->number, 1, 0, 1);
@@ -423,7 +431,9 @@ static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_
 		struct entry *e = *at;
 		bool over = false;
 
-		if (is_seen(e)) {
+		if (is_seen(e) && (e->op->state == OP_FAILED || e->op->state == OP_OPEN)) {
+			over = true; /* it showed nothing */
+		} else if (is_seen(e)) {
 			over = !e->initial && e->extra && e->extra->seen && overtaken(e, newest);
 			over = over || seen_enough(w, b, e, seen, &seen_count);
 		} else if (e->op->state == OP_FAILED) {
@@ -432,6 +442,9 @@ static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_
 		for (unsigned i = 0; i < BLOCK_SECTORS && !is_seen(e); i++)
 			if ((e->full >> i & 1) && !newest[i])
 				newest[i] = e->op;
+		for (unsigned i = 0; i < BLOCK_SECTORS && over && !is_seen(e); i++)
+			if (touches(e, i))
+				begun_note(e->op, &e->op->lo, b->number * BLOCK_SECTORS + i);
 		if (over)
 			entry_remove(w, b, at);
 		else
@@ -588,6 +601,21 @@ static bool over_range(struct nbds_world *w, const struct range *r, const struct
 	return stands_for(&k, 0, r->op, n->op);
 }
 
+/* Range r, of a write, goes; `by`: another one takes its place. */
+static void replaced(const struct range *r, struct range *by)
+{
+	const struct xport *x = r->op->party->xport;
+	uint64_t first = r->start / NBDS_SECTOR, last = (r->end - 1) / NBDS_SECTOR;
+
+	if (!x || !x->alike)
+		return;
+	for (uint64_t n = first; n <= last && last - first < RANGE_LOOKED; n++)
+		begun_note(r->op, &r->hi, n);
+	/* too long for that: as if all of the newer one had begun then */
+	if (by && last - first >= RANGE_LOOKED && r->hi.frame < by->hi.frame)
+		by->hi = r->hi;
+}
+
 static void granule_limit(struct nbds_world *w, struct granule *g, const struct nbds_point *now)
 {
 	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->ranges->pins)
@@ -602,10 +630,13 @@ static void granule_limit(struct nbds_world *w, struct granule *g, const struct 
 			    l->range->kind == (r->kind == RANGE_SEEN_ZERO ? r->kind : RANGE_ZERO)) {
 				gone = over_range(w, r, l->range, now);
 				looked++;
+				if (gone && r->op->write_class)
+					replaced(r, l->range);
 			}
 		if (!gone && r->op->state == OP_OK && r->op->proves &&
 		    (r->kind == RANGE_TRIM || r->kind == RANGE_UNKNOWN || r->kind == RANGE_ZERO))
-			gone = over_data(w, r, now);
+			if ((gone = over_data(w, r, now)))
+				replaced(r, NULL);
 		if (gone)
 			range_unlink(w, g, at);
 		else

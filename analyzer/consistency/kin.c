@@ -65,6 +65,19 @@ void kin_enter(struct xport *x, struct nbds_world *w)
 	k->xport = x;
 	k->host = host_of(all, w);
 	k->name = name_of(all, x);
+	for (struct nbds_table_node *n = nbds_table_find(&all->table, k->host ^ k->name); n;
+	     n = nbds_table_again(n)) {
+		const struct kin *other = nbds_owner(n, struct kin, node);
+
+		if (other->host != k->host || other->name != k->name)
+			continue;
+		/* where there are several, they know of each other; and one that is gone says
+		 * enough */
+		x->alike = true;
+		if (other->xport)
+			other->xport->alike = true;
+		break;
+	}
 	if (nbds_table_add(&all->table, all->budget, &k->node, k->host ^ k->name)) {
 		x->kin = k;
 	} else {
@@ -119,19 +132,26 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 		  uint64_t sector)
 {
 	const struct gathered *g = &w->contents->gathered;
+	const struct nbds_point *begun;
 
 	if (!w->parties->written)
 		return false;
-	if (w->blind || !contents_gather(w, sector, 0) || g->base || g->shadow)
+	if (w->blind || w->blocks->begun_lost || !contents_gather(w, sector, 0) || g->base ||
+	    g->shadow)
+		return true;
+	begun = begun_first(w, sector);
+	if (begun && !point_before(read->world, &read->hi, begun))
 		return true;
 	for (size_t i = 0; i < g->count; i++) {
 		const struct candidate *c = &g->list[i];
+		/* of those that replaced others, which began before */
+		const struct nbds_point *lo = c->op && c->op->type != NBD_CMD_WRITE ? &c->hi : NULL;
 
-		if (c->by ? c->by->party->xport == x
-			  : !c->seen && !c->hole && c->op->party->xport == x &&
-				    c->op->party->known &&
-				    c->op->party->size == read->party->size &&
-				    !point_before(read->world, &read->hi, &c->op->lo))
+		/* what was buried is among those that begun_first() knows of, or its successor
+		 * began before the read as well */
+		if (!c->by && !c->seen && !c->hole && c->op->party->xport == x &&
+		    c->op->party->known && c->op->party->size == read->party->size &&
+		    !point_before(read->world, &read->hi, lo ? lo : &c->op->lo))
 			return true;
 	}
 	return false;

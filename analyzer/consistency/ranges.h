@@ -26,7 +26,8 @@ enum range_kind {
 struct range {
 	struct nbds_op *op;
 	uint64_t start, end;  /* bytes */
-	struct nbds_point hi; /* when it was seen, if it was */
+	struct nbds_point hi; /* when it was seen, if it was; of a write: when it, or one whose
+	                       * place it took, began */
 	uint64_t lone_from;   /* see struct miss */
 	uint8_t kind;
 	uint8_t links; /* granules that file it */
