@@ -448,8 +448,14 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 		if (c->hole) {
 			bool over = false;
 
-			for (unsigned m = 0; m < n && !over; m++)
-				over = op_before(op, k->c[force[m]].op);
+			for (unsigned m = 0; m < n && !over; m++) {
+				const struct nbds_op *by = k->c[force[m]].op;
+
+				/* what a report says was so before it was sent */
+				over = op_before(op, by) ||
+				       (op->type == NBD_CMD_BLOCK_STATUS &&
+					point_before(k->world, &c->hi, &by->lo));
+			}
 			if (!over) {
 				l->judged = false;
 				l->why = (enum nbds_unchecked)c->why;
@@ -525,12 +531,18 @@ unsigned verdict_rank(const struct nbds_rule *rule, enum nbds_severity severity)
 	return (NBDS_VIOLATION - severity) * 100u + (place == n ? 50 + id : place);
 }
 
-/* At the level that the rule has where these conditions are not met. */
-static void find(struct verdict *out, enum nbds_rule_id rule, enum nbds_severity severity,
-		 unsigned broken)
+/* At the level that the rule has where these conditions are not met, nor those around. */
+static void find(const struct work *k, struct verdict *out, enum nbds_rule_id rule,
+		 enum nbds_severity severity, unsigned broken)
 {
+	const struct nbds_op *r = k->s->read;
 	const char *why;
 
+	if (severity == NBDS_VIOLATION)
+		broken |= k->v->around;
+	if ((broken & BROKEN_FACE) && out->has_since &&
+	    !face_changed(k->world, r->party->xport, &out->since, &k->s->hi))
+		broken &= ~(unsigned)BROKEN_FACE;
 	out->rule = rule_get(rule);
 	out->broken = broken;
 	out->severity = precondition_level(rule, severity, broken, &why);
@@ -584,7 +596,8 @@ static bool is_initial(const struct work *k, const struct nbds_op *r)
 
 		/* what is buried was completed before the one that stands for it */
 		if (c->by ? c->by->party->xport == r->party->xport
-			  : c->establishes && covers(k, i) && op_before(c->op, r) &&
+			  : c->establishes && covers(k, i) && c->op->state == OP_OK &&
+				    c->op->proves && op_before(c->op, r) &&
 				    c->op->party->xport == r->party->xport)
 			return false;
 	}
@@ -796,7 +809,7 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 		broken = broken_by(k, step, &one);
 		one.waits = (broken & BROKEN_SERVER) != 0;
 		if (status) {
-			find(&one, RULE_ZERO_STATUS, step->severity, broken);
+			find(k, &one, RULE_ZERO_STATUS, step->severity, broken);
 			combine(out, &one);
 			continue;
 		}
@@ -823,7 +836,7 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 				nowhere.source = NULL;
 				nowhere.old.frame = 0;
 				nowhere.foreign = true;
-				find(&nowhere, RULE_UNEXPLAINED,
+				find(k, &nowhere, RULE_UNEXPLAINED,
 				     k->world->config.exclusive ? step->severity : NBDS_SUSPECT,
 				     broken);
 				combine(out, &nowhere);
@@ -832,7 +845,7 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 			if (!mask_any(&stale) || l->somewhere)
 				continue;
 		}
-		find(&one, rule, step->severity, broken);
+		find(k, &one, rule, step->severity, broken);
 		combine(out, &one);
 	}
 }
@@ -944,9 +957,10 @@ static void unstable(struct work *k, struct verdict *out)
 			if (!one.missed || k->c[i].op->serial > one.missed->serial)
 				one.missed = k->c[i].op;
 		}
-		find(&one, status ? RULE_ZERO_STATUS : RULE_UNSTABLE_READ, NBDS_VIOLATION, broken);
 		one.since = before->lo;
 		one.has_since = true;
+		find(k, &one, status ? RULE_ZERO_STATUS : RULE_UNSTABLE_READ, NBDS_VIOLATION,
+		     broken);
 		combine(out, &one);
 		if (out->severity == NBDS_VIOLATION)
 			return;
@@ -975,7 +989,7 @@ static void not_zero(const struct work *k, struct verdict *out)
 	}
 	if (!one.missed)
 		return;
-	find(&one, RULE_ZERO_STATUS, NBDS_VIOLATION, 0);
+	find(k, &one, RULE_ZERO_STATUS, NBDS_VIOLATION, 0);
 	combine(out, &one);
 }
 
@@ -995,7 +1009,7 @@ static void unordered(struct work *k, struct verdict *out)
 	name_missed(k, l, 0, &one);
 	if (!one.missed)
 		return;
-	find(&one, RULE_UNORDERED, NBDS_SUSPECT, 0);
+	find(k, &one, RULE_UNORDERED, NBDS_SUSPECT, 0);
 	name_source(k, l, &bad, &one);
 	combine(out, &one);
 }
@@ -1038,7 +1052,7 @@ static void landed_late(const struct work *k, struct verdict *out)
 	}
 	if (!one.missed)
 		return;
-	find(&one, RULE_REISSUED, rule_get(RULE_REISSUED)->severity, 0);
+	find(k, &one, RULE_REISSUED, rule_get(RULE_REISSUED)->severity, 0);
 	one.source = copy->op;
 	combine(out, &one);
 }
@@ -1073,7 +1087,8 @@ static void missed_others(struct work *k, struct verdict *out)
 		}
 		if (!one.missed)
 			continue;
-		find(&one, multi ? RULE_STALE_UNFLUSHED : RULE_STALE_NO_MULTI_CONN, NBDS_HAZARD, 0);
+		find(k, &one, multi ? RULE_STALE_UNFLUSHED : RULE_STALE_NO_MULTI_CONN, NBDS_HAZARD,
+		     0);
 		bad = all;
 		name_source(k, l, &bad, &one);
 		/* one that is not proved to lie in between should be looked at all the same */

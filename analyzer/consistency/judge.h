@@ -60,10 +60,11 @@ struct view {
 	const struct candidate *list;
 	unsigned count;
 	const struct nbds_point *base; /* what was answered before is forgotten, or NULL */
-	bool shadow; /* something was forgotten: where it matters nothing is judged */
-	bool sooner; /* what its connection sent after the read's request came after it: its
+	bool shadow;     /* something was forgotten: where it matters nothing is judged */
+	bool sooner;     /* what its connection sent after the read's request came after it: its
 	              * status, which is still to come, may show that (T1) */
-	bool final;  /* commands in flight are not hoped to succeed any more */
+	bool final;      /* commands in flight are not hoped to succeed any more */
+	unsigned around; /* conditions that no sector knows of, and are not met: BROKEN_* */
 };
 
 enum judgement { JUDGE_FINE, JUDGE_UNKNOWN, JUDGE_WRONG };

@@ -358,7 +358,7 @@ void miss_add(const struct sample *s, bool foreign)
 		table_add(w, m);
 }
 
-void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v)
+void miss_judge(struct nbds_world *w, const struct miss *m, unsigned around, struct verdict *v)
 {
 	const struct gathered *g = &w->contents->gathered;
 	const struct miss_snapshot *s = m->snapshot;
@@ -372,7 +372,7 @@ void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v)
 				.lone_from = w->no_t3 && w->parties->many_writers ? UINT64_MAX
 										  : m->lone_from,
 				.later = m->later};
-	struct view view = {.final = true};
+	struct view view = {.final = true, .around = around};
 
 	*v = (struct verdict){.result = JUDGE_UNKNOWN, .why = NBDS_UNCHECKED_FORGOTTEN};
 	if (w->blind)

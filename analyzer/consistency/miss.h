@@ -54,8 +54,8 @@ struct misses {
 
 /* A sector of s->read; `foreign`: with data from nowhere. */
 void miss_add(const struct sample *s, bool foreign);
-/* Judges it by all that is known of its sources by now. */
-void miss_judge(struct nbds_world *w, const struct miss *m, struct verdict *v);
+/* Judges it by all that is known of its sources by now. `around`: as in struct view. */
+void miss_judge(struct nbds_world *w, const struct miss *m, unsigned around, struct verdict *v);
 /* What may have been its source: `count` of them, just after it was judged. */
 const struct candidate *miss_sources(const struct nbds_world *w, const struct miss *m,
 				     size_t *count);

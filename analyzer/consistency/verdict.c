@@ -224,8 +224,7 @@ static void tell(struct nbds_world *w, struct nbds_op *r, struct group *g)
 }
 
 /* What is broken of the conditions that no judge of one sector knows. */
-static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, const struct miss *m,
-			      const struct verdict *v)
+static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, const struct miss *m)
 {
 	unsigned broken = 0;
 
@@ -234,7 +233,7 @@ static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, con
 		broken |= BROKEN_UNSEEN;
 	if (w->dropped)
 		broken |= BROKEN_DROPPED;
-	if (face_changed(w, r->party->xport, v->has_since ? &v->since : NULL, &m->hi))
+	if (face_changed(w, r->party->xport, NULL, &m->hi))
 		broken |= BROKEN_FACE;
 	if (kin_wrote(r, m->sector))
 		broken |= BROKEN_OUTSIDE;
@@ -245,15 +244,15 @@ static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, con
  * nowhere did not wait for all that may be written. */
 static void judge_miss(struct nbds_op *r, const struct miss *m, bool early, struct verdict *v)
 {
-	const char *why;
+	unsigned around;
 
-	miss_judge(r->world, m, v);
+	miss_judge(r->world, m, 0, v);
 	if (!v->rule)
 		return;
-	if (v->severity == NBDS_VIOLATION)
-		v->broken |= broken_around(r->world, r, m, v);
-	v->severity = precondition_level((enum nbds_rule_id)(v->rule - nbds_rules), v->severity,
-					 v->broken, &why);
+	/* at a lower level something else of it may be told rather */
+	around = v->severity == NBDS_VIOLATION ? broken_around(r->world, r, m) : 0;
+	if (around)
+		miss_judge(r->world, m, around, v);
 	if (v->foreign && (m->unsure || (early && v->severity == NBDS_VIOLATION))) {
 		v->result = JUDGE_UNKNOWN;
 		v->why = NBDS_UNCHECKED_FORGOTTEN;

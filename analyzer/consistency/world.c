@@ -629,16 +629,28 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 	return by->type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
 }
 
-/* Did an earlier read show the same contents from before the capture? */
+/* Earlier reads that are looked at. */
+#define KNOWN_LOOKED 64u
+
+/* Whatever comes after this read certainly came after the earlier one. */
+static bool over_before(const struct nbds_op *earlier, const struct nbds_op *read)
+{
+	return earlier->state == OP_OK && earlier->proves &&
+	       point_before(read->world, &earlier->hi, &read->lo);
+}
+
+/* Did an earlier read show the same contents from before the capture, and can it be held
+ * against all that this one could? */
 static bool known_already(struct nbds_world *w, uint64_t sector, uint64_t value,
 			  const struct nbds_op *by, bool wholly)
 {
 	const struct block *b = block_find(w, sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS), n = 0;
 
-	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++)
+	for (const struct entry *e = b ? b->entries : NULL; e && n < KNOWN_LOOKED; e = e->next, n++)
 		if (is_seen(e) && ((wholly ? e->wholly : e->initial) >> i & 1) &&
-		    e->op->party->xport == by->party->xport && entry_shows(e, i, value))
+		    e->op->party->xport == by->party->xport && entry_shows(e, i, value) &&
+		    over_before(e->op, by))
 			return true;
 	return false;
 }
@@ -649,11 +661,12 @@ static bool part_known(const struct sample *s)
 	const struct block *b = block_find(s->read->world, s->sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(s->sector % BLOCK_SECTORS), n = 0;
 
-	for (const struct entry *e = b ? b->entries : NULL; e && n < 16; e = e->next, n++) {
+	for (const struct entry *e = b ? b->entries : NULL; e && n < KNOWN_LOOKED;
+	     e = e->next, n++) {
 		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
 
 		if (is_seen(e) && (e->wholly >> i & 1) && p && p->from <= s->from &&
-		    p->from + p->have >= s->to && e->op != s->read &&
+		    p->from + p->have >= s->to && over_before(e->op, s->read) &&
 		    e->op->party->xport == s->read->party->xport &&
 		    memcmp(p->bytes + (s->from - p->from), s->bytes, (size_t)(s->to - s->from)) ==
 			    0)
@@ -833,9 +846,16 @@ static void zeroes_seen(struct nbds_op *op, uint64_t offset, uint64_t len,
 /* The first serial from which the connection is the only writer, for what it sees now. */
 static uint64_t alone_from(const struct nbds_op *op)
 {
-	const struct nbds_op *last = op->party->last[0] ? op->party->last[0] : op->party->last[1];
+	uint64_t from = UINT64_MAX;
 
-	return last && lone_writer(last) ? 0 : UINT64_MAX;
+	for (unsigned kind = 0; kind < 2; kind++) {
+		const struct nbds_op *last = op->party->last[kind];
+
+		if (last && last->serial < from && lone_writer(last))
+			from = last->serial;
+	}
+	/* what it wrote before that: if nobody else ever wrote anything */
+	return from != UINT64_MAX && !op->world->parties->many_writers ? 0 : from;
 }
 
 void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,

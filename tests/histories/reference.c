@@ -95,15 +95,6 @@ static bool has_flag(const struct h_connection *k, uint16_t flag)
 	return k->known && (k->flags & flag);
 }
 
-// The command numbered i succeeded, and can be relied on: nor is it a write to a read-only
-// export (G6).
-static bool ok_at(const struct ref_world *w, int i)
-{
-	const struct h_command *c = &w->h->commands[i];
-
-	return ok(c) && !(is_write(c) && has_flag(conn(w, i), NBD_FLAG_READ_ONLY));
-}
-
 static bool one_server(const struct h_connection *a, const struct h_connection *b)
 {
 	return a->port == b->port;
@@ -144,6 +135,8 @@ static bool length_doubted(const struct ref_world *w, int c)
 
 	if (k->gap_noticed == H_NEVER || k->gap_noticed < x->request)
 		return false;
+	if (k->gap_noticed < x->reply)
+		return false;
 	for (int i = 0; i < w->h->command_count; i++) {
 		const struct h_command *y = &w->h->commands[i];
 
@@ -151,6 +144,43 @@ static bool length_doubted(const struct ref_world *w, int c)
 		    y->request < k->gap_noticed)
 			return false;
 	}
+	return true;
+}
+
+// The command numbered i succeeded, and can be relied on: nor is it a write to a read-only
+// export (G6), nor one whose length may be wrong.
+static bool ok_at(const struct ref_world *w, int i)
+{
+	const struct h_command *c = &w->h->commands[i];
+
+	return ok(c) && !(is_write(c) && has_flag(conn(w, i), NBD_FLAG_READ_ONLY)) &&
+	       !(w->early[i] && length_doubted(w, i));
+}
+
+// A request may have been missed between the write and its answer, and the answer be that
+// one's (G3).
+static bool answer_doubted(const struct ref_world *w, int c)
+{
+	const struct h_command *x = &w->h->commands[c];
+	const struct h_connection *k = &w->h->connections[x->connection];
+
+	return k->gap_noticed > x->request && k->gap_noticed < x->reply;
+}
+
+// The end of the write's payload is not in the capture, and its connection sent nothing
+// more: then only its header says how long it was.
+static bool end_unseen(const struct ref_world *w, int c)
+{
+	const struct h_command *x = &w->h->commands[c];
+	const struct h_cell *last = &x->cells[x->sectors - 1];
+	uint64_t end = x->offset + x->length;
+
+	if (h_value_at(&last->content, (unsigned)((end - 1) % H_SECTOR)) != H_LOST)
+		return false;
+	for (int i = 0; i < w->h->command_count; i++)
+		if (w->h->commands[i].connection == x->connection &&
+		    w->h->commands[i].request > x->request)
+			return false;
 	return true;
 }
 
@@ -636,8 +666,12 @@ static void look(struct ref_world *w, const struct byte *b, unsigned mask, unsig
 
 			renewed |= v->paths[j] && before(w, i, j);
 			succeeded |= v->paths[j] && requested_before(w, i, j);
+			// what a report says was so before it was sent, whatever becomes of it
+			if (v->paths[j] && c->type == NBD_CMD_BLOCK_STATUS)
+				renewed |= instant_before(w, cell_at(c, b->at)->seen,
+							  w->h->commands[j].request);
 		}
-		if (c->type == NBD_CMD_BLOCK_STATUS && ok(c) && !renewed) {
+		if (c->type == NBD_CMD_BLOCK_STATUS && !renewed) {
 			const struct h_cell *cell = cell_at(c, b->at);
 
 			if (cell->seen != H_NEVER && (cell->status & NBD_STATE_HOLE) &&
@@ -1322,8 +1356,8 @@ void ref_judge(struct reference *ref, const struct history *h)
 			     : k->from_start         ? NBDS_VIOLATION
 						     : NBDS_SUSPECT);
 		// G1: of a connection that was there before, TCP's numbers are guesses
-		if (w->early[i] && k->from_start && !length_doubted(w, i))
-			note(v, REF_V7, c, NBDS_VIOLATION);
+		if (w->early[i] && k->from_start && !length_doubted(w, i) && !answer_doubted(w, i))
+			note(v, REF_V7, c, end_unseen(w, i) ? NBDS_SUSPECT : NBDS_VIOLATION);
 		if (c->type != NBD_CMD_READ && c->type != NBD_CMD_BLOCK_STATUS)
 			continue;
 		if (c->outcome != H_OK || c->ambiguous)
