@@ -29,9 +29,10 @@ struct piece {
 /* What few entries have. */
 struct extra {
 	struct piece *piece[BLOCK_SECTORS];
-	struct nbds_point hi; /* a READ saw it, */
-	uint64_t lone_from;   /* see struct miss */
-	bool seen;            /* if it did */
+	struct nbds_point hi;          /* a READ saw it, */
+	uint32_t alone[BLOCK_SECTORS]; /* ... and so many serials before it is lone_from (struct
+	                                * miss); 0: nobody was alone */
+	uint8_t seen;                  /* sectors where it did */
 };
 
 #define NO_RING UINT32_MAX

@@ -108,16 +108,21 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 static void seen_at(struct nbds_world *w, struct entry *e, unsigned i, const struct nbds_point *hi,
 		    uint64_t lone_from)
 {
+	uint64_t serial = e->op->serial;
+	uint64_t alone = lone_from < serial ? serial - lone_from : 0;
+	struct extra *x;
+
 	if (!piece_slot(w, e, i))
 		return;
-	if (!e->extra->seen) {
-		e->extra->seen = true;
-		e->extra->hi = *hi;
-		e->extra->lone_from = lone_from;
-	}
-	later_of(&e->extra->hi, hi);
-	if (lone_from > e->extra->lone_from)
-		e->extra->lone_from = lone_from;
+	x = e->extra;
+	if (!x->seen)
+		x->hi = *hi;
+	later_of(&x->hi, hi);
+	if (alone > UINT32_MAX)
+		alone = UINT32_MAX;
+	if (!(x->seen >> i & 1) || alone < x->alone[i])
+		x->alone[i] = (uint32_t)alone;
+	x->seen |= (uint8_t)(1u << i);
 }
 
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
@@ -288,12 +293,13 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 	c->piece = e->extra ? e->extra->piece[i] : NULL;
 	c->establishes = !c->seen;
 	c->why = NBDS_UNCHECKED_PARTIAL;
+	c->lone_from = UINT64_MAX;
 	if (e->extra && e->extra->seen) {
 		c->hi = e->extra->hi;
-		c->lone_from = e->extra->lone_from;
+		if (e->extra->alone[i])
+			c->lone_from = e->op->serial - e->extra->alone[i];
 	} else {
 		c->hi = e->op->hi;
-		c->lone_from = UINT64_MAX;
 	}
 	if (unknown && c->seen) {
 		/* as much of it as was kept */
