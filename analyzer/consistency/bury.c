@@ -58,6 +58,10 @@
 #define LOOKED_MIN  4096u
 /* Commands without data that a block is looked at with. */
 #define RANGES_MAX 64u
+/* Newer ones that one is compared with at most. */
+#define RANGES_PASSED 256u
+/* Reports of zeroes that one granule remembers: as with reads. */
+#define ZEROES_MAX 256u
 
 struct burial {
 	struct nbds_world *w;
@@ -584,17 +588,33 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 	return true;
 }
 
+/* What began after n reported a hole began after r did so, too; and no reader still to come
+ * was before n and not before r. */
+static bool over_hole(struct nbds_world *w, const struct nbds_op *r, const struct nbds_op *n,
+		      const struct nbds_point *now)
+{
+	return r == n ||
+	       (r->party == n->party && r->state == OP_OK && n->state == OP_OK &&
+		r->hi.interface == n->hi.interface && r->hi.frame <= n->hi.frame &&
+		r->hi.time <= n->hi.time && r->status_end <= n->status_end &&
+		(n->status_acked == NBDS_NO_ACK ||
+		 (r->status_acked != NBDS_NO_ACK && r->status_acked <= n->status_acked)) &&
+		over_for_readers(w, n, now));
+}
+
 /* Is r superseded by n, for every reader still to come? */
 static bool over_range(struct nbds_world *w, const struct range *r, const struct range *n,
 		       const struct nbds_point *now)
 {
 	struct burial k = {.w = w, .now = now, .start = r->start, .end = r->end};
 
-	if (n->start > r->start || n->end < r->end)
+	if (!range_within(r, n))
 		return false;
 	if (r->kind == RANGE_SEEN_ZERO)
 		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party;
-	if (n->kind != RANGE_ZERO || r->kind == RANGE_DAMAGE || r->kind == RANGE_HOLE ||
+	if (r->kind == RANGE_HOLE)
+		return n->kind == RANGE_HOLE && over_hole(w, r->op, n->op, now);
+	if (n->kind != RANGE_ZERO || r->kind == RANGE_DAMAGE ||
 	    (r->kind != RANGE_ZERO && !gone_for_all(w, n->op)))
 		return false;
 	look_around(&k);
@@ -618,21 +638,32 @@ static void replaced(const struct range *r, struct range *by)
 
 static void granule_limit(struct nbds_world *w, struct granule *g, const struct nbds_point *now)
 {
+	unsigned zeroes = 0;
+
 	if (g->count <= GRANULE_FIRST || g->count < g->prune_at || w->ranges->pins)
 		return;
 	for (struct link **at = &g->links; *at;) {
 		struct range *r = (*at)->range;
-		unsigned looked = 0;
+		bool status = r->kind == RANGE_SEEN_ZERO || r->kind == RANGE_HOLE;
+		unsigned looked = 0, passed = 0;
 		bool gone = false;
 
-		for (struct link *l = g->links; l != *at && !gone && looked < 8; l = l->next)
+		for (struct link *l = g->links;
+		     l != *at && !gone && looked < 8 && passed < RANGES_PASSED;
+		     l = l->next, passed++)
 			if (l->range->start <= r->start && l->range->end >= r->end &&
-			    l->range->kind == (r->kind == RANGE_SEEN_ZERO ? r->kind : RANGE_ZERO)) {
+			    l->range->kind == (status ? r->kind : RANGE_ZERO)) {
 				gone = over_range(w, r, l->range, now);
 				looked++;
 				if (gone && r->op->write_class)
 					replaced(r, l->range);
 			}
+		if (!gone && r->kind == RANGE_SEEN_ZERO && ++zeroes > ZEROES_MAX) {
+			uint64_t first = r->start / BLOCK_BYTES;
+
+			forget_range(w, first, (r->end - 1) / BLOCK_BYTES - first + 1, 0, 1);
+			gone = true;
+		}
 		if (!gone && r->op->state == OP_OK && r->op->proves &&
 		    (r->kind == RANGE_TRIM || r->kind == RANGE_UNKNOWN || r->kind == RANGE_ZERO))
 			if ((gone = over_data(w, r, now)))
@@ -643,6 +674,16 @@ static void granule_limit(struct nbds_world *w, struct granule *g, const struct 
 			at = &(*at)->next;
 	}
 	g->prune_at = g->count * 2;
+}
+
+void ranges_told_limit(struct nbds_world *w, enum range_kind kind, const struct nbds_point *now)
+{
+	const struct open_range *o = &w->ranges->open[kind == RANGE_HOLE];
+	struct granule *g =
+		o->range ? granule_find(w, o->size_class, o->range->start >> o->size_class) : NULL;
+
+	if (g)
+		granule_limit(w, g, now);
 }
 
 void ranges_limit(struct nbds_world *w, uint64_t start, uint64_t end, const struct nbds_point *now)

@@ -22,5 +22,7 @@ void block_tidy(struct nbds_world *w, struct block *b);
 /* Of the ranges that are filed where [start, end) is, those go that are superseded, once
  * there are so many that it may be worth it. */
 void ranges_limit(struct nbds_world *w, uint64_t start, uint64_t end, const struct nbds_point *now);
+/* The same where block status of the kind was told last. */
+void ranges_told_limit(struct nbds_world *w, enum range_kind kind, const struct nbds_point *now);
 
 #endif

@@ -278,6 +278,14 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 /* Block status of context base:allocation: an extent with NBD_STATE_* bits. */
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
 			   const struct nbds_point *hi);
+/* The same of `count` extents, one after the other from `offset` on; all of them end before
+ * 2^64. */
+struct nbds_extent {
+	uint64_t length;
+	uint32_t status;
+};
+void nbds_op_status_extents(struct nbds_op *op, uint64_t offset, const struct nbds_extent *list,
+			    size_t count, const struct nbds_point *hi);
 
 /* The final reply: error 0 is success (no error chunk in the series, and no
  * gap that could hide one). The operation is not the caller's after this, unless it is

@@ -218,12 +218,19 @@ struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
 	return overlaps;
 }
 
+void contents_told(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
+		   const struct nbds_point *hi, uint64_t lone_from)
+{
+	if (range_told(op, start, end, kind, hi, lone_from))
+		ranges_told_limit(op->world, kind, &op->lo);
+}
+
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg)
 {
 	uint64_t first = start / BLOCK_BYTES, last = (end - 1) / BLOCK_BYTES;
 
-	if (end <= start)
+	if (end <= start || (!w->blocks->count && !w->quiet->count))
 		return;
 	w->blocks->iterating = true;
 	quiet_wake_data(w, first, last);
@@ -323,20 +330,18 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 	return true;
 }
 
-static bool gather_range(struct nbds_world *w, const struct range *r, uint64_t first)
+static bool gather_run(struct nbds_world *w, const struct range *r, const struct run *run,
+		       uint64_t first)
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
 	uint64_t last = first + NBDS_SECTOR;
-	struct candidate *c;
+	struct candidate *c = candidate_add(w);
 
-	if (r->start >= last || r->end <= first)
-		return true;
-	c = candidate_add(w);
 	if (!c)
 		return false;
 	c->op = r->op;
-	c->from = r->start > first ? (uint16_t)(r->start - first) : 0;
-	c->to = r->end < last ? (uint16_t)(r->end - first) : NBDS_SECTOR;
+	c->from = run->start > first ? (uint16_t)(run->start - first) : 0;
+	c->to = run->end < last ? (uint16_t)(run->end - first) : NBDS_SECTOR;
 	c->value = w->zero_value;
 	c->hi = r->hi;
 	c->lone_from = r->lone_from;
@@ -370,6 +375,17 @@ static bool gather_range(struct nbds_world *w, const struct range *r, uint64_t f
 		c->why = NBDS_UNCHECKED_ILLEGAL;
 		break;
 	}
+	return true;
+}
+
+static bool gather_range(struct nbds_world *w, const struct range *r, uint64_t first)
+{
+	struct run whole;
+	const struct run *run = range_run(r, first, &whole);
+
+	for (; run && run->start < first + NBDS_SECTOR; run = range_next(r, run))
+		if (!gather_run(w, r, run, first))
+			return false;
 	return true;
 }
 

@@ -8,6 +8,13 @@
  * payload was lost) costs one range however long it is: it is filed under the granules, of
  * the smallest power of two not below its length, that it touches (two at most), and a
  * look-up asks one granule of each size class in use.
+ *
+ * A reply to a question for block status may say so of very many ranges.  Those that are
+ * near each other share one: its runs.  They lie in one granule, whose size class follows
+ * from how near they are.
+ *
+ *     [   run  run run    run run  ]    up to 256, in order
+ *     granule of the grid
  */
 #ifndef NBDS_CONSISTENCY_RANGES_H
 #define NBDS_CONSISTENCY_RANGES_H
@@ -23,12 +30,18 @@ enum range_kind {
 	RANGE_SEEN_ZERO
 };
 
+struct run {
+	uint64_t start, end; /* bytes */
+};
+
 struct range {
 	struct nbds_op *op;
 	uint64_t start, end;  /* bytes */
+	struct run *runs;     /* those of them that it is of, in order; NULL: all */
 	struct nbds_point hi; /* when it was seen, if it was; of a write: when it, or one whose
 	                       * place it took, began */
 	uint64_t lone_from;   /* see struct miss */
+	uint16_t run_count, run_room;
 	uint8_t kind;
 	uint8_t links; /* granules that file it */
 };
@@ -47,11 +60,21 @@ struct granule {
 	uint32_t prune_at;
 };
 
+/* A range that more runs may be put into. */
+struct open_range {
+	struct range *range;
+	uint64_t window; /* where its granule ends */
+	/* of the next one of the same command: */
+	unsigned size_class;
+	unsigned room; /* for runs */
+};
+
 struct ranges {
 	uint32_t resizes; /* of those in it: nothing takes them out */
 	struct granule **buckets;
 	size_t bucket_count, count;
-	uint64_t classes;       /* size classes in use */
+	uint64_t classes; /* size classes in use */
+	struct open_range open[2];
 	uint64_t pins;          /* misses so young that they may need all of them */
 	bool overrun;           /* of a block there are too many for that, */
 	uint64_t overrun_block; /* which is this one */
@@ -61,10 +84,35 @@ struct ranges {
  * write of the same bytes that is in flight, or NULL. */
 struct nbds_op *range_add(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
 			  const struct nbds_point *hi, uint64_t lone_from);
+/* The same of what block status says (RANGE_HOLE or RANGE_SEEN_ZERO), told in the order of the
+ * reply; ranges_resume() says what it is that goes on. True: it is in a granule that had none
+ * of it. */
+void ranges_resume(const struct nbds_op *op, const struct nbds_point *hi, uint64_t lone_from);
+bool range_told(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
+		const struct nbds_point *hi, uint64_t lone_from);
+/* The quick answer, for nearly all of many: it is one more run, and there is room for it. False:
+ * see range_told(). `start` is less than `end`. */
+static inline bool range_told_next(struct open_range *o, uint64_t start, uint64_t end)
+{
+	struct range *r = o->range;
+
+	if (!r || start <= r->end || end > o->window || r->run_count == r->run_room)
+		return false;
+	r->runs[r->run_count++] = (struct run){start, end};
+	r->end = end;
+	return true;
+}
+/* The first run of the range that ends after `at`, and all of it if it has none; NULL: there
+ * is none. `whole` is where it is put then. */
+const struct run *range_run(const struct range *r, uint64_t at, struct run *whole);
+/* The one after it, or NULL. */
+const struct run *range_next(const struct range *r, const struct run *run);
+/* Is all of r in n? */
+bool range_within(const struct range *r, const struct range *n);
 /* Does a command without data cover a part of the sector, and is newer than `by`, or
  * not superseded by it? (If `by` is a read, zeroes that were only seen count too.) */
 bool contents_other_range(const struct nbds_world *w, uint64_t sector, const struct nbds_op *by);
-/* Those that have bytes of [start, end), into list[], some of them twice; *count of them.
+/* Writes that have bytes of [start, end), into list[], some of them twice; *count of them.
  * False: there are more than `max`, or too many places to look at. */
 bool ranges_near(const struct nbds_world *w, uint64_t start, uint64_t end,
 		 const struct range **list, unsigned max, unsigned *count);

@@ -870,21 +870,41 @@ void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 		contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi, alone_from(op));
 }
 
+void nbds_op_status_extents(struct nbds_op *op, uint64_t offset, const struct nbds_extent *list,
+			    size_t count, const struct nbds_point *hi)
+{
+	struct nbds_world *w = op->world;
+	struct open_range *open = w->ranges->open;
+	uint64_t alone;
+
+	if (op->type != NBD_CMD_BLOCK_STATUS || !op->reading)
+		return;
+	alone = op->proves ? alone_from(op) : 0;
+	ranges_resume(op, hi, alone);
+	for (size_t i = 0; i < count; offset += list[i].length, i++) {
+		bool zero = list[i].status & NBD_STATE_ZERO;
+		uint64_t end = offset + list[i].length;
+
+		if (!(list[i].status & (NBD_STATE_ZERO | NBD_STATE_HOLE)) || offset == end)
+			continue;
+		if (zero && (w->blocks->count || w->quiet->count))
+			zeroes_seen(op, offset, list[i].length, hi);
+		if (zero && !op->proves)
+			continue;
+		if (!range_told_next(&open[!zero], offset, end))
+			contents_told(op, offset, end, zero ? RANGE_SEEN_ZERO : RANGE_HOLE, hi,
+				      alone);
+	}
+}
+
 void nbds_op_status_extent(struct nbds_op *op, uint64_t offset, uint64_t len, uint32_t status,
 			   const struct nbds_point *hi)
 {
-	if (op->type != NBD_CMD_BLOCK_STATUS || !op->reading || !len)
-		return;
+	struct nbds_extent one = {len, status};
+
 	if (!range_fits(offset, len))
-		len = UINT64_MAX - offset;
-	if (status & NBD_STATE_ZERO) {
-		zeroes_seen(op, offset, len, hi);
-		if (op->proves)
-			contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi,
-				       alone_from(op));
-	} else if (status & NBD_STATE_HOLE) {
-		contents_range(op, offset, offset + len, RANGE_HOLE, hi, 0);
-	}
+		one.length = UINT64_MAX - offset;
+	nbds_op_status_extents(op, offset, &one, 1, hi);
 }
 
 /* --- replies ------------------------------------------------------------- */

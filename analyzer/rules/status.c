@@ -13,6 +13,7 @@
 
 /* What was told of the chunk in progress. */
 enum { TOLD_EMPTY = 1, TOLD_MERGE = 2, TOLD_BITS = 4, TOLD_UPPER = 8, TOLD_LONG = 16 };
+#define ALLOCATION_BITS ((uint64_t)(NBD_STATE_HOLE | NBD_STATE_ZERO))
 
 void rules_status(struct rules_connection *rc, const struct nbds_message *m,
 		  struct rules_request *q)
@@ -67,12 +68,13 @@ void rules_status(struct rules_connection *rc, const struct nbds_message *m,
 	rc->extent_allocation = rc->context_allocation & bit;
 }
 
-static void extent(struct rules_connection *rc, const struct nbds_message *m,
-		   struct rules_request *q, uint64_t length, uint64_t status, bool ext)
+/* What is wrong with an extent, if anything is that was not told of the chunk before. */
+static void extent_wrong(struct rules_connection *rc, const struct nbds_message *m,
+			 struct rules_request *q, uint64_t length, uint64_t status, bool ext)
 {
 	const struct nbds_request *r = m->request;
 	struct rules_about about = {.at = &m->first, .r = r, .q = q};
-	uint64_t n = rc->extents++;
+	uint64_t n = rc->extents;
 
 	if (!length && !(rc->extent_told & TOLD_EMPTY)) {
 		rc->extent_told |= TOLD_EMPTY;
@@ -95,8 +97,7 @@ static void extent(struct rules_connection *rc, const struct nbds_message *m,
 			   " have the same status, 0x%" PRIx64,
 			   n, n + 1, status);
 	}
-	if (rc->extent_allocation &&
-	    (status & UINT32_MAX & ~(uint64_t)(NBD_STATE_HOLE | NBD_STATE_ZERO)) &&
+	if (rc->extent_allocation && (status & UINT32_MAX & ~ALLOCATION_BITS) &&
 	    !(rc->extent_told & TOLD_BITS)) {
 		rc->extent_told |= TOLD_BITS;
 		rules_tell(rc, RULE_STATUS_BITS, &about,
@@ -109,13 +110,38 @@ static void extent(struct rules_connection *rc, const struct nbds_message *m,
 			   "extent %" PRIu64 " has the status 0x%" PRIx64 " in a context of base:",
 			   n + 1, status);
 	}
-	rc->extent_status = status;
-	if (length > UINT64_MAX - rc->extent_at) {
-		rc->extent_followed = false;
-		return;
+}
+
+/* Of extents that are not the first ones of their chunk those in front, of which there is
+ * nothing to tell: how many bytes they take. */
+static size_t extents_right(struct rules_connection *rc, uint64_t asked, const uint8_t *data,
+			    size_t len, bool ext)
+{
+	const unsigned size = ext ? NBDS_EXTENT_EXT_LEN : NBDS_EXTENT_LEN;
+	const unsigned told = rc->extent_told;
+	const uint64_t most = told & TOLD_LONG || !asked ? UINT64_MAX : asked;
+	const uint64_t bits =
+		(rc->extent_allocation && !(told & TOLD_BITS) ? UINT32_MAX & ~ALLOCATION_BITS : 0) |
+		(ext && rc->extent_in_base && !(told & TOLD_UPPER) ? ~(uint64_t)UINT32_MAX : 0);
+	uint64_t sum = rc->extent_sum, begin = sum, before = rc->extent_status;
+	const uint8_t *p = data;
+
+	for (; len >= size; p += size, len -= size) {
+		uint64_t length = ext ? nbds_be64(p) : nbds_be32(p);
+		uint64_t status = ext ? nbds_be64(p + 8) : nbds_be32(p + 4);
+
+		if ((!length && !(told & TOLD_EMPTY)) || sum >= most ||
+		    (status == before && !(told & TOLD_MERGE)) || (status & bits) ||
+		    length > UINT64_MAX - rc->extent_at - (sum - begin))
+			break;
+		before = status;
+		sum += length;
 	}
-	rc->extent_sum += length;
-	rc->extent_at += length;
+	rc->extents += (uint64_t)(p - data) / size;
+	rc->extent_status = before;
+	rc->extent_sum = sum;
+	rc->extent_at += sum - begin;
+	return (size_t)(p - data);
 }
 
 void rules_extents(struct rules_connection *rc, const struct nbds_message *m,
@@ -123,24 +149,43 @@ void rules_extents(struct rules_connection *rc, const struct nbds_message *m,
 {
 	bool ext = m->u.chunk.type == NBD_REPLY_TYPE_BLOCK_STATUS_EXT;
 	unsigned size = ext ? NBDS_EXTENT_EXT_LEN : NBDS_EXTENT_LEN;
+	const uint64_t asked = m->request->length;
 
 	/* bytes that are missing leave the next extent's place unknown */
 	if (at % size != rc->extent_have || at / size != rc->extents)
 		rc->extent_followed = false;
 	while (len && rc->extent_followed) {
-		size_t n = size - rc->extent_have < len ? size - rc->extent_have : len;
+		size_t n = rc->extent_have || !rc->extents
+				   ? 0
+				   : extents_right(rc, asked, data, len, ext);
+		const uint8_t *p;
+		uint64_t length, status;
 
-		memcpy(rc->extent + rc->extent_have, data, n);
-		rc->extent_have += (unsigned)n;
 		data += n;
 		len -= n;
-		if (rc->extent_have < size)
+		n = size - rc->extent_have < len ? size - rc->extent_have : len;
+		p = data;
+		if (n < size) { /* in several pieces */
+			memcpy(rc->extent + rc->extent_have, data, n);
+			rc->extent_have += (unsigned)n;
+			if (rc->extent_have < size)
+				return;
+			rc->extent_have = 0;
+			p = rc->extent;
+		}
+		data += n;
+		len -= n;
+		length = ext ? nbds_be64(p) : nbds_be32(p);
+		status = ext ? nbds_be64(p + 8) : nbds_be32(p + 4);
+		extent_wrong(rc, m, q, length, status, ext);
+		rc->extents++;
+		rc->extent_status = status;
+		if (length > UINT64_MAX - rc->extent_at) {
+			rc->extent_followed = false;
 			return;
-		rc->extent_have = 0;
-		if (ext)
-			extent(rc, m, q, nbds_be64(rc->extent), nbds_be64(rc->extent + 8), true);
-		else
-			extent(rc, m, q, nbds_be32(rc->extent), nbds_be32(rc->extent + 4), false);
+		}
+		rc->extent_sum += length;
+		rc->extent_at += length;
 	}
 }
 

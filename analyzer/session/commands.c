@@ -221,6 +221,8 @@ void command_answered(struct session *s, const struct nbds_message *m)
 
 /* --- block status --------------------------------------------------------- */
 
+#define EXTENTS_AT_ONCE 128u
+
 static bool is_allocation(const struct session *s, uint32_t id)
 {
 	static const char name[] = "base:allocation";
@@ -252,25 +254,38 @@ void command_extents(struct session *s, const struct nbds_message *m, uint64_t a
 		return;
 	}
 	while (len) {
-		size_t n = size - s->extent_have < len ? size - s->extent_have : len;
-		uint64_t length, status;
+		struct nbds_extent list[EXTENTS_AT_ONCE];
+		uint64_t offset = f->extent_at;
+		size_t count = 0;
 
-		memcpy(s->extent + s->extent_have, data, n);
-		s->extent_have += (unsigned)n;
-		data += n;
-		len -= n;
-		if (s->extent_have < size)
-			return;
-		s->extent_have = 0;
-		s->extent_pos += size;
-		length = size == 16 ? nbds_be64(s->extent) : nbds_be32(s->extent);
-		status = size == 16 ? nbds_be64(s->extent + 8) : nbds_be32(s->extent + 4);
-		if (length > UINT64_MAX - f->extent_at) {
-			f->status_known = false;
-			return;
+		while (len && count < EXTENTS_AT_ONCE && f->status_known) {
+			size_t n = size - s->extent_have < len ? size - s->extent_have : len;
+			const uint8_t *p = data;
+			uint64_t length, status;
+
+			if (n < size) { /* in several pieces */
+				memcpy(s->extent + s->extent_have, data, n);
+				s->extent_have += (unsigned)n;
+				p = s->extent;
+			}
+			data += n;
+			len -= n;
+			if (n < size && s->extent_have < size)
+				break;
+			s->extent_have = 0;
+			s->extent_pos += size;
+			length = size == 16 ? nbds_be64(p) : nbds_be32(p);
+			status = size == 16 ? nbds_be64(p + 8) : nbds_be32(p + 4);
+			if (length > UINT64_MAX - f->extent_at) {
+				f->status_known = false;
+				break;
+			}
+			list[count++] = (struct nbds_extent){length, (uint32_t)status};
+			f->extent_at += length;
 		}
-		nbds_op_status_extent(f->op, f->extent_at, length, (uint32_t)status, &hi);
-		f->extent_at += length;
+		nbds_op_status_extents(f->op, offset, list, count, &hi);
+		if (!f->status_known)
+			return;
 	}
 }
 
