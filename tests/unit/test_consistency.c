@@ -803,6 +803,65 @@ static void test_memory_cap(void **state)
 }
 
 /* A huge TRIM, WRITE_ZEROES or hole costs no more than a small one. */
+/* Very many extents of one reply, near each other and far apart: of each of them it is still
+ * known what was said of it. */
+static void test_many_extents(void **state)
+{
+	static const uint64_t lengths[][4] = {
+		{512, 512, 512, 512},
+		{512, 1 << 17, 512, 1536},
+		{UINT64_C(1) << 28, 512, 512, 1 << 20},
+		{4096, 512, UINT64_C(3) << 20, 65536},
+	};
+	enum { EXTENTS = 3000, ASKED = 400 };
+
+	(void)state;
+	for (unsigned k = 0; k < 4 * 2; k++) {
+		struct nbds_extent list[EXTENTS];
+		uint64_t at = 0, starts[EXTENTS];
+		unsigned expected = 0;
+		struct nbds_point p;
+		struct nbds_op *op;
+		struct run r;
+
+		start(&r, 1, MC, 0);
+		for (unsigned i = 0; i < EXTENTS; i++) {
+			static const uint32_t states[] = {NBD_STATE_HOLE | NBD_STATE_ZERO, 0,
+							  NBD_STATE_ZERO, NBD_STATE_HOLE};
+
+			list[i] = (struct nbds_extent){lengths[k / 2][i % 4],
+						       states[k % 2 ? i * 7 / 3 % 4 : i % 2]};
+			starts[i] = at;
+			at += list[i].length;
+		}
+		assert_true(at < SIZE);
+		op = request(&r, 0, NBD_CMD_BLOCK_STATUS, 0, at);
+		p = now(&r);
+		for (unsigned i = 0, n; i < EXTENTS; i += n) {
+			n = 1 + i % 200;
+			if (n > EXTENTS - i)
+				n = EXTENTS - i;
+			if (i % 3 == 0)
+				p = now(&r);
+			nbds_op_status_extents(op, starts[i], list + i, n, &p);
+		}
+		reply(&r, op);
+		for (unsigned n = 0; n < ASKED; n++) {
+			unsigned i = n < ASKED / 2 ? n * 7 % EXTENTS : n * 13 % EXTENTS;
+			uint64_t in = list[i].length - NBDS_SECTOR;
+
+			if (n >= ASKED / 2 && (n * 13 % EXTENTS) % 7 == 0 && i < ASKED / 2 * 7)
+				continue; /* it was read */
+			read_at(&r, 0, starts[i] + (n % 2 ? in : 0), NBDS_SECTOR, 1);
+			expected += (list[i].status & NBD_STATE_ZERO) != 0;
+		}
+		nbds_world_finish(r.w);
+		assert_int_equal(r.findings, expected);
+		assert_string_equal(r.rule, "zero-status-contradicts-data");
+		nbds_world_free(r.w);
+	}
+}
+
 static void test_huge_ranges(void **state)
 {
 	struct nbds_world_stats s;
@@ -1018,6 +1077,7 @@ int main(void)
 		cmocka_unit_test(test_after_sleep),
 		cmocka_unit_test(test_memory_cap),
 		cmocka_unit_test(test_huge_ranges),
+		cmocka_unit_test(test_many_extents),
 		cmocka_unit_test(test_connections_pass),
 		cmocka_unit_test(test_gone_writers),
 		cmocka_unit_test(test_gone_witnesses),
