@@ -588,15 +588,23 @@ static bool over_data(struct nbds_world *w, const struct range *r, const struct 
 	return true;
 }
 
-/* What began after n reported a hole began after r did so, too; and no reader still to come
- * was before n and not before r. */
-static bool over_hole(struct nbds_world *w, const struct nbds_op *r, const struct nbds_op *n,
+static bool not_later(const struct nbds_point *a, const struct nbds_point *b)
+{
+	return a->interface == b->interface && a->frame <= b->frame && a->time <= b->time;
+}
+
+/* What began after n, a report of a hole, began after r, too; and no reader still to come was
+ * before n and not before r. */
+static bool over_hole(struct nbds_world *w, const struct range *of_r, const struct range *of_n,
 		      const struct nbds_point *now)
 {
+	const struct nbds_op *r = of_r->op, *n = of_n->op;
+
+	if (!not_later(&of_r->hi, &of_n->hi))
+		return false;
 	return r == n ||
-	       (r->party == n->party && r->state == OP_OK && n->state == OP_OK &&
-		r->hi.interface == n->hi.interface && r->hi.frame <= n->hi.frame &&
-		r->hi.time <= n->hi.time && r->status_end <= n->status_end &&
+	       (r->party == n->party && r->type == n->type && r->state == OP_OK &&
+		n->state == OP_OK && not_later(&r->hi, &n->hi) && r->status_end <= n->status_end &&
 		(n->status_acked == NBDS_NO_ACK ||
 		 (r->status_acked != NBDS_NO_ACK && r->status_acked <= n->status_acked)) &&
 		over_for_readers(w, n, now));
@@ -613,7 +621,7 @@ static bool over_range(struct nbds_world *w, const struct range *r, const struct
 	if (r->kind == RANGE_SEEN_ZERO)
 		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party;
 	if (r->kind == RANGE_HOLE)
-		return n->kind == RANGE_HOLE && over_hole(w, r->op, n->op, now);
+		return n->kind == RANGE_HOLE && over_hole(w, r, n, now);
 	if (n->kind != RANGE_ZERO || r->kind == RANGE_DAMAGE ||
 	    (r->kind != RANGE_ZERO && !gone_for_all(w, n->op)))
 		return false;

@@ -96,8 +96,8 @@ static void put_capture_faults(struct nbds_report *r, const struct nbds_outcome 
 			if (c->frames)
 				nbds_buf_printf(t, ", up to frame %" PRIu64, c->frames);
 		}
-		nbds_item_in(&r->paper, NBDS_INK_VIOLATION,
-			     o->opened ? "incomplete" : "unreadable", nbds_buf_text(t));
+		nbds_item_in(&r->paper, NBDS_INK_VIOLATION, o->opened ? "incomplete" : "unreadable",
+			     nbds_buf_text(t));
 	}
 	nbds_buf_clear(t);
 	if (c->dropped) {
@@ -600,7 +600,8 @@ static void put_ids(struct nbds_buf *t, const struct nbds_export *e)
 	free(ids);
 }
 
-static void flush_add(struct nbds_flush_rows *rows, const struct nbds_flush_seen *flush, uint32_t id)
+static void flush_add(struct nbds_flush_rows *rows, const struct nbds_flush_seen *flush,
+		      uint32_t id)
 {
 	size_t at = rows->count;
 
