@@ -73,7 +73,8 @@ static void print_help(void)
 	      "filter, such as 'tcp port 10809'; live traffic is audited until interrupted.\n"
 	      "\n"
 	      "Report:\n"
-	      "  -f, --format=FORMAT     text (default), json (JSON Lines), junit or sarif\n"
+	      "  -f, --format=FORMAT     text (default), json (JSON Lines), html (a page in one\n"
+	      "                          file), junit or sarif\n"
 	      "  -o, --output=FILE       write the report to FILE, not to standard output\n"
 	      "  -m, --messages          also every decoded message, in capture order\n"
 	      "      --severity=LEVEL    leave out findings below LEVEL (note)\n"
@@ -168,9 +169,8 @@ static bool parse_format(const char *text, enum nbds_report_format *format)
 		const char *name;
 		enum nbds_report_format format;
 	} formats[] = {
-		{"text", NBDS_REPORT_TEXT},
-		{"json", NBDS_REPORT_JSON},
-		{"junit", NBDS_REPORT_JUNIT},
+		{"text", NBDS_REPORT_TEXT},   {"json", NBDS_REPORT_JSON},
+		{"html", NBDS_REPORT_HTML},   {"junit", NBDS_REPORT_JUNIT},
 		{"sarif", NBDS_REPORT_SARIF},
 	};
 
@@ -180,10 +180,7 @@ static bool parse_format(const char *text, enum nbds_report_format *format)
 			return true;
 		}
 	}
-	if (!strcmp(text, "html"))
-		nbds_complain("the html form does not exist yet: use text, json, junit or sarif");
-	else
-		nbds_complain("'%s' is not a format: text, json, junit or sarif", text);
+	nbds_complain("'%s' is not a format: text, json, html, junit or sarif", text);
 	return false;
 }
 
@@ -389,10 +386,14 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		nbds_complain("--write saves live packets: it needs --interface");
 		return nbds_usage_error();
 	}
-	if ((o->report.messages || o->report.summary) &&
+	if (o->report.messages && o->report.format != NBDS_REPORT_TEXT &&
+	    o->report.format != NBDS_REPORT_JSON) {
+		nbds_complain("--messages is for the text and json forms");
+		return nbds_usage_error();
+	}
+	if (o->report.summary &&
 	    (o->report.format == NBDS_REPORT_JUNIT || o->report.format == NBDS_REPORT_SARIF)) {
-		nbds_complain("%s is for the text and json forms",
-			      o->report.messages ? "--messages" : "--summary");
+		nbds_complain("--summary is for the text, json and html forms");
 		return nbds_usage_error();
 	}
 	if (o->report.messages && (o->report.summary || o->report.quiet)) {

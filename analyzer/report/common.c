@@ -2,9 +2,11 @@
 /*
  * common.c - what the forms of the report have in common. See internal.h.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internal.h"
 
@@ -95,6 +97,43 @@ uint64_t nbds_finding_frame(const struct nbds_finding *f)
 		if (f->frames[best_first[i]])
 			return f->frames[best_first[i]];
 	return 0;
+}
+
+/* --- what waits in a file --- */
+
+void nbds_spool_open(struct nbds_report *r)
+{
+	const char *directory = getenv("TMPDIR");
+	struct nbds_buf *path = &r->text;
+	int fd;
+
+	nbds_buf_clear(path);
+	nbds_buf_printf(path, "%s/nbdaudit.XXXXXX", directory && *directory ? directory : "/tmp");
+	fd = path->failed ? -1 : mkstemp(path->s);
+	if (fd < 0)
+		return;
+	unlink(path->s);
+	r->spool = fdopen(fd, "w+");
+	if (!r->spool)
+		close(fd);
+}
+
+void nbds_spool_copy(struct nbds_report *r)
+{
+	char block[65536];
+	size_t n;
+
+	if (!r->spool)
+		return;
+	errno = 0;
+	if (fflush(r->spool) || fseek(r->spool, 0, SEEK_SET))
+		r->spool_error = errno ? errno : EIO;
+	while ((n = fread(block, 1, sizeof(block), r->spool)) > 0)
+		fwrite(block, 1, n, r->out);
+	if (ferror(r->spool) && !r->spool_error)
+		r->spool_error = errno ? errno : EIO;
+	fclose(r->spool);
+	r->spool = NULL;
 }
 
 /* --- verdict --- */

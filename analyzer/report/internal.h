@@ -9,11 +9,13 @@
  *	            json.c                  words.c
  *	            junit.c                 keep.c
  *	            sarif.c                 common.c
+ *	            html.c  -> html_*.c     activity.c
  */
 #ifndef NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 #define NBDSCOPE_ANALYZER_REPORT_INTERNAL_H
 
 #include "../pipeline/pipeline.h"
+#include "activity.h"
 #include "buf.h"
 #include "keep.h"
 #include "options.h"
@@ -44,8 +46,10 @@ struct nbds_form {
 	void (*capture)(struct nbds_report *r, const struct nbds_outcome *o); /* it is over */
 	void (*finish)(struct nbds_report *r); /* after the last capture */
 	bool documents; /* one document for all captures, of findings that are kept */
+	bool activity;  /* with what happened when */
 };
-extern const struct nbds_form nbds_text_form, nbds_json_form, nbds_junit_form, nbds_sarif_form;
+extern const struct nbds_form nbds_text_form, nbds_json_form, nbds_html_form, nbds_junit_form,
+	nbds_sarif_form;
 
 struct nbds_json_fields; /* json.c */
 
@@ -71,7 +75,8 @@ struct nbds_report {
 	bool told;                      /* text: messages were printed before the report */
 	struct nbds_waiting waiting;    /* lines of messages whose end is awaited */
 	struct nbds_buf broken;         /* scratch: such a line, if it is broken off */
-	FILE *spool;                    /* JSON: messages, which follow `capture`; NULL: none */
+	FILE *spool;                    /* JSON: messages, which follow `capture`; HTML: captures,
+	                                 * which follow their sum; NULL: none */
 	int spool_error;                /* errno of what became of it; 0: well */
 	unsigned captures;
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
@@ -80,6 +85,9 @@ struct nbds_report {
 	struct nbds_buf notices;    /* and what has to be said of them */
 	bool first_result, sarif_failed;
 	struct nbds_json_fields *fields;
+	struct activity activity; /* HTML: what happened when */
+	uint64_t written;         /* HTML: bytes of this capture's part of the page */
+	bool in_list;             /* HTML: something is in the list that was begun */
 };
 
 /* What is known at the end of a capture. */
@@ -128,6 +136,12 @@ void nbds_report_queue(struct nbds_report *r, struct nbds_connection *c,
 		       const struct nbds_buf *broken);
 /* Whether what is said of it depends on whether its payload comes. */
 bool nbds_message_waits(const struct nbds_message *m);
+
+/* A temporary file for what cannot be written yet, to be opened while files can be; none
+ * (spool NULL, errno says why) if that fails. What is in it is copied to the stream, and it
+ * is closed; errors become those of the report. */
+void nbds_spool_open(struct nbds_report *r);
+void nbds_spool_copy(struct nbds_report *r);
 
 /* Writes the scratch line to the stream. */
 void nbds_report_write(struct nbds_report *r);

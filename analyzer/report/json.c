@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <nbdscope/fields.h>
 
@@ -690,45 +689,6 @@ static void put_why(struct nbds_report *r, const struct nbds_judged *j)
 	end(r);
 }
 
-/* --- messages that wait --- */
-
-/* On a file messages are spooled, since `capture` comes before them. */
-static void spool_open(struct nbds_report *r)
-{
-	const char *directory = getenv("TMPDIR");
-	struct nbds_buf *path = &r->text;
-	int fd;
-
-	nbds_buf_clear(path);
-	nbds_buf_printf(path, "%s/nbdaudit.XXXXXX", directory && *directory ? directory : "/tmp");
-	fd = path->failed ? -1 : mkstemp(path->s);
-	if (fd < 0)
-		return;
-	unlink(path->s);
-	r->spool = fdopen(fd, "w+");
-	if (!r->spool)
-		close(fd);
-}
-
-/* Its errors become those of the report. */
-static void spool_copy(struct nbds_report *r)
-{
-	char block[65536];
-	size_t n;
-
-	if (!r->spool)
-		return;
-	errno = 0;
-	if (fflush(r->spool) || fseek(r->spool, 0, SEEK_SET))
-		r->spool_error = errno ? errno : EIO;
-	while ((n = fread(block, 1, sizeof(block), r->spool)) > 0)
-		fwrite(block, 1, n, r->out);
-	if (ferror(r->spool) && !r->spool_error)
-		r->spool_error = errno ? errno : EIO;
-	fclose(r->spool);
-	r->spool = NULL;
-}
-
 /* --- the whole --- */
 
 static void json_opened(struct nbds_report *r)
@@ -739,7 +699,7 @@ static void json_opened(struct nbds_report *r)
 	} else if (r->options.messages && !r->spool) {
 		/* While files can still be opened. */
 		errno = 0;
-		spool_open(r);
+		nbds_spool_open(r);
 		if (!r->spool)
 			r->spool_error = errno ? errno : EIO;
 	}
@@ -753,7 +713,7 @@ static void json_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		put_end_of_capture(r, o);
 	else
 		put_capture(r, o);
-	spool_copy(r);
+	nbds_spool_copy(r);
 	if (!r->options.summary) {
 		for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
 		     c = nbds_outcome_next(o, c->id))
@@ -972,7 +932,7 @@ static void json_line(void *ctx, const char *line, size_t len)
 		return;
 	}
 	if (!r->spool && !r->spool_error)
-		spool_open(r);
+		nbds_spool_open(r);
 	if (!r->spool) {
 		if (!r->spool_error)
 			r->spool_error = errno ? errno : EIO;

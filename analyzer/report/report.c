@@ -9,6 +9,8 @@
 #include "report.h"
 
 #define MEMORY_USUAL (UINT64_C(128) << 20)
+/* Of that, what charts and pictures take. */
+#define ACTIVITY_SHARE 4
 
 static const struct nbds_form quiet_form = {.documents = true};
 
@@ -19,6 +21,8 @@ static const struct nbds_form *form_of(const struct nbds_report_options *options
 	switch (options->format) {
 	case NBDS_REPORT_JSON:
 		return &nbds_json_form;
+	case NBDS_REPORT_HTML:
+		return &nbds_html_form;
 	case NBDS_REPORT_JUNIT:
 		return &nbds_junit_form;
 	case NBDS_REPORT_SARIF:
@@ -49,6 +53,10 @@ struct nbds_report *nbds_report_new(FILE *out, const struct nbds_report_options 
 		.ascii = options->ascii,
 	};
 	r->keep.budget.limit = options->memory ? options->memory : MEMORY_USUAL;
+	if (r->form->activity) {
+		activity_init(&r->activity, r->keep.budget.limit / ACTIVITY_SHARE);
+		r->keep.budget.limit -= r->activity.budget.limit;
+	}
 	r->waiting.print = r->form->line;
 	r->waiting.ctx = r;
 	r->worst = -1;
@@ -68,6 +76,8 @@ void nbds_report_free(struct nbds_report *r)
 	if (!r)
 		return;
 	nbds_keep_clear(&r->keep);
+	if (r->form->activity)
+		activity_free(&r->activity);
 	nbds_vector_free(&r->why, &r->why_budget);
 	free(r->tally);
 	if (r->spool)
@@ -103,6 +113,8 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	struct nbds_report *r = ctx;
 
 	count(r, f);
+	if (r->form->activity && f->severity >= r->options.severity)
+		activity_finding(&r->activity, f, nbds_rule_place(f->rule));
 	if (f->severity < r->options.severity)
 		r->hidden += f->count;
 	else if (r->options.quiet || r->options.summary)
@@ -167,12 +179,46 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 	r->told = true;
 }
 
+/* --- what happened when --- */
+
+static void on_active_connection(void *ctx, struct nbds_connection *c)
+{
+	struct nbds_report *r = ctx;
+
+	activity_connection(&r->activity, c, nbds_pipeline_start(r->pipeline));
+}
+
+static void on_request(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
+{
+	if (m->type == NBDS_MSG_REQUEST)
+		activity_request(&((struct nbds_report *)ctx)->activity, c, m);
+}
+
+static void on_reply(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+		     uint64_t came)
+{
+	if ((m->type == NBDS_MSG_SIMPLE_REPLY || m->type == NBDS_MSG_CHUNK) &&
+	    (m->flags & NBDS_MSG_FINAL) && came == m->payload_len)
+		activity_reply(&((struct nbds_report *)ctx)->activity, c, m);
+}
+
+static void on_closed(void *ctx, struct nbds_connection *c)
+{
+	activity_closed(&((struct nbds_report *)ctx)->activity, c);
+}
+
 void nbds_report_callbacks(const struct nbds_report *r, struct nbds_engine_ops *ops)
 {
 	memset(ops, 0, sizeof(*ops));
 	ops->finding = on_finding;
 	if (r->options.why)
 		ops->judged = on_judged;
+	if (r->form->activity) {
+		ops->connection = on_active_connection;
+		ops->message = on_request;
+		ops->message_end = on_reply;
+		ops->end = on_closed;
+	}
 	if (r->options.messages && r->form->message) {
 		ops->connection = on_connection;
 		ops->message = on_message;
@@ -197,6 +243,8 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 	r->why_before = r->why_after = 0;
 	r->why_during = (struct nbds_judged){0};
 	r->captures++;
+	if (r->form->activity)
+		activity_begin(&r->activity);
 	if (r->form->opened)
 		r->form->opened(r);
 }
@@ -213,6 +261,8 @@ static void finish(struct nbds_report *r, struct nbds_outcome *o)
 	}
 	nbds_waiting_finish(&r->waiting);
 	nbds_keep_sort(&r->keep);
+	if (r->form->activity)
+		activity_end(&r->activity);
 	if (r->form->capture)
 		r->form->capture(r, o);
 	nbds_keep_clear(&r->keep);

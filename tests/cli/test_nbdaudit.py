@@ -126,7 +126,7 @@ class Options(Case):
     def test_format(self):
         self.usage_error("-f", "xml", LIAR, says="'xml'")
         # Before anything is read: the file is not even looked for.
-        run = self.usage_error("--format=html", "/nonexistent/capture", says="html")
+        run = self.usage_error("--format=htm", "/nonexistent/capture", says="html")
         self.assertNotIn("/nonexistent", run.err)
 
     def test_ports(self):
@@ -356,7 +356,7 @@ class Outputs(Case):
             capture.write_bytes((SAMPLES / "zeroes-not-zeroed.pcap").read_bytes()
                                 .replace(b"disk", name.encode()))
             for arguments in (["-m"], ["--format=json", "-m"], ["--format=junit"],
-                              ["--format=sarif"], ["--why=40"], ["--summary"],
+                              ["--format=sarif"], ["--format=html"], ["--why=40"], ["--summary"],
                               ["--debug=tcp,order,contents,judge"],
                               [self.work / f"none{name}"]):
                 with self.subTest(name=ascii(name), arguments=arguments):
@@ -433,13 +433,14 @@ class Outputs(Case):
             self.assertEqual((run.status, run.out), (2, ""), bad)
 
     def test_quiet(self):
-        for options in ([], ["--format=json"], ["--format=junit"], ["--format=sarif"]):
+        for options in ([], ["--format=json"], ["--format=junit"], ["--format=sarif"],
+                        ["--format=html"]):
             run = Run("-q", *options, LIAR)
             self.assertEqual((run.status, run.out, run.err), (1, "", ""), options)
 
     def test_what_excludes_each_other(self):
         for options in (["-m", "-q"], ["-m", "--summary"], ["-m", "-f", "sarif"],
-                        ["--summary", "-f", "junit"]):
+                        ["-m", "-f", "html"], ["--summary", "-f", "junit"]):
             run = Run(*options, LIAR)
             self.assertEqual((run.status, run.out), (2, ""), options)
 

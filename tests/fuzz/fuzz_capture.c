@@ -29,10 +29,13 @@ static ssize_t nowhere(void *cookie, const char *bytes, size_t size)
 
 static void report(const char *path, FILE *out, uint32_t choice)
 {
+	static const enum nbds_report_format formats[] = {NBDS_REPORT_TEXT, NBDS_REPORT_JSON,
+							  NBDS_REPORT_TEXT, NBDS_REPORT_HTML};
 	struct nbds_report_options options = {
-		.format = choice & 1 ? NBDS_REPORT_TEXT : NBDS_REPORT_JSON,
+		.format = formats[choice & 3],
 		.severity = NBDS_NOTE,
-		.messages = choice & 2,
+		.messages = formats[choice & 3] != NBDS_REPORT_HTML && choice & 8,
+		.memory = choice & 16 ? 1 << 16 : 0,
 	};
 	/* Small, so that forgetting is tried too. */
 	struct nbds_pipeline_config config = {.engine.memory = (uint64_t)1
@@ -57,6 +60,7 @@ static void report(const char *path, FILE *out, uint32_t choice)
 	} else {
 		nbds_report_unreadable(r, path, err);
 	}
+	nbds_report_finish(r);
 	nbds_report_free(r);
 }
 

@@ -119,6 +119,26 @@ class Interface(peers.LiveTest):
         self.assertEqual(stored.capture["format"], "pcapng")
         self.assertEqual(stored.capture["frames"], live.capture["frames"])
 
+    def test_page(self):
+        """The HTML form has its charts and pictures of live traffic, too."""
+        self.nbdkit("--filter=multi-conn", "python", peers.MAKE / "private_cache.py",
+                    "multi-conn-mode=unsafe")
+        process = self.start("--format=html")
+        a, b = client.connect(self.uri), client.connect(self.uri)
+        b.pread(1024, 0)
+        a.pwrite(client.pattern("missed", 1024), 0)
+        a.flush()
+        b.pread(1024, 0)
+        a.shutdown()
+        b.shutdown()
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(peers.SECONDS), 1)
+        page = self.output.read_text()
+        for words in ('<h1 class="word">Violations</h1>', "older READ 1 KiB", "Unflushed bytes",
+                      "Throughput", "</html>"):
+            self.assertIn(words, page)
+
     def test_refused(self):
         """An interface that is none is an error of usage, said in one line."""
         run = subprocess.run([peers.BIN / "nbdaudit", "-i", "no-such-interface"],

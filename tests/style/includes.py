@@ -31,7 +31,7 @@ ROOMS = {
     "analyzer/session": PUBLIC | {"analyzer/latency", "analyzer/rules", "analyzer/consistency"},
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
     "analyzer/options": PUBLIC,
-    "analyzer/report": PUBLIC | {"analyzer/pipeline"},
+    "analyzer/report": PUBLIC | {"analyzer/latency", "analyzer/pipeline"},
     "analyzer": PUBLIC | {"analyzer/capture", "analyzer/options", "analyzer/pipeline",
                           "analyzer/report"},
     "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/options",

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * html_text.c - text and lists in HTML. See html.h.
+ */
+#include <string.h>
+
+#include "html.h"
+
+/* Printable UTF-8. */
+static void put_printable(struct nbds_buf *b, const char *text, size_t len)
+{
+	for (const char *end = text + len; text < end;) {
+		size_t n = 0;
+
+		while (text + n < end && !strchr("&<>\"'", text[n]))
+			n++;
+		nbds_buf_add(b, text, n);
+		text += n;
+		if (text == end)
+			break;
+		switch (*text++) {
+		case '&':
+			nbds_buf_puts(b, "&amp;");
+			break;
+		case '<':
+			nbds_buf_puts(b, "&lt;");
+			break;
+		case '>':
+			nbds_buf_puts(b, "&gt;");
+			break;
+		case '"':
+			nbds_buf_puts(b, "&quot;");
+			break;
+		default:
+			nbds_buf_puts(b, "&#39;");
+			break;
+		}
+	}
+}
+
+void nbds_html_bytes(struct nbds_buf *b, const void *bytes, size_t len)
+{
+	struct nbds_buf seen = {0};
+
+	nbds_buf_escape(&seen, bytes, len);
+	put_printable(b, nbds_buf_text(&seen), seen.len);
+	b->failed |= seen.failed;
+	nbds_buf_free(&seen);
+}
+
+/* Texts of the engine have escaped what the wire brought, with backslashes that are to stay
+ * as they are; this is the second fence, and the first for what the system says. */
+void nbds_html_text(struct nbds_buf *b, const char *text)
+{
+	while (*text) {
+		size_t n = strcspn(text, "\\\n");
+
+		if (n)
+			nbds_html_bytes(b, text, n);
+		text += n;
+		if (*text)
+			nbds_buf_add(b, text++, 1);
+	}
+}
+
+void nbds_html_attribute(struct nbds_buf *b, const char *name, const char *text)
+{
+	nbds_buf_printf(b, " %s=\"", name);
+	nbds_html_text(b, text);
+	nbds_buf_puts(b, "\"");
+}
+
+void nbds_html_write(struct nbds_report *r)
+{
+	r->written += r->line.len;
+	fwrite(nbds_buf_text(&r->line), 1, r->line.len, r->spool ? r->spool : r->out);
+	nbds_buf_clear(&r->line);
+}
+
+void nbds_html_item(void *ctx, const char *label, const char *text)
+{
+	struct nbds_report *r = ctx;
+	struct nbds_buf *b = &r->line;
+
+	if (!r->in_list) {
+		nbds_buf_puts(b, "<dl>\n");
+		r->in_list = true;
+	}
+	if (*label)
+		nbds_buf_printf(b, "<dt>%s</dt>", label);
+	nbds_buf_puts(b, "<dd>");
+	nbds_html_text(b, text);
+	nbds_buf_puts(b, "</dd>\n");
+}
+
+void nbds_html_list(struct nbds_report *r)
+{
+	r->in_list = false;
+}
+
+void nbds_html_list_end(struct nbds_report *r)
+{
+	if (r->in_list)
+		nbds_buf_puts(&r->line, "</dl>\n");
+	r->in_list = false;
+}

@@ -1,0 +1,331 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The HTML form without a browser: every page is well-formed, holds nothing that could load
+or run but its own style and script, and says what the JSON form says."""
+
+import base64
+import hashlib
+import html.parser
+import pathlib
+import re
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+import captures
+
+VOID = {"meta", "br", "link", "img", "input", "hr", "col"}
+RAW = {"script", "style"}
+# All that a page may be made of; SVG's own are read as XML.
+ELEMENTS = {
+    "html", "head", "meta", "title", "style", "script", "body", "header", "main", "section",
+    "nav", "footer", "div", "span", "p", "h1", "h2", "h3", "ul", "li", "dl", "dt", "dd", "table",
+    "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption",
+    "code", "a", "b", "bdi", "br", "data",
+}
+SVG = {"svg", "g", "rect", "path", "text", "title"}
+ATTRIBUTES = {
+    "lang", "charset", "http-equiv", "content", "name", "class", "id", "href", "scope", "colspan",
+    "open", "tabindex", "role", "hidden", "value", "xmlns", "viewbox", "width", "height", "x", "y",
+    "rx", "d", "preserveaspectratio", "aria-label", "aria-hidden", "data-v", "data-w", "data-width",
+    "data-unit",
+}
+LEVELS = ("violation", "suspect", "hazard", "note")
+
+
+class Page(html.parser.HTMLParser):
+    """Reads a page, and is stricter than a browser: what is opened is closed, in order."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.stack, self.ids, self.links, self.faults = [], [], [], []
+        self.elements, self.texts, self.rows = [], [], []
+        self.raw = {"script": [], "style": []}
+        self.csp = []
+        self.feed(text)
+        self.close()
+        if self.stack:
+            self.faults.append("not closed: %s" % self.stack)
+
+    def handle_starttag(self, tag, attrs):
+        inside_svg = "svg" in self.stack
+        if tag not in (SVG if inside_svg or tag == "svg" else ELEMENTS):
+            self.faults.append("element %s" % tag)
+        names = [name for name, _ in attrs]
+        if len(set(names)) != len(names):
+            self.faults.append("%s: an attribute twice: %s" % (tag, names))
+        for name in set(names) - ATTRIBUTES:
+            self.faults.append("attribute %s of %s" % (name, tag))
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if "href" in attrs:
+            self.links.append(attrs["href"])
+        if attrs.get("http-equiv") == "Content-Security-Policy":
+            self.csp.append(attrs["content"])
+        if tag == "summary" and self.stack[-1] != "details":
+            self.faults.append("a summary in %s" % self.stack[-1])
+        if tag == "tr":
+            self.rows.append([len([t for t in self.stack if t == "table"]), 0])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1][1] += int(attrs.get("colspan", 1))
+        if tag == "table":
+            self.rows.append("table")
+        self.elements.append((tag, attrs, len(self.texts)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack[-1] != tag:
+            self.faults.append("</%s> in %s at %s" % (tag, self.stack[-3:], self.getpos()))
+            if tag in self.stack:
+                while self.stack.pop() != tag:
+                    pass
+            return
+        self.stack.pop()
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] in RAW:
+            self.raw[self.stack[-1]].append(data)
+        else:
+            self.texts.append(data)
+
+    def handle_comment(self, data):
+        self.faults.append("a comment: %s" % data)
+
+    def handle_pi(self, data):
+        self.faults.append("<?%s" % data)
+
+    def of_class(self, name):
+        return [e for e in self.elements if name in (e[1].get("class") or "").split()]
+
+
+def luminance(colour):
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = [p / 12.92 if p <= .03928 else ((p + .055) / 1.055) ** 2.4 for p in parts]
+    return .2126 * red + .7152 * green + .0722 * blue
+
+
+def contrast(one, other):
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + .05) / (dark + .05)
+
+
+class Html(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory()
+        cls.work = pathlib.Path(cls.directory.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.directory.cleanup()
+
+    def hold(self, text):
+        """What holds of every page. Returns it."""
+        page = Page(text)
+        self.assertEqual(page.faults[:5], [])
+        self.assertTrue(text.startswith("<!DOCTYPE html>\n"))
+        self.assertEqual(len(set(page.ids)), len(page.ids))
+        for link in page.links:
+            self.assertEqual(link[:1], "#")
+            self.assertIn(link[1:], page.ids)
+        # nothing is allowed but what stands there
+        (policy,) = page.csp
+        for kind, name in (("style", "style-src"), ("script", "script-src")):
+            content = "".join(page.raw[kind])
+            digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+            self.assertIn("%s 'sha256-%s';" % (name, digest), policy)
+            self.assertEqual(len([e for e in page.elements if e[0] == kind]), 1)
+        self.assertTrue(policy.startswith("default-src 'none'; "))
+        self.assertNotIn("unsafe", policy)
+        # every picture is XML, and says what it shows
+        pictures = re.findall(r"<svg.*?</svg>", text, re.S)
+        self.assertEqual(len(pictures), len([e for e in page.elements if e[0] == "svg"]))
+        for picture in pictures:
+            root = xml.etree.ElementTree.fromstring(picture)
+            self.assertEqual(root.get("role"), "img")
+            self.assertGreater(len(root.get("aria-label")), 10)
+            self.assertIsNone(re.search(r"-?nan|-?inf", picture))
+        # tables are rectangular
+        width = None
+        for row in page.rows:
+            if row == "table":
+                width = None
+            elif width is None:
+                width = row[1]
+            else:
+                self.assertEqual(row[1], width)
+        self.assertEqual(len([e for e in page.elements if e[0] == "h1"]), 1)
+        for character in text:
+            if character in "\x00\x07\x1b\u202e\u200b\x7f\ufffe" or 0x80 <= ord(character) < 0xa0:
+                self.fail("U+%04x" % ord(character))
+        return page
+
+    def agree(self, page, facts):
+        """It says what the JSON form says."""
+        summary = facts[-1]
+        (head,) = page.of_class("verdict")
+        self.assertIn("v-" + summary["verdict"], head[1]["class"])
+        words = {"violations": "Violations", "suspect": "Suspect", "hazards": "Hazards",
+                 "clean": "Clean", "unaudited": "Unaudited"}
+        (word,) = page.of_class("word")
+        self.assertEqual(page.texts[word[2]], words[summary["verdict"]])
+        found = [f for f in facts if f["type"] == "finding"]
+        self.assertEqual(len([i for i in page.ids if re.fullmatch(r"f\d+", i)]), len(found))
+        text = " ".join("".join(page.texts).split())
+        shown = len(page.of_class("finding"))
+        for level in LEVELS:
+            sections = [e for e in page.of_class("rule")
+                        if e[0] == "section" and "s-" + level in e[1]["class"]]
+            rules = {f["rule"] for f in found if f["severity"] == level}
+            self.assertEqual(len(sections), len(rules))
+        # of those in full all is said: the sentence, the frames, the filter
+        filters = re.findall(r"frame\.number (?:== \d+|in \{[0-9, ]+\})", text)
+        self.assertEqual(len(filters), sum(1 for f in self.in_full(found) if f["frames"]))
+        self.assertEqual(shown, len(self.in_full(found)))
+        for f in self.in_full(found):
+            self.assertIn(" ".join(f["message"].split()), text)
+        # every finding in full that has a frame has its picture
+        self.assertEqual(len(page.of_class("lanes")),
+                         sum(1 for f in self.in_full(found)
+                             if f["frames"] and ("connection" in f or f.get("witnesses"))))
+        for name in {f for c in facts if c["type"] == "connection"
+                     for f in c.get("transmission_flags", [])}:
+            self.assertIn(name, text)
+
+    @staticmethod
+    def in_full(found):
+        most = {"violation": 20, "suspect": 20, "hazard": 10, "note": 3}
+        count, full = {}, []
+        for f in found:
+            kind = (f["rule"], f["severity"])
+            count[kind] = count.get(kind, 0) + 1
+            if count[kind] <= most[f["severity"]]:
+                full.append(f)
+        return full
+
+    def test_captures(self):
+        self.assertGreater(len(captures.SAMPLES), 15)
+        for path in captures.SAMPLES + captures.REPORTS:
+            with self.subTest(path.name):
+                self.agree(self.hold(captures.page(path)), captures.facts(path))
+
+    def test_made(self):
+        verdicts = {}
+        for name, make in captures.MADE.items():
+            path = self.work / (name + ".pcap")
+            make(path)
+            with self.subTest(name):
+                page, facts = self.hold(captures.page(path)), captures.facts(path)
+                self.agree(page, facts)
+                verdicts[name] = facts[-1]["verdict"]
+        self.assertEqual(verdicts, {
+            "hostile": "violations", "suspect": "suspect", "unjudged": "clean", "clean": "clean",
+            "nothing-written": "clean", "empty": "unaudited", "crowd": "hazards"})
+
+    def test_never_hollow(self):
+        """Beside "clean" stands how much that means."""
+        for name, doubtful in (("clean", False), ("unjudged", True), ("nothing-written", True)):
+            path = self.work / (name + ".pcap")
+            captures.MADE[name](path)
+            page = self.hold(captures.page(path))
+            (head,) = page.of_class("verdict")
+            with self.subTest(name):
+                self.assertEqual("doubtful" in head[1]["class"], doubtful)
+                self.assertEqual("of contents nothing is known" in "".join(page.texts), doubtful)
+
+    def test_names(self):
+        """Each hostile name is shown as the text form shows it."""
+        path = self.work / "names.pcap"
+        captures.hostile(path)
+        page = self.hold(captures.page(path))
+        shown = "".join(page.texts)
+        names = {c["export"] for c in captures.facts(path)
+                 if c["type"] == "connection" and "export" in c}
+        self.assertEqual(len(names), len(captures.HOSTILE))
+        for name in ("<script>window.pwned=1</script>", "\\xe2\\x80\\xaeexe.gpj\\xe2\\x80\\xac",
+                     "nul\\x00nul\\x1b[31mred\\a", "<!--<script>", "&lt;b&gt; &amp; &#x3c;"):
+            self.assertTrue(name in shown or name.replace("\\a", "\\x07") in shown, name)
+
+    def test_file_names(self):
+        path = self.work / "<script>alert(1)<\\script> \x1b\u202e\".pcap"
+        captures.clean(path)
+        self.hold(captures.page(path))
+        self.hold(captures.page(self.work / "<b>none</b>"))
+
+    def test_several(self):
+        """The verdicts first, then each."""
+        paths = captures.SAMPLES[:4] + [self.work / "none"]
+        page = self.hold(captures.page(*paths))
+        self.assertEqual(len([e for e in page.elements if e[0] == "main"]), 5)
+        self.assertEqual(len(page.of_class("verdict")), 5)
+        rows = [e for e in page.elements if e[0] == "tr" and
+                (e[1].get("class") or "").startswith("v-")]
+        self.assertEqual(len(rows), 5)
+        self.assertIn("5 captures", page.texts)
+
+    def test_summary(self):
+        brief = self.hold(captures.page("--summary", captures.ROOT / "samples" / "errors.pcap"))
+        self.assertEqual(brief.of_class("finding"), [])
+        self.assertEqual(len(brief.of_class("tally")), 1)
+
+    def test_severity(self):
+        path = captures.ROOT / "samples" / "errors.pcap"
+        page = self.hold(captures.page("--severity=violation", path))
+        self.assertEqual(len(page.of_class("finding")), 6)
+        self.assertIn("4 are not shown, as they are below --severity", "".join(page.texts))
+
+    def test_many(self):
+        """Ten thousand findings: folded, whole, and below 5 MB; more of them are counted."""
+        path = self.work / "many.pcap"
+        captures.many(path)
+        text = captures.page(path)
+        self.assertLess(len(text.encode()), 5000000)
+        page = self.hold(text)
+        self.assertEqual([i for i in page.ids if re.fullmatch(r"f\d+", i)],
+                         ["f%d" % n for n in range(1, 10001)])
+        self.assertIn("10000 violations in 11 connections to 1 export", "".join(page.texts))
+        captures.many(path, readers=30)
+        text = captures.page(path)
+        self.assertLess(len(text.encode()), 5000000)
+        page = self.hold(text)
+        count = len([i for i in page.ids if re.fullmatch(r"f\d+", i)])
+        self.assertGreater(count, 8000)
+        self.assertIn("and %d for which this page has no room" % (30000 - count),
+                      "".join(page.texts))
+
+    def test_little_memory(self):
+        path = self.work / "many.pcap"
+        captures.many(path, readers=2)
+        page = self.hold(captures.page("--memory=1M", path))
+        self.assertIn("for want of room", "".join(page.texts))
+
+    def test_contrast(self):
+        """Text can be read, in the light and in the dark (WCAG 2: 4.5 to 1)."""
+        css = (captures.ROOT / "analyzer" / "report" / "html" / "report.css").read_text()
+        themes = re.findall(r":root \{(.*?)\}", css, re.S)
+        self.assertEqual(len(themes), 3)
+        for theme in themes:
+            colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", theme))
+            for text in ("text", "dim", "link", "violation", "suspect", "hazard", "note", "good"):
+                for ground in ("page", "card", "inset"):
+                    self.assertGreaterEqual(contrast(colours[text], colours[ground]), 4.5,
+                                            (text, ground))
+            for level in LEVELS:
+                self.assertGreaterEqual(contrast(colours[level], colours[level + "-soft"]), 4.5)
+                self.assertGreaterEqual(contrast(colours["bar-text"], colours[level]), 4.5)
+
+    def test_strict(self):
+        """The test can fail."""
+        good = captures.page(captures.SAMPLES[0])
+        self.assertEqual(Page(good).faults, [])
+        for bad in ("<b>", "</b>", "<script>1</script>", "<img src=x>", "<p onclick=x>x</p>",
+                    "<p style=x></p>", "<!-- -->", "<iframe></iframe>"):
+            page = Page(good.replace("<footer>", bad + "<footer>"))
+            self.assertTrue(page.faults or len([e for e in page.elements if e[0] == "script"]) > 1,
+                            bad)
+
+
+if __name__ == "__main__":
+    unittest.main()
