@@ -514,3 +514,18 @@ void nbds_feed_close(struct nbds_feed_flow *flow, const struct nbds_mark *where)
 {
 	flow_end(flow, false, true, where);
 }
+
+void nbds_feed_frame(struct nbds_feed_flow *flow, int dir, const struct nbds_mark *where)
+{
+	flow_frame(flow->feed, flow, dir, where);
+}
+
+void nbds_feed_half_close(struct nbds_feed_flow *flow, int dir, const struct nbds_mark *where)
+{
+	flow_half_close(flow->feed, flow, dir, where);
+}
+
+void nbds_feed_over(struct nbds_feed_flow *flow, bool cut_off, const struct nbds_mark *where)
+{
+	flow_end(flow, cut_off, false, where);
+}

@@ -115,10 +115,16 @@ struct nbds_feed_flow *nbds_feed_open(struct nbds_feed *feed, const struct nbds_
 				      const struct nbds_mark *where);
 /* What the hook `open` returned for it. */
 void *nbds_feed_user(const struct nbds_feed_flow *flow);
+/* What comes next of it comes in this frame. */
+void nbds_feed_frame(struct nbds_feed_flow *flow, int dir, const struct nbds_mark *where);
 /* `data` NULL: `len` bytes are missing, cut off by the snapshot length if `snaplen`. */
 void nbds_feed_bytes(struct nbds_feed_flow *flow, int dir, const uint8_t *data, uint64_t len,
 		     bool snaplen, const struct nbds_mark *where);
+/* Direction `dir` ends. */
+void nbds_feed_half_close(struct nbds_feed_flow *flow, int dir, const struct nbds_mark *where);
 /* Nothing more will be seen of it. */
 void nbds_feed_close(struct nbds_feed_flow *flow, const struct nbds_mark *where);
+/* It is over, and its end was seen: both directions ended, or were cut off. */
+void nbds_feed_over(struct nbds_feed_flow *flow, bool cut_off, const struct nbds_mark *where);
 
 #endif

@@ -32,10 +32,11 @@ struct nbds_pipeline {
 	atomic_bool stop;
 	enum nbds_step state; /* END and ERROR are final */
 	bool finished;
-	bool started;        /* a packet was seen */
-	int64_t start;       /* its time */
-	int64_t drops_asked; /* clock time of the last look at the drop counters */
-	uint64_t dropped;    /* told to the engine so far */
+	bool started;                   /* a packet was seen */
+	int64_t start;                  /* its time */
+	int64_t drops_asked;            /* clock time of the last look at the drop counters */
+	uint64_t dropped;               /* told to the engine so far */
+	struct nbds_capture_info given; /* no capture: of what was given */
 };
 
 static struct nbds_pipeline *pipeline_new(const struct nbds_pipeline_config *config, bool live,
@@ -186,10 +187,46 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 	nbds_feed_time(p->feed, packet->time);
 }
 
+/* What a capture would have counted. */
+static void count_given(struct nbds_pipeline *p, const char *format, int64_t time, uint64_t bytes)
+{
+	struct nbds_capture_info *given = &p->given;
+
+	given->format = format;
+	if (!given->frames++)
+		given->start = given->end = time;
+	if (time > given->end)
+		given->end = time;
+	given->bytes += bytes;
+}
+
 void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *packet)
 {
-	if (!p->finished)
-		handle(p, packet);
+	if (p->finished)
+		return;
+	count_given(p, "packets", packet->time, packet->caplen);
+	if (packet->caplen < packet->len)
+		p->given.truncated_frames++;
+	if (packet->interface >= p->given.interfaces)
+		p->given.interfaces = packet->interface + 1;
+	handle(p, packet);
+}
+
+struct nbds_feed *nbds_pipeline_feed(const struct nbds_pipeline *p)
+{
+	return p->feed;
+}
+
+void nbds_pipeline_fed(struct nbds_pipeline *p, int64_t time, uint64_t bytes)
+{
+	if (p->finished)
+		return;
+	count_given(p, "streams", time, bytes);
+	if (!p->started) {
+		p->started = true;
+		p->start = time;
+	}
+	nbds_feed_time(p->feed, time);
 }
 
 void nbds_pipeline_finish(struct nbds_pipeline *p)
@@ -197,6 +234,7 @@ void nbds_pipeline_finish(struct nbds_pipeline *p)
 	if (p->finished)
 		return;
 	p->finished = true;
+	p->given.complete = true;
 	if (p->state < NBDS_STEP_END)
 		p->state = NBDS_STEP_END;
 	drops(p);
@@ -282,7 +320,7 @@ void nbds_pipeline_info(struct nbds_pipeline *p, struct nbds_pipeline_info *info
 	if (p->capture)
 		nbds_capture_info(p->capture, &info->capture);
 	else
-		memset(&info->capture, 0, sizeof(info->capture));
+		info->capture = p->given;
 	info->ip = *nbds_ip_stats(p->ip);
 	info->tcp = *nbds_feed_tcp_stats(p->feed);
 }

@@ -72,6 +72,11 @@ struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_conf
 						 char *err, size_t errsize);
 /* The next packet. Its frame number and time are the caller's to give. */
 void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *packet);
+/* No capture, and no packets either: bytes of connections come in order, through flows that
+ * the caller opens in this feed, and closes before the finish. */
+struct nbds_feed *nbds_pipeline_feed(const struct nbds_pipeline *p);
+/* Of those: `bytes` of them came at `time`, which goes on. */
+void nbds_pipeline_fed(struct nbds_pipeline *p, int64_t time, uint64_t bytes);
 
 /* Live: also save the packets to `path`, from now on. 0, or -1: see
  * nbds_pipeline_error(). */

@@ -70,6 +70,7 @@ struct nbds_report {
 	uint64_t hidden;                /* of them below options.severity */
 	uint64_t lost;                  /* of all captures, for want of memory */
 	int worst;                      /* greatest severity of all captures, -1: none */
+	const char *verdict;            /* of the last capture; NULL: none ended yet */
 	bool unaudited;                 /* one of the captures was */
 	double least_judged;            /* percent */
 	bool told;                      /* text: messages were printed before the report */

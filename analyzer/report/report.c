@@ -252,7 +252,8 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 static void finish(struct nbds_report *r, struct nbds_outcome *o)
 {
 	nbds_outcome_judge(o);
-	r->unaudited |= !strcmp(nbds_verdict(o), "unaudited");
+	r->verdict = nbds_verdict(o);
+	r->unaudited |= !strcmp(r->verdict, "unaudited");
 	if (o->read_bytes) {
 		double judged = (double)o->totals.checked_bytes * 100 / (double)o->read_bytes;
 
@@ -313,6 +314,11 @@ uint64_t nbds_report_lost(const struct nbds_report *r)
 int nbds_report_error(const struct nbds_report *r)
 {
 	return r->spool_error;
+}
+
+const char *nbds_report_verdict(const struct nbds_report *r)
+{
+	return r->verdict ? r->verdict : "";
 }
 
 bool nbds_report_unaudited(const struct nbds_report *r)

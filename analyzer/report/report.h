@@ -66,6 +66,9 @@ uint64_t nbds_report_lost(const struct nbds_report *r);
 /* errno of why messages are missing that were to wait in a temporary file ($TMPDIR,
  * or /tmp); 0: none are. */
 int nbds_report_error(const struct nbds_report *r);
+/* Of the last capture that ended: "clean", "hazards", "suspect", "violations" or
+ * "unaudited"; "" before. */
+const char *nbds_report_verdict(const struct nbds_report *r);
 /* One of the captures so far had nothing that could be audited. */
 bool nbds_report_unaudited(const struct nbds_report *r);
 /* Of what clients read, the least share of any capture so far that was judged, in

@@ -32,6 +32,7 @@ ROOMS = {
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
     "analyzer/options": PUBLIC,
     "analyzer/report": PUBLIC | {"analyzer/latency", "analyzer/pipeline"},
+    "analyzer/library": PUBLIC | {"analyzer/pipeline", "analyzer/report"},
     "analyzer": PUBLIC | {"analyzer/capture", "analyzer/options", "analyzer/pipeline",
                           "analyzer/report"},
     "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/options",

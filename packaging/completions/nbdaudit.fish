@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Completion of nbdaudit(1) for fish. Captures have any names, so files stay offered.
+
+set -l levels "violation suspect hazard note"
+
+complete -c nbdaudit -s f -l format -x -a "text json junit sarif" -d "Form of the report"
+complete -c nbdaudit -s o -l output -r -d "Write the report to a file"
+complete -c nbdaudit -s m -l messages -d "Also every decoded message"
+complete -c nbdaudit -l severity -x -a "$levels" -d "Leave out findings below"
+complete -c nbdaudit -l overwrite -d "Do not ask before a file is overwritten"
+complete -c nbdaudit -l summary -d "Only the verdict and the counts a rule"
+complete -c nbdaudit -s q -l quiet -d "No report, only the exit status"
+complete -c nbdaudit -s p -l port -x -d "Further server ports"
+complete -c nbdaudit -l why -x -d "Also why the reads of a frame were judged as they were"
+complete -c nbdaudit -l debug -x -a "tcp order contents judge" -d "Print the steps of the engine"
+complete -c nbdaudit -l exclusive -d "No writer stays outside the capture"
+complete -c nbdaudit -l fail-on -x -a "$levels never" -d "Exit 1 on findings at or above"
+complete -c nbdaudit -l min-judged -x -d "Exit 3 if less was judged"
+complete -c nbdaudit -l allow-unaudited -d "Exit 0 if there was nothing to audit"
+complete -c nbdaudit -l memory -x -d "The most memory for contents and state"
+complete -c nbdaudit -s i -l interface -x -a "any (__fish_print_interfaces)" -d "Audit live traffic"
+complete -c nbdaudit -s w -l write -r -d "Also save the packets"
+complete -c nbdaudit -s D -l list-interfaces -d "The interfaces that there are"
+complete -c nbdaudit -s Z -l relinquish-privileges -x -a "(__fish_complete_users)" -d "Whom root becomes"
+complete -c nbdaudit -l list-rules -d "What is looked for"
+complete -c nbdaudit -l explain -x -a "(nbdaudit --list-rules 2>/dev/null | string split -f 1 ' ')" -d "What a rule means"
+complete -c nbdaudit -s h -l help -d "Help"
+complete -c nbdaudit -s V -l version -d "The version"

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Completion of nbdtop(1) for fish. Captures have any names, so files stay offered.
+
+complete -c nbdtop -s i -l interface -x -a "any (__fish_print_interfaces)" -d "Live traffic of an interface"
+complete -c nbdtop -s w -l write -r -d "Also save the packets"
+complete -c nbdtop -l overwrite -d "Do not ask before the file is overwritten"
+complete -c nbdtop -s s -l snaplen -x -d "So much of each packet"
+complete -c nbdtop -l latency-only -d "Only the heads of messages"
+complete -c nbdtop -s D -l list-interfaces -d "The interfaces that there are"
+complete -c nbdtop -s Z -l relinquish-privileges -x -a "(__fish_complete_users)" -d "Whom root becomes"
+complete -c nbdtop -l replay -x -d "Play a file in its own time"
+complete -c nbdtop -s p -l port -x -d "Further server ports"
+complete -c nbdtop -l exclusive -d "No writer stays outside the capture"
+complete -c nbdtop -l severity -x -a "violation suspect hazard note" -d "Leave out findings below"
+complete -c nbdtop -l memory -x -d "The most memory for contents and state"
+complete -c nbdtop -l ring -x -d "Memory for the last packets"
+complete -c nbdtop -l history -x -d "Messages that are kept"
+complete -c nbdtop -l color -x -a "auto always never" -d "Colours"
+complete -c nbdtop -l ascii -d "No line drawing characters"
+complete -c nbdtop -l no-mouse -d "Leave the mouse to the terminal"
+complete -c nbdtop -s h -l help -d "Help"
+complete -c nbdtop -s V -l version -d "The version"
