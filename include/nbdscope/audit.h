@@ -130,8 +130,8 @@ NBDSCOPE_API const struct nbdscope_finding *nbdscope_audit_next(struct nbdscope_
 NBDSCOPE_API const char *nbdscope_audit_verdict(struct nbdscope_audit *audit);
 
 /* Finishes, and writes the report of nbdaudit in a form of its option --format: "json"
- * (JSON Lines), "text", "junit", "sarif" and what it lists more. The audit's, until the
- * next report or free. NULL: EINVAL (no such form), ENOMEM. */
+ * (JSON Lines), "text", "junit" or "sarif". (What "html" draws is not kept.) The audit's,
+ * until the next report or free. NULL: EINVAL (no such form), ENOMEM. */
 NBDSCOPE_API const char *nbdscope_audit_report(struct nbdscope_audit *audit, const char *form);
 
 /* Why the last file could not be read, one line; "" if nothing failed. The audit's, until

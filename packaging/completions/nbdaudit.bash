@@ -34,7 +34,7 @@ _nbdaudit() {
 	fi
 	case $option in
 	-f | --format)
-		mapfile -t COMPREPLY < <(compgen -W 'text json junit sarif' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'text json html junit sarif' -- "$cur")
 		return
 		;;
 	--severity)

@@ -3,7 +3,7 @@
 
 set -l levels "violation suspect hazard note"
 
-complete -c nbdaudit -s f -l format -x -a "text json junit sarif" -d "Form of the report"
+complete -c nbdaudit -s f -l format -x -a "text json html junit sarif" -d "Form of the report"
 complete -c nbdaudit -s o -l output -r -d "Write the report to a file"
 complete -c nbdaudit -s m -l messages -d "Also every decoded message"
 complete -c nbdaudit -l severity -x -a "$levels" -d "Leave out findings below"

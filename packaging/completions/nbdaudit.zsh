@@ -16,7 +16,7 @@ _nbdaudit_captures() {
 }
 
 _arguments -s -S \
-	'(-f --format)'{-f+,--format=}'[form of the report]:form:(text json junit sarif)' \
+	'(-f --format)'{-f+,--format=}'[form of the report]:form:(text json html junit sarif)' \
 	'(-o --output)'{-o+,--output=}'[write the report to a file]:file:_files' \
 	'(-m --messages)'{-m,--messages}'[also every decoded message]' \
 	"--severity=[leave out findings below]:level:($levels)" \
