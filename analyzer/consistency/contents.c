@@ -280,6 +280,25 @@ static int by_serial(const void *a, const void *b)
 	return s < t ? -1 : s > t;
 }
 
+/* Most lists are short, and in order but for a few. */
+#define SORT_SMALL 16u
+
+static void sort(struct gathered *g)
+{
+	struct candidate *c = g->list;
+
+	if (g->count > SORT_SMALL)
+		qsort(c, g->count, sizeof(*c), by_serial);
+	for (size_t i = 1; i < g->count && g->count <= SORT_SMALL; i++) {
+		struct candidate one = c[i];
+		size_t at = i;
+
+		for (; at > 0 && by_serial(&c[at - 1], &one) > 0; at--)
+			c[at] = c[at - 1];
+		c[at] = one;
+	}
+}
+
 static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint64_t start)
 {
 	bool sorts = e->valued >> i & 1, unknown = e->unknown >> i & 1;
@@ -427,8 +446,7 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 			if (!gather_range(w, l->range, first))
 				return false;
 	}
-	if (out->count)
-		qsort(out->list, out->count, sizeof(*out->list), by_serial);
+	sort(out);
 	return true;
 }
 

@@ -117,15 +117,17 @@ static void mask_without(struct mask *to, const struct mask *m)
 static void mask_equal(struct mask *m, const uint8_t *a, const uint8_t *b, unsigned from,
 		       unsigned to)
 {
-	if (from == 0 && to == NBDS_SECTOR && memcmp(a, b, NBDS_SECTOR) == 0) {
-		memset(m, 0xff, sizeof(*m));
+	if (from == 0 && to == NBDS_SECTOR) {
+		for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+			m->bits[i] = same_of_64(a + (size_t)64 * i, b + (size_t)64 * i);
 		return;
 	}
 	memset(m, 0, sizeof(*m));
 	for (unsigned i = from, n; i < to; i += n) {
-		n = to - i >= 8 && i % 8 == 0 ? 8 : 1;
-		m->bits[i / 64] |= (n == 8 ? same_of_8(a + (i - from), b + (i - from))
-					   : a[i - from] == b[i - from])
+		n = to - i >= 64 && i % 64 == 0 ? 64 : to - i >= 8 && i % 8 == 0 ? 8 : 1;
+		m->bits[i / 64] |= (n == 64  ? same_of_64(a + (i - from), b + (i - from))
+				    : n == 8 ? same_of_8(a + (i - from), b + (i - from))
+					     : a[i - from] == b[i - from])
 				   << (i % 64);
 	}
 }
@@ -164,10 +166,11 @@ struct work {
 	bool unsettled;    /* a piece is not judged as long as a command is in flight */
 	bool unrooted;     /* who stands for some is not known */
 	bool all_paths;    /* some rest on what is not sure */
+	bool plain;        /* ... and nothing else differs from what is in the narrow sense */
 	struct look base, step;
 	struct mask skip; /* bytes of which something is said already */
 	struct nbds_world *world;
-	uint16_t pairs[PAIRS_MAX * PAIRS_MAX];
+	uint16_t *pairs; /* n times n, if these are not too many; else NULL */
 };
 #define PAIR_KNOWN 0x8000u
 #define NONE       UINT_MAX
@@ -180,7 +183,7 @@ static bool covers(const struct work *k, unsigned i)
 /* Est(i, j), whatever it rests on: PATH_* bits. */
 static unsigned pair(struct work *k, unsigned i, unsigned j)
 {
-	uint16_t *known = k->n <= PAIRS_MAX ? &k->pairs[i * PAIRS_MAX + j] : NULL;
+	uint16_t *known = k->pairs ? &k->pairs[i * k->n + j] : NULL;
 	const struct nbds_op *a = k->c[i].op, *b = k->c[j].op;
 	unsigned paths;
 
@@ -436,6 +439,9 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 		l->judged = false;
 		l->why = NBDS_UNCHECKED_FORGOTTEN;
 	}
+	/* of a step, nothing else is asked for then */
+	if (!l->judged && l == &k->step)
+		return;
 	/* those of graves, which come first in the list, last: they go by who stands for them */
 	for (unsigned n_to_go = k->n; n_to_go > 0; n_to_go--) {
 		unsigned i = n_to_go - 1;
@@ -774,16 +780,35 @@ static unsigned broken_by(const struct work *k, const struct step *step, const s
 	return broken ? broken : step->rule == RULE_STALE_OWN_WRITE ? BROKEN_WRITER : BROKEN_FAILED;
 }
 
+/* Are all that are in force for the reader so on the grounds that are trusted from the
+ * serial on? */
+static bool all_lone(const struct work *k)
+{
+	for (unsigned i = 0; i < k->n; i++)
+		if (k->base.in_force[i] && !(k->paths[i] & PATH_SHARED) &&
+		    !lone(k, i, k->s->lone_from))
+			return false;
+	return true;
+}
+
+/* What is found on all grounds, where this step has the same. */
+static struct look *as_known(struct work *k, const struct step *step)
+{
+	if (!k->plain || !(step->mask & PATH_E1) || (step->g10 && !all_lone(k)))
+		return NULL;
+	return &k->base;
+}
+
 /* Excluded whatever is trusted: by what least? What is so excluded is put into *done. */
 static void convict(struct work *k, struct verdict *out, struct mask *done)
 {
-	struct look *l = &k->step;
 	bool status = k->s->read->type == NBD_CMD_BLOCK_STATUS;
 
 	memset(done, 0, sizeof(*done));
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		const struct step *step = &steps[i];
 		struct verdict one = {0};
+		struct look *l;
 		struct mask bad, foreign;
 		struct nbds_op *zeroes;
 		enum nbds_rule_id rule = step->rule;
@@ -791,8 +816,12 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 
 		if (i > 3 && !k->all_paths && step->rule != RULE_STALE_OWN_WRITE)
 			continue;
-		look(k, k->paths, k->after, step->mask, step->sup, step->g10 ? k->s->lone_from : 0,
-		     l);
+		l = as_known(k, step);
+		if (!l) {
+			l = &k->step;
+			look(k, k->paths, k->after, step->mask, step->sup,
+			     step->g10 ? k->s->lone_from : 0, l);
+		}
 		if (!excludes(l))
 			continue;
 		bad = l->bad;
@@ -1244,8 +1273,12 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 	enum nbds_unchecked why = NBDS_UNCHECKED_UNKNOWN;
 	bool judged = false;
 	struct sample own = *s;
+	uint16_t pairs[PAIRS_MAX * PAIRS_MAX];
 	unsigned cuts;
 
+	if (k.n <= PAIRS_MAX)
+		k.pairs = memset(pairs, 0, sizeof(*pairs) * k.n * k.n);
+	k.plain = !w->order->void_count && !w->order->void_all;
 	*out = (struct verdict){.result = JUDGE_UNKNOWN, .lone_from = s->lone_from, .wholly = true};
 	if (!scratch_room(w, v->count)) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
@@ -1276,6 +1309,9 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 				     : 0;
 		k.all_paths |= (k.paths[i] &
 				(PATH_BREACH | PATH_AGAIN | PATH_UNSURE2 | PATH_UNSURE3)) != 0;
+		k.plain = k.plain &&
+			  !(k.paths[i] & ~(unsigned)(PATH_E1 | PATH_E2 | PATH_E3 | PATH_ORDER)) &&
+			  !by && op->epoch == s->read->epoch;
 	}
 	if (!v->final) {
 		own.lone_from = lone_from(&k);

@@ -9,6 +9,10 @@
 #ifndef NBDS_CONSISTENCY_JUDGE_H
 #define NBDS_CONSISTENCY_JUDGE_H
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <base/bytes.h>
 
 #include <nbdscope/finding.h>
@@ -32,6 +36,24 @@ static inline uint64_t same_of_8(const uint8_t *a, const uint8_t *b)
 
 	/* byte 0 is the highest: each of these moves one to its place in the top byte */
 	return (same >> 7) * UINT64_C(0x8040201008040201) >> 56;
+}
+
+static inline uint64_t same_of_64(const uint8_t *a, const uint8_t *b)
+{
+	uint64_t same = 0;
+
+#ifdef __SSE2__
+	for (unsigned i = 0; i < 64; i += 16) {
+		__m128i x = _mm_loadu_si128((const __m128i *)(const void *)(a + i));
+		__m128i y = _mm_loadu_si128((const __m128i *)(const void *)(b + i));
+
+		same |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, y)) << i;
+	}
+#else
+	for (unsigned i = 0; i < 64; i += 8)
+		same |= same_of_8(a + i, b + i) << i;
+#endif
+	return same;
 }
 
 static inline bool mask_any(const struct mask *m)

@@ -291,9 +291,7 @@ static void group_shows(struct nbds_world *w, struct group *g, const struct miss
 	g->zeroes = false;
 	if (!m->bytes)
 		return;
-	g->zeroes = true;
-	for (unsigned i = 0; i < len; i++)
-		g->zeroes = g->zeroes && !m->bytes[i];
+	g->zeroes = !m->bytes[0] && memcmp(m->bytes, m->bytes + 1, len - 1) == 0;
 	while (expected && at < len && m->bytes[at] == expected[at])
 		at++;
 	if (at == len) /* a sum of several looks */
