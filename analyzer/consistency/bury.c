@@ -610,6 +610,15 @@ static bool over_hole(struct nbds_world *w, const struct range *of_r, const stru
 		over_for_readers(w, n, now));
 }
 
+/* What certainly came before r began came before n, too: of a read it is all the same which of
+ * them wrote its bytes later. */
+static bool tells_all(const struct nbds_op *r, const struct nbds_op *n)
+{
+	return r->party == n->party && r->header_end <= n->header_end &&
+	       not_later(&r->lo, &n->lo) &&
+	       (r->acked == NBDS_NO_ACK || (n->acked != NBDS_NO_ACK && n->acked >= r->acked));
+}
+
 /* Is r superseded by n, for every reader still to come? */
 static bool over_range(struct nbds_world *w, const struct range *r, const struct range *n,
 		       const struct nbds_point *now)
@@ -661,7 +670,9 @@ static void granule_limit(struct nbds_world *w, struct granule *g, const struct 
 		     l = l->next, passed++)
 			if (l->range->start <= r->start && l->range->end >= r->end &&
 			    l->range->kind == (status ? r->kind : RANGE_ZERO)) {
-				gone = over_range(w, r, l->range, now);
+				gone = over_range(w, r, l->range, now) &&
+				       (r->kind != RANGE_ZERO || !w->ranges->wanted ||
+					tells_all(r->op, l->range->op));
 				looked++;
 				if (gone && r->op->write_class)
 					replaced(r, l->range);
@@ -673,7 +684,8 @@ static void granule_limit(struct nbds_world *w, struct granule *g, const struct 
 			gone = true;
 		}
 		if (!gone && r->op->state == OP_OK && r->op->proves &&
-		    (r->kind == RANGE_TRIM || r->kind == RANGE_UNKNOWN || r->kind == RANGE_ZERO))
+		    (r->kind == RANGE_TRIM || r->kind == RANGE_UNKNOWN ||
+		     (r->kind == RANGE_ZERO && !w->ranges->wanted)))
 			if ((gone = over_data(w, r, now)))
 				replaced(r, NULL);
 		if (gone)

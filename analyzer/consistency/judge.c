@@ -84,6 +84,10 @@ void scratch_free(struct nbds_world *w)
 
 static void mask_range(struct mask *m, unsigned from, unsigned to)
 {
+	if (from == 0 && to == NBDS_SECTOR) {
+		memset(m, 0xff, sizeof(*m));
+		return;
+	}
 	memset(m, 0, sizeof(*m));
 	for (unsigned i = from; i < to;) {
 		if (i % 64 == 0 && to - i >= 64) {
@@ -166,7 +170,8 @@ struct work {
 	bool unsettled;    /* a piece is not judged as long as a command is in flight */
 	bool unrooted;     /* who stands for some is not known */
 	bool all_paths;    /* some rest on what is not sure */
-	bool plain;        /* ... and nothing else differs from what is in the narrow sense */
+	unsigned any_paths;
+	bool plain; /* ... and nothing else differs from what is in the narrow sense */
 	struct look base, step;
 	struct mask skip; /* bytes of which something is said already */
 	struct nbds_world *world;
@@ -432,9 +437,9 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 	}
 	if (l->initial || !renewal) {
 		l->judged = false;
-		l->why = k->v->base || k->v->shadow ? NBDS_UNCHECKED_FORGOTTEN
-			 : l->initial               ? before_writes(k, after)
-						    : NBDS_UNCHECKED_UNKNOWN;
+		l->why = k->v->base || k->v->shadow    ? NBDS_UNCHECKED_FORGOTTEN
+			 : l->initial && l != &k->step ? before_writes(k, after)
+						       : NBDS_UNCHECKED_UNKNOWN;
 	} else if (k->v->shadow || k->unrooted) {
 		l->judged = false;
 		l->why = NBDS_UNCHECKED_FORGOTTEN;
@@ -638,7 +643,9 @@ static unsigned mask_count(const struct mask *m)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
-		n += (unsigned)__builtin_popcountll(m->bits[i]);
+		n += m->bits[i] == UINT64_MAX ? 64
+		     : m->bits[i]             ? (unsigned)__builtin_popcountll(m->bits[i])
+					      : 0;
 	return n;
 }
 
@@ -816,6 +823,8 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 
 		if (i > 3 && !k->all_paths && step->rule != RULE_STALE_OWN_WRITE)
 			continue;
+		if (!(k->any_paths & step->mask))
+			continue; /* nothing is in force: it judges nothing */
 		l = as_known(k, step);
 		if (!l) {
 			l = &k->step;
@@ -1221,7 +1230,8 @@ static void cut(const struct candidate *c, unsigned count, uint16_t *at, unsigne
 			if (ends[e] > at[0] && ends[e] < at[1] && have < max)
 				at[have++] = ends[e];
 	}
-	qsort(at, have, sizeof(*at), by_number);
+	if (have > 2)
+		qsort(at, have, sizeof(*at), by_number);
 	for (unsigned i = 0; i < have; i++)
 		if (!kept || at[kept - 1] != at[i])
 			at[kept++] = at[i];
@@ -1269,7 +1279,7 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 {
 	struct nbds_world *w = s->read->world;
 	struct work k = {.v = v, .s = s, .c = v->list, .n = v->count, .world = w};
-	uint16_t at[CUTS_MAX] = {s->from, s->to};
+	uint16_t at[CUTS_MAX];
 	enum nbds_unchecked why = NBDS_UNCHECKED_UNKNOWN;
 	bool judged = false;
 	struct sample own = *s;
@@ -1307,6 +1317,7 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 			     : c->establishes || op->type == NBD_CMD_TRIM
 				     ? paths_of(op, s->read, &s->hi, true, &k.flush[i])
 				     : 0;
+		k.any_paths |= k.paths[i];
 		k.all_paths |= (k.paths[i] &
 				(PATH_BREACH | PATH_AGAIN | PATH_UNSURE2 | PATH_UNSURE3)) != 0;
 		k.plain = k.plain &&
@@ -1318,6 +1329,8 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 		out->lone_from = own.lone_from;
 	}
 	k.s = &own;
+	at[0] = s->from;
+	at[1] = s->to;
 	cut(k.c, k.n, at, &cuts, CUTS_MAX);
 	for (unsigned i = 0; i + 1 < cuts; i++) {
 		k.from = at[i];

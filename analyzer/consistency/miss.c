@@ -10,8 +10,20 @@
 #define OWN_MAX 4096u
 /* With data from nowhere, of one sector: each write of it looks at all. */
 #define FOREIGN_SECTOR 256u
+/* Sources of a sector that are compared with what was read, for having it once only. */
+#define ALIKE_LOOKED 8u
+
+/* What several may have read. */
+struct shown {
+	struct missed_sector *at;
+	uint32_t refs;
+	uint32_t len;
+	uint8_t bytes[];
+};
 
 struct miss_snapshot {
+	struct missed_sector *at;
+	uint32_t refs;
 	bool shadow, based;
 	struct nbds_point base;
 	size_t count, size;
@@ -22,8 +34,10 @@ struct miss_snapshot {
 
 static void snapshot_free(struct nbds_world *w, struct miss_snapshot *s)
 {
-	if (!s)
+	if (!s || --s->refs)
 		return;
+	if (s->at->snapshot == s)
+		s->at->snapshot = NULL;
 	for (size_t i = 0; i < s->count; i++) {
 		if (s->list[i].op)
 			op_unref(s->list[i].op);
@@ -39,7 +53,7 @@ static void snapshot_free(struct nbds_world *w, struct miss_snapshot *s)
 }
 
 /* Of what was gathered last. */
-static struct miss_snapshot *snapshot_new(struct nbds_world *w)
+static struct miss_snapshot *snapshot_new(struct nbds_world *w, struct missed_sector *at)
 {
 	const struct gathered *g = &w->contents->gathered;
 	size_t size;
@@ -50,6 +64,9 @@ static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 	if (!s)
 		return NULL;
 	s->size = size;
+	s->refs = 1;
+	s->at = at;
+	at->snapshot = s;
 	s->shadow = g->shadow;
 	s->based = g->base != NULL;
 	if (g->base)
@@ -68,6 +85,25 @@ static struct miss_snapshot *snapshot_new(struct nbds_world *w)
 		if (c->by)
 			op_ref(c->by);
 	}
+	return s;
+}
+
+static bool same_base(const struct miss_snapshot *s, const struct nbds_point *base)
+{
+	return s->based ? base && s->base.frame == base->frame && s->base.time == base->time && s->base.interface == base->interface : !base;
+}
+
+/* Of what was gathered last, for a miss of the sector. */
+static struct miss_snapshot *snapshot_of(struct nbds_world *w, struct missed_sector *at)
+{
+	const struct gathered *g = &w->contents->gathered;
+	struct miss_snapshot *s = at->snapshot;
+
+	/* (where padding differs it is one more, and nothing worse) */
+	if (!s || s->shadow != g->shadow || s->count != g->count || !same_base(s, g->base) ||
+	    memcmp(s->list, g->list, g->count * sizeof(*g->list)) != 0)
+		return snapshot_new(w, at);
+	s->refs++;
 	return s;
 }
 
@@ -153,7 +189,7 @@ void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 	       !(w->ops.settled && !w->ops.settled(w->ctx, &m->hi))) {
 		grown_up(w, m);
 		if (contents_gather(w, m->sector, m->value))
-			m->snapshot = snapshot_new(w);
+			m->snapshot = snapshot_of(w, m->at);
 		if (!m->snapshot)
 			m->lone_from = UINT64_MAX;
 	}
@@ -183,69 +219,76 @@ void misses_written(const struct nbds_op *op)
 	}
 }
 
-/* --- data from nowhere ---------------------------------------------------- */
+/* --- by sector ------------------------------------------------------------ */
 
-static struct miss **slot(struct nbds_world *w, uint64_t sector)
+static struct missed_sector *sector_find(const struct nbds_world *w, uint64_t number)
 {
-	struct misses *ms = w->misses;
+	const struct nbds_table *t = &w->misses->sectors;
 
-	return &ms->table[hash_number(w, sector) & (ms->table_room - 1)];
+	for (struct nbds_table_node *n = nbds_table_find(t, hash_number(w, number)); n;
+	     n = nbds_table_again(n)) {
+		struct missed_sector *at = nbds_owner(n, struct missed_sector, node);
+
+		if (at->number == number)
+			return at;
+	}
+	return NULL;
 }
 
-static bool table_grow(struct nbds_world *w)
+/* With one more miss; NULL without memory. */
+static struct missed_sector *sector_get(struct nbds_world *w, uint64_t number)
 {
-	struct misses *ms = w->misses, old = *ms;
-	size_t room = old.table_room ? old.table_room * 2 : 64;
-	struct miss **table = world_alloc(w, room * sizeof(struct miss *));
+	struct missed_sector *at = sector_find(w, number);
 
-	if (!table)
-		return old.table_room != 0;
-	ms->table = table;
-	ms->table_room = room;
-	for (size_t i = 0; i < old.table_room; i++) {
-		for (struct miss *m = old.table[i], *next; m; m = next) {
-			struct miss **at = slot(w, m->sector);
-
-			next = m->chain;
-			m->chain = *at;
-			*at = m;
+	if (!at) {
+		at = world_alloc(w, sizeof(*at));
+		if (!at)
+			return NULL;
+		at->number = number;
+		if (!nbds_table_add(&w->misses->sectors, w->budget, &at->node,
+				    hash_number(w, number))) {
+			world_dealloc(w, at, sizeof(*at));
+			return NULL;
 		}
 	}
-	world_dealloc(w, old.table, old.table_room * sizeof(struct miss *));
-	return true;
+	at->refs++;
+	return at;
 }
 
-static void table_add(struct nbds_world *w, struct miss *m)
+static void sector_unref(struct nbds_world *w, struct missed_sector *at)
 {
-	struct miss **at;
-	unsigned n = 0;
-
-	m->unsure = true;
-	if (w->misses->table_count >= w->misses->table_room && !table_grow(w))
+	if (--at->refs)
 		return;
-	at = slot(w, m->sector);
-	for (const struct miss *o = *at; o; o = o->chain)
-		if (o->sector == m->sector && ++n == FOREIGN_SECTOR)
-			return;
-	m->unsure = false;
-	m->chain = *at;
-	*at = m;
-	m->foreign = true;
-	w->misses->table_count++;
+	nbds_table_remove(&w->misses->sectors, &at->node);
+	world_dealloc(w, at, sizeof(*at));
 }
 
-static void table_remove(struct nbds_world *w, struct miss *m)
-{
-	struct miss **at;
+/* --- data from nowhere ---------------------------------------------------- */
 
+static void foreign_add(struct nbds_world *w, struct miss *m)
+{
+	m->unsure = m->at->count >= FOREIGN_SECTOR;
+	if (m->unsure)
+		return;
+	m->foreign = true;
+	m->next_foreign = m->at->foreign;
+	if (m->next_foreign)
+		m->next_foreign->prev_foreign = m;
+	m->at->foreign = m;
+	m->at->count++;
+	w->ranges->wanted++;
+}
+
+static void foreign_remove(struct nbds_world *w, struct miss *m)
+{
 	if (!m->foreign)
 		return;
-	at = slot(w, m->sector);
-	while (*at != m)
-		at = &(*at)->chain;
-	*at = m->chain;
+	*(m->prev_foreign ? &m->prev_foreign->next_foreign : &m->at->foreign) = m->next_foreign;
+	if (m->next_foreign)
+		m->next_foreign->prev_foreign = m->prev_foreign;
 	m->foreign = false;
-	w->misses->table_count--;
+	m->at->count--;
+	w->ranges->wanted--;
 }
 
 /* Bytes [from, to) of the sector were written later, as they were read if `same`. */
@@ -282,12 +325,11 @@ static bool read_before(const struct miss *m, const struct nbds_op *op)
 void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		  unsigned at, unsigned len)
 {
-	struct misses *ms = op->world->misses;
+	const struct missed_sector *there =
+		op->world->ranges->wanted ? sector_find(op->world, sector) : NULL;
 
-	if (!ms->table_count)
-		return;
-	for (struct miss *m = *slot(op->world, sector); m; m = m->chain) {
-		if (m->sector != sector || !read_before(m, op))
+	for (struct miss *m = there ? there->foreign : NULL; m; m = m->next_foreign) {
+		if (!read_before(m, op))
 			continue;
 		if (len == NBDS_SECTOR && m->from == 0 && m->to == NBDS_SECTOR && m->value == value)
 			written_so(m, 0, NBDS_SECTOR, NULL);
@@ -296,45 +338,97 @@ void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, con
 	}
 }
 
-void misses_zeroed(const struct nbds_op *op, uint64_t start, uint64_t end)
+/* Zeroes in a part of the sector, or all of it, by a command without data. */
+static void zeroed(void *arg, const struct range *r)
 {
 	static const uint8_t zeroes[NBDS_SECTOR];
-	struct misses *ms = op->world->misses;
-	uint64_t first = start / NBDS_SECTOR, last = end ? (end - 1) / NBDS_SECTOR : 0;
-	bool all = last - first >= ms->table_room;
+	struct miss *m = arg;
+	uint64_t base = m->sector * NBDS_SECTOR;
 
-	if (!ms->table_count || end <= start)
-		return;
-	for (uint64_t i = 0; all ? i < ms->table_room : i <= last - first; i++) {
-		for (struct miss *m = all ? ms->table[i] : *slot(op->world, first + i); m;
-		     m = m->chain) {
-			uint64_t base = m->sector * NBDS_SECTOR;
-			unsigned from = start > base ? (unsigned)(start - base) : 0;
-			unsigned to = end - base < NBDS_SECTOR ? (unsigned)(end - base)
-							       : NBDS_SECTOR;
-
-			if (m->sector < first || m->sector > last ||
-			    (!all && m->sector != first + i) || !m->bytes || !read_before(m, op))
-				continue;
-			written_so(m, from, to, zeroes);
-		}
-	}
+	if (r->kind == RANGE_ZERO && read_before(m, r->op))
+		written_so(m, r->start > base ? (unsigned)(r->start - base) : 0,
+			   r->end - base < NBDS_SECTOR ? (unsigned)(r->end - base) : NBDS_SECTOR,
+			   zeroes);
 }
 
 /* --- a miss --------------------------------------------------------------- */
+
+/* What was read as it is kept already, of what may have been its source; NULL: it is not. */
+static struct piece *piece_of(const struct nbds_world *w, const struct sample *s)
+{
+	const struct gathered *g = &w->contents->gathered;
+	unsigned looked = 0;
+
+	for (size_t i = g->count; i > 0 && looked < ALIKE_LOOKED; i--, looked++) {
+		struct piece *p = g->list[i - 1].piece;
+
+		if (p && g->list[i - 1].bytes == p->bytes && p->from <= s->from &&
+		    p->from + p->have >= s->to &&
+		    memcmp(p->bytes + (s->from - p->from), s->bytes, (size_t)(s->to - s->from)) ==
+			    0)
+			return p;
+	}
+	return NULL;
+}
+
+static struct shown *shown_of(struct nbds_world *w, struct missed_sector *at,
+			      const struct sample *s)
+{
+	uint32_t len = (uint32_t)(s->to - s->from);
+	struct shown *shown = at->shown;
+
+	if (shown && shown->len == len && memcmp(shown->bytes, s->bytes, len) == 0) {
+		shown->refs++;
+		return shown;
+	}
+	shown = world_alloc(w, sizeof(*shown) + len);
+	if (!shown)
+		return NULL;
+	shown->refs = 1;
+	shown->len = len;
+	memcpy(shown->bytes, s->bytes, len);
+	shown->at = at;
+	at->shown = shown;
+	return shown;
+}
+
+static void shown_free(struct nbds_world *w, struct shown *s)
+{
+	if (!s || --s->refs)
+		return;
+	if (s->at->shown == s)
+		s->at->shown = NULL;
+	world_dealloc(w, s, sizeof(*s) + s->len);
+}
+
+static void bytes_keep(struct nbds_world *w, struct miss *m, const struct sample *s)
+{
+	m->piece = piece_of(w, s);
+	if (m->piece) {
+		m->piece->refs++;
+		m->bytes = m->piece->bytes + (s->from - m->piece->from);
+		return;
+	}
+	m->shown = shown_of(w, m->at, s);
+	m->bytes = m->shown ? m->shown->bytes : NULL;
+}
 
 void miss_add(const struct sample *s, bool foreign)
 {
 	struct nbds_op *read = (struct nbds_op *)s->read;
 	struct nbds_world *w = read->world;
-	struct miss *m = world_alloc(w, sizeof(*m));
+	struct missed_sector *at = sector_get(w, s->sector);
+	struct miss *m = at ? world_alloc(w, sizeof(*m)) : NULL;
 
 	if (!m) {
+		if (at)
+			sector_unref(w, at);
 		read->reading->unchecked[NBDS_UNCHECKED_FORGOTTEN] += s->to - s->from;
 		return;
 	}
 	*m = (struct miss){.next = read->reading->misses,
 			   .read = read,
+			   .at = at,
 			   .sector = s->sector,
 			   .value = s->value,
 			   .hi = s->hi,
@@ -342,11 +436,8 @@ void miss_add(const struct sample *s, bool foreign)
 			   .from = s->from,
 			   .to = s->to,
 			   .young = true};
-	if (s->bytes) {
-		m->bytes = world_alloc(w, (size_t)(s->to - s->from));
-		if (m->bytes)
-			memcpy(m->bytes, s->bytes, (size_t)(s->to - s->from));
-	}
+	if (s->bytes)
+		bytes_keep(w, m, s);
 	read->reading->misses = m;
 	read->reading->miss_count++;
 	m->prev_young = w->misses->young_last;
@@ -355,10 +446,10 @@ void miss_add(const struct sample *s, bool foreign)
 	alone_add(w->misses, m);
 	pin(w, m, 1);
 	if (foreign)
-		table_add(w, m);
+		foreign_add(w, m);
 }
 
-void miss_judge(struct nbds_world *w, const struct miss *m, unsigned around, struct verdict *v)
+void miss_judge(struct nbds_world *w, struct miss *m, unsigned around, struct verdict *v)
 {
 	const struct gathered *g = &w->contents->gathered;
 	const struct miss_snapshot *s = m->snapshot;
@@ -370,8 +461,7 @@ void miss_judge(struct nbds_world *w, const struct miss *m, unsigned around, str
 				.to = m->to,
 				.hi = m->hi,
 				.lone_from = w->no_t3 && w->parties->many_writers ? UINT64_MAX
-										  : m->lone_from,
-				.later = m->later};
+										  : m->lone_from};
 	struct view view = {.final = true, .around = around};
 
 	*v = (struct verdict){.result = JUDGE_UNKNOWN, .why = NBDS_UNCHECKED_FORGOTTEN};
@@ -395,6 +485,10 @@ void miss_judge(struct nbds_world *w, const struct miss *m, unsigned around, str
 		return;
 	}
 	view.shadow |= m->read->late;
+	if (m->foreign && m->bytes)
+		ranges_at(w, m->sector * NBDS_SECTOR + m->from, m->sector * NBDS_SECTOR + m->to,
+			  zeroed, m);
+	sample.later = m->later;
 	judge(&view, &sample, v);
 }
 
@@ -410,14 +504,17 @@ void miss_free(struct miss *m)
 	struct nbds_world *w = m->read->world;
 
 	grown_up(w, m);
-	table_remove(w, m);
+	foreign_remove(w, m);
 	snapshot_free(w, m->snapshot);
-	world_dealloc(w, m->bytes, (size_t)(m->to - m->from));
+	piece_unref(w, m->piece);
+	shown_free(w, m->shown);
+	sector_unref(w, m->at);
 	world_dealloc(w, m->later, sizeof(*m->later));
 	world_dealloc(w, m, sizeof(*m));
 }
 
 void misses_free(struct nbds_world *w)
 {
-	world_dealloc(w, w->misses->table, w->misses->table_room * sizeof(struct miss *));
+	NBDS_ASSERT(!w->misses->sectors.count);
+	nbds_table_free(&w->misses->sectors, w->budget);
 }

@@ -12,7 +12,11 @@
  * Where a block gets too many versions while it is pinned, nothing is said of the young.
  *
  * Those with data from nowhere are found by sector when something is written there: if it
- * is just what was read, the capture has the two in the wrong order, or it is chance.
+ * is just what was read, the capture has the two in the wrong order, or it is chance.  (For
+ * zeroes that cover ranges it is looked up in the end: these stay as long as there are such.)
+ *
+ * Who reads the same sector over and over sees the same, and of the same sources: what misses
+ * know is shared where it does not differ.
  */
 #ifndef NBDS_CONSISTENCY_MISS_H
 #define NBDS_CONSISTENCY_MISS_H
@@ -21,6 +25,19 @@
 #include "kin.h"
 
 struct miss_snapshot;
+struct shown;
+
+/* A sector that has any. */
+struct missed_sector {
+	struct nbds_table_node node; /* by its number */
+	uint64_t number;
+	uint32_t refs;        /* misses */
+	uint32_t count;       /* of those with data from nowhere that are looked at: */
+	struct miss *foreign; /* the newest */
+	/* What the newest ones share with others, if they have it still. */
+	struct miss_snapshot *snapshot;
+	struct shown *shown;
+};
 
 struct miss {
 	struct miss *next; /* of the read */
@@ -28,7 +45,8 @@ struct miss {
 	struct miss *prev_young, *next_young;
 	struct miss *prev_alone, *next_alone; /* if `alone`: a later write may end it */
 	struct nbds_point upto; /* of it and all before it in that list the latest `hi` */
-	struct miss *chain;     /* in the table by sector, if it is foreign */
+	struct missed_sector *at;
+	struct miss *prev_foreign, *next_foreign; /* of the sector, if it is foreign */
 	uint64_t sector;
 	uint64_t value;
 	struct nbds_point hi;
@@ -36,26 +54,27 @@ struct miss {
 	                     * held when it was read: it does for all later ones */
 	uint16_t from, to;  /* of the sector */
 	bool young;
-	bool alone;         /* young, and some of its own writes were alone so far (G10) */
-	bool foreign;       /* in the table, */
-	bool unsure;        /* or not, because it has too many of the sector: what is written
-	                     * there later is not looked at */
-	uint8_t *bytes;     /* [from, to) */
-	struct mask *later; /* bytes that a later command wrote just so; NULL: none */
+	bool alone;           /* young, and some of its own writes were alone so far (G10) */
+	bool foreign;         /* in the sector's list, */
+	bool unsure;          /* or not, because it has too many: what is written there later is
+	                     * not looked at */
+	const uint8_t *bytes; /* [from, to), or NULL; they are a write's, */
+	struct piece *piece;  /* as it was read, */
+	struct shown *shown;  /* or its own, which others may share */
+	struct mask *later;   /* bytes that a later command wrote just so; NULL: none */
 	struct miss_snapshot *snapshot; /* once it is closed */
 };
 
 struct misses {
 	struct miss *young_first, *young_last;
 	struct miss *alone_first, *alone_last;
-	struct miss **table; /* by sector; a power of two */
-	size_t table_room, table_count;
+	struct nbds_table sectors;
 };
 
 /* A sector of s->read; `foreign`: with data from nowhere. */
 void miss_add(const struct sample *s, bool foreign);
 /* Judges it by all that is known of its sources by now. `around`: as in struct view. */
-void miss_judge(struct nbds_world *w, const struct miss *m, unsigned around, struct verdict *v);
+void miss_judge(struct nbds_world *w, struct miss *m, unsigned around, struct verdict *v);
 /* What may have been its source: `count` of them, just after it was judged. */
 const struct candidate *miss_sources(const struct nbds_world *w, const struct miss *m,
 				     size_t *count);
@@ -68,8 +87,6 @@ void misses_written(const struct nbds_op *op);
 /* `op` wrote bytes [at, at + len) of the sector; with value, if these are all. */
 void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		  unsigned at, unsigned len);
-/* ... zeroes in [start, end) bytes of the export. */
-void misses_zeroed(const struct nbds_op *op, uint64_t start, uint64_t end);
 /* Takes it out of everything but the read's list, and frees it. */
 void miss_free(struct miss *m);
 void misses_free(struct nbds_world *w);

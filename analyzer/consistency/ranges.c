@@ -79,6 +79,19 @@ unsigned range_class(uint64_t length)
 	return length > UINT64_C(1) << 62 ? 63 : 64 - (unsigned)__builtin_clzll(length - 1);
 }
 
+void ranges_at(const struct nbds_world *w, uint64_t start, uint64_t end,
+	       void (*each)(void *arg, const struct range *r), void *arg)
+{
+	for (uint64_t classes = w->ranges->classes; classes; classes &= classes - 1) {
+		unsigned c = (unsigned)__builtin_ctzll(classes);
+		const struct granule *g = granule_find(w, c, start >> c);
+
+		for (const struct link *l = g ? g->links : NULL; l; l = l->next)
+			if (l->range->start < end && l->range->end > start)
+				each(arg, l->range);
+	}
+}
+
 bool ranges_near(const struct nbds_world *w, uint64_t start, uint64_t end,
 		 const struct range **list, unsigned max, unsigned *count)
 {

@@ -76,6 +76,7 @@ struct ranges {
 	uint64_t classes; /* size classes in use */
 	struct open_range open[2];
 	uint64_t pins;          /* misses so young that they may need all of them */
+	uint64_t wanted;        /* misses that may need zeroes written since */
 	bool overrun;           /* of a block there are too many for that, */
 	uint64_t overrun_block; /* which is this one */
 };
@@ -112,6 +113,9 @@ bool range_within(const struct range *r, const struct range *n);
 /* Does a command without data cover a part of the sector, and is newer than `by`, or
  * not superseded by it? (If `by` is a read, zeroes that were only seen count too.) */
 bool contents_other_range(const struct nbds_world *w, uint64_t sector, const struct nbds_op *by);
+/* Calls `each` for all that have bytes of [start, end), which are one sector's. */
+void ranges_at(const struct nbds_world *w, uint64_t start, uint64_t end,
+	       void (*each)(void *arg, const struct range *r), void *arg);
 /* Writes that have bytes of [start, end), into list[], some of them twice; *count of them.
  * False: there are more than `max`, or too many places to look at. */
 bool ranges_near(const struct nbds_world *w, uint64_t start, uint64_t end,

@@ -242,7 +242,7 @@ static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, con
 
 /* The verdict on one sector, at the level that it has in the end; or `early`: data from
  * nowhere did not wait for all that may be written. */
-static void judge_miss(struct nbds_op *r, const struct miss *m, bool early, struct verdict *v)
+static void judge_miss(struct nbds_op *r, struct miss *m, bool early, struct verdict *v)
 {
 	unsigned around;
 
@@ -399,7 +399,7 @@ static bool judge_final(struct nbds_op *r, bool last, bool early)
 	bool open = false; /* a part of the sector waits */
 	uint64_t checked = 0, unchecked[NBDS_UNCHECKED_MAX] = {0};
 
-	for (const struct miss *m = rd->misses; m; m = m->next) {
+	for (struct miss *m = rd->misses; m; m = m->next) {
 		bool over = !m->next || m->next->sector != m->sector;
 		struct verdict v;
 

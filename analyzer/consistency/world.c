@@ -252,8 +252,6 @@ static void put_range(struct nbds_op *op, uint64_t start, uint64_t end, enum ran
 {
 	if (end <= start)
 		return;
-	if (kind == RANGE_ZERO)
-		misses_zeroed(op, start, end);
 	wrote(op, contents_range(op, start, end, kind, NULL, 0));
 }
 
