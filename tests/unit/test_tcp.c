@@ -3353,6 +3353,11 @@ static void model_start(uint64_t seed, const struct nbds_tcp_limits *limits)
 }
 
 #define PLANNED 300
+#ifdef NBDSCOPE_ASSERT /* with sanitizers as well: slow */
+#define SEEDS 300
+#else
+#define SEEDS 1500
+#endif
 
 /* Any order within patience, any cutting into segments, copies in between:
  * the bytes come out as they were, and after those they acknowledge. */
@@ -3362,7 +3367,7 @@ static void any_order_within_patience(void **state)
 	static size_t place[PLANNED * 2];
 
 	(void)state;
-	for (uint64_t seed = 1; seed <= 1500; seed++) {
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		uint32_t ends[2] = {MODEL_BYTES, MODEL_BYTES};
 		size_t n;
 
@@ -3434,7 +3439,7 @@ static void any_loss(void **state)
 	static struct planned p[PLANNED];
 
 	(void)state;
-	for (uint64_t seed = 1; seed <= 1500; seed++) {
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		uint32_t ends[2] = {MODEL_BYTES, MODEL_BYTES};
 		uint32_t odds = 2 + rnd(40);
 		size_t n;
