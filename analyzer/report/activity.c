@@ -167,6 +167,8 @@ static void merge_span(struct activity *a, struct activity_span *to,
 		merge_latency(a, &to->latency[kind], from->latency[kind]);
 	if (from->unflushed_seen && (!to->unflushed_seen || from->unflushed > to->unflushed))
 		to->unflushed = from->unflushed;
+	if (from->unflushed_seen)
+		to->unflushed_last = from->unflushed_last;
 	to->unflushed_seen |= from->unflushed_seen;
 	for (int s = 0; s < 4; s++)
 		to->findings[s] += from->findings[s];
@@ -658,8 +660,15 @@ static void count(struct activity *a, const struct activity_op *op, uint64_t dat
 		latency_add(&a->budget, &s->latency[kind], took > 0 ? (uint64_t)took : 0);
 	if (!s->unflushed_seen || a->unflushed > s->unflushed)
 		s->unflushed = a->unflushed;
+	s->unflushed_last = a->unflushed;
 	s->unflushed_seen = true;
 	touch(a, op, at / 2);
+}
+
+/* What was never offered promises nothing, even where it succeeds. */
+static bool offered(const struct nbds_connection *c, uint16_t flag)
+{
+	return !c->negotiated.export_seen || (c->negotiated.transmission_flags & flag);
 }
 
 void activity_reply(struct activity *a, struct nbds_connection *c, const struct nbds_message *m)
@@ -683,9 +692,10 @@ void activity_reply(struct activity *a, struct nbds_connection *c, const struct 
 		.flags = r->flags,
 		.failed = failed(m),
 	};
-	if (!op.failed && nbds_command_writes(op.type) && !(op.flags & NBD_CMD_FLAG_FUA))
+	if (!op.failed && nbds_command_writes(op.type) &&
+	    !(op.flags & NBD_CMD_FLAG_FUA && offered(c, NBD_FLAG_SEND_FUA)))
 		written(a, c, op.length);
-	if (op.type == NBD_CMD_FLUSH && !op.failed)
+	if (op.type == NBD_CMD_FLUSH && !op.failed && offered(c, NBD_FLAG_SEND_FLUSH))
 		flush_done(a, c, r->serial);
 	count(a, &op,
 	      op.type == NBD_CMD_READ    ? r->data_bytes

@@ -42,9 +42,9 @@ struct activity_span {
 	uint64_t bytes[2]; /* of successful READs, and of WRITEs, by enum activity_kind */
 	uint64_t answered, failed;
 	struct nbds_latency *latency[ACTIVITY_KINDS]; /* NULL: none was answered */
-	uint64_t unflushed;                           /* the most bytes at a time */
-	uint64_t findings[4];                         /* by enum nbds_severity */
-	bool unflushed_seen;                          /* false: as before */
+	uint64_t unflushed, unflushed_last; /* bytes: the most at a time, and at its end */
+	uint64_t findings[4];               /* by enum nbds_severity */
+	bool unflushed_seen;                /* false: as before */
 };
 
 #define ACTIVITY_MAPS    8

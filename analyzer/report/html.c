@@ -109,22 +109,32 @@ static void tile(struct nbds_buf *b, const char *title, const char *value, const
 	nbds_buf_puts(b, "</dd></div>\n");
 }
 
+/* How much of what clients read was judged, in percent; "" where they read nothing. */
+static void put_share(struct nbds_buf *b, const struct nbds_outcome *o)
+{
+	uint64_t judged = o->totals.checked_bytes, all = o->read_bytes;
+
+	if (!all)
+		return;
+	/* all is said of all only, and none of none */
+	if (judged == all || !judged)
+		nbds_buf_puts(b, judged ? "100 %" : "0 %");
+	else if (judged > all / 1000 && judged < all - all / 1000)
+		nbds_buf_printf(b, "%.1f %%", (double)judged * 100 / (double)all);
+	else
+		nbds_buf_puts(b, judged > all / 2 ? "> 99.9 %" : "< 0.1 %");
+}
+
 static void put_judged_tile(struct nbds_buf *b, const struct nbds_outcome *o)
 {
-	const struct nbds_engine_totals *t = &o->totals;
 	struct nbds_buf value = {0}, more = {0};
 
 	if (!o->read_bytes) {
 		tile(b, "Judged", "nothing", "as nothing was read");
 		return;
 	}
-	nbds_buf_printf(&value, "%.*f %%", t->checked_bytes == o->read_bytes || !t->checked_bytes,
-			(double)t->checked_bytes * 100 / (double)o->read_bytes);
-	if (t->checked_bytes == o->read_bytes || !t->checked_bytes) {
-		nbds_buf_clear(&value);
-		nbds_buf_puts(&value, t->checked_bytes ? "100 %" : "0 %");
-	}
-	nbds_buf_size(&more, t->checked_bytes);
+	put_share(&value, o);
+	nbds_buf_size(&more, o->totals.checked_bytes);
 	nbds_buf_puts(&more, " of ");
 	nbds_buf_size(&more, o->read_bytes);
 	nbds_buf_puts(&more, " that were read");
@@ -820,7 +830,7 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o, con
 static void put_sum(struct nbds_report *r, const struct nbds_outcome *o, const char *id)
 {
 	const char *verdict = nbds_verdict(o);
-	struct nbds_buf *b = &r->artifacts, words = {0};
+	struct nbds_buf *b = &r->artifacts, words = {0}, share = {0};
 
 	nbds_verdict_words(r, o, &words);
 	nbds_buf_printf(b,
@@ -828,7 +838,15 @@ static void put_sum(struct nbds_report *r, const struct nbds_outcome *o, const c
 			"href=\"#%stop\"><bdi>",
 			verdict, r->captures, id);
 	nbds_html_bytes(b, r->name, strlen(r->name));
-	nbds_buf_printf(b, "</bdi></a></td><td><span class=\"chip\">%s</span></td><td>", verdict);
+	nbds_buf_printf(b,
+			"</bdi></a></td><td><span class=\"chip\">%s</span></td><td class=\"num\">",
+			verdict);
+	put_share(&share, o);
+	nbds_html_text(b, o->unaudited    ? ""
+			  : o->read_bytes ? nbds_buf_text(&share)
+					  : "nothing read");
+	nbds_buf_free(&share);
+	nbds_buf_puts(b, "</td><td>");
 	nbds_html_text(b, nbds_buf_text(&words));
 	nbds_buf_puts(b, "</td></tr>\n");
 	nbds_buf_free(&words);
@@ -923,6 +941,7 @@ static void html_finish(struct nbds_report *r)
 			      "<div class=\"scroll\"><table class=\"sort\"><thead><tr>"
 			      "<th scope=\"col\" class=\"num\">no</th>"
 			      "<th scope=\"col\">file</th><th scope=\"col\">verdict</th>"
+			      "<th scope=\"col\" class=\"num\">judged</th>"
 			      "<th scope=\"col\">what was found</th></tr></thead><tbody>\n");
 		nbds_buf_add(&r->line, nbds_buf_text(&r->artifacts), r->artifacts.len);
 		nbds_buf_puts(&r->line, "</tbody></table></div></div>\n");

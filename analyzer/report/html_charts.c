@@ -195,7 +195,8 @@ static void put_chart(const struct chart *c, const char *title, const char *word
 			if (s[k].at[i] < 0)
 				nbds_buf_puts(b, ",");
 			else
-				nbds_buf_printf(b, ",%.0f", s[k].at[i]);
+				nbds_buf_printf(b, unit == UNIT_RATE ? ",%.6g" : ",%.0f",
+						s[k].at[i]);
 		nbds_buf_puts(b, "\"></data>\n");
 	}
 	nbds_buf_puts(b, "</figure>\n");
@@ -250,16 +251,25 @@ static void put_latency(const struct chart *c, struct series *s)
 
 static void put_unflushed(const struct chart *c, struct series *s)
 {
-	double now = 0;
+	struct nbds_buf words = {0};
+	double last = 0;
 
 	s[0] = (struct series){.name = "not flushed", .class = "c-unflushed", .area = true};
 	for (unsigned i = 0; i < c->spans; i++) {
-		if (c->a->spans[i].unflushed_seen)
-			now = (double)c->a->spans[i].unflushed;
-		s[0].at[i] = now;
+		const struct activity_span *span = &c->a->spans[i];
+
+		s[0].at[i] = last;
+		if (!span->unflushed_seen)
+			continue;
+		if ((double)span->unflushed > last)
+			s[0].at[i] = (double)span->unflushed;
+		last = (double)span->unflushed_last;
 	}
-	put_chart(c, "Unflushed bytes", "written with success, and covered by no flush or FUA yet",
-		  UNIT_BYTES, s, 1);
+	nbds_buf_puts(&words, "written with success, and covered by no flush or FUA yet; ");
+	nbds_buf_size(&words, c->a->unflushed);
+	nbds_buf_puts(&words, " at the end");
+	put_chart(c, "Unflushed bytes", nbds_buf_text(&words), UNIT_BYTES, s, 1);
+	nbds_buf_free(&words);
 }
 
 /* --- offsets --- */

@@ -635,7 +635,7 @@ bool nbds_html_lanes(struct nbds_buf *b, const struct nbds_finding *f,
 	place(s);
 	nbds_buf_printf(
 		b,
-		"<div class=\"lanes\" tabindex=\"0\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
+		"<div class=\"lanes\" role=\"group\" aria-label=\"Lanes\" tabindex=\"0\"><svg xmlns=\"http://www.w3.org/2000/svg\" "
 		"viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\" "
 		"aria-label=\"Commands in order of time: ",
 		s->width, s->height, s->width, s->height);

@@ -211,6 +211,95 @@ class Html(unittest.TestCase):
             with self.subTest(path.name):
                 self.agree(self.hold(captures.page(path)), captures.facts(path))
 
+    def charts(self, page):
+        """The numbers beside the charts: {name of a series: values}, and ns of a span."""
+        series = {}
+        for _, attributes, _ in page.of_class("series"):
+            name, *values = attributes["value"].split(",")
+            series[name] = [float(v) if v else None for v in values]
+        (width,) = {int(e[1]["data-width"]) for e in page.elements if "data-width" in e[1]}
+        (count,) = {len(values) for values in series.values()}
+        self.assertLessEqual(count, 256)
+        return series, width
+
+    def test_charts(self):
+        """Their sums are those of the connections."""
+        compared = []
+        for path in captures.SAMPLES + captures.REPORTS:
+            connections = [o for o in captures.facts(path) if o["type"] == "connection"]
+            page = self.hold(captures.page(path))
+            if not page.of_class("series"):
+                continue
+            series, width = self.charts(page)
+            with self.subTest(path.name):
+                for name, command in (("read", "NBD_CMD_READ"), ("written", "NBD_CMD_WRITE")):
+                    moved = sum(c["commands"].get(command, {}).get("data_bytes", 0)
+                                for c in connections)
+                    self.assertAlmostEqual(sum(series.get(name, [0])) * width / 1e9, moved,
+                                           delta=moved / 1e3 + 1)
+                # of an ended connection it is what was so at its end: no flush came after
+                last = max((f["flush_request"] for c in connections
+                            for f in c.get("flush_order", [])), default=0)
+                if "not flushed" in series and all(
+                        c["last_frame"] > last for c in connections if c["unflushed_bytes"]):
+                    left = sum(c["unflushed_bytes"] for c in connections)
+                    self.assertRegex("".join(page.texts), r"yet; %s at the end" % (
+                        "%d bytes" % left if left < 1024 else r"[\d.]+ [KM]iB"))
+                    self.assertGreaterEqual(series["not flushed"][-1], left)
+                    compared.append(path.name)
+                longest = max((s.get("latency_us", {}).get("max", 0) for c in connections
+                               for name, s in c["commands"].items()
+                               if name in ("NBD_CMD_READ", "NBD_CMD_WRITE", "NBD_CMD_FLUSH",
+                                           "NBD_CMD_TRIM", "NBD_CMD_WRITE_ZEROES")), default=0)
+                self.assertAlmostEqual(max(v for name, values in series.items() if "p99" in name
+                                           for v in values if v is not None), longest * 1000,
+                                       delta=1)
+        self.assertGreater(len(compared), 20)
+
+    def test_long(self):
+        """An hour takes no more spans than a moment, and loses nothing."""
+        cap = captures.S.Capture()
+        x = captures.S.open(cap, flags=captures.MULTI)
+        for n in range(600):
+            captures.write(x, n, 512 * (n * 37 % 1800), n + 1)
+            cap.wait(6)
+            if n % 50 == 49:
+                captures.flush(x, 10000 + n)
+        x.bye()
+        path = self.work / "long.pcap"
+        cap.write(path)
+        page = self.hold(captures.page(path))
+        series, width = self.charts(page)
+        self.assertGreater(len(series["written"]), 128)
+        self.assertAlmostEqual(sum(series["written"]) * width / 1e9, 600 * 512, delta=300)
+        self.assertEqual(max(series["not flushed"]), 50 * 512)
+        self.assertIn("; 0 bytes at the end", "".join(page.texts))
+        drawn = [e for e in page.elements if e[0] == "path" and
+                 (e[1].get("class") or "").startswith("m-write")]
+        self.assertGreater(sum(e[1]["d"].count("z") for e in drawn), 100)
+
+    def test_neighbours(self):
+        """Around a finding stands what else went on, once each."""
+        text = captures.page(captures.ROOT / "samples" / "multi-conn-unsafe.pcap")
+        (first, *_) = re.findall(r'<svg[^>]*viewBox="0 0 900.*?</svg>', text, re.S)
+        root = xml.etree.ElementTree.fromstring(first)
+        titles = [t.text for t in root.iter("{http://www.w3.org/2000/svg}title")]
+        self.assertEqual(len(set(titles)), len(titles))
+        for title in titles:
+            self.assertRegex(title, r"^connection [12], NBD_CMD_\w+(, 1024 bytes at 0x\w+)?, "
+                                    r"frames \d+ to \d+, [\d.]+ us$")
+        near = [g for g in root.iter("{http://www.w3.org/2000/svg}g")
+                if g.get("class") == "near"]
+        self.assertGreater(len(near), 4)
+        classes = [g.get("class") for g in root.iter("{http://www.w3.org/2000/svg}g")]
+        for name in ("write", "flush", "fault", "stale", "arrow", "arrow came"):
+            self.assertIn(name, classes)
+        # bars are in their lanes, and in order of their frames
+        bars = sorted((int(g[3].text), int(g[1].get("x")))
+                      for g in root.iter("{http://www.w3.org/2000/svg}g")
+                      if len(g) == 5)
+        self.assertEqual([x for _, x in bars], sorted(x for _, x in bars))
+
     def test_made(self):
         verdicts = {}
         for name, make in captures.MADE.items():
@@ -314,7 +403,9 @@ class Html(unittest.TestCase):
                                             (text, ground))
             for level in LEVELS:
                 self.assertGreaterEqual(contrast(colours[level], colours[level + "-soft"]), 4.5)
-                self.assertGreaterEqual(contrast(colours["bar-text"], colours[level]), 4.5)
+            for bar in ("read", "write", "flush", "stale", *LEVELS):
+                self.assertGreaterEqual(contrast(colours["bar-text"], colours[bar]), 4.5, bar)
+            self.assertGreaterEqual(contrast(colours["text"], colours["near"]), 4.5)
 
     def test_strict(self):
         """The test can fail."""
