@@ -558,12 +558,14 @@ static void find(const struct work *k, struct verdict *out, enum nbds_rule_id ru
 	out->broken = broken;
 	out->severity = precondition_level(rule, severity, broken, &why);
 	out->result = JUDGE_WRONG;
+	out->without = out->foreign ? UINT_MAX : verdict_rank(out->rule, out->severity);
 }
 
 /* Adds what was found of a piece to what was found of the sector. */
 static void combine(struct verdict *out, const struct verdict *piece)
 {
 	bool waits = out->waits || piece->waits, initial = out->initial, wholly = out->wholly;
+	unsigned without = out->without < piece->without ? out->without : piece->without;
 
 	/* a sector is foreign if any of its bytes is */
 	if (piece->rule &&
@@ -584,6 +586,7 @@ static void combine(struct verdict *out, const struct verdict *piece)
 	out->waits = waits;
 	out->initial = initial;
 	out->wholly = wholly;
+	out->without = without;
 }
 
 /* --- wrong --------------------------------------------------------------- */
@@ -814,7 +817,7 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 	memset(done, 0, sizeof(*done));
 	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
 		const struct step *step = &steps[i];
-		struct verdict one = {0};
+		struct verdict one = {.without = UINT_MAX};
 		struct look *l;
 		struct mask bad, foreign;
 		struct nbds_op *zeroes;
@@ -871,12 +874,17 @@ static void convict(struct work *k, struct verdict *out, struct mask *done)
 				mask_without(&foreign, k->s->later);
 			without_later(k, &foreign);
 			if (mask_any(&foreign)) {
+				struct verdict old = one;
+
+				find(k, &old, rule, step->severity, broken);
 				nowhere.source = NULL;
 				nowhere.old.frame = 0;
 				nowhere.foreign = true;
 				find(k, &nowhere, RULE_UNEXPLAINED,
 				     k->world->config.exclusive ? step->severity : NBDS_SUSPECT,
 				     broken);
+				if (mask_any(&stale))
+					nowhere.without = old.without;
 				combine(out, &nowhere);
 				continue;
 			}
@@ -914,7 +922,7 @@ static void unstable(struct work *k, struct verdict *out)
 	for (unsigned s = k->n; s > 0; s--) {
 		const struct candidate *seen = &k->c[s - 1];
 		const struct nbds_op *before = seen->op;
-		struct verdict one = {0};
+		struct verdict one = {.without = UINT_MAX};
 		struct look *then = &k->step;
 		bool same = true, status = seen->seen && before->type == NBD_CMD_BLOCK_STATUS;
 		struct sample shown;
@@ -1008,7 +1016,7 @@ static void unstable(struct work *k, struct verdict *out)
 /* What block status said zero of, where nothing was ever written, is not zero (V6). */
 static void not_zero(const struct work *k, struct verdict *out)
 {
-	struct verdict one = {0};
+	struct verdict one = {.without = UINT_MAX};
 
 	if (!all_known(k) || k->s->read->type != NBD_CMD_READ || sample_is_zero(k))
 		return;
@@ -1037,7 +1045,7 @@ static void not_zero(const struct work *k, struct verdict *out)
  * done, what was read would be excluded by those in force (Q6). */
 static void unordered(struct work *k, struct verdict *out)
 {
-	struct verdict one = {0};
+	struct verdict one = {.without = UINT_MAX};
 	struct look *l = &k->step;
 	struct mask bad;
 
@@ -1057,7 +1065,7 @@ static void unordered(struct work *k, struct verdict *out)
 static void landed_late(const struct work *k, struct verdict *out)
 {
 	const struct candidate *copy = NULL;
-	struct verdict one = {0};
+	struct verdict one = {.without = UINT_MAX};
 
 	for (unsigned i = 0; i < k->n; i++) {
 		struct mask equal, maybe;
@@ -1109,7 +1117,7 @@ static void missed_others(struct work *k, struct verdict *out)
 	if (!excludes_more(k, l, &all))
 		return;
 	for (int multi = 1; multi >= 0; multi--) {
-		struct verdict one = {0};
+		struct verdict one = {.without = UINT_MAX};
 
 		for (unsigned i = 0; i < k->n; i++) {
 			struct nbds_op *op = k->c[i].op;
@@ -1139,7 +1147,7 @@ static void missed_others(struct work *k, struct verdict *out)
 
 static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum nbds_unchecked *why)
 {
-	struct verdict piece = {0};
+	struct verdict piece = {.without = UINT_MAX};
 	struct mask done;
 	bool status = k->s->read->type == NBD_CMD_BLOCK_STATUS;
 
@@ -1288,8 +1296,11 @@ static void judge_work(const struct view *v, const struct sample *s, struct verd
 
 	if (k.n <= PAIRS_MAX)
 		k.pairs = memset(pairs, 0, sizeof(*pairs) * k.n * k.n);
-	k.plain = !w->order->void_count && !w->order->void_all;
-	*out = (struct verdict){.result = JUDGE_UNKNOWN, .lone_from = s->lone_from, .wholly = true};
+	k.plain = !w->order->void_count && !w->order->void_all && !w->order->fails;
+	*out = (struct verdict){.result = JUDGE_UNKNOWN,
+				.lone_from = s->lone_from,
+				.wholly = true,
+				.without = UINT_MAX};
 	if (!scratch_room(w, v->count)) {
 		out->why = NBDS_UNCHECKED_FORGOTTEN;
 		return;

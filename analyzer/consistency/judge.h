@@ -101,7 +101,8 @@ struct verdict {
 	struct nbds_op *flush;  /* the flush that made it visible */
 	struct nbds_op *source; /* the write (or read) whose data came instead */
 	struct old_write old;   /* or, if there is no such operation any more, this one */
-	bool foreign;           /* data from nowhere: waits for being written after all */
+	bool foreign;           /* data from nowhere: waits for being written after all; */
+	unsigned without;       /* then others of its bytes rank like this at best */
 	bool waits;             /* later frames may raise it */
 	bool settles;           /* commands in flight decide */
 	bool remember;          /* of a read: what it saw may be held against another one */

@@ -288,6 +288,21 @@ void void_add(struct nbds_op *x)
 	void_last(&w->parties->lingering);
 }
 
+void order_doubt(struct nbds_world *w, bool fails)
+{
+	w->order->fails = fails;
+	w->order->version++;
+}
+
+const struct nbds_op *flight_voider(const struct nbds_world *w, const struct nbds_op *x)
+{
+	if (!w->order->fails)
+		return NULL;
+	for (x = x ? x->next_flight : w->order->flight_first; x && !x->voider;)
+		x = x->next_flight;
+	return x;
+}
+
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 {
 	const struct nbds_world *world = w->world;
@@ -302,6 +317,10 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 		if (!flush_between(w, x, party_mc(w->party)))
 			return true;
 	}
+	for (const struct nbds_op *x = flight_voider(world, NULL); x; x = flight_voider(world, x))
+		if (x != w && !(hi && point_before(world, hi, &x->lo)) &&
+		    !flush_between(w, x, party_mc(w->party)))
+			return true;
 	return false;
 }
 

@@ -27,6 +27,7 @@ struct order {
 	uint32_t void_count, void_room;
 	bool void_all; /* too many to keep: nothing is established any more */
 	struct nbds_op *flight_first, *flight_last; /* awaited, oldest first */
+	bool fails;    /* for now: what is in flight is taken for never answered */
 };
 
 /* a << b: a's outcome was decided before b could begin. */
@@ -53,6 +54,11 @@ struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point 
 /* All that was answered before `base` is superseded, for this reader, by w. */
 bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
 	     const struct nbds_op *w);
+/* From now on what is in flight is taken for never answered; or not any more. */
+void order_doubt(struct nbds_world *w, bool fails);
+/* The next one, after `x` (NULL: the first), that may void. So far only those count that did,
+ * and what is in flight as long as that is in doubt. */
+const struct nbds_op *flight_voider(const struct nbds_world *w, const struct nbds_op *x);
 void flush_log_add(struct nbds_op *f);
 void void_add(struct nbds_op *x);
 /* No other connection wrote anything that was not in force before w began (G10). */

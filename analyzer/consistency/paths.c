@@ -34,6 +34,9 @@ static enum voiding voiding(const struct nbds_op *w, const struct nbds_point *hi
 			return VOID;
 		result = VOID_BREACH;
 	}
+	for (const struct nbds_op *x = flight_voider(world, NULL); x; x = flight_voider(world, x))
+		if (may_drop(x, w, hi))
+			return VOID;
 	return result;
 }
 
@@ -46,6 +49,9 @@ static bool voided_before(const struct nbds_op *w, const struct nbds_point *hi,
 	for (uint32_t i = 0; i < world->order->void_count; i++)
 		if (may_drop(world->order->void_by[i], w, hi) &&
 		    !op_before(world->order->void_by[i], f))
+			return false;
+	for (const struct nbds_op *x = flight_voider(world, NULL); x; x = flight_voider(world, x))
+		if (may_drop(x, w, hi))
 			return false;
 	return !world->order->void_all;
 }

@@ -44,8 +44,9 @@ struct group {
 	struct nbds_differ differ;
 };
 
-/* How long a verdict waits for flushes in flight and bytes held back, and data
- * from nowhere for being written after all; in ns of capture time. */
+/* How long a verdict waits for flushes in flight and bytes held back, which are taken for
+ * never answered, and for a gap, after that; and data from nowhere for being written after
+ * all; in ns of capture time. */
 #define EVIDENCE_WAIT UINT64_C(30000000000)
 #define FOREIGN_WAIT  UINT64_C(30000000000)
 /* So many of these wait however short memory is. */
@@ -240,9 +241,38 @@ static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, con
 	return broken;
 }
 
-/* The verdict on one sector, at the level that it has in the end; or `early`: data from
- * nowhere did not wait for all that may be written. */
-static void judge_miss(struct nbds_op *r, struct miss *m, bool early, struct verdict *v)
+/* How a verdict is passed that did not wait for all. */
+struct haste {
+	bool early; /* data from nowhere did not wait for all that may be written */
+	bool held;  /* there are bytes from before that are held back */
+	const struct nbds_op *flights; /* of these some are from before; NULL: none is */
+	uint64_t serial;               /* ... up to this one */
+};
+
+/* Block status of the sector that was sent before, and may yet be told to be undefined. */
+static bool status_open(const struct haste *haste, const struct miss *m)
+{
+	uint64_t start = m->sector * NBDS_SECTOR, end = start + NBDS_SECTOR;
+
+	for (const struct nbds_op *x = haste->flights; x && x->serial <= haste->serial;
+	     x = x->next_flight)
+		if (x->type == NBD_CMD_BLOCK_STATUS && x->offset < end &&
+		    (x->offset >= start || start - x->offset < x->length))
+			return true;
+	return false;
+}
+
+static void not_judged(struct verdict *v, enum nbds_unchecked why)
+{
+	v->result = JUDGE_UNKNOWN;
+	v->why = why;
+	v->rule = NULL;
+	v->waits = false;
+}
+
+/* The verdict on one sector, at the level that it has in the end. */
+static void judge_miss(struct nbds_op *r, struct miss *m, const struct haste *haste,
+		       struct verdict *v)
 {
 	unsigned around;
 
@@ -253,11 +283,12 @@ static void judge_miss(struct nbds_op *r, struct miss *m, bool early, struct ver
 	around = v->severity == NBDS_VIOLATION ? broken_around(r->world, r, m) : 0;
 	if (around)
 		miss_judge(r->world, m, around, v);
-	if (v->foreign && (m->unsure || (early && v->severity == NBDS_VIOLATION))) {
-		v->result = JUDGE_UNKNOWN;
-		v->why = NBDS_UNCHECKED_FORGOTTEN;
-		v->rule = NULL;
-	}
+	if (v->foreign && (m->unsure || (haste->early && v->severity == NBDS_VIOLATION)))
+		not_judged(v, NBDS_UNCHECKED_FORGOTTEN);
+	else if (haste->held && v->severity == NBDS_VIOLATION)
+		not_judged(v, NBDS_UNCHECKED_GAP);
+	else if (v->severity > NBDS_HAZARD && status_open(haste, m))
+		not_judged(v, NBDS_UNCHECKED_TRIM);
 }
 
 static const uint8_t *expected_bytes(const struct nbds_world *w, const struct miss *m,
@@ -383,13 +414,27 @@ void verdict_judged(const struct nbds_op *r, const struct nbds_rule *rule,
 	w->ops.judged(w->ctx, &j);
 }
 
+/* The first rank that a sector may have in the end which waits: if what is from nowhere is
+ * written after all, the rest of it counts, or which of its writes came first. */
+static unsigned may_rank(const struct verdict *v)
+{
+	unsigned rank, unordered = verdict_rank(rule_get(RULE_UNORDERED), NBDS_SUSPECT);
+
+	if (!v->rule)
+		return 0;
+	rank = verdict_rank(v->rule, v->waits ? NBDS_VIOLATION : v->severity);
+	if (v->foreign && v->without < rank)
+		rank = v->without;
+	return v->foreign && unordered < rank ? unordered : rank;
+}
+
 /*
  * The final word on one read: what ranks first is told, once.  But if there are sectors
  * whose data nothing explains, or that later frames may still raise, and which would be
  * told rather, all of it waits, unless this is the `last` chance, which comes `early` when
  * memory is short.  False: it waits.
  */
-static bool judge_final(struct nbds_op *r, bool last, bool early)
+static bool judge_final(struct nbds_op *r, bool last, const struct haste *haste)
 {
 	struct nbds_world *w = r->world;
 	struct reading *rd = r->reading;
@@ -399,15 +444,15 @@ static bool judge_final(struct nbds_op *r, bool last, bool early)
 	bool open = false; /* a part of the sector waits */
 	uint64_t checked = 0, unchecked[NBDS_UNCHECKED_MAX] = {0};
 
+	if (haste->flights)
+		order_doubt(w, true);
 	for (struct miss *m = rd->misses; m; m = m->next) {
 		bool over = !m->next || m->next->sector != m->sector;
 		struct verdict v;
 
-		judge_miss(r, m, early, &v);
+		judge_miss(r, m, haste, &v);
 		if ((v.foreign || v.waits) && !last) {
-			unsigned rank = !v.rule ? 0
-						: verdict_rank(v.rule, v.waits ? NBDS_VIOLATION
-									       : v.severity);
+			unsigned rank = may_rank(&v);
 
 			may_be = rank < may_be ? rank : may_be;
 			open = true;
@@ -426,6 +471,8 @@ static bool judge_final(struct nbds_op *r, bool last, bool early)
 			open = false;
 		}
 	}
+	if (haste->flights)
+		order_doubt(w, false);
 	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
 		return false;
 	w->stats.checked_bytes += checked;
@@ -482,12 +529,25 @@ static void pending_free(struct nbds_world *w, struct pending *p)
 	world_dealloc(w, p, sizeof(*p));
 }
 
+/* What there is from before a read that is not known yet; `all`: there is nothing to come. */
+static struct haste haste_of(const struct nbds_world *w, const struct pending *p, bool all)
+{
+	const struct nbds_op *first = w->order->flight_first;
+
+	return (struct haste){
+		.held = !all && w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi),
+		.flights = first && first->serial <= p->serial ? first : NULL,
+		.serial = p->serial};
+}
+
 /* Tells the oldest read with data from nowhere. */
-static void judge_foreign(struct nbds_world *w, bool early)
+static void judge_foreign(struct nbds_world *w, bool all, bool early)
 {
 	struct pending *p = w->verdicts->foreign;
+	struct haste haste = haste_of(w, p, all);
 
-	judge_final(p->read, true, early);
+	haste.early = early;
+	judge_final(p->read, true, &haste);
 	w->verdicts->foreign = p->next;
 	if (!w->verdicts->foreign)
 		w->verdicts->foreign_tail = &w->verdicts->foreign;
@@ -504,21 +564,20 @@ void verdicts_pass(struct nbds_world *w, bool all)
 {
 	while (w->verdicts->pending) {
 		struct pending *p = w->verdicts->pending;
+		struct haste haste;
 
 		if (!all) {
 			/* nor before what is concurrent with it can have come */
 			if (age_of(w, p) < (uint64_t)w->config.settle ||
 			    age_of(w, p) <= (uint64_t)w->config.epsilon)
 				break;
-			/* evidence still to come: flushes in flight that may fail, bytes
-			 * held back; but not for ever */
-			if (age_of(w, p) < EVIDENCE_WAIT &&
-			    ((w->order->flight_first &&
-			      w->order->flight_first->serial <= p->serial) ||
-			     (w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi))))
-				break;
 		}
-		bool told = judge_final(p->read, false, false);
+		/* evidence still to come: flushes in flight that may fail, bytes held back;
+		 * but not for ever */
+		haste = haste_of(w, p, all);
+		if (!all && age_of(w, p) < EVIDENCE_WAIT && (haste.flights || haste.held))
+			break;
+		bool told = judge_final(p->read, false, &haste);
 
 		w->verdicts->pending = p->next;
 		if (!w->verdicts->pending)
@@ -532,10 +591,10 @@ void verdicts_pass(struct nbds_world *w, bool all)
 		*w->verdicts->foreign_tail = p;
 		w->verdicts->foreign_tail = &p->next;
 		if (++w->verdicts->foreign_count > FOREIGN_MIN && w->memory > w->memory_cap / 2)
-			judge_foreign(w, true);
+			judge_foreign(w, false, true);
 	}
 	while (w->verdicts->foreign && (all || age_of(w, w->verdicts->foreign) > FOREIGN_WAIT))
-		judge_foreign(w, false);
+		judge_foreign(w, all, false);
 }
 
 void verdicts_free(struct nbds_world *w)

@@ -25,6 +25,7 @@ struct line { // a connection
 
 struct writer {
 	const struct history *h;
+	double unit; // nanoseconds of a microsecond of the history
 	FILE *out;
 	uint64_t frame;
 	struct line *lines;
@@ -92,10 +93,35 @@ static void host32(FILE *out, uint32_t value)
 	fwrite(&value, sizeof(value), 1, out);
 }
 
-// Nanoseconds since the start of the capture.
-static int64_t nanoseconds(const struct history *h, int64_t at)
+#define MARGIN   50000.0       // ns: nbdaudit's
+#define DURATION 25000000000.0 // ns: less than any verdict waits for
+#define UNIT     25000.0       // ns, where the history has no margin
+
+// Nanoseconds for each microsecond of the history, such that instants are in order by the margin
+// if they are so in the history, and that nothing waits in vain for what is still to come;
+// 0: that cannot be.
+static double unit_of(const struct history *h)
 {
-	return h->epsilon ? (int64_t)((double)at * 50000.0 / (double)h->epsilon + 0.5) : at * 25000;
+	size_t count;
+	struct h_event *events = h_events(h, &count);
+	double unit = h->epsilon ? MARGIN / (double)h->epsilon : UNIT;
+	int64_t span = count ? events[count - 1].at : 0, least = INT64_MAX;
+
+	for (size_t i = 1; i < count; i++)
+		if (events[i].at - events[i - 1].at < least)
+			least = events[i].at - events[i - 1].at;
+	if ((double)span * unit > DURATION)
+		unit = h->epsilon ? 0 : DURATION / (double)span;
+	if (!h->epsilon && (double)least * unit < MARGIN)
+		unit = 0;
+	free(events);
+	return unit;
+}
+
+// Nanoseconds since the start of the capture.
+static int64_t nanoseconds(const struct writer *w, int64_t at)
+{
+	return (int64_t)((double)at * w->unit + 0.5);
 }
 
 // Sends the payload from one end of connection k to the other, and empties it.
@@ -153,7 +179,7 @@ static void greet(struct writer *w, int k)
 	const struct h_connection *c = &w->h->connections[k];
 	struct line *l = &w->lines[k];
 	size_t name = strlen(c->export_name);
-	int64_t at = nanoseconds(w->h, c->connect) - 20;
+	int64_t at = nanoseconds(w, c->connect) - 20;
 	static const char context[] = "base:allocation";
 
 	send_packet(w, k, true, SYN, at++);
@@ -219,7 +245,7 @@ static void greet(struct writer *w, int k)
 	put(w, NBD_OPT_GO, 4);
 	put(w, NBD_REP_ACK, 4);
 	put(w, 0, 4);
-	send_packet(w, k, false, PSH | ACK, nanoseconds(w->h, c->connect));
+	send_packet(w, k, false, PSH | ACK, nanoseconds(w, c->connect));
 	catch_up(l);
 	l->base[0] = l->client.sent;
 	l->base[1] = l->server.sent;
@@ -324,7 +350,7 @@ bool capture_fits(const struct history *h)
 		if (!k->from_start || !k->known || k->tls != H_NEVER || k->gap_noticed != H_NEVER)
 			return false;
 	}
-	return true;
+	return unit_of(h) > 0;
 }
 
 void capture_acknowledge(struct history *h)
@@ -392,6 +418,7 @@ bool capture_write(const struct history *h, const char *path, struct frames *f)
 	f->request = zalloc((size_t)h->command_count, sizeof(*f->request));
 	f->reply = zalloc((size_t)h->command_count, sizeof(*f->reply));
 	w->h = h;
+	w->unit = unit_of(h);
 	w->lines = zalloc((size_t)h->connection_count, sizeof(*w->lines));
 	host32(w->out, 0xa1b23c4d);
 	host32(w->out, 2 | 4 << 16);
@@ -401,7 +428,7 @@ bool capture_write(const struct history *h, const char *path, struct frames *f)
 	host32(w->out, 101);
 	for (size_t i = 0; i < count; i++) {
 		const struct h_event *e = &events[i];
-		int64_t ns = nanoseconds(h, e->at);
+		int64_t ns = nanoseconds(w, e->at);
 		const struct h_command *c = &h->commands[e->index];
 		struct line *l;
 

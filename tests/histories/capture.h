@@ -5,7 +5,8 @@
  * Purpose.  Writes the packets of which a history is what an observer makes: to be
  * audited by the whole program.  Every event is one packet; a connection's greeting
  * and haggling come right before its first instant.  The margin of order becomes the
- * 50 us that the program demands, whatever it is in the history.
+ * 50 us that the program demands, whatever it is in the history, and the whole is shorter
+ * than any verdict waits for what is still to come (30 s).
  *
  * Ownership.  frames_free() frees the list of frames.  Failure: of writing, false;
  * shortage of memory ends the program (these are tests).
@@ -21,7 +22,7 @@ struct frames {
 };
 
 /* Can it be written? Not what rests on things unseen, on cookies used twice, or on
- * requests that were not legal. */
+ * requests that were not legal, nor what takes too long. */
 bool capture_fits(const struct history *h);
 /* In a capture every segment acknowledges something. Fills in what an observer would
  * take from one of this history: no more than the history says, and no less than the

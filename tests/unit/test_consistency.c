@@ -1055,6 +1055,77 @@ static void test_flush_too_close(void **state)
 	assert_null(strstr(r.hazard, "flush covered"));
 }
 
+/* A verdict waits for commands that may lift it, and no longer than half a minute: those that
+ * are still not answered are taken for never answered. */
+static void test_hung_commands(void **state)
+{
+	enum hung { NOTHING, HUNG_FLUSH, COVERED, STATUS, ELSEWHERE, WAYS };
+	static const unsigned told[WAYS] = {1, 0, 1, 0, 1};
+	static const uint64_t at[WAYS] = {[ELSEWHERE] = 8192};
+
+	(void)state;
+	for (enum hung way = 0; way < WAYS; way++) {
+		struct nbds_op *hung = NULL;
+		struct run r;
+
+		start(&r, 3, MC, 0);
+		write_at(&r, 0, 0, 4096, 1);
+		flush(&r, 0);
+		write_at(&r, 0, 0, 4096, 2);
+		if (way == HUNG_FLUSH)
+			hung = request(&r, 2, NBD_CMD_FLUSH, 0, 0);
+		else if (way == STATUS || way == ELSEWHERE)
+			hung = request(&r, 2, NBD_CMD_BLOCK_STATUS, at[way], 4096);
+		flush(&r, 0);
+		if (way == COVERED)
+			hung = request(&r, 2, NBD_CMD_FLUSH, 0, 0);
+		read_at(&r, 1, 0, 4096, 1);
+		r.time += INT64_C(29000000000);
+		nbds_world_tick(r.w, r.time);
+		assert_int_equal(r.findings, way == NOTHING);
+		r.time += INT64_C(2000000000);
+		nbds_world_tick(r.w, r.time);
+		assert_int_equal(r.findings, told[way]);
+		assert_int_equal(r.highest, told[way] ? NBDS_VIOLATION : NBDS_NOTE);
+		/* what was said, or was not, stays */
+		if (hung)
+			reply(&r, hung);
+		finish(&r);
+		assert_int_equal(r.findings, told[way]);
+	}
+}
+
+/* The size is changed as often as anybody does: what is written after that is judged.  Beyond
+ * that nothing is, and that is said. */
+static void test_resizes(void **state)
+{
+	(void)state;
+	for (unsigned more = 0; more < 2; more++) {
+		struct nbds_world_stats s;
+		struct run r;
+
+		start(&r, 2, MC, 0);
+		write_at(&r, 0, 8192, 4096, 1);
+		for (unsigned i = 0; i < 256 + more; i++)
+			reply(&r, request(&r, 0, NBD_CMD_RESIZE, 4096, 0));
+		read_at(&r, 0, 8192, 4096, 9); /* it may be gone */
+		write_at(&r, 0, 0, 4096, 1);
+		write_at(&r, 0, 8192, 4096, 2);
+		flush(&r, 0);
+		write_at(&r, 0, 0, 4096, 3);
+		write_at(&r, 0, 8192, 4096, 4);
+		flush(&r, 0);
+		read_at(&r, 1, 0, 4096, 1);
+		read_at(&r, 1, 8192, 4096, 2);
+		s = finish(&r);
+		assert_int_equal(r.findings, more ? 0 : 2);
+		assert_int_equal(r.highest, more ? NBDS_NOTE : NBDS_VIOLATION);
+		assert_int_equal(s.checked_bytes, more ? 0 : 8192);
+		assert_int_equal(s.unchecked[NBDS_UNCHECKED_TRIM], more ? 0 : 4096);
+		assert_int_equal(s.unchecked[NBDS_UNCHECKED_FORGOTTEN], more ? 12288 : 0);
+	}
+}
+
 /* One hash, however it is computed. */
 static void test_hash(void **state)
 {
@@ -1091,6 +1162,8 @@ int main(void)
 		cmocka_unit_test(test_gone_writers),
 		cmocka_unit_test(test_gone_witnesses),
 		cmocka_unit_test(test_flush_too_close),
+		cmocka_unit_test(test_hung_commands),
+		cmocka_unit_test(test_resizes),
 		cmocka_unit_test(test_hash),
 	};
 
