@@ -48,22 +48,48 @@ void blocks_init(struct nbds_world *w)
 
 /* --- bytes --------------------------------------------------------------- */
 
+static size_t piece_size(unsigned from, unsigned to, bool marked)
+{
+	return sizeof(struct piece) + to - from + (marked ? sizeof(struct mask) : 0);
+}
+
 void piece_unref(struct nbds_world *w, struct piece *p)
 {
 	if (!p || --p->refs)
 		return;
 	w->piece_bytes -= (uint64_t)(p->to - p->from);
-	world_dealloc(w, p, sizeof(*p) + p->to - p->from);
+	world_dealloc(w, p, piece_size(p->from, p->to, p->marked));
 }
 
-struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes)
+bool piece_old(const struct piece *p, struct mask *old)
 {
-	struct piece *p = world_alloc(w, sizeof(*p) + to - from);
+	if (!p || !p->marked)
+		return false;
+	memcpy(old, p->bytes + (p->to - p->from), sizeof(*old));
+	return true;
+}
+
+void piece_mark(struct piece *p, const struct mask *old)
+{
+	struct mask m;
+
+	if (!piece_old(p, &m))
+		return;
+	for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
+		m.bits[i] |= old->bits[i];
+	memcpy(p->bytes + (p->to - p->from), &m, sizeof(m));
+}
+
+struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes,
+			bool marked)
+{
+	struct piece *p = world_alloc(w, piece_size(from, to, marked));
 
 	if (!p)
 		return NULL;
 	w->piece_bytes += to - from;
 	p->refs = 1;
+	p->marked = marked;
 	p->from = (uint16_t)from;
 	p->to = (uint16_t)to;
 	if (bytes) {
@@ -164,7 +190,7 @@ void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
 		return;
 	at = bytes ? piece_slot(w, e, i) : NULL;
 	if (at)
-		*at = piece_new(w, 0, NBDS_SECTOR, bytes);
+		*at = piece_new(w, 0, NBDS_SECTOR, bytes, false);
 }
 
 /* --- blocks -------------------------------------------------------------- */

@@ -18,11 +18,17 @@
 #define BLOCK_BYTES (BLOCK_SECTORS * NBDS_SECTOR)
 #define SAMPLES     4u /* bytes of a sector that its value has */
 
+/* Bytes of a sector, one bit each. */
+struct mask {
+	uint64_t bits[NBDS_SECTOR / 64];
+};
+
 /* Bytes of one sector as they were written, or read. */
 struct piece {
 	uint32_t refs;
 	uint16_t from, to; /* of the sector */
 	uint16_t have;     /* of those; the others are still to come, or lost */
+	bool marked;       /* with a mask behind the bytes: see piece_old() */
 	uint8_t bytes[];
 };
 
@@ -139,7 +145,12 @@ static inline bool is_seen(const struct entry *e)
 /* The 512 bytes of a sector into the ring; where they are, or NO_RING. */
 uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes);
 /* Bytes [from, to) of a sector; `bytes` may be NULL: still to come. NULL without memory. */
-struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes);
+struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes,
+			bool marked);
+/* Those of a read that it found as they were before the capture; false: not kept. */
+bool piece_old(const struct piece *p, struct mask *old);
+/* Those of `old` are such. */
+void piece_mark(struct piece *p, const struct mask *old);
 void piece_unref(struct nbds_world *w, struct piece *p);
 /* Where the bytes of the entry's sector i are kept; NULL without memory. */
 struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i);

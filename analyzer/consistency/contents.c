@@ -126,7 +126,8 @@ static void seen_at(struct nbds_world *w, struct entry *e, unsigned i, const str
 }
 
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
-		   enum seen_as as, const struct nbds_point *hi, uint64_t lone_from)
+		   enum seen_as as, const struct mask *old, const struct nbds_point *hi,
+		   uint64_t lone_from)
 {
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
 	struct entry *e;
@@ -137,16 +138,24 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 		return;
 	if (as != SEEN_OUTCOME)
 		e->initial |= (uint8_t)(1u << i);
-	if (as == SEEN_INITIAL)
+	if (as == SEEN_INITIAL) {
 		e->wholly |= (uint8_t)(1u << i);
-	else
+	} else if (as == SEEN_PARTLY && bytes) {
+		struct piece **slot = piece_slot(op->world, e, i);
+
+		if (slot && !*slot && op->world->piece_bytes <= op->world->memory_cap / PIECE_SHARE)
+			*slot = piece_new(op->world, 0, NBDS_SECTOR, bytes, true);
+		if (slot && *slot)
+			piece_mark(*slot, old);
+	} else {
 		entry_rescue(op->world, e, i);
+	}
 	seen_at(op->world, e, i, hi, lone_from);
 }
 
 void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
-			const uint8_t *bytes, enum seen_as as, const struct nbds_point *hi,
-			uint64_t lone_from)
+			const uint8_t *bytes, enum seen_as as, const struct mask *old,
+			const struct nbds_point *hi, uint64_t lone_from)
 {
 	struct nbds_world *w = op->world;
 	uint64_t start = sector * NBDS_SECTOR, end = op->offset + op->length;
@@ -158,7 +167,7 @@ void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsi
 	if (!slot || (e->valued >> i & 1))
 		return;
 	if (!*slot) {
-		*slot = piece_new(w, from, last, NULL);
+		*slot = piece_new(w, from, last, NULL, true);
 		keep_older(w, e, i);
 		if (as == SEEN_INITIAL)
 			e->wholly |= (uint8_t)(1u << i);
@@ -169,6 +178,7 @@ void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsi
 		return;
 	memcpy(p->bytes + p->have, bytes, to - from);
 	p->have = (uint16_t)(p->have + to - from);
+	piece_mark(p, old);
 	e->unknown |= (uint8_t)(1u << i);
 	if (as != SEEN_OUTCOME)
 		e->initial |= (uint8_t)(1u << i);
@@ -195,7 +205,7 @@ struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned f
 	if (!slot)
 		return overlaps;
 	if (!*slot) {
-		*slot = piece_new(w, from, to, NULL);
+		*slot = piece_new(w, from, to, NULL, false);
 		keep_older(w, e, i);
 	}
 	p = *slot;

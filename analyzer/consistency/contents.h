@@ -61,13 +61,14 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 /* What a read saw was one of several outcomes, or some, or all of it, what was there before
  * the capture. */
 enum seen_as { SEEN_OUTCOME, SEEN_PARTLY, SEEN_INITIAL };
-/* A sector that a read saw, at hi. */
+/* A sector that a read saw, at hi; `old`: which of its bytes were there before. */
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
-		   enum seen_as as, const struct nbds_point *hi, uint64_t lone_from);
+		   enum seen_as as, const struct mask *old, const struct nbds_point *hi,
+		   uint64_t lone_from);
 /* The same of bytes [from, to) of a sector, which may be one piece of several. */
 void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
-			const uint8_t *bytes, enum seen_as as, const struct nbds_point *hi,
-			uint64_t lone_from);
+			const uint8_t *bytes, enum seen_as as, const struct mask *old,
+			const struct nbds_point *hi, uint64_t lone_from);
 /* Bytes [at, at + len) of a sector of which a write covers [from, to) only. Returns as
  * contents_sector(). */
 struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,

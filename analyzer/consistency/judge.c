@@ -549,8 +549,9 @@ static void find(const struct work *k, struct verdict *out, enum nbds_rule_id ru
 	const struct nbds_op *r = k->s->read;
 	const char *why;
 
+	/* for the others nobody need be alone */
 	if (severity == NBDS_VIOLATION)
-		broken |= k->v->around;
+		broken |= k->v->around & ~(unsigned)BROKEN_WRITER;
 	if ((broken & BROKEN_FACE) && out->has_since &&
 	    !face_changed(k->world, r->party->xport, &out->since, &k->s->hi))
 		broken &= ~(unsigned)BROKEN_FACE;
@@ -623,7 +624,18 @@ static bool is_initial(const struct work *k, const struct nbds_op *r)
  * saw. */
 static bool saw_initial(const struct work *k, unsigned s)
 {
-	return k->c[s].initial || is_initial(k, k->c[s].op);
+	struct mask range, old;
+
+	if (k->c[s].initial)
+		return true;
+	/* as it was known then: what was buried since is not known to be later */
+	if (piece_old(k->c[s].piece, &old)) {
+		mask_range(&range, k->from, k->to);
+		mask_without(&range, &old);
+		if (!mask_any(&range))
+			return true;
+	}
+	return is_initial(k, k->c[s].op);
 }
 
 /* A read of the export, over before some write in force began, that showed what was there
@@ -1160,10 +1172,16 @@ static void judge_piece(struct work *k, struct verdict *out, bool *judged, enum 
 		*why = NBDS_UNCHECKED_MIXED;
 	else
 		*why = k->base.why;
-	if (k->base.initial && !k->base.judged && is_initial(k, k->s->read))
+	if (k->base.initial && !k->base.judged && is_initial(k, k->s->read)) {
+		struct mask range;
+
 		out->initial = true;
-	else
+		mask_range(&range, k->from, k->to);
+		if (k->s->old)
+			mask_or(k->s->old, &range);
+	} else {
 		out->wholly = false;
+	}
 	/* one of several outcomes, all in force: it has to stay */
 	if (k->base.judged && k->base.values > 1) {
 		bool all = true;

@@ -22,11 +22,6 @@
 #include "paths.h"
 #include "preconditions.h"
 
-/* Bytes of a sector, one bit each. */
-struct mask {
-	uint64_t bits[NBDS_SECTOR / 64];
-};
-
 /* Bit i: byte i of the two is the same. */
 static inline uint64_t same_of_8(const uint8_t *a, const uint8_t *b)
 {
@@ -75,6 +70,7 @@ struct sample {
 	struct nbds_point hi;     /* when they were seen */
 	uint64_t lone_from;       /* see struct miss */
 	const struct mask *later; /* bytes that a later command wrote just so, or NULL */
+	struct mask *old; /* to put those into that were there before the capture, or NULL */
 };
 
 /* All that is known of one sector. */

@@ -157,7 +157,34 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 	return false;
 }
 
-bool kin_wrote(const struct nbds_op *read, uint64_t sector)
+void kin_write(const struct nbds_op *op)
+{
+	struct xport *x = op->party->xport;
+
+	if (!x || !op->party->known)
+		return;
+	for (unsigned i = 0; i < x->wrote_sizes && i < WROTE_AS; i++)
+		if (x->wrote_as[i].size == op->party->size)
+			return;
+	if (x->wrote_sizes < WROTE_AS)
+		x->wrote_as[x->wrote_sizes] =
+			(struct wrote_as){.size = op->party->size, .lo = op->lo};
+	if (x->wrote_sizes <= WROTE_AS)
+		x->wrote_sizes++;
+}
+
+static bool wrote_any(const struct xport *x, const struct nbds_op *read,
+		      const struct nbds_point *hi)
+{
+	for (unsigned i = 0; i < x->wrote_sizes && i < WROTE_AS; i++)
+		if (x->wrote_as[i].size == read->party->size &&
+		    !point_before(read->world, hi, &x->wrote_as[i].lo))
+			return true;
+	return x->wrote_sizes > WROTE_AS;
+}
+
+/* Did any kin of the reader's export do so: write to the sector; or, with `hi`, anything? */
+static bool any_wrote(const struct nbds_op *read, uint64_t sector, const struct nbds_point *hi)
 {
 	const struct xport *x = read->party->xport;
 	struct nbds_kin *all = read->world->config.kin;
@@ -176,8 +203,19 @@ bool kin_wrote(const struct nbds_op *read, uint64_t sector)
 
 		if (k->host != host || k->name != name || k->world == read->world)
 			continue;
-		if (!k->world || ++looked > LOOKED_MAX || wrote(k->world, k->xport, read, sector))
+		if (!k->world || ++looked > LOOKED_MAX ||
+		    (hi ? wrote_any(k->xport, read, hi) : wrote(k->world, k->xport, read, sector)))
 			return true;
 	}
 	return false;
+}
+
+bool kin_wrote(const struct nbds_op *read, uint64_t sector)
+{
+	return any_wrote(read, sector, NULL);
+}
+
+bool kin_wrote_any(const struct nbds_op *read, const struct nbds_point *hi)
+{
+	return any_wrote(read, 0, hi);
 }

@@ -16,8 +16,13 @@
 void kin_enter(struct xport *x, struct nbds_world *w);
 /* The world goes: what it wrote is not known any more, but that it did. */
 void kin_leave(struct xport *x, struct nbds_world *w);
+/* A write is sent. */
+void kin_write(const struct nbds_op *op);
 /* Another port of the address has an export of the reader's name and size, and wrote to the
  * sector before the read was over. */
 bool kin_wrote(const struct nbds_op *read, uint64_t sector);
+/* ... wrote anything, anywhere, before `hi`: one device may have one cache for each connection
+ * of all ports (G10). */
+bool kin_wrote_any(const struct nbds_op *read, const struct nbds_point *hi);
 
 #endif

@@ -460,8 +460,10 @@ void miss_judge(struct nbds_world *w, struct miss *m, unsigned around, struct ve
 				.from = m->from,
 				.to = m->to,
 				.hi = m->hi,
-				.lone_from = w->no_t3 && w->parties->many_writers ? UINT64_MAX
-										  : m->lone_from};
+				.lone_from = (w->no_t3 && w->parties->many_writers) ||
+							     (around & BROKEN_WRITER)
+						     ? UINT64_MAX
+						     : m->lone_from};
 	struct view view = {.final = true, .around = around};
 
 	*v = (struct verdict){.result = JUDGE_UNKNOWN, .why = NBDS_UNCHECKED_FORGOTTEN};

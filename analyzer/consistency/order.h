@@ -27,7 +27,7 @@ struct order {
 	uint32_t void_count, void_room;
 	bool void_all; /* too many to keep: nothing is established any more */
 	struct nbds_op *flight_first, *flight_last; /* awaited, oldest first */
-	bool fails;    /* for now: what is in flight is taken for never answered */
+	bool fails; /* for now: what is in flight is taken for never answered */
 };
 
 /* a << b: a's outcome was decided before b could begin. */

@@ -52,6 +52,8 @@ struct party_link {
 	struct nbds_party *prev, *next;
 };
 
+#define WROTE_AS 3u
+
 struct xport {
 	struct nbds_table_node node; /* by name */
 	struct xport *next;          /* of all */
@@ -66,6 +68,12 @@ struct xport {
 	uint32_t flushes; /* requests for flushes, */
 	struct nbds_point flush_sent; /* of which this is the newest */
 	struct kin *kin;              /* its entry in the registry of those on other ports */
+	/* when connections that were shown a size wrote first; more sizes: any of them */
+	struct wrote_as {
+		uint64_t size;
+		struct nbds_point lo;
+	} wrote_as[WROTE_AS];
+	uint32_t wrote_sizes;
 	/* what connections were shown of it (G9) */
 	bool shown, faces_differ;
 	uint16_t face_flags;

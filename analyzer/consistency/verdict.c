@@ -238,6 +238,8 @@ static unsigned broken_around(struct nbds_world *w, const struct nbds_op *r, con
 		broken |= BROKEN_FACE;
 	if (kin_wrote(r, m->sector))
 		broken |= BROKEN_OUTSIDE;
+	if (kin_wrote_any(r, &m->hi))
+		broken |= BROKEN_WRITER;
 	return broken;
 }
 
@@ -534,10 +536,10 @@ static struct haste haste_of(const struct nbds_world *w, const struct pending *p
 {
 	const struct nbds_op *first = w->order->flight_first;
 
-	return (struct haste){
-		.held = !all && w->ops.settled && !w->ops.settled(w->ctx, &p->read->hi),
-		.flights = first && first->serial <= p->serial ? first : NULL,
-		.serial = p->serial};
+	return (struct haste){.held = !all && w->ops.settled &&
+				      !w->ops.settled(w->ctx, &p->read->hi),
+			      .flights = first && first->serial <= p->serial ? first : NULL,
+			      .serial = p->serial};
 }
 
 /* Tells the oldest read with data from nowhere. */

@@ -374,6 +374,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 			w->parties->writer = p;
 		w->parties->written = true;
 		w->parties->many_writers |= w->parties->writer != p;
+		kin_write(op);
 		misses_written(op);
 	}
 	hazard_request(op);
@@ -692,6 +693,7 @@ static void judge_now(const struct sample *s, bool whole)
 	struct reading *rd = op->reading;
 	uint32_t bytes = (uint32_t)(s->to - s->from);
 	struct sample seen = *s;
+	struct mask old = {{0}};
 	struct view view;
 	struct verdict v, sooner = {0};
 	enum seen_as as;
@@ -708,7 +710,9 @@ static void judge_now(const struct sample *s, bool whole)
 			     .count = (unsigned)g->count,
 			     .base = g->base,
 			     .shadow = g->shadow || op->late};
+	seen.old = &old;
 	judge(&view, &seen, &v);
+	seen.old = NULL;
 	seen.lone_from = v.lone_from;
 	if (op->party->newest > op->serial) {
 		view.sooner = true;
@@ -734,12 +738,12 @@ static void judge_now(const struct sample *s, bool whole)
 	as = !v.initial ? SEEN_OUTCOME : v.wholly ? SEEN_INITIAL : SEEN_PARTLY;
 	if (!whole) {
 		if (s->bytes && (v.remember || (v.initial && !part_known(s)) || part_begun(s)))
-			contents_seen_part(op, s->sector, s->from, s->to, s->bytes, as, &s->hi,
-					   v.lone_from);
+			contents_seen_part(op, s->sector, s->from, s->to, s->bytes, as, &old,
+					   &s->hi, v.lone_from);
 		return;
 	}
 	if (v.remember || (v.initial && !known_already(w, s->sector, s->value, op, v.wholly)))
-		contents_seen(op, s->sector, s->value, s->bytes, as, &s->hi, v.lone_from);
+		contents_seen(op, s->sector, s->value, s->bytes, as, &old, &s->hi, v.lone_from);
 }
 
 static void read_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)

@@ -572,14 +572,22 @@ static unsigned in_force(const struct ref_world *w, const struct byte *b, int wr
 	return paths & mask;
 }
 
+// Another port of the address, with an export of the same name and size: it may be one device.
+static bool alike(const struct h_connection *a, const struct h_connection *b)
+{
+	return !one_server(a, b) && a->known && b->known &&
+	       !strcmp(a->export_name, b->export_name) && a->size == b->size;
+}
+
 // G10 for a verdict that rests on W's own connection: no other one has written
-// anything, anywhere, that was not in force before W began.
+// anything, anywhere, that was not in force before W began; nor has another port, which may
+// have a cache for each of its connections, too.
 static bool lone_writer(const struct ref_world *w, const struct byte *b, int wr)
 {
 	for (int x = 0; x < w->n; x++) {
 		const struct h_command *c = &w->h->commands[x];
 
-		if (!is_write(c) || !here(w, b, x) ||
+		if (!is_write(c) || (!here(w, b, x) && !alike(conn(w, x), conn(w, b->read))) ||
 		    c->connection == w->h->commands[wr].connection || after(w, b, x))
 			continue;
 		if (!(w->est[x * w->n + wr] & SHARED))
@@ -842,9 +850,7 @@ static bool outside_writer(const struct ref_world *w, const struct byte *b)
 		const struct h_command *c = &w->h->commands[i];
 		const struct h_connection *k = conn(w, i);
 
-		if (is_write(c) && !one_server(k, r) && k->known && r->known &&
-		    !strcmp(k->export_name, r->export_name) && k->size == r->size &&
-		    c->offset < (sector + 1) * H_SECTOR &&
+		if (is_write(c) && alike(k, r) && c->offset < (sector + 1) * H_SECTOR &&
 		    c->offset + c->length > sector * H_SECTOR &&
 		    !instant_before(w, w->h->commands[b->read].reply, c->request))
 			return true;
