@@ -9,6 +9,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <langinfo.h>
@@ -30,6 +31,7 @@
 #include "capture/live.h"
 #include "capture/privileges.h"
 #include "capture/sandbox.h"
+#include "evidence/evidence.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
 #include "report/catalogue.h"
@@ -56,6 +58,8 @@ struct audit_options {
 	bool overwrite;      /* unasked */
 	bool list_rules;     /* only that */
 	const char *explain; /* only this rule; NULL: none */
+	uint64_t extract;    /* the number of a finding; 0: none */
+	bool anonymize;
 };
 
 /* The pipeline that a signal stops; NULL: none. */
@@ -101,6 +105,12 @@ static void print_help(void)
 	      "      --allow-unaudited   exit 0, not 3, if there was nothing to audit\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
+	      "\n"
+	      "Evidence:\n"
+	      "      --extract=N -w FILE\n"
+	      "                          also write a small pcapng with the frames that prove\n"
+	      "                          finding N of this report\n"
+	      "      --anonymize         with --extract: with other addresses, names and contents\n"
 	      "\n"
 	      "Live:\n"
 	      "  -i, --interface=INTERFACE\n"
@@ -214,15 +224,15 @@ static bool parse_topics(const char *text)
 	return false;
 }
 
-static bool parse_frame(const char *text, uint64_t *frame)
+static bool parse_number(const char *option, const char *text, const char *of, uint64_t *number)
 {
 	char *end;
 
 	errno = 0;
-	*frame = strtoull(text, &end, 10);
-	if (isdigit((unsigned char)*text) && !errno && !*end && *frame)
+	*number = strtoull(text, &end, 10);
+	if (isdigit((unsigned char)*text) && !errno && !*end && *number)
 		return true;
-	nbds_complain("--why: '%s' is not a frame's number", text);
+	nbds_complain("%s: '%s' is not a %s's number", option, text, of);
 	return false;
 }
 
@@ -256,6 +266,8 @@ enum {
 	OPT_WHY,
 	OPT_DEBUG,
 	OPT_OVERWRITE,
+	OPT_EXTRACT,
+	OPT_ANONYMIZE,
 };
 
 static const struct option long_options[] = {
@@ -276,6 +288,8 @@ static const struct option long_options[] = {
 	{"allow-unaudited", no_argument, NULL, OPT_ALLOW_UNAUDITED},
 	{"write", required_argument, NULL, 'w'},
 	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
+	{"extract", required_argument, NULL, OPT_EXTRACT},
+	{"anonymize", no_argument, NULL, OPT_ANONYMIZE},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
@@ -284,6 +298,24 @@ static const struct option long_options[] = {
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
 };
+
+/* --extract and what goes with it. */
+static bool check_extract(const struct audit_options *o, int files)
+{
+	if (o->anonymize && !o->extract)
+		nbds_complain("--anonymize is for evidence: it needs --extract");
+	else if (!o->extract)
+		return true;
+	else if (o->interface)
+		nbds_complain("--extract is for capture files, not for --interface");
+	else if (!o->save)
+		nbds_complain("--extract needs --write, the file for the evidence");
+	else if (files > 1)
+		nbds_complain("--extract is for one capture file, not %d", files);
+	else
+		return true;
+	return false;
+}
 
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct audit_options *o)
@@ -347,8 +379,16 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 				return nbds_usage_error();
 			break;
 		case OPT_WHY:
-			if (!parse_frame(optarg, &o->report.why))
+			if (!parse_number("--why", optarg, "frame", &o->report.why))
 				return nbds_usage_error();
+			break;
+		case OPT_EXTRACT:
+			if (!parse_number("--extract", optarg, "finding", &o->extract))
+				return nbds_usage_error();
+			o->report.keep = true;
+			break;
+		case OPT_ANONYMIZE:
+			o->anonymize = true;
 			break;
 		case OPT_MIN_JUDGED:
 			if (!parse_percent(optarg, &o->min_judged))
@@ -382,8 +422,10 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 	}
 	if (o->list_rules || o->explain)
 		return tell_rules(o);
-	if (o->save && !o->interface) {
-		nbds_complain("--write saves live packets: it needs --interface");
+	if (!check_extract(o, argc - optind))
+		return nbds_usage_error();
+	if (o->save && !o->interface && !o->extract) {
+		nbds_complain("--write saves live packets: it needs --interface (or --extract)");
 		return nbds_usage_error();
 	}
 	if (o->report.messages && o->report.format != NBDS_REPORT_TEXT &&
@@ -613,14 +655,131 @@ static void confine(void)
 		nbds_complain("%s", err);
 }
 
+/* --- evidence --- */
+
+/* What has to be open before the program is confined. */
+struct extraction {
+	int in, scratch, out; /* -1: none */
+};
+
+static void extraction_close(struct extraction *x)
+{
+	if (x->in >= 0)
+		close(x->in);
+	if (x->scratch >= 0)
+		close(x->scratch);
+	if (x->out >= 0)
+		close(x->out);
+	x->in = x->scratch = x->out = -1;
+}
+
+/* An empty file without a name, in $TMPDIR or /tmp. */
+static int open_scratch(void)
+{
+	const char *folder = getenv("TMPDIR");
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/nbdaudit-XXXXXX", folder && *folder ? folder : "/tmp");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
+static bool extraction_open(struct extraction *x, const char *file, const struct audit_options *o)
+{
+	char err[256];
+	struct stat st;
+
+	x->in = x->scratch = x->out = -1;
+	if (!o->extract)
+		return true;
+	if (!strcmp(file, "-")) {
+		nbds_complain("--extract reads the capture several times: standard input will not "
+			      "do, name a file");
+		return false;
+	}
+	x->in = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (x->in < 0)
+		return true; /* which the audit says */
+	if (fstat(x->in, &st) < 0 || !S_ISREG(st.st_mode)) {
+		nbds_complain("%s: --extract reads the capture several times: it has to be a file",
+			      file);
+		extraction_close(x);
+		return false;
+	}
+	x->scratch = open_scratch();
+	if (x->scratch < 0) {
+		nbds_complain("cannot make a temporary file: %s", strerror(errno));
+		extraction_close(x);
+		return false;
+	}
+	x->out = strcmp(o->save, "-") ? nbds_create(o->save, 0600, err, sizeof(err))
+				      : dup(STDOUT_FILENO);
+	if (x->out < 0) {
+		nbds_complain("%s: %s", o->save, strcmp(o->save, "-") ? err : strerror(errno));
+		extraction_close(x);
+		return false;
+	}
+	return true;
+}
+
+/* Cuts out what proves the finding, and says what that is. */
+static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct nbds_report *report,
+		    const char *name, const struct audit_options *o)
+{
+	struct nbds_evidence_config config = {
+		.engine = &o->engine,
+		.finding = nbds_report_finding(report, o->extract),
+		.told = nbds_pipeline_engine(p),
+		.name = name,
+		.version = NBDSCOPE_VERSION,
+		.in = x->in,
+		.scratch = x->scratch,
+		.out = x->out,
+		.anonymize = o->anonymize,
+	};
+	struct nbds_evidence_result result;
+
+	if (!config.finding) {
+		uint64_t count = nbds_report_numbered(report);
+
+		if (count)
+			nbds_complain("--extract=%" PRIu64 ": there are %" PRIu64
+				      " findings in the report",
+				      o->extract, count);
+		else
+			nbds_complain("--extract=%" PRIu64 ": there are no findings in the report",
+				      o->extract);
+		return false;
+	}
+	if (!nbds_evidence_cut(&config, &result)) {
+		nbds_complain("%s: finding %" PRIu64 " is not extracted: %s", o->save, o->extract,
+			      result.error);
+		return false;
+	}
+	fprintf(stderr,
+		"%s: %" PRIu64 " of %" PRIu64 " frames (%" PRIu64 " bytes of %" PRIu64
+		") prove finding %" PRIu64 ", the %s %s%s%s%s.\n",
+		o->save, result.frames, result.of_frames, result.bytes, result.of_bytes, o->extract,
+		nbds_severity_name(config.finding->severity), config.finding->rule->name,
+		result.renumbered ? "; connections have other numbers there" : "",
+		o->anonymize ? "; addresses, names and contents are not the real ones" : "",
+		result.by_bytes ? " (which bytes are zero, and which of one place are equal, can "
+				  "be seen: the proof needs it)"
+				: "");
+	return true;
+}
+
 /* Steps to the end and reports. The exit status, findings apart. `last`: nothing is
  * opened after it. */
 static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *name,
-	       const struct audit_options *o, FILE *out, bool last)
+	       const struct audit_options *o, const struct extraction *x, FILE *out, bool last)
 {
 	struct progress progress;
 	enum nbds_step step;
-	bool save_told = false;
+	bool save_told = false, extracted = true;
 
 	progress_begin(&progress, name, o, out);
 	nbds_report_begin(report, name, p);
@@ -639,8 +798,10 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 		return STATUS_TROUBLE;
 	if (step == NBDS_STEP_ERROR)
 		nbds_complain("%s: %s", name, nbds_pipeline_error(p));
+	if (x && x->in >= 0)
+		extracted = extract(x, p, report, name, o);
 	nbds_report_end(report, step == NBDS_STEP_ERROR ? nbds_pipeline_error(p) : "");
-	return step == NBDS_STEP_ERROR ? STATUS_TROUBLE : STATUS_OK;
+	return step == NBDS_STEP_ERROR || !extracted ? STATUS_TROUBLE : STATUS_OK;
 }
 
 static int audit_file(const char *file, struct nbds_pipeline_config *config,
@@ -648,16 +809,22 @@ static int audit_file(const char *file, struct nbds_pipeline_config *config,
 		      bool last)
 {
 	char err[512];
-	struct nbds_pipeline *p = nbds_pipeline_open(file, config, err, sizeof(err));
+	struct extraction x;
+	struct nbds_pipeline *p;
 	int status;
 
+	if (!extraction_open(&x, file, o))
+		return STATUS_TROUBLE;
+	p = nbds_pipeline_open(file, config, err, sizeof(err));
 	if (!p) {
 		nbds_complain("%s: %s", file, err);
 		nbds_report_unreadable(report, file, err);
+		extraction_close(&x);
 		return STATUS_TROUBLE;
 	}
-	status = run(p, report, file, o, out, last);
+	status = run(p, report, file, o, &x, out, last);
 	nbds_pipeline_close(p, NULL, 0);
+	extraction_close(&x);
 	return status;
 }
 
@@ -708,7 +875,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		fprintf(stderr, "Listening on %s; interrupt (Ctrl-C) for the report.\n",
 			o->interface);
 	setvbuf(out, NULL, _IOLBF, 0);
-	status = run(p, report, o->interface, o, out, true);
+	status = run(p, report, o->interface, o, NULL, out, true);
 	running = NULL;
 	save_told = nbds_pipeline_save_error(p)[0];
 	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
@@ -795,6 +962,10 @@ int main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN);
 	if (o.save && strcmp(o.save, "-") && !nbds_may_write(o.save, o.overwrite))
 		return STATUS_TROUBLE;
+	if (o.extract && is_input(o.save, argv + optind, argc - optind)) {
+		nbds_complain("%s: the evidence would overwrite the capture", o.save);
+		return STATUS_TROUBLE;
+	}
 	if (o.output && strcmp(o.output, "-")) {
 		if (!o.interface && is_input(o.output, argv + optind, argc - optind)) {
 			nbds_complain("%s: the report would overwrite the capture", o.output);

@@ -44,6 +44,7 @@ struct nbds_capture {
 	char *stream_buffer;
 	pcap_t *pcap;
 	int linktype;
+	bool nanoseconds; /* CLASSIC: units of the file */
 	struct nbds_pcapng *pcapng;
 	struct nbds_live *live;
 	struct nbds_pcapng_writer *save;
@@ -112,6 +113,7 @@ static int open_classic(struct nbds_capture *c, bool nanoseconds)
 	c->kind = CLASSIC;
 	c->info.format = nanoseconds ? "pcap (nanosecond)" : "pcap";
 	c->info.interfaces = 1;
+	c->nanoseconds = nanoseconds;
 	if (open_stream(c) < 0)
 		return fail(c, "not enough memory");
 	c->pcap = pcap_fopen_offline_with_tstamp_precision(c->stream, PCAP_TSTAMP_PRECISION_NANO,
@@ -303,22 +305,45 @@ static int live_result(struct nbds_capture *c, int result)
 	return result;
 }
 
-static void describe_interface(struct nbds_capture *c, uint32_t interface)
+void nbds_capture_interface(const struct nbds_capture *c, uint32_t interface,
+			    struct nbds_pcapng_interface *i)
 {
+	*i = (struct nbds_pcapng_interface){.linktype = c->linktype, .resolution = 9};
 	switch (c->kind) {
 	case CLASSIC:
-		nbds_pcapng_write_interface(c->save, c->linktype, (uint32_t)pcap_snapshot(c->pcap),
-					    NULL);
+		i->snaplen = (uint32_t)pcap_snapshot(c->pcap);
+		if (!c->nanoseconds)
+			i->resolution = 6;
 		break;
 	case PCAPNG:
-		nbds_pcapng_write_interface(c->save, nbds_pcapng_linktype(c->pcapng, interface), 0,
-					    NULL);
+		nbds_pcapng_interface(c->pcapng, interface, i);
 		break;
 	case LIVE:
-		nbds_pcapng_write_interface(c->save, c->linktype, nbds_live_snaplen(c->live),
-					    nbds_live_device(c->live));
+		i->snaplen = nbds_live_snaplen(c->live);
+		i->name = nbds_live_device(c->live);
 		break;
 	}
+}
+
+void nbds_capture_keep_words(struct nbds_capture *c,
+			     void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s),
+			     void *ctx)
+{
+	if (c->kind == PCAPNG)
+		nbds_pcapng_keep_words(c->pcapng, secrets, ctx);
+}
+
+const char *nbds_capture_comment(const struct nbds_capture *c)
+{
+	return c->kind == PCAPNG ? nbds_pcapng_comment(c->pcapng) : NULL;
+}
+
+static void describe_interface(struct nbds_capture *c, uint32_t interface)
+{
+	struct nbds_pcapng_interface i;
+
+	nbds_capture_interface(c, interface, &i);
+	nbds_pcapng_describe_interface(c->save, &i);
 }
 
 /* A packet was read: counts it, and saves it. */

@@ -20,6 +20,9 @@
 
 #include <nbdscope/packet.h>
 
+struct nbds_pcapng_interface; /* pcapng.h */
+struct nbds_pcapng_secrets;
+
 struct nbds_capture_info {
 	const char *format;         /* "pcap", "pcap (nanosecond)", "pcapng", "live" */
 	const char *compression;    /* "gzip", "zstd", "lz4", "xz", "bzip2" or NULL */
@@ -75,6 +78,17 @@ int nbds_capture_save_fd(struct nbds_capture *c, int fd);
 int nbds_capture_save_end(struct nbds_capture *c);
 /* "": nothing has failed. */
 const char *nbds_capture_save_error(const struct nbds_capture *c);
+
+/* What a file says besides packets: `secrets` is called for each block of decryption
+ * secrets. To be called before the first packet. */
+void nbds_capture_keep_words(struct nbds_capture *c,
+			     void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s),
+			     void *ctx);
+/* An interface that packets were handed out of; its strings are the capture's. */
+void nbds_capture_interface(const struct nbds_capture *c, uint32_t interface,
+			    struct nbds_pcapng_interface *i);
+/* The comment of the packet handed out last; NULL: none, or it was not to be kept. */
+const char *nbds_capture_comment(const struct nbds_capture *c);
 
 /* The state now. Live: asks the kernel for its drop counters. */
 void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info);

@@ -117,6 +117,8 @@ struct source {
 struct nbds_ip {
 	struct nbds_ip_stats stats;
 	bool suspicious; /* this packet was put together, perhaps of parts of two */
+	const uint8_t *packet, *header, *tcp; /* of the segment found last */
+	bool together;                        /* it was put together */
 	struct nbds_hash_key seed;
 	struct nbds_budget budget; /* of slots, with their data, and their table */
 	struct nbds_table by_key;
@@ -186,6 +188,15 @@ const struct nbds_ip_stats *nbds_ip_stats(const struct nbds_ip *ip)
 	return &ip->stats;
 }
 
+void nbds_ip_where(const struct nbds_ip *ip, struct nbds_ip_place *place)
+{
+	*place = (struct nbds_ip_place){
+		.ip = (uint32_t)(ip->header - ip->packet),
+		.tcp = ip->tcp,
+		.whole = !ip->together,
+	};
+}
+
 /* Takes `length` bytes off the front, which are here. */
 static void advance(struct span *s, uint32_t length)
 {
@@ -237,6 +248,7 @@ static bool tcp(struct nbds_ip *ip, struct span s, struct nbds_segment *segment)
 		return false;
 	}
 	ip->stats.segments++;
+	ip->tcp = s.data;
 	return true;
 }
 
@@ -458,6 +470,7 @@ static bool fragment(struct nbds_ip *ip, const struct datagram_key *key, uint32_
 	*next = slot->next;
 	segment->ip_checksum = slot->checksum;
 	slot_leave(ip, slot);
+	ip->together = true;
 	ip->done = slot; /* its bytes stay until the next fragment */
 	ip->suspicious = mixed(slot, segment->packet->time);
 	return true;
@@ -469,6 +482,7 @@ static bool ipv4(struct nbds_ip *ip, struct span s, struct nbds_segment *segment
 	uint32_t header, total, flags;
 	uint8_t protocol;
 
+	ip->header = s.data;
 	if (!whole(ip, &s, 20))
 		return false;
 	header = (s.data[0] & 0x0f) * 4u;
@@ -541,6 +555,7 @@ static bool ipv6(struct nbds_ip *ip, struct span s, struct nbds_segment *segment
 	uint32_t length;
 	uint8_t next;
 
+	ip->header = s.data;
 	if (!whole(ip, &s, 40))
 		return false;
 	if (s.data[0] >> 4 != 6)
@@ -643,7 +658,8 @@ bool nbds_ip_segment(struct nbds_ip *ip, const struct nbds_packet *p, struct nbd
 
 	memset(segment, 0, sizeof(*segment));
 	segment->packet = p;
-	ip->suspicious = false;
+	ip->suspicious = ip->together = false;
+	ip->packet = p->data;
 	switch (p->linktype) {
 	case LINK_ETHERNET:
 		return typed_link(ip, s, 14, 12, segment);

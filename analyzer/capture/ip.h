@@ -35,4 +35,12 @@ void nbds_ip_free(struct nbds_ip *ip);
 bool nbds_ip_segment(struct nbds_ip *ip, const struct nbds_packet *p, struct nbds_segment *s);
 const struct nbds_ip_stats *nbds_ip_stats(const struct nbds_ip *ip);
 
+/* Where the headers of the segment that was found last are, for who writes them anew. */
+struct nbds_ip_place {
+	uint32_t ip;        /* of the packet's bytes, those before its IP header */
+	const uint8_t *tcp; /* the TCP header; in the packet, if `whole` */
+	bool whole;         /* the packet holds it all: it is no fragment */
+};
+void nbds_ip_where(const struct nbds_ip *ip, struct nbds_ip_place *place);
+
 #endif

@@ -30,11 +30,15 @@ enum {
 	BLOCK_SPB = 3,
 	BLOCK_ISB = 5,
 	BLOCK_EPB = 6,
+	BLOCK_DSB = 10,
 };
 
 /* Option codes. */
 enum {
 	OPT_ENDOFOPT = 0,
+	OPT_COMMENT = 1,
+	IF_NAME = 2,
+	IF_DESCRIPTION = 3,
 	IF_TSRESOL = 9,
 	IF_TSOFFSET = 14,
 	EPB_DROPCOUNT = 4,
@@ -59,6 +63,7 @@ struct interface {
 	uint8_t resolution;
 	uint64_t statistics_drops; /* of the last statistics block */
 	uint64_t packet_drops;     /* sum of what packets say */
+	char *name, *description, *comment;
 };
 
 struct nbds_pcapng {
@@ -75,6 +80,12 @@ struct nbds_pcapng {
 	struct interface *interfaces;
 	uint32_t interface_count, interface_size, section_first;
 	char error[160];
+
+	bool keep_words;
+	bool commented; /* the last packet has this comment: */
+	char comment[NBDS_PCAPNG_WORDS_MAX + 1];
+	void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s);
+	void *secrets_ctx;
 };
 
 __attribute__((format(printf, 2, 3))) static int fail(struct nbds_pcapng *ng, const char *format,
@@ -129,6 +140,11 @@ void nbds_pcapng_free(struct nbds_pcapng *ng)
 {
 	if (!ng)
 		return;
+	for (uint32_t i = 0; i < ng->interface_count; i++) {
+		free(ng->interfaces[i].name);
+		free(ng->interfaces[i].description);
+		free(ng->interfaces[i].comment);
+	}
 	free(ng->interfaces);
 	free(ng->buffer);
 	free(ng);
@@ -185,6 +201,28 @@ static bool next_option(const struct nbds_pcapng *ng, const uint8_t **at, const 
 	if (*at > end)
 		*at = end;
 	return true;
+}
+
+/* As much of a text as is kept. */
+static uint32_t text_length(const struct option *o)
+{
+	const uint8_t *nul = memchr(o->value, 0, o->length);
+	uint32_t length = nul ? (uint32_t)(nul - o->value) : o->length;
+
+	if (length <= NBDS_PCAPNG_WORDS_MAX)
+		return length;
+	/* Not in the middle of a character. */
+	length = NBDS_PCAPNG_WORDS_MAX;
+	while (length && (o->value[length] & 0xc0) == 0x80)
+		length--;
+	return length;
+}
+
+/* The first of its kind stays; without memory there is none. */
+static void keep_text(const struct nbds_pcapng *ng, const struct option *o, char **text)
+{
+	if (ng->keep_words && !*text)
+		*text = strndup((const char *)o->value, text_length(o));
 }
 
 static uint64_t power_of_ten(unsigned exponent)
@@ -277,6 +315,12 @@ static int read_interface(struct nbds_pcapng *ng, const uint8_t *b, const uint8_
 			i->resolution = o.value[0];
 		else if (o.code == IF_TSOFFSET && o.length >= 8)
 			i->offset = (int64_t)get64(ng, o.value);
+		else if (o.code == IF_NAME)
+			keep_text(ng, &o, &i->name);
+		else if (o.code == IF_DESCRIPTION)
+			keep_text(ng, &o, &i->description);
+		else if (o.code == OPT_COMMENT)
+			keep_text(ng, &o, &i->comment);
 	}
 	set_quick_time(i);
 	return 0;
@@ -383,10 +427,18 @@ static int read_packet(struct nbds_pcapng *ng, const uint8_t *b, const uint8_t *
 	} else {
 		const uint8_t *at = p->data + p->caplen + (-(uintptr_t)p->caplen & 3);
 
-		while (next_option(ng, &at, end, &o))
-			if (o.code == EPB_DROPCOUNT && o.length == 8)
+		while (next_option(ng, &at, end, &o)) {
+			if (o.code == EPB_DROPCOUNT && o.length == 8) {
 				set_drops(ng, i, i->statistics_drops,
 					  sum(i->packet_drops, get64(ng, o.value)));
+			} else if (o.code == OPT_COMMENT && ng->keep_words && !ng->commented) {
+				uint32_t length = text_length(&o);
+
+				memcpy(ng->comment, o.value, length);
+				ng->comment[length] = '\0';
+				ng->commented = true;
+			}
+		}
 	}
 	return 1;
 }
@@ -415,6 +467,23 @@ static int read_simple_packet(struct nbds_pcapng *ng, const uint8_t *b, const ui
 	if (p->caplen > (size_t)(end - p->data))
 		return too_long(ng, p->caplen);
 	return 1;
+}
+
+/* Decryption Secrets Block (4.7). What it says is for others: damage inside of it is no
+ * harm here. */
+static void read_secrets(struct nbds_pcapng *ng, const uint8_t *b, const uint8_t *end)
+{
+	struct nbds_pcapng_secrets s;
+
+	if (!ng->secrets || end - b < 16)
+		return;
+	s = (struct nbds_pcapng_secrets){
+		.kind = get32(ng, b + 8),
+		.data = b + 16,
+		.length = get32(ng, b + 12),
+	};
+	if (s.length <= (size_t)(end - s.data))
+		ng->secrets(ng->secrets_ctx, &s);
 }
 
 /* Section Header Block (4.1): sets the byte order of all that follows. */
@@ -489,6 +558,7 @@ static int next_block(struct nbds_pcapng *ng, uint32_t *type, uint32_t *length)
 
 int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p)
 {
+	ng->commented = false;
 	for (;;) {
 		uint32_t type = 0, length = 0;
 		const uint8_t *b, *end;
@@ -516,7 +586,11 @@ int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p)
 		case BLOCK_ISB:
 			result = read_statistics(ng, b, end);
 			break;
-		default: /* names, secrets, custom and unknown blocks */
+		case BLOCK_DSB:
+			read_secrets(ng, b, end);
+			result = 0;
+			break;
+		default: /* names, custom and unknown blocks */
 			result = 0;
 		}
 		if (result)
@@ -542,6 +616,35 @@ uint32_t nbds_pcapng_interfaces(const struct nbds_pcapng *ng)
 int nbds_pcapng_linktype(const struct nbds_pcapng *ng, uint32_t interface)
 {
 	return ng->interfaces[interface].linktype;
+}
+
+void nbds_pcapng_keep_words(struct nbds_pcapng *ng,
+			    void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s),
+			    void *ctx)
+{
+	ng->keep_words = true;
+	ng->secrets = secrets;
+	ng->secrets_ctx = ctx;
+}
+
+void nbds_pcapng_interface(const struct nbds_pcapng *ng, uint32_t interface,
+			   struct nbds_pcapng_interface *i)
+{
+	const struct interface *from = &ng->interfaces[interface];
+
+	*i = (struct nbds_pcapng_interface){
+		.linktype = from->linktype,
+		.snaplen = from->snaplen,
+		.resolution = from->resolution,
+		.name = from->name,
+		.description = from->description,
+		.comment = from->comment,
+	};
+}
+
+const char *nbds_pcapng_comment(const struct nbds_pcapng *ng)
+{
+	return ng->commented ? ng->comment : NULL;
 }
 
 bool nbds_pcapng_dropped(const struct nbds_pcapng *ng, uint64_t *dropped)

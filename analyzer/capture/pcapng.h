@@ -42,7 +42,37 @@ int nbds_pcapng_linktype(const struct nbds_pcapng *ng, uint32_t interface);
 bool nbds_pcapng_dropped(const struct nbds_pcapng *ng, uint64_t *dropped);
 
 /*
- * The writer: one section in the machine's byte order, nanoseconds.
+ * What a file says besides packets.  It is kept only if it is asked for, before the first
+ * packet: `secrets` is called for each block of decryption secrets.
+ */
+struct nbds_pcapng_secrets {
+	uint32_t kind; /* "TLSK", ... */
+	const uint8_t *data;
+	uint32_t length;
+};
+void nbds_pcapng_keep_words(struct nbds_pcapng *ng,
+			    void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s),
+			    void *ctx);
+
+/* Most bytes of a name or comment that are kept. */
+#define NBDS_PCAPNG_WORDS_MAX 512
+
+/* An interface.  Strings are NULL where the file has none (or they were not to be kept),
+ * and the reader's. */
+struct nbds_pcapng_interface {
+	int linktype;
+	uint32_t snaplen;   /* 0: no limit */
+	uint8_t resolution; /* if_tsresol: 6 is microseconds, 9 nanoseconds */
+	const char *name, *description, *comment;
+};
+void nbds_pcapng_interface(const struct nbds_pcapng *ng, uint32_t interface,
+			   struct nbds_pcapng_interface *i);
+/* The comment of the packet handed out last, cut off at NBDS_PCAPNG_WORDS_MAX; NULL: none. */
+const char *nbds_pcapng_comment(const struct nbds_pcapng *ng);
+
+/*
+ * The writer: one section in the machine's byte order. Times are in nanoseconds, or as an
+ * interface has them.
  */
 struct nbds_pcapng_writer;
 
@@ -51,15 +81,25 @@ struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_
 /* The same with an open descriptor, which becomes the writer's. NULL without memory:
  * it is closed. */
 struct nbds_pcapng_writer *nbds_pcapng_writer_new(int fd);
+/* The same with a comment of the section, of which some 2,000 bytes are written. */
+struct nbds_pcapng_writer *nbds_pcapng_writer_commented(int fd, const char *comment);
 /* Interfaces are numbered from 0 in the order of these calls. `name` may be
  * NULL. Functions return 0, or -1 with errno set, also for an earlier failure. */
 int nbds_pcapng_write_interface(struct nbds_pcapng_writer *w, int linktype, uint32_t snaplen,
 				const char *name);
+/* The same with all that is known of it. Of resolutions, those from seconds (0) to
+ * nanoseconds (9) are written as they are. */
+int nbds_pcapng_describe_interface(struct nbds_pcapng_writer *w,
+				   const struct nbds_pcapng_interface *i);
 uint32_t nbds_pcapng_written_interfaces(const struct nbds_pcapng_writer *w);
 int nbds_pcapng_write_packet(struct nbds_pcapng_writer *w, const struct nbds_packet *p);
-/* The same with a comment, of which some 200 bytes are written; NULL: none. */
+/* The same with a comment, of which some 1,000 bytes are written; NULL: none. */
 int nbds_pcapng_write_commented(struct nbds_pcapng_writer *w, const struct nbds_packet *p,
 				const char *comment);
+/* The same with one more. */
+int nbds_pcapng_write_commented2(struct nbds_pcapng_writer *w, const struct nbds_packet *p,
+				 const char *comment, const char *second);
+int nbds_pcapng_write_secrets(struct nbds_pcapng_writer *w, const struct nbds_pcapng_secrets *s);
 /* Drop counters of one interface: by the interface, and by the system. */
 int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, int64_t time,
 			    uint64_t ifdrop, uint64_t osdrop);

@@ -22,7 +22,13 @@
 
 #include "create.h"
 
-enum { OPTIONS_MAX = 256, COMMENT_MAX = OPTIONS_MAX - 16, BUFFER_FIRST = 256 * 1024 };
+enum {
+	OPTIONS_MAX = 2400,
+	SECTION_MAX = 2000, /* bytes of a comment of the section, */
+	COMMENT_MAX = 1000, /* and of one of a packet, of which there may be two */
+	NANOSECONDS = 9,
+	BUFFER_FIRST = 256 * 1024,
+};
 
 struct nbds_pcapng_writer {
 	int fd;
@@ -31,6 +37,7 @@ struct nbds_pcapng_writer {
 	off_t end;  /* of the whole blocks in the file */
 	int failed; /* errno of the first failure */
 	uint32_t interfaces;
+	uint8_t *resolutions; /* of each: powers of a tenth of a second */
 };
 
 /* Options of one block; what does not fit is left out. */
@@ -55,6 +62,20 @@ static void add_option(struct block_options *o, uint16_t code, const void *value
 	memcpy(o->bytes + o->length + 4, value, length);
 	memset(o->bytes + o->length + 4 + length, 0, padding((uint32_t)length));
 	o->length += 4 + (uint32_t)length + padding((uint32_t)length);
+}
+
+/* A text of at most `most` bytes, not cut off in the middle of a character. */
+static void add_text(struct block_options *o, uint16_t code, const char *text, size_t most)
+{
+	size_t length = text ? strlen(text) : 0;
+
+	if (length > most) {
+		length = most;
+		while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+			length--;
+	}
+	if (length)
+		add_option(o, code, text, length);
 }
 
 static void end_options(struct block_options *o)
@@ -201,6 +222,11 @@ struct nbds_pcapng_writer *nbds_pcapng_create(const char *path, char *err, size_
 
 struct nbds_pcapng_writer *nbds_pcapng_writer_new(int fd)
 {
+	return nbds_pcapng_writer_commented(fd, NULL);
+}
+
+struct nbds_pcapng_writer *nbds_pcapng_writer_commented(int fd, const char *comment)
+{
 	struct nbds_pcapng_writer *w = calloc(1, sizeof(*w));
 	struct {
 		uint32_t magic;
@@ -218,7 +244,8 @@ struct nbds_pcapng_writer *nbds_pcapng_writer_new(int fd)
 	w->end = lseek(fd, 0, SEEK_CUR);
 	if (w->end < 0)
 		w->end = 0;
-	add_option(&o, 4, "nbdscope", 8); /* shb_userappl */
+	add_text(&o, 1, comment, SECTION_MAX); /* opt_comment */
+	add_option(&o, 4, "nbdscope", 8);      /* shb_userappl */
 	end_options(&o);
 	put_block(w, NBDS_PCAPNG_MAGIC, &section, 16, NULL, 0, &o);
 	return w;
@@ -227,22 +254,54 @@ struct nbds_pcapng_writer *nbds_pcapng_writer_new(int fd)
 int nbds_pcapng_write_interface(struct nbds_pcapng_writer *w, int linktype, uint32_t snaplen,
 				const char *name)
 {
+	const struct nbds_pcapng_interface i = {
+		.linktype = linktype,
+		.snaplen = snaplen,
+		.resolution = NANOSECONDS,
+		.name = name,
+	};
+
+	return nbds_pcapng_describe_interface(w, &i);
+}
+
+int nbds_pcapng_describe_interface(struct nbds_pcapng_writer *w,
+				   const struct nbds_pcapng_interface *i)
+{
 	struct {
 		uint16_t linktype, reserved;
 		uint32_t snaplen;
-	} fixed = {(uint16_t)linktype, 0, snaplen};
+	} fixed = {(uint16_t)i->linktype, 0, i->snaplen};
 	struct block_options o = {.length = 0};
-	uint8_t nanoseconds = 9;
+	uint8_t resolution = i->resolution <= NANOSECONDS ? i->resolution : NANOSECONDS;
+	uint8_t *larger;
 
 	/* Raw IP is the one kind whose number in files is not the library's. */
-	if (linktype == DLT_RAW || linktype == 14)
+	if (i->linktype == DLT_RAW || i->linktype == 14)
 		fixed.linktype = 101;
-	if (name)
-		add_option(&o, 2, name, strlen(name)); /* if_name */
-	add_option(&o, 9, &nanoseconds, 1);            /* if_tsresol */
+	larger = realloc(w->resolutions, w->interfaces + 1);
+	if (!larger) {
+		w->failed = ENOMEM;
+		return result(w);
+	}
+	w->resolutions = larger;
+	w->resolutions[w->interfaces++] = resolution;
+	add_text(&o, 1, i->comment, NBDS_PCAPNG_WORDS_MAX);     /* opt_comment */
+	add_text(&o, 2, i->name, NBDS_PCAPNG_WORDS_MAX);        /* if_name */
+	add_text(&o, 3, i->description, NBDS_PCAPNG_WORDS_MAX); /* if_description */
+	add_option(&o, 9, &resolution, 1);                      /* if_tsresol */
 	end_options(&o);
-	w->interfaces++;
 	return put_block(w, 1, &fixed, sizeof(fixed), NULL, 0, &o);
+}
+
+/* In units of the interface. */
+static uint64_t time_stamp(const struct nbds_pcapng_writer *w, uint32_t interface, int64_t time)
+{
+	uint64_t units = (uint64_t)time;
+
+	if (interface < w->interfaces)
+		for (int r = w->resolutions[interface]; r < NANOSECONDS; r++)
+			units /= 10;
+	return units;
 }
 
 uint32_t nbds_pcapng_written_interfaces(const struct nbds_pcapng_writer *w)
@@ -258,21 +317,21 @@ int nbds_pcapng_write_packet(struct nbds_pcapng_writer *w, const struct nbds_pac
 int nbds_pcapng_write_commented(struct nbds_pcapng_writer *w, const struct nbds_packet *p,
 				const char *comment)
 {
-	uint64_t time = (uint64_t)p->time;
+	return nbds_pcapng_write_commented2(w, p, comment, NULL);
+}
+
+int nbds_pcapng_write_commented2(struct nbds_pcapng_writer *w, const struct nbds_packet *p,
+				 const char *comment, const char *second)
+{
+	uint64_t time = time_stamp(w, p->interface, p->time);
 	uint32_t fixed[5] = {p->interface, (uint32_t)(time >> 32), (uint32_t)time, p->caplen,
 			     p->len};
 	struct block_options o = {.length = 0};
-	size_t length = comment ? strlen(comment) : 0;
 
-	if (!length)
+	add_text(&o, 1, comment, COMMENT_MAX); /* opt_comment */
+	add_text(&o, 1, second, COMMENT_MAX);
+	if (!o.length)
 		return put_block(w, 6, fixed, sizeof(fixed), p->data, p->caplen, NULL);
-	if (length > COMMENT_MAX) {
-		/* Not in the middle of a character. */
-		length = COMMENT_MAX;
-		while (length && ((unsigned char)comment[length] & 0xc0) == 0x80)
-			length--;
-	}
-	add_option(&o, 1, comment, length); /* opt_comment */
 	end_options(&o);
 	return put_block(w, 6, fixed, sizeof(fixed), p->data, p->caplen, &o);
 }
@@ -280,13 +339,21 @@ int nbds_pcapng_write_commented(struct nbds_pcapng_writer *w, const struct nbds_
 int nbds_pcapng_write_drops(struct nbds_pcapng_writer *w, uint32_t interface, int64_t time,
 			    uint64_t ifdrop, uint64_t osdrop)
 {
-	uint32_t fixed[3] = {interface, (uint32_t)((uint64_t)time >> 32), (uint32_t)time};
+	uint64_t stamp = time_stamp(w, interface, time);
+	uint32_t fixed[3] = {interface, (uint32_t)(stamp >> 32), (uint32_t)stamp};
 	struct block_options o = {.length = 0};
 
 	add_option(&o, 5, &ifdrop, 8); /* isb_ifdrop */
 	add_option(&o, 7, &osdrop, 8); /* isb_osdrop */
 	end_options(&o);
 	return put_block(w, 5, fixed, sizeof(fixed), NULL, 0, &o);
+}
+
+int nbds_pcapng_write_secrets(struct nbds_pcapng_writer *w, const struct nbds_pcapng_secrets *s)
+{
+	uint32_t fixed[2] = {s->kind, s->length};
+
+	return put_block(w, 10, fixed, sizeof(fixed), s->data, s->length, NULL);
 }
 
 int nbds_pcapng_flush(struct nbds_pcapng_writer *w)
@@ -304,6 +371,7 @@ int nbds_pcapng_finish(struct nbds_pcapng_writer *w)
 		w->failed = errno;
 	failed = w->failed;
 	free(w->buffer);
+	free(w->resolutions);
 	free(w);
 	errno = failed;
 	return failed ? -1 : 0;

@@ -88,6 +88,23 @@ struct nbds_pipeline *nbds_pipeline_open(const char *path,
 	return p;
 }
 
+struct nbds_pipeline *nbds_pipeline_open_fd(int fd, const struct nbds_pipeline_config *config,
+					    char *err, size_t errsize)
+{
+	struct nbds_pipeline *p = pipeline_new(config, false, err, errsize);
+
+	if (!p) {
+		close(fd);
+		return NULL;
+	}
+	p->capture = nbds_capture_open_fd(fd, err, errsize);
+	if (!p->capture) {
+		nbds_pipeline_close(p, NULL, 0);
+		return NULL;
+	}
+	return p;
+}
+
 struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *filter,
 					      const struct nbds_pipeline_config *config, char *err,
 					      size_t errsize)

@@ -61,6 +61,10 @@ struct nbds_pipeline *nbds_pipeline_open(const char *path,
 					 const struct nbds_pipeline_config *config, char *err,
 					 size_t errsize);
 
+/* The same of an open file, from where it stands; the descriptor becomes the pipeline's. */
+struct nbds_pipeline *nbds_pipeline_open_fd(int fd, const struct nbds_pipeline_config *config,
+					    char *err, size_t errsize);
+
 /* A live interface, with a pcap filter or NULL. */
 struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *filter,
 					      const struct nbds_pipeline_config *config, char *err,

@@ -87,13 +87,31 @@ static int by_time(const void *a, const void *b)
 	return before(a, b);
 }
 
+static struct nbds_finding *next_in_time(struct nbds_keep *k)
+{
+	int first = -1;
+
+	for (int s = 0; s < NBDS_LEVELS; s++)
+		if (k->next[s] < k->by[s].count &&
+		    (first < 0 ||
+		     before(&k->by[s].at[k->next[s]], &k->by[first].at[k->next[first]]) < 0))
+			first = s;
+	return first < 0 ? NULL : k->by[first].at[k->next[first]++].finding;
+}
+
 void nbds_keep_sort(struct nbds_keep *k)
 {
+	struct nbds_finding *f;
+
 	for (int s = 0; s < NBDS_LEVELS; s++) {
 		if (k->by[s].count)
 			qsort(k->by[s].at, k->by[s].count, sizeof(*k->by[s].at), by_time);
 		k->next[s] = 0;
 	}
+	for (uint64_t number = 1; (f = next_in_time(k)); number++)
+		f->number = number;
+	for (int s = 0; s < NBDS_LEVELS; s++)
+		k->next[s] = 0;
 }
 
 const struct nbds_finding *nbds_keep_next_worst(struct nbds_keep *k)
@@ -106,12 +124,5 @@ const struct nbds_finding *nbds_keep_next_worst(struct nbds_keep *k)
 
 const struct nbds_finding *nbds_keep_next_in_time(struct nbds_keep *k)
 {
-	int first = -1;
-
-	for (int s = 0; s < NBDS_LEVELS; s++)
-		if (k->next[s] < k->by[s].count &&
-		    (first < 0 ||
-		     before(&k->by[s].at[k->next[s]], &k->by[first].at[k->next[first]]) < 0))
-			first = s;
-	return first < 0 ? NULL : k->by[first].at[k->next[first]++].finding;
+	return next_in_time(k);
 }

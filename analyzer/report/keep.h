@@ -41,7 +41,8 @@ struct nbds_keep {
 bool nbds_keep_add(struct nbds_keep *k, const struct nbds_finding *f);
 void nbds_keep_clear(struct nbds_keep *k);
 
-/* Each level by time, and those of one moment by arrival; reading begins anew. */
+/* Each level by time, and those of one moment by arrival; reading begins anew. Each
+ * finding gets its number: its place in time among all. */
 void nbds_keep_sort(struct nbds_keep *k);
 /* The next: the most severe first, or simply by time. NULL: no more. */
 const struct nbds_finding *nbds_keep_next_worst(struct nbds_keep *k);

@@ -24,6 +24,7 @@ struct nbds_report_options {
 	bool messages;               /* text, JSON: also every message */
 	bool summary;                /* text, JSON: only the verdict and the counts */
 	bool quiet;                  /* write nothing, only judge */
+	bool keep;                   /* findings are asked for: nbds_report_finding() */
 	bool live;                   /* text, JSON: findings are written as they happen */
 	uint64_t why;                /* text, JSON: also why the reads that end in this frame
 	                              * were judged as they were, or not; 0: no */

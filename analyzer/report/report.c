@@ -117,7 +117,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 		activity_finding(&r->activity, f, nbds_rule_place(f->rule));
 	if (f->severity < r->options.severity)
 		r->hidden += f->count;
-	else if (r->options.quiet || r->options.summary)
+	else if ((r->options.quiet || r->options.summary) && !r->options.keep)
 		return;
 	else if (r->options.live)
 		r->form->finding(r, f);
@@ -268,6 +268,25 @@ static void finish(struct nbds_report *r, struct nbds_outcome *o)
 		r->form->capture(r, o);
 	nbds_keep_clear(&r->keep);
 	r->pipeline = NULL;
+}
+
+const struct nbds_finding *nbds_report_finding(struct nbds_report *r, uint64_t number)
+{
+	const struct nbds_finding *f;
+
+	nbds_keep_sort(&r->keep);
+	while ((f = nbds_keep_next_in_time(&r->keep)) && f->number != number)
+		;
+	return f;
+}
+
+uint64_t nbds_report_numbered(const struct nbds_report *r)
+{
+	uint64_t count = 0;
+
+	for (int s = 0; s < NBDS_LEVELS; s++)
+		count += r->keep.by[s].count;
+	return count;
 }
 
 void nbds_report_end(struct nbds_report *r, const char *error)

@@ -43,6 +43,12 @@ void nbds_report_free(struct nbds_report *r);
 /* Sets the callbacks that the report needs; their context is the report. */
 void nbds_report_callbacks(const struct nbds_report *r, struct nbds_engine_ops *ops);
 
+/* The finding of this number, once the pipeline has finished and before nbds_report_end();
+ * NULL: there is none. It is the report's until then. */
+const struct nbds_finding *nbds_report_finding(struct nbds_report *r, uint64_t number);
+/* How many there are. */
+uint64_t nbds_report_numbered(const struct nbds_report *r);
+
 /* A capture begins: `name` is that of its file or interface. Both stay the
  * caller's, and readable until nbds_report_end(). */
 void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipeline *p);

@@ -120,6 +120,7 @@ struct nbds_finding {
 	struct nbds_differ differ;
 	uint64_t count;  /* 1, or how many this one stands for */
 	uint64_t weight; /* of a rule that is summed: the heaviest is told */
+	uint64_t number; /* its place in a report, by time, from 1; 0: it has none */
 };
 
 /* Who is at fault. */

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * match.c - whether two findings say the same. See match.h.
+ */
+#include "match.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Frame `b` of the second is frame `a` of the first. */
+static bool same_frame(const struct nbds_match *m, uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a == b;
+	return b <= m->frame_count && m->frames[b - 1] == a;
+}
+
+/* Past "..." or an address, which are not compared; else as it was. */
+static const char *skip_quoted(const char *s)
+{
+	const char *end;
+
+	if (*s != '"')
+		return s;
+	end = strchr(s + 1, '"');
+	return end ? end + 1 : s;
+}
+
+/* "192.0.2.1:10809", "[2001:db8::1]:10809": how long one is that begins here; 0: none does. */
+static size_t address_length(const char *s)
+{
+	size_t n = 0;
+
+	if (*s == '[') {
+		n = strspn(s + 1, "0123456789abcdef:.") + 1;
+		if (s[n] != ']' || n < 3)
+			return 0;
+		n++;
+	} else {
+		int dots = 0;
+
+		while (isdigit((unsigned char)s[n]) ||
+		       (s[n] == '.' && isdigit((unsigned char)s[n + 1]))) {
+			dots += s[n] == '.';
+			n++;
+		}
+		if (dots != 3)
+			return 0;
+	}
+	if (s[n] == ':' && isdigit((unsigned char)s[n + 1]))
+		n += 1 + strspn(s + n + 1, "0123456789");
+	return n;
+}
+
+/* The word before `s` begins with "connection", or `s` goes on a list of them. */
+static bool of_connection(const char *text, const char *s)
+{
+	static const char *const between[] = {"and", "or", "to"};
+	const char *word = s;
+
+	for (;;) {
+		size_t len;
+		bool list = false;
+
+		while (word > text && (word[-1] == ' ' || word[-1] == ',' ||
+				       isdigit((unsigned char)word[-1])))
+			word--;
+		len = 0;
+		while (word - len > text && isalpha((unsigned char)word[-(ptrdiff_t)len - 1]))
+			len++;
+		if (!len)
+			return false;
+		if (len >= 10 && !strncmp(word - len, "connection", 10))
+			return true;
+		for (size_t i = 0; i < sizeof(between) / sizeof(between[0]); i++)
+			list |= len == strlen(between[i]) && !strncmp(word - len, between[i], len);
+		if (!list)
+			return false;
+		word -= len;
+	}
+}
+
+static bool same_number(const struct nbds_match *m, const char *text, const char **a,
+			const char **b)
+{
+	const char *from = *a;
+	char *end_a, *end_b;
+	unsigned long long x, y;
+
+	errno = 0;
+	x = strtoull(*a, &end_a, 10);
+	y = strtoull(*b, &end_b, 10);
+	*a = end_a;
+	*b = end_b;
+	return x == y || same_frame(m, x, y) || (m->renumbered && of_connection(text, from));
+}
+
+static bool same_words(const struct nbds_match *m, const char *a, const char *b)
+{
+	const char *text = a;
+
+	while (*a && *b) {
+		if (m->masked) {
+			const char *past_a = skip_quoted(a), *past_b = skip_quoted(b);
+			size_t n_a, n_b;
+
+			if (past_a != a && past_b != b) {
+				a = past_a;
+				b = past_b;
+				continue;
+			}
+			n_a = address_length(a);
+			n_b = address_length(b);
+			if (n_a && n_b) {
+				a += n_a;
+				b += n_b;
+				continue;
+			}
+		}
+		if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
+			if (!same_number(m, text, &a, &b))
+				return false;
+			continue;
+		}
+		if (*a++ != *b++)
+			return false;
+	}
+	return *a == *b;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? !strcmp(a, b) : a == b;
+}
+
+bool nbds_match(const struct nbds_match *m, const struct nbds_finding *a,
+		const struct nbds_finding *b)
+{
+	if (a->rule != b->rule || a->severity != b->severity ||
+	    nbds_finding_side(a) != nbds_finding_side(b) || !same_text(a->command, b->command))
+		return false;
+	if (a->has_range != b->has_range ||
+	    (a->has_range && (a->offset != b->offset || a->length != b->length)))
+		return false;
+	if (!m->renumbered && a->connection != b->connection)
+		return false;
+	if (!a->export_name != !b->export_name || a->export_name_len != b->export_name_len ||
+	    (!m->masked && a->export_name &&
+	     memcmp(a->export_name, b->export_name, a->export_name_len) != 0))
+		return false;
+	for (int role = 0; role < NBDS_ROLE_MAX; role++)
+		if (!same_frame(m, a->frames[role], b->frames[role]))
+			return false;
+	return same_words(m, a->message ? a->message : "", b->message ? b->message : "");
+}
