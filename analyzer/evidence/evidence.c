@@ -95,8 +95,8 @@ struct cutter {
 	struct nbds_plan plan;
 	struct nbds_mask *mask;
 	const struct attempt *attempt;
-	bool numbered; /* connections keep their numbers */
-	bool by_bytes; /* contents are masked byte by byte */
+	bool numbered;          /* connections keep their numbers */
+	enum nbds_mask_way way; /* how contents are masked */
 	uint64_t cutoff;
 
 	struct nbds_pcapng_writer *out;
@@ -172,8 +172,8 @@ static int64_t moved(const struct side *side, int64_t offset)
 	if (!low)
 		return 0;
 	r = &side->kept.at[low - 1];
-	return (int64_t)(r->before +
-			 ((uint64_t)offset < r->to ? (uint64_t)offset : r->to) - r->from);
+	return (int64_t)(r->before + ((uint64_t)offset < r->to ? (uint64_t)offset : r->to) -
+			 r->from);
 }
 
 /* The offset in its stream of a sequence number. */
@@ -329,15 +329,17 @@ static uint8_t masked(struct cutter *c, const struct nbds_piece *piece, uint64_t
 	if (!piece || offset < piece->from)
 		return nbds_mask_other(byte);
 	at = offset - piece->from;
-	if (at < piece->head_len)
-		return piece->head[at];
+	if (at < piece->head_len) /* another copy, with other bytes, stays another one */
+		return byte == piece->head[piece->head_len + at] ? piece->head[at]
+								 : (uint8_t)~piece->head[at];
 	at += piece->device - piece->head_len;
 	switch (piece->payload) {
 	case NBDS_PAYLOAD_WRITE:
 	case NBDS_PAYLOAD_READ:
 		sector = at / NBDS_MASK_SECTOR - piece->device / NBDS_MASK_SECTOR;
-		if (!c->by_bytes && sector < piece->sectors && piece->whole[sector])
-			return nbds_mask_sector_byte(c->mask, piece->digests[sector], at);
+		if (c->way != NBDS_MASK_BYTES && sector < piece->sectors && piece->whole[sector])
+			return nbds_mask_sector_byte(c->mask, piece->digests[sector], at,
+						     c->way == NBDS_MASK_SECTORS_ANYWHERE);
 		return nbds_mask_byte(c->mask, at, byte);
 	case NBDS_PAYLOAD_EXTENTS:
 	case NBDS_PAYLOAD_IDS:
@@ -395,9 +397,10 @@ static bool take_payload(struct cutter *c, const struct nbds_plan_flow *f, int d
 			while (piece < pieces->count && place >= 0 &&
 			       pieces->at[piece]->to <= (uint64_t)place)
 				piece++;
-			byte = place < 0 ? nbds_mask_other(byte)
-					 : masked(c, piece < pieces->count ? pieces->at[piece] : NULL,
-						  (uint64_t)place, byte);
+			byte = place < 0
+				       ? nbds_mask_other(byte)
+				       : masked(c, piece < pieces->count ? pieces->at[piece] : NULL,
+						(uint64_t)place, byte);
 		}
 		c->payload.at[c->payload.count++] = byte;
 	}
@@ -578,8 +581,10 @@ static void section_comment(const struct cutter *c, char *text, size_t size)
 		 "Cut out by nbdaudit %s%s%s: what proves the %s %s [%s]. It audits to the same "
 		 "finding.%s%s%s",
 		 c->config->version, c->mask ? "" : " of ",
-		 c->mask ? "" : name ? name + 1 : c->config->name, nbds_severity_name(f->severity),
-		 f->rule->name, f->rule->ref,
+		 c->mask ? ""
+		 : name  ? name + 1
+			 : c->config->name,
+		 nbds_severity_name(f->severity), f->rule->name, f->rule->ref,
 		 c->attempt->use ? " Commands that have no part in it were left out of the TCP "
 				   "streams as if they had not been sent: the bytes behind them "
 				   "moved up, and with them sequence and acknowledgement numbers."
@@ -756,11 +761,12 @@ static bool copy_out(struct cutter *c)
 	}
 }
 
-static bool try_attempt(struct cutter *c, const struct attempt *a, bool numbered, bool by_bytes)
+static bool try_attempt(struct cutter *c, const struct attempt *a, bool numbered,
+			enum nbds_mask_way way)
 {
 	c->attempt = a;
 	c->numbered = numbered;
-	c->by_bytes = by_bytes;
+	c->way = way;
 	return write_attempt(c) && audit_attempt(c);
 }
 
@@ -777,18 +783,18 @@ static bool few_numbers(const struct cutter *c, const struct attempt *a)
 	return count <= NUMBERED_MAX;
 }
 
-static bool find_attempt(struct cutter *c)
+static bool find_attempt(struct cutter *c, bool whole)
 {
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
 		const struct attempt *a = &attempts[i];
 
 		/* Without a last frame both are the same. */
-		if (!a->to_end && !c->plan.cutoff)
+		if ((!a->to_end && !c->plan.cutoff) || !a->use != whole)
 			continue;
-		for (int by_bytes = 0; by_bytes <= (c->mask ? 1 : 0); by_bytes++) {
-			if (few_numbers(c, a) && try_attempt(c, a, true, by_bytes))
+		for (int way = 0; way < (c->mask ? NBDS_MASK_WAYS : 1); way++) {
+			if (few_numbers(c, a) && try_attempt(c, a, true, (enum nbds_mask_way)way))
 				return true;
-			if (!c->failed && try_attempt(c, a, false, by_bytes))
+			if (!c->failed && try_attempt(c, a, false, (enum nbds_mask_way)way))
 				return true;
 			if (c->failed)
 				return false;
@@ -797,12 +803,44 @@ static bool find_attempt(struct cutter *c)
 	return false;
 }
 
+static void drop_plan(struct cutter *c)
+{
+	if (c->states)
+		forget_states(c);
+	free(c->states);
+	c->states = NULL;
+	nbds_plan_free(&c->plan);
+}
+
+static bool make_plan(struct cutter *c, bool everything)
+{
+	const struct nbds_evidence_config *config = c->config;
+	int in;
+
+	drop_plan(c);
+	in = reopen(config->in);
+	if (in < 0)
+		return fail(c, strerror(errno));
+	if (!nbds_plan_init(&c->plan, config->told, config->engine, config->finding, c->mask,
+			    everything)) {
+		close(in);
+		return fail(c, "not enough memory");
+	}
+	if (!nbds_plan_make(&c->plan, in, c->result->error, sizeof(c->result->error)))
+		return fail(c, "the capture cannot be read again");
+	if (!c->plan.seen)
+		return fail(c, "the capture does not say the same when it is read again");
+	c->result->of_frames = c->plan.frames;
+	c->result->of_bytes = c->plan.bytes;
+	c->states = calloc(c->plan.flow_count ? c->plan.flow_count : 1, sizeof(*c->states));
+	return c->states ? true : fail(c, "not enough memory");
+}
+
 bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 		       struct nbds_evidence_result *result)
 {
 	struct cutter c = {.config = config, .result = result};
 	bool done = false;
-	int in;
 
 	*result = (struct nbds_evidence_result){0};
 	if (config->anonymize) {
@@ -810,42 +848,24 @@ bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 		if (!c.mask)
 			return fail(&c, "not enough memory");
 	}
-	in = reopen(config->in);
-	if (in < 0) {
-		fail(&c, strerror(errno));
-	} else if (!nbds_plan_init(&c.plan, config->told, config->engine, config->finding, c.mask)) {
-		close(in);
-		fail(&c, "not enough memory");
-	} else if (!nbds_plan_make(&c.plan, in, result->error, sizeof(result->error))) {
-		c.failed = true;
-	} else if (!c.plan.seen) {
-		fail(&c, "the capture does not say the same when it is read again");
-	} else {
-		c.states = calloc(c.plan.flow_count ? c.plan.flow_count : 1, sizeof(*c.states));
-		if (!c.states)
-			fail(&c, "not enough memory");
-		else if (find_attempt(&c))
-			done = copy_out(&c);
-		else
-			fail(&c, config->anonymize
-					 ? "no anonymized part of the capture proves the same"
-					 : "no part of the capture proves the same");
-	}
+	/* To mask whole connections takes notes of all that is in them. */
+	if (make_plan(&c, false) &&
+	    (find_attempt(&c, false) ||
+	     (!c.failed && (!c.mask || make_plan(&c, true)) && find_attempt(&c, true))))
+		done = copy_out(&c);
+	else
+		fail(&c, config->anonymize ? "no anonymized part of the capture proves the same"
+					   : "no part of the capture proves the same");
 	if (done) {
 		result->frames = c.frames.count;
 		result->edited = c.attempt->use != 0;
 		result->renumbered = !c.numbered;
-		result->by_bytes = c.by_bytes;
+		result->by_bytes = c.way == NBDS_MASK_BYTES;
 	}
-	result->of_frames = c.plan.frames;
-	result->of_bytes = c.plan.bytes;
-	if (c.states)
-		forget_states(&c);
-	free(c.states);
+	drop_plan(&c);
 	nbds_vector_free(&c.frames, &c.budget);
 	nbds_vector_free(&c.payload, &c.budget);
 	nbds_frame_free(&c.frame);
-	nbds_plan_free(&c.plan);
 	nbds_mask_free(c.mask);
 	return done;
 }

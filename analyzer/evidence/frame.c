@@ -77,8 +77,8 @@ static void put_tcp_checksum(uint8_t *tcp, uint32_t have, uint32_t wire,
 			     const struct nbds_segment *s)
 {
 	size_t size = src->family == 6 ? 16 : 4;
-	uint64_t pseudo = NEXT_TCP + (uint64_t)(wire >> 16) + (wire & 0xffff) +
-			  sum(src->ip, size) + sum(dst->ip, size);
+	uint64_t pseudo = NEXT_TCP + (uint64_t)(wire >> 16) + (wire & 0xffff) + sum(src->ip, size) +
+			  sum(dst->ip, size);
 	uint16_t right;
 
 	put16(tcp + 16, 0);

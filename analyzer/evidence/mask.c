@@ -4,7 +4,9 @@
  */
 #include "mask.h"
 
+#include <base/bytes.h>
 #include <nbdscope/fields.h>
+#include <nbdscope/protocol.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -110,13 +112,8 @@ bool nbds_mask_failed(const struct nbds_mask *m)
 	return m->failed;
 }
 
-uint64_t nbds_mask_digest(const struct nbds_mask *m, uint64_t offset,
-			  const uint8_t sector[NBDS_MASK_SECTOR])
+uint64_t nbds_mask_digest(const struct nbds_mask *m, const uint8_t sector[NBDS_MASK_SECTOR])
 {
-	struct {
-		uint64_t offset;
-		uint8_t bytes[NBDS_MASK_SECTOR];
-	} all = {.offset = offset};
 	bool zero = true;
 	uint64_t digest;
 
@@ -124,13 +121,14 @@ uint64_t nbds_mask_digest(const struct nbds_mask *m, uint64_t offset,
 		zero = !sector[i];
 	if (zero)
 		return 0;
-	memcpy(all.bytes, sector, NBDS_MASK_SECTOR);
-	digest = nbds_sip(&m->contents, &all, sizeof(all));
+	digest = nbds_sip(&m->contents, sector, NBDS_MASK_SECTOR);
 	return digest ? digest : 1;
 }
 
-uint8_t nbds_mask_sector_byte(struct nbds_mask *m, uint64_t digest, uint64_t offset)
+uint8_t nbds_mask_sector_byte(struct nbds_mask *m, uint64_t digest, uint64_t offset, bool anywhere)
 {
+	if (anywhere)
+		offset %= NBDS_MASK_SECTOR;
 	if (!digest)
 		return 0;
 	if (!m->said || m->digest != digest || m->place != offset / 8) {
@@ -150,6 +148,32 @@ uint8_t nbds_mask_byte(const struct nbds_mask *m, uint64_t offset, uint8_t byte)
 uint8_t nbds_mask_other(uint8_t byte)
 {
 	return byte ? 'x' : 0;
+}
+
+/* Of 32 bits: halves of magics, options, types of replies, and other small numbers. */
+static bool is_protocols(uint32_t word)
+{
+	for (size_t i = 0; i < nbds_magics64.count; i++)
+		if (word == nbds_magics64.entries[i].value >> 32 ||
+		    word == (uint32_t)nbds_magics64.entries[i].value)
+			return true;
+	for (size_t i = 0; i < nbds_magics32.count; i++)
+		if (word == nbds_magics32.entries[i].value)
+			return true;
+	return (word & UINT32_C(0x7fffffff)) < 32;
+}
+
+void nbds_mask_nonsense(const uint8_t *bytes, size_t len, uint8_t *out)
+{
+	for (size_t i = 0; i < len; i += 4) {
+		size_t n = len - i < 4 ? len - i : 4;
+
+		if (n == 4 && is_protocols(nbds_be32(bytes + i)))
+			memcpy(out + i, bytes + i, 4);
+		else
+			for (size_t j = i; j < i + n; j++)
+				out[j] = nbds_mask_other(bytes[j]);
+	}
 }
 
 /* --- names --- */
@@ -183,8 +207,12 @@ static uint8_t letter(uint8_t byte, bool utf8, uint8_t drawn)
 static bool is_utf8(const uint8_t *s, size_t len)
 {
 	for (size_t i = 0; i < len;) {
-		size_t more = s[i] < 0x80 ? 0 : s[i] < 0xc2 ? 9 : s[i] < 0xe0 ? 1 : s[i] < 0xf0 ? 2
-			      : s[i] < 0xf5 ? 3 : 9;
+		size_t more = s[i] < 0x80   ? 0
+			      : s[i] < 0xc2 ? 9
+			      : s[i] < 0xe0 ? 1
+			      : s[i] < 0xf0 ? 2
+			      : s[i] < 0xf5 ? 3
+					    : 9;
 
 		if (more > len - i - 1)
 			return false;

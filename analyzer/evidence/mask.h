@@ -13,9 +13,10 @@
  *	               of loopback, others of loopback
  *
  * Contents are replaced in one of two ways.  By sectors: 512 bytes that lie in one sector
- * become what a keyed function makes of all of them and their place, so that nothing of
- * what they were is left, neither which bytes are equal nor that two are alike; sectors of
- * zeroes alone stay.  By bytes: each byte becomes another one, by a table that is drawn for
+ * become what a keyed function makes of all of them (and of their place, unless a proof
+ * speaks of what is the same at two places), so that nothing of what they were is left,
+ * neither which bytes are equal nor that two are alike; sectors of zeroes alone stay.  By
+ * bytes: each byte becomes another one, by a table that is drawn for
  * its place on the disk, and 0 stays 0: for proofs that rest on single bytes.  This
  * shows where zeroes are, and which bytes of two versions of one place are the same.
  *
@@ -39,15 +40,25 @@ void nbds_mask_free(struct nbds_mask *m);
 /* Memory was short, or there are more different names of one length than there can be. */
 bool nbds_mask_failed(const struct nbds_mask *m);
 
-/* What stands for a whole sector that begins at `offset`: 0 for zeroes alone. */
-uint64_t nbds_mask_digest(const struct nbds_mask *m, uint64_t offset,
-			  const uint8_t sector[NBDS_MASK_SECTOR]);
-/* The byte at `offset` of the export, if its sector is `digest`. */
-uint8_t nbds_mask_sector_byte(struct nbds_mask *m, uint64_t digest, uint64_t offset);
+enum nbds_mask_way {
+	NBDS_MASK_SECTORS,
+	NBDS_MASK_SECTORS_ANYWHERE,
+	NBDS_MASK_BYTES,
+	NBDS_MASK_WAYS
+};
+
+/* What stands for a whole sector, wherever it is: 0 for zeroes alone. */
+uint64_t nbds_mask_digest(const struct nbds_mask *m, const uint8_t sector[NBDS_MASK_SECTOR]);
+/* The byte at `offset` of the export, if its sector is `digest`. `anywhere`: the same at
+ * the same place of each such sector. */
+uint8_t nbds_mask_sector_byte(struct nbds_mask *m, uint64_t digest, uint64_t offset, bool anywhere);
 /* The same by itself. */
 uint8_t nbds_mask_byte(const struct nbds_mask *m, uint64_t offset, uint8_t byte);
 /* What is neither content nor a number. */
 uint8_t nbds_mask_other(uint8_t byte);
+/* Bytes where a message is due and none is: numbers that the protocol has stay, at each
+ * fourth byte. */
+void nbds_mask_nonsense(const uint8_t *bytes, size_t len, uint8_t *out);
 
 /* A name of the same length, into `out`. */
 void nbds_mask_name(struct nbds_mask *m, const uint8_t *name, size_t len, uint8_t *out);

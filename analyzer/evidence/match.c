@@ -54,7 +54,7 @@ static size_t address_length(const char *s)
 	return n;
 }
 
-/* The word before `s` begins with "connection", or `s` goes on a list of them. */
+/* The word before `s` is "conn" or "connection", or `s` goes on a list of them. */
 static bool of_connection(const char *text, const char *s)
 {
 	static const char *const between[] = {"and", "or", "to"};
@@ -64,15 +64,15 @@ static bool of_connection(const char *text, const char *s)
 		size_t len;
 		bool list = false;
 
-		while (word > text && (word[-1] == ' ' || word[-1] == ',' ||
-				       isdigit((unsigned char)word[-1])))
+		while (word > text &&
+		       (word[-1] == ' ' || word[-1] == ',' || isdigit((unsigned char)word[-1])))
 			word--;
 		len = 0;
 		while (word - len > text && isalpha((unsigned char)word[-(ptrdiff_t)len - 1]))
 			len++;
 		if (!len)
 			return false;
-		if (len >= 10 && !strncmp(word - len, "connection", 10))
+		if (len >= 4 && !strncmp(word - len, "conn", 4))
 			return true;
 		for (size_t i = 0; i < sizeof(between) / sizeof(between[0]); i++)
 			list |= len == strlen(between[i]) && !strncmp(word - len, between[i], len);
@@ -97,6 +97,17 @@ static bool same_number(const struct nbds_match *m, const char *text, const char
 	return x == y || same_frame(m, x, y) || (m->renumbered && of_connection(text, from));
 }
 
+/* "78787878": x's. */
+static bool is_masked_number(const char *s)
+{
+	size_t len = strspn(s, "0123456789abcdef");
+
+	for (size_t i = 0; i + 1 < len; i += 2)
+		if (s[i] != '7' || s[i + 1] != '8')
+			return false;
+	return len >= 4 && len % 2 == 0;
+}
+
 static bool same_words(const struct nbds_match *m, const char *a, const char *b)
 {
 	const char *text = a;
@@ -118,6 +129,13 @@ static bool same_words(const struct nbds_match *m, const char *a, const char *b)
 				b += n_b;
 				continue;
 			}
+		}
+		/* Bytes that are no message are told as numbers. */
+		if (m->masked && !strncmp(b, "0x", 2) && !strncmp(a, "0x", 2) &&
+		    is_masked_number(b + 2)) {
+			a += 2 + strspn(a + 2, "0123456789abcdef");
+			b += 2 + strspn(b + 2, "0123456789abcdef");
+			continue;
 		}
 		if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
 			if (!same_number(m, text, &a, &b))

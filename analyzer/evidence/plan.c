@@ -29,6 +29,7 @@ struct plan_op {
 	struct nbds_table_node node; /* by serial */
 	struct nbds_list all;
 	uint64_t serial;
+	uint64_t frame;   /* of the request */
 	unsigned use;     /* NBDS_FOR_* */
 	const char *role; /* what it is to the finding; NULL: nothing */
 	struct nbds_pieces pieces;
@@ -40,7 +41,7 @@ static void piece_free(struct nbds_plan *p, struct nbds_piece *piece)
 {
 	if (piece->words)
 		nbds_budget_free(&p->budget, piece->words, strlen(piece->words) + 1);
-	nbds_budget_free(&p->budget, piece->head, piece->head_len);
+	nbds_budget_free(&p->budget, piece->head, (size_t)piece->head_len * 2);
 	nbds_budget_free(&p->budget, piece->digests, piece->sectors * sizeof(*piece->digests));
 	nbds_budget_free(&p->budget, piece->whole, piece->sectors);
 	nbds_budget_free(&p->budget, piece->sector, NBDS_MASK_SECTOR);
@@ -69,8 +70,8 @@ static char *keep_words(struct nbds_plan *p, const char *text)
 /* The sectors that its contents are in. */
 static void prepare_contents(struct nbds_plan *p, struct nbds_piece *piece, uint64_t len)
 {
-	uint64_t sectors = (piece->device % NBDS_MASK_SECTOR + len + NBDS_MASK_SECTOR - 1) /
-			   NBDS_MASK_SECTOR;
+	uint64_t sectors =
+		(piece->device % NBDS_MASK_SECTOR + len + NBDS_MASK_SECTOR - 1) / NBDS_MASK_SECTOR;
 
 	/* More than any message has is not believed, nor masked by sectors. */
 	if (sectors > UINT64_C(1) << 23)
@@ -111,8 +112,7 @@ static void take_contents(struct nbds_plan *p, struct nbds_piece *piece, uint64_
 			memcpy(piece->sector + inside, data, n);
 			piece->filled += (uint32_t)n;
 			if (piece->filled == NBDS_MASK_SECTOR) {
-				piece->digests[sector] = nbds_mask_digest(
-					p->mask, place - inside, piece->sector);
+				piece->digests[sector] = nbds_mask_digest(p->mask, piece->sector);
 				piece->whole[sector] = 1;
 			}
 		} else {
@@ -157,11 +157,14 @@ static struct nbds_piece *piece_new(struct nbds_plan *p, const struct nbds_plan_
 	if (!p->mask)
 		return piece;
 	piece->head_len = m->head_len;
-	piece->head = nbds_budget_alloc(&p->budget, m->head_len);
-	if (piece->head)
+	piece->head = nbds_budget_alloc(&p->budget, (size_t)m->head_len * 2);
+	if (piece->head) {
 		nbds_mask_head(p->mask, m, piece->head);
-	else
+		memcpy(piece->head + m->head_len, m->head, m->head_len);
+	} else {
+		piece->head_len = 0;
 		p->failed = true;
+	}
 	if (m->payload == NBDS_PAYLOAD_WRITE || m->payload == NBDS_PAYLOAD_READ) {
 		piece->device = contents_offset(m);
 		prepare_contents(p, piece, m->payload_len);
@@ -253,7 +256,7 @@ static unsigned use_of(const struct nbds_plan *p, const struct nbds_plan_flow *f
 		       const struct nbds_message *m, const char **role)
 {
 	const struct nbds_request *r = m->request;
-	unsigned use = 0;
+	unsigned use = p->everything ? NBDS_FOR_ALL : 0;
 
 	if (is_witness(p, f, m, role))
 		use |= NBDS_FOR_WITNESS;
@@ -290,7 +293,8 @@ static struct plan_op *op_find(const struct nbds_plan *p, const struct nbds_plan
 	return NULL;
 }
 
-static struct plan_op *op_new(struct nbds_plan *p, struct nbds_plan_flow *f, uint64_t serial)
+static struct plan_op *op_new(struct nbds_plan *p, struct nbds_plan_flow *f, uint64_t serial,
+			      uint64_t frame)
 {
 	struct plan_op *op = nbds_budget_alloc(&p->budget, sizeof(*op));
 
@@ -300,13 +304,28 @@ static struct plan_op *op_new(struct nbds_plan *p, struct nbds_plan_flow *f, uin
 		return NULL;
 	}
 	op->serial = serial;
+	op->frame = frame;
 	nbds_list_append(&f->waiting, &op->all);
 	return op;
 }
 
-/* It is over: what is of use stays. */
-static void op_end(struct nbds_plan *p, struct nbds_plan_flow *f, struct plan_op *op)
+/* It was in flight at a moment that the finding names. */
+static bool in_flight(const struct nbds_finding *f, uint64_t from, uint64_t to)
 {
+	for (int role = 0; role < NBDS_ROLE_MAX; role++)
+		if (f->frames[role] && f->frames[role] >= from && f->frames[role] <= to)
+			return true;
+	return false;
+}
+
+/* It is over, in `frame`: what is of use stays. */
+static void op_end(struct nbds_plan *p, struct nbds_plan_flow *f, struct plan_op *op,
+		   uint64_t frame, bool answered)
+{
+	if (in_flight(p->finding, op->frame, frame))
+		op->use |= NBDS_FOR_RANGE | NBDS_FOR_UNFLUSHED;
+	if (!answered)
+		op->use |= NBDS_FOR_END;
 	for (int dir = 0; dir < 2; dir++)
 		if (f->current_op[dir] == op)
 			f->current_op[dir] = NULL;
@@ -348,7 +367,7 @@ static struct nbds_piece *take_command(struct nbds_plan *p, struct nbds_plan_flo
 	}
 	op = op_find(p, f, m->request->serial);
 	if (!op)
-		op = op_new(p, f, m->request->serial);
+		op = op_new(p, f, m->request->serial, m->first.frame);
 	if (!op)
 		return NULL;
 	if (m->type == NBDS_MSG_REQUEST || !op->role)
@@ -400,7 +419,8 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	dir = dir_of(f, m->from);
 	f->current[dir] = NULL;
 	f->current_op[dir] = NULL;
-	if (f->tier == NBDS_TIER_FAR && (m->type != NBDS_MSG_GREETING || f->id > p->last_id))
+	if (!p->everything && f->tier == NBDS_TIER_FAR &&
+	    (m->type != NBDS_MSG_GREETING || f->id > p->last_id))
 		return;
 	switch (m->type) {
 	case NBDS_MSG_REQUEST:
@@ -456,7 +476,37 @@ static void on_message_end(void *ctx, struct nbds_connection *c, const struct nb
 	if (m->from == NBDS_SERVER && !op->use && is_role(p->finding, m->last.frame))
 		op->use |= NBDS_FOR_WITNESS;
 	if (m->flags & NBDS_MSG_FINAL || (m->request && m->request->type == NBD_CMD_DISC))
-		op_end(p, f, op);
+		op_end(p, f, op, m->last.frame, true);
+}
+
+/* Where a message was due: masked, numbers of the protocol are all that is left. */
+static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t)
+{
+	struct nbds_plan_flow *f = c->user;
+	struct nbds_plan *p = ctx;
+	struct nbds_piece *piece;
+
+	if (t->kind != NBDS_TROUBLE_NONSENSE || !f || !f->feed || !t->bytes || !t->bytes_len ||
+	    (!p->everything && f->tier == NBDS_TIER_FAR))
+		return;
+	piece = nbds_budget_alloc(&p->budget, sizeof(*piece));
+	if (piece)
+		piece->head = nbds_budget_alloc(&p->budget, t->bytes_len * 2);
+	if (!piece || !piece->head) {
+		p->failed = true;
+		nbds_budget_free(&p->budget, piece, sizeof(*piece));
+		return;
+	}
+	piece->dir = dir_of(f, t->side);
+	piece->from = t->offset + nbds_feed_skipped(f->feed, piece->dir);
+	piece->to = piece->from + t->bytes_len;
+	piece->frame = t->where.frame;
+	piece->use = NBDS_FOR_ALL | NBDS_FOR_RANGE;
+	piece->head_len = (uint32_t)t->bytes_len;
+	piece->words = keep_words(p, "no legal message");
+	nbds_mask_nonsense(t->bytes, t->bytes_len, piece->head);
+	memcpy(piece->head + t->bytes_len, t->bytes, t->bytes_len);
+	keep_piece(p, f, piece);
 }
 
 static void on_finding(void *ctx, const struct nbds_finding *f)
@@ -539,13 +589,13 @@ static void on_close(void *ctx, void *user)
 	if (!f)
 		return;
 	while (!nbds_list_empty(&f->waiting))
-		op_end(p, f, nbds_owner(f->waiting.next, struct plan_op, all));
+		op_end(p, f, nbds_owner(f->waiting.next, struct plan_op, all), UINT64_MAX, false);
 	nbds_table_free(&f->pending, &p->budget);
 	f->feed = NULL;
 	if (p->touched == f)
 		p->touched = NULL;
 	/* What is no NBD, or has no part in it. */
-	if (!f->id || (f->tier == NBDS_TIER_FAR && f->id > p->last_id))
+	if (!f->id || (!p->everything && f->tier == NBDS_TIER_FAR && f->id > p->last_id))
 		flow_drop(p, f);
 }
 
@@ -602,14 +652,15 @@ static void find_cutoff(struct nbds_plan *p)
 
 bool nbds_plan_init(struct nbds_plan *p, struct nbds_engine *told,
 		    const struct nbds_engine_config *config, const struct nbds_finding *finding,
-		    struct nbds_mask *mask)
+		    struct nbds_mask *mask, bool everything)
 {
 	const struct nbds_connection *c;
 	struct nbds_engine_totals totals;
 	NBDS_VECTOR(hosts, struct nbds_addr) hosts = {0};
 	bool any = false;
 
-	*p = (struct nbds_plan){.engine = config, .finding = finding, .mask = mask};
+	*p = (struct nbds_plan){
+		.engine = config, .finding = finding, .mask = mask, .everything = everything};
 	p->seed = nbds_hash_key_new();
 	nbds_list_init(&p->flows);
 	nbds_engine_totals(told, &totals);
@@ -689,6 +740,7 @@ bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 			.message = on_message,
 			.payload = p->mask ? on_payload : NULL,
 			.message_end = on_message_end,
+			.trouble = on_trouble,
 			.finding = on_finding},
 		.ctx = p,
 		.hooks = {.open = on_open, .frame = on_frame, .close = on_close},

@@ -42,7 +42,8 @@ enum {
 	NBDS_FOR_WITNESS = 4,    /* the finding speaks of it */
 	NBDS_FOR_RANGE = 8,      /* of the same place; flushes; what failed */
 	NBDS_FOR_UNFLUSHED = 16, /* all that writes, on connections of the finding */
-	NBDS_FOR_END = 32,       /* how the connection ends */
+	NBDS_FOR_END = 32,       /* how the connection ends, and what is not answered then */
+	NBDS_FOR_ALL = 64,       /* nothing: it is noted because all is */
 };
 
 /* A message in a stream. */
@@ -53,15 +54,16 @@ struct nbds_piece {
 	unsigned use;      /* NBDS_FOR_* */
 	char *words;       /* what it is, for people */
 	/* to mask it: */
-	uint8_t *head; /* its first head_len bytes, masked; NULL: not */
+	uint8_t *head; /* its first head_len bytes, masked, and behind them as they are;
+	                * NULL: not */
 	uint32_t head_len;
 	enum nbds_payload payload;
 	uint64_t device;   /* payload is contents: where they are in the export */
 	uint64_t *digests; /* of each sector of it that is whole */
 	uint8_t *whole;    /* which of them are */
 	size_t sectors;
-	uint8_t *sector;  /* one that is coming, */
-	uint32_t filled;  /* so many bytes of it */
+	uint8_t *sector; /* one that is coming, */
+	uint32_t filled; /* so many bytes of it */
 };
 NBDS_VECTOR(nbds_pieces, struct nbds_piece *);
 
@@ -75,13 +77,13 @@ struct nbds_plan_flow {
 	uint64_t first_frame, last_frame;
 	int client; /* its direction */
 	bool based[2];
-	uint32_t base[2]; /* sequence number of the first byte of each stream */
+	uint32_t base[2];             /* sequence number of the first byte of each stream */
 	struct nbds_pieces pieces[2]; /* by place, once the plan is made */
 
 	/* while the plan is made */
 	struct nbds_feed_flow *feed;
-	struct nbds_table pending; /* requests without a final reply, */
-	struct nbds_list waiting;  /* and in order */
+	struct nbds_table pending;     /* requests without a final reply, */
+	struct nbds_list waiting;      /* and in order */
 	struct nbds_piece *current[2]; /* the message that goes on in each direction; NULL: it is
 	                                * not noted, */
 	struct plan_op *current_op[2]; /* and what it belongs to */
@@ -91,6 +93,7 @@ struct nbds_plan {
 	const struct nbds_engine_config *engine;
 	const struct nbds_finding *finding;
 	struct nbds_mask *mask; /* NULL: nothing is masked */
+	bool everything;        /* note all messages of all connections */
 
 	struct nbds_budget budget;
 	struct nbds_hash_key seed;
@@ -99,10 +102,10 @@ struct nbds_plan {
 	size_t flow_count;
 	uint8_t *tiers; /* by connection */
 	uint32_t tier_count;
-	uint32_t last_id;  /* of a connection in the proof */
-	uint64_t cutoff;   /* the last frame that the finding names; 0: none */
-	uint64_t *counts;  /* findings, by rule, four levels each */
-	bool seen;         /* the finding itself */
+	uint32_t last_id; /* of a connection in the proof */
+	uint64_t cutoff;  /* the last frame that the finding names; 0: none */
+	uint64_t *counts; /* findings, by rule, four levels each */
+	bool seen;        /* the finding itself */
 	uint64_t frames, bytes;
 	bool failed;
 
@@ -116,7 +119,7 @@ struct nbds_plan {
  * caller's. False without memory. */
 bool nbds_plan_init(struct nbds_plan *plan, struct nbds_engine *told,
 		    const struct nbds_engine_config *config, const struct nbds_finding *finding,
-		    struct nbds_mask *mask);
+		    struct nbds_mask *mask, bool everything);
 /* Reads the capture of the open file, from where it stands; the descriptor becomes the plan's. */
 bool nbds_plan_make(struct nbds_plan *plan, int fd, char *err, size_t errsize);
 void nbds_plan_free(struct nbds_plan *plan);
