@@ -761,14 +761,17 @@ static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct 
 	}
 	fprintf(stderr,
 		"%s: %" PRIu64 " of %" PRIu64 " frames (%" PRIu64 " bytes of %" PRIu64
-		") prove finding %" PRIu64 ", the %s %s%s%s%s.\n",
+		") prove finding %" PRIu64 ", the %s %s%s%s%s%s.\n",
 		o->save, result.frames, result.of_frames, result.bytes, result.of_bytes, o->extract,
 		nbds_severity_name(config.finding->severity), config.finding->rule->name,
 		result.renumbered ? "; connections have other numbers there" : "",
 		o->anonymize ? "; addresses, names and contents are not the real ones" : "",
 		result.by_bytes ? " (which bytes are zero, and which of one place are equal, can "
 				  "be seen: the proof needs it)"
-				: "");
+				: "",
+		result.more ? "; by what was left out there are suspects that the capture does not "
+			      "have"
+			    : "");
 	return true;
 }
 

@@ -97,6 +97,8 @@ struct cutter {
 	const struct attempt *attempt;
 	bool numbered;          /* connections keep their numbers */
 	enum nbds_mask_way way; /* how contents are masked */
+	bool more;              /* there were */
+	bool lax;               /* suspects that the capture does not have are suffered */
 	uint64_t cutoff;
 
 	struct nbds_pcapng_writer *out;
@@ -704,6 +706,7 @@ static bool audit_attempt(struct cutter *c)
 	audit.match.frame_count = c->frames.count;
 	audit.match.renumbered = !c->numbered;
 	audit.match.masked = c->mask;
+	c->more = false;
 	audit.counts = calloc(nbds_rules_count * 4, sizeof(*audit.counts));
 	if (fd < 0 || !audit.counts) {
 		if (fd >= 0)
@@ -723,8 +726,11 @@ static bool audit_attempt(struct cutter *c)
 	for (size_t i = 0; i < nbds_rules_count; i++)
 		for (int level = NBDS_SUSPECT; level <= NBDS_VIOLATION; level++)
 			if (audit.counts[i * 4 + (size_t)level] >
-			    c->plan.counts[i * 4 + (size_t)level])
-				audit.same = false;
+			    c->plan.counts[i * 4 + (size_t)level]) {
+				c->more = true;
+				if (!c->lax || level == NBDS_VIOLATION)
+					audit.same = false;
+			}
 	free(audit.counts);
 	return audit.same && step == NBDS_STEP_END;
 }
@@ -849,9 +855,14 @@ bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 			return fail(&c, "not enough memory");
 	}
 	/* To mask whole connections takes notes of all that is in them. */
-	if (make_plan(&c, false) &&
-	    (find_attempt(&c, false) ||
-	     (!c.failed && (!c.mask || make_plan(&c, true)) && find_attempt(&c, true))))
+	done = make_plan(&c, false) &&
+	       (find_attempt(&c, false) ||
+		(!c.failed && (!c.mask || make_plan(&c, true)) && find_attempt(&c, true)));
+	if (!done && !c.failed) {
+		c.lax = true;
+		done = find_attempt(&c, false) || (!c.failed && find_attempt(&c, true));
+	}
+	if (done)
 		done = copy_out(&c);
 	else
 		fail(&c, config->anonymize ? "no anonymized part of the capture proves the same"
@@ -860,6 +871,7 @@ bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 		result->frames = c.frames.count;
 		result->edited = c.attempt->use != 0;
 		result->renumbered = !c.numbered;
+		result->more = c.more;
 		result->by_bytes = c.way == NBDS_MASK_BYTES;
 	}
 	drop_plan(&c);

@@ -5,7 +5,7 @@
  * Purpose.  Cuts out of a capture what one finding rests on, into a pcapng file that is
  * small enough to be attached to a report of the bug, and that says of each frame what it
  * is.  What is written was audited before: it yields the same finding, at the same level,
- * and no violation or suspect that the whole capture does not have.
+ * and no violation that the whole capture does not have, nor a suspect, if that can be had.
  *
  * How.  Streams with holes prove nothing, so that frames cannot simply be left out.  What is
  * left out are whole commands, request and answers together, as if they had never been
@@ -52,6 +52,7 @@ struct nbds_evidence_result {
 	bool edited;                  /* commands were left out of streams */
 	bool renumbered;              /* connections have other numbers than in the capture */
 	bool by_bytes;                /* anonymized by bytes, not by sectors */
+	bool more;                    /* it has suspects that the capture does not have */
 	char error[256];
 };
 

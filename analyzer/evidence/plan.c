@@ -24,6 +24,9 @@
 
 #define SUMMARY_MAX 240
 
+/* Type and version of a TLS record, by which it is known. */
+#define TLS_TELLS 3
+
 /* A request with its answers. */
 struct plan_op {
 	struct nbds_table_node node; /* by serial */
@@ -479,19 +482,26 @@ static void on_message_end(void *ctx, struct nbds_connection *c, const struct nb
 		op_end(p, f, op, m->last.frame, true);
 }
 
-/* Where a message was due: masked, numbers of the protocol are all that is left. */
+/* Where a message was due and is none, or TLS: masked, numbers of the protocols are all
+ * that is left. */
 static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_trouble *t)
 {
 	struct nbds_plan_flow *f = c->user;
 	struct nbds_plan *p = ctx;
 	struct nbds_piece *piece;
+	size_t len = t->bytes_len;
 
-	if (t->kind != NBDS_TROUBLE_NONSENSE || !f || !f->feed || !t->bytes || !t->bytes_len ||
+	if (!f || !f->feed || !t->bytes || !len || len > UINT32_MAX / 2 ||
 	    (!p->everything && f->tier == NBDS_TIER_FAR))
 		return;
+	if (t->kind != NBDS_TROUBLE_NONSENSE && t->kind != NBDS_TROUBLE_TLS &&
+	    t->kind != NBDS_TROUBLE_TRAILING)
+		return;
+	if (t->kind == NBDS_TROUBLE_TLS && len > TLS_TELLS)
+		len = TLS_TELLS;
 	piece = nbds_budget_alloc(&p->budget, sizeof(*piece));
 	if (piece)
-		piece->head = nbds_budget_alloc(&p->budget, t->bytes_len * 2);
+		piece->head = nbds_budget_alloc(&p->budget, len * 2);
 	if (!piece || !piece->head) {
 		p->failed = true;
 		nbds_budget_free(&p->budget, piece, sizeof(*piece));
@@ -499,13 +509,18 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 	}
 	piece->dir = dir_of(f, t->side);
 	piece->from = t->offset + nbds_feed_skipped(f->feed, piece->dir);
-	piece->to = piece->from + t->bytes_len;
+	piece->to = piece->from + len;
 	piece->frame = t->where.frame;
-	piece->use = NBDS_FOR_ALL | NBDS_FOR_RANGE;
-	piece->head_len = (uint32_t)t->bytes_len;
-	piece->words = keep_words(p, "no legal message");
-	nbds_mask_nonsense(t->bytes, t->bytes_len, piece->head);
-	memcpy(piece->head + t->bytes_len, t->bytes, t->bytes_len);
+	piece->use = NBDS_FOR_ALL | NBDS_FOR_RANGE | NBDS_FOR_END |
+		     (t->kind == NBDS_TROUBLE_TLS ? NBDS_FOR_HANDSHAKE : 0);
+	piece->head_len = (uint32_t)len;
+	piece->words = keep_words(p, t->kind == NBDS_TROUBLE_TLS ? "TLS begins"
+									 : "no legal message");
+	if (t->kind == NBDS_TROUBLE_TLS)
+		memcpy(piece->head, t->bytes, len);
+	else
+		nbds_mask_nonsense(t->bytes, len, piece->head);
+	memcpy(piece->head + len, t->bytes, len);
 	keep_piece(p, f, piece);
 }
 
