@@ -490,7 +490,7 @@ static void cut_frame(struct cutter *c, const struct nbds_plan_flow *f, struct f
 	packet.caplen = c->frame.caplen;
 	packet.len = c->frame.len;
 	say_frame(c, &comment, f, dir, s, p->frame, (uint64_t)(offset < 0 ? 0 : offset),
-		  (uint64_t)(offset < 0 ? 0 : offset) + s->len);
+		  (uint64_t)(offset < 0 ? 0 : offset) + (change.len ? s->len : 0));
 	write_packet(c, &packet, &comment);
 }
 
@@ -523,6 +523,8 @@ static struct flow_state *state_of(struct cutter *c, const struct nbds_plan_flow
 
 	if (!state->ready) {
 		state->ready = true;
+		/* A SYN is acknowledged before the first byte. */
+		state->side[0].acked = state->side[1].acked = -1;
 		choose_ranges(c, f, 0, &state->side[0]);
 		choose_ranges(c, f, 1, &state->side[1]);
 	}

@@ -576,6 +576,8 @@ void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
 		nbds_json_string(b, f->assumptions[i]);
 	nbds_json_close(b, ']');
 	nbds_json_member_u64(b, "count", f->count);
+	if (f->number)
+		nbds_json_member_u64(b, "number", f->number);
 	if (f->witness_count)
 		put_witnesses(b, f);
 	if (f->differ.count) {

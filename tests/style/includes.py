@@ -31,10 +31,11 @@ ROOMS = {
     "analyzer/session": PUBLIC | {"analyzer/latency", "analyzer/rules", "analyzer/consistency"},
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
     "analyzer/options": PUBLIC,
+    "analyzer/evidence": PUBLIC | {"analyzer/capture", "analyzer/feed", "analyzer/pipeline"},
     "analyzer/report": PUBLIC | {"analyzer/latency", "analyzer/pipeline"},
     "analyzer/library": PUBLIC | {"analyzer/pipeline", "analyzer/report"},
-    "analyzer": PUBLIC | {"analyzer/capture", "analyzer/options", "analyzer/pipeline",
-                          "analyzer/report"},
+    "analyzer": PUBLIC | {"analyzer/capture", "analyzer/evidence", "analyzer/options",
+                          "analyzer/pipeline", "analyzer/report"},
     "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/options",
                      "analyzer/pipeline", "analyzer/report"},
 }
