@@ -312,7 +312,8 @@ static bool check_extract(const struct audit_options *o, int files)
 		nbds_complain("--extract needs --write, the file for the evidence");
 	else if (files > 1)
 		nbds_complain("--extract is for one capture file, not %d", files);
-	else if (!strcmp(o->save, "-") && !o->report.quiet && (!o->output || !strcmp(o->output, "-")))
+	else if (!strcmp(o->save, "-") && !o->report.quiet &&
+		 (!o->output || !strcmp(o->output, "-")))
 		nbds_complain("the evidence and the report cannot both go to standard output: use "
 			      "--output or --quiet");
 	else if (o->output && !strcmp(o->save, o->output) && strcmp(o->save, "-"))

@@ -45,6 +45,7 @@ struct nbds_capture {
 	pcap_t *pcap;
 	int linktype;
 	bool nanoseconds; /* CLASSIC: units of the file */
+	uint64_t others;  /* PCAPNG: records that are no packets, and have numbers of frames */
 	struct nbds_pcapng *pcapng;
 	struct nbds_live *live;
 	struct nbds_pcapng_writer *save;
@@ -264,6 +265,8 @@ static int next_pcapng(struct nbds_capture *c, struct nbds_packet *p)
 {
 	int result = nbds_pcapng_next(c->pcapng, p);
 
+	/* Numbers of frames are Wireshark's. */
+	c->others += nbds_pcapng_passed(c->pcapng);
 	if (result == 0)
 		c->state = ENDED;
 	if (result >= 0)
@@ -361,7 +364,7 @@ static void handed_out(struct nbds_capture *c, struct nbds_packet *p)
 		info->end = p->time;
 	else if (p->time < info->start)
 		info->start = p->time;
-	p->frame = info->frames;
+	p->frame = info->frames + c->others;
 	info->bytes += p->caplen;
 	info->truncated_frames += p->len > p->caplen;
 	if (c->save) {

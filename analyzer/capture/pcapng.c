@@ -30,7 +30,13 @@ enum {
 	BLOCK_SPB = 3,
 	BLOCK_ISB = 5,
 	BLOCK_EPB = 6,
+	BLOCK_JOURNAL = 9,
 	BLOCK_DSB = 10,
+	BLOCK_SYSDIG_EVENT = 0x204,
+	BLOCK_SYSDIG_EVENT_2 = 0x216,
+	BLOCK_SYSDIG_EVENT_2_LARGE = 0x221,
+	BLOCK_CUSTOM = 0xbad,
+	BLOCK_CUSTOM_NO_COPY = 0x40000bad,
 };
 
 /* Option codes. */
@@ -75,6 +81,7 @@ struct nbds_pcapng {
 	bool any_drops_known;
 	uint64_t dropped;
 	int64_t last_time;
+	uint64_t passed; /* other records, since that was asked */
 
 	/* Of all sections; those of this one begin at `section_first`. */
 	struct interface *interfaces;
@@ -590,7 +597,16 @@ int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p)
 			read_secrets(ng, b, end);
 			result = 0;
 			break;
-		default: /* names, custom and unknown blocks */
+		case BLOCK_CUSTOM:
+		case BLOCK_CUSTOM_NO_COPY:
+		case BLOCK_JOURNAL:
+		case BLOCK_SYSDIG_EVENT:
+		case BLOCK_SYSDIG_EVENT_2:
+		case BLOCK_SYSDIG_EVENT_2_LARGE:
+			ng->passed++;
+			result = 0;
+			break;
+		default: /* names and unknown blocks */
 			result = 0;
 		}
 		if (result)
@@ -601,6 +617,14 @@ int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p)
 const char *nbds_pcapng_error(const struct nbds_pcapng *ng)
 {
 	return ng->error;
+}
+
+uint64_t nbds_pcapng_passed(struct nbds_pcapng *ng)
+{
+	uint64_t passed = ng->passed;
+
+	ng->passed = 0;
+	return passed;
 }
 
 bool nbds_pcapng_cut_packet(const struct nbds_pcapng *ng)

@@ -32,6 +32,9 @@ void nbds_pcapng_free(struct nbds_pcapng *ng);
  * -1: error, see nbds_pcapng_error(). */
 int nbds_pcapng_next(struct nbds_pcapng *ng, struct nbds_packet *p);
 const char *nbds_pcapng_error(const struct nbds_pcapng *ng);
+/* Of other records that Wireshark gives the numbers of frames to (custom blocks, the journal
+ * of systemd, sysdig's events), how many were passed over since this was asked last. */
+uint64_t nbds_pcapng_passed(struct nbds_pcapng *ng);
 /* The error is that the file ends inside a packet. */
 bool nbds_pcapng_cut_packet(const struct nbds_pcapng *ng);
 

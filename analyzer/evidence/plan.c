@@ -514,8 +514,8 @@ static void on_trouble(void *ctx, struct nbds_connection *c, const struct nbds_t
 	piece->use = NBDS_FOR_ALL | NBDS_FOR_RANGE | NBDS_FOR_END |
 		     (t->kind == NBDS_TROUBLE_TLS ? NBDS_FOR_HANDSHAKE : 0);
 	piece->head_len = (uint32_t)len;
-	piece->words = keep_words(p, t->kind == NBDS_TROUBLE_TLS ? "TLS begins"
-									 : "no legal message");
+	piece->words =
+		keep_words(p, t->kind == NBDS_TROUBLE_TLS ? "TLS begins" : "no legal message");
 	if (t->kind == NBDS_TROUBLE_TLS)
 		memcpy(piece->head, t->bytes, len);
 	else
