@@ -267,7 +267,7 @@ def wrappings(segments, seed):
     yield "pcapng big-endian", "same", pcapng(plain, endian=">")
     yield "pcapng 2^-31", "close", pcapng(plain, resolution=0x80 | 31)
     yield "pcapng of blocks unknown", "same", pcapng(plain, extra=block(
-        "<", 0x0bad, b"some bytes") + block("<", 4, bytes(4)))
+        "<", 0x0bae, b"some bytes") + block("<", 4, bytes(4)))
     # Violations would be less than proved if commands came over several interfaces.
     yield "pcapng of an idle interface", "same", pcapng(plain, (ETHERNET, SLL), of=(0,))
     yield "pcapng of another link type", "same", pcapng(

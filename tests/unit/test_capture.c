@@ -753,7 +753,7 @@ static void test_pcapng(void **state)
 		put_section(&b, order & 1);
 		put_other(&b, 4, 40);         /* name resolution */
 		put_other(&b, 10, 1000);      /* secrets */
-		put_other(&b, 0xbad, 8);      /* custom */
+		put_other(&b, 0xbad, 8);      /* custom: has a frame's number */
 		put_other(&b, 0x7fffffff, 0); /* unknown */
 		put_interface(&b, 1, 6, 0, 0);
 		put_packet(&b, 0, 1700000000000001, 0);
@@ -799,15 +799,16 @@ static void test_pcapng(void **state)
 		end_block(&b, at);
 
 		c = open_bytes(&b);
-		assert_next(c, 1, 0, 1700000000000001000, 0, 1);
-		assert_next(c, 2, 1, 1700000000000000002, 1, 12);
-		assert_next(c, 3, 2, 1700000000000003000, 0, 1);
-		assert_next(c, 4, 3, 1700000000000003000, 0, 1);
-		assert_next(c, 5, 4, 1700000000000000004, 2, 276);
-		assert_next(c, 6, 1, 1700000000000000004, 2, 276);
-		assert_next(c, 7, 6, 1700000000000000006, 2, 276);
+		assert_next(c, 2, 0, 1700000000000001000, 0, 1);
+		assert_next(c, 3, 1, 1700000000000000002, 1, 12);
+		assert_next(c, 4, 2, 1700000000000003000, 0, 1);
+		assert_next(c, 5, 3, 1700000000000003000, 0, 1);
+		assert_next(c, 6, 4, 1700000000000000004, 2, 276);
+		assert_next(c, 7, 1, 1700000000000000004, 2, 276);
+		assert_next(c, 8, 6, 1700000000000000006, 2, 276);
 		nbds_capture_info(c, &info);
 		assert_string_equal(info.format, "pcapng");
+		assert_int_equal(info.frames, 7);
 		assert_int_equal(info.interfaces, 3);
 		assert_int_equal(info.truncated_frames, 2);
 		assert_int_equal(info.start, 1700000000000000002);
