@@ -69,14 +69,14 @@ static const struct attempt attempts[] = {
 };
 
 /* A part of a stream that is kept. */
-struct range {
+struct stretch {
 	uint64_t from, to;
 	uint64_t before; /* bytes kept before it */
 };
 
 /* One direction of a flow. */
 struct side {
-	NBDS_VECTOR(ranges, struct range) kept;
+	NBDS_VECTOR(stretches, struct stretch) kept;
 	bool all;       /* of it: `kept` is not asked */
 	int64_t newest; /* the highest offset seen, from which others are counted */
 	int64_t acked;  /* of the other one's kept bytes, the highest it acknowledged */
@@ -89,7 +89,7 @@ struct flow_state {
 	struct side side[2];
 };
 
-struct cutter {
+struct cut {
 	const struct nbds_evidence_config *config;
 	struct nbds_evidence_result *result;
 	struct nbds_plan plan;
@@ -115,7 +115,7 @@ struct cutter {
 
 /* --- streams --- */
 
-static bool fail(struct cutter *c, const char *why)
+static bool fail(struct cut *c, const char *why)
 {
 	if (!c->result->error[0])
 		snprintf(c->result->error, sizeof(c->result->error), "%s", why);
@@ -124,8 +124,7 @@ static bool fail(struct cutter *c, const char *why)
 }
 
 /* What is kept of the messages of one direction. */
-static void choose_ranges(struct cutter *c, const struct nbds_plan_flow *f, int dir,
-			  struct side *side)
+static void choose_ranges(struct cut *c, const struct nbds_plan_flow *f, int dir, struct side *side)
 {
 	const struct nbds_pieces *pieces = &f->pieces[dir];
 	bool near = f->tier >= c->attempt->least;
@@ -135,8 +134,9 @@ static void choose_ranges(struct cutter *c, const struct nbds_plan_flow *f, int 
 	side->all = near && !c->attempt->use;
 	for (size_t i = 0; !side->all && i < pieces->count; i++) {
 		const struct nbds_piece *piece = pieces->at[i];
-		struct range *last = side->kept.count ? &side->kept.at[side->kept.count - 1] : NULL;
-		struct range r = {piece->from, piece->to, before};
+		struct stretch *last = side->kept.count ? &side->kept.at[side->kept.count - 1]
+							: NULL;
+		struct stretch r = {piece->from, piece->to, before};
 
 		if (!(piece->use & use) || piece->frame > c->cutoff)
 			continue;
@@ -159,7 +159,7 @@ static void choose_ranges(struct cutter *c, const struct nbds_plan_flow *f, int 
 static int64_t moved(const struct side *side, int64_t offset)
 {
 	size_t low = 0, high = side->kept.count;
-	const struct range *r;
+	const struct stretch *r;
 
 	if (side->all || offset <= 0)
 		return offset;
@@ -187,7 +187,7 @@ static int64_t offset_of(const struct nbds_plan_flow *f, const struct side *side
 	return side->newest + (int32_t)(seq - near);
 }
 
-static uint32_t base_of(const struct cutter *c, const struct nbds_plan_flow *f, int dir)
+static uint32_t base_of(const struct cut *c, const struct nbds_plan_flow *f, int dir)
 {
 	return c->mask ? MASKED_SEQ + 1 : f->base[dir];
 }
@@ -233,7 +233,7 @@ static size_t first_piece(const struct nbds_pieces *pieces, uint64_t offset)
 }
 
 /* What lies in the bytes from `from` to `to` of the stream. */
-static void say_messages(const struct cutter *c, struct comment *m, const struct nbds_plan_flow *f,
+static void say_messages(const struct cut *c, struct comment *m, const struct nbds_plan_flow *f,
 			 int dir, uint64_t from, uint64_t to)
 {
 	const struct nbds_pieces *pieces = &f->pieces[dir];
@@ -258,7 +258,7 @@ static void say_messages(const struct cutter *c, struct comment *m, const struct
 	}
 }
 
-static void say_frame(const struct cutter *c, struct comment *m, const struct nbds_plan_flow *f,
+static void say_frame(const struct cut *c, struct comment *m, const struct nbds_plan_flow *f,
 		      int dir, const struct nbds_segment *s, uint64_t frame, uint64_t from,
 		      uint64_t to)
 {
@@ -281,7 +281,7 @@ static void say_frame(const struct cutter *c, struct comment *m, const struct nb
 
 /* --- frames --- */
 
-static bool describe_interfaces(struct cutter *c, uint32_t interface)
+static bool describe_interfaces(struct cut *c, uint32_t interface)
 {
 	while (nbds_pcapng_written_interfaces(c->out) <= interface) {
 		uint32_t next = nbds_pcapng_written_interfaces(c->out);
@@ -299,7 +299,7 @@ static bool describe_interfaces(struct cutter *c, uint32_t interface)
 	return true;
 }
 
-static void write_packet(struct cutter *c, const struct nbds_packet *p, const struct comment *m)
+static void write_packet(struct cut *c, const struct nbds_packet *p, const struct comment *m)
 {
 	struct nbds_packet packet = *p;
 
@@ -323,8 +323,7 @@ static void write_packet(struct cutter *c, const struct nbds_packet *p, const st
 }
 
 /* The byte at `offset` of the stream, masked. */
-static uint8_t masked(struct cutter *c, const struct nbds_piece *piece, uint64_t offset,
-		      uint8_t byte)
+static uint8_t masked(struct cut *c, const struct nbds_piece *piece, uint64_t offset, uint8_t byte)
 {
 	uint64_t at, sector;
 
@@ -354,7 +353,7 @@ static uint8_t masked(struct cutter *c, const struct nbds_piece *piece, uint64_t
 }
 
 /* What is kept of the segment's payload: bytes here in c->payload, *len as sent. */
-static bool take_payload(struct cutter *c, const struct nbds_plan_flow *f, int dir,
+static bool take_payload(struct cut *c, const struct nbds_plan_flow *f, int dir,
 			 const struct side *side, const struct nbds_segment *s, int64_t offset,
 			 uint32_t *len)
 {
@@ -410,7 +409,7 @@ static bool take_payload(struct cutter *c, const struct nbds_plan_flow *f, int d
 }
 
 struct sack_of {
-	const struct cutter *c;
+	const struct cut *c;
 	const struct nbds_plan_flow *f;
 	const struct side *side;
 	int dir;
@@ -424,7 +423,7 @@ static uint32_t moved_seq(void *ctx, uint32_t seq)
 	       (uint32_t)moved(o->side, offset_of(o->f, o->side, o->dir, seq));
 }
 
-static void mask_change(struct cutter *c, const struct nbds_plan_flow *f, int dir,
+static void mask_change(struct cut *c, const struct nbds_plan_flow *f, int dir,
 			const struct nbds_segment *s, struct flow_state *state,
 			struct nbds_frame_change *change)
 {
@@ -444,7 +443,7 @@ static void mask_change(struct cutter *c, const struct nbds_plan_flow *f, int di
 }
 
 /* A frame of a connection, with what is kept of it; nothing, if that is nothing. */
-static void cut_frame(struct cutter *c, const struct nbds_plan_flow *f, struct flow_state *state,
+static void cut_frame(struct cut *c, const struct nbds_plan_flow *f, struct flow_state *state,
 		      int dir, const struct nbds_packet *p, const struct nbds_segment *s,
 		      const struct nbds_ip_place *place)
 {
@@ -495,7 +494,7 @@ static void cut_frame(struct cutter *c, const struct nbds_plan_flow *f, struct f
 }
 
 /* A frame as it is. */
-static void whole_frame(struct cutter *c, const struct nbds_plan_flow *f, struct flow_state *state,
+static void whole_frame(struct cut *c, const struct nbds_plan_flow *f, struct flow_state *state,
 			int dir, const struct nbds_packet *p, const struct nbds_segment *s)
 {
 	struct comment comment = {.len = 0};
@@ -517,7 +516,7 @@ static void whole_frame(struct cutter *c, const struct nbds_plan_flow *f, struct
 	write_packet(c, p, &comment);
 }
 
-static struct flow_state *state_of(struct cutter *c, const struct nbds_plan_flow *f)
+static struct flow_state *state_of(struct cut *c, const struct nbds_plan_flow *f)
 {
 	struct flow_state *state = &c->states[f->place];
 
@@ -531,7 +530,7 @@ static struct flow_state *state_of(struct cutter *c, const struct nbds_plan_flow
 	return state;
 }
 
-static void take_packet(struct cutter *c, struct nbds_ip *ip, const struct nbds_packet *p)
+static void take_packet(struct cut *c, struct nbds_ip *ip, const struct nbds_packet *p)
 {
 	uint64_t fragments = nbds_ip_stats(ip)->fragments;
 	const struct attempt *a = c->attempt;
@@ -569,13 +568,13 @@ static void take_packet(struct cutter *c, struct nbds_ip *ip, const struct nbds_
 
 static void keep_secrets(void *ctx, const struct nbds_pcapng_secrets *s)
 {
-	struct cutter *c = ctx;
+	struct cut *c = ctx;
 
 	if (nbds_pcapng_write_secrets(c->out, s) < 0)
 		fail(c, strerror(errno));
 }
 
-static void section_comment(const struct cutter *c, char *text, size_t size)
+static void section_comment(const struct cut *c, char *text, size_t size)
 {
 	const struct nbds_finding *f = c->config->finding;
 	const char *name = strrchr(c->config->name, '/');
@@ -606,7 +605,7 @@ static int reopen(int fd)
 	return fcntl(fd, F_DUPFD_CLOEXEC, 0); /* not dup(): the program is confined */
 }
 
-static void forget_states(struct cutter *c)
+static void forget_states(struct cut *c)
 {
 	for (size_t i = 0; i < c->plan.flow_count; i++) {
 		nbds_vector_free(&c->states[i].side[0].kept, &c->budget);
@@ -616,7 +615,7 @@ static void forget_states(struct cutter *c)
 }
 
 /* The counters of drops go on: they are a part of what a verdict rests on. */
-static void write_drops(struct cutter *c)
+static void write_drops(struct cut *c)
 {
 	struct nbds_capture_info info;
 
@@ -629,7 +628,7 @@ static void write_drops(struct cutter *c)
 }
 
 /* Writes what the attempt takes into the scratch file. */
-static bool write_attempt(struct cutter *c)
+static bool write_attempt(struct cut *c)
 {
 	char comment[1200], err[200];
 	int in = reopen(c->config->in), out = reopen(c->config->scratch);
@@ -676,7 +675,7 @@ static bool write_attempt(struct cutter *c)
 }
 
 struct audit {
-	const struct cutter *c;
+	const struct cut *c;
 	struct nbds_match match;
 	uint64_t *counts;
 	bool same; /* the finding is there */
@@ -691,7 +690,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 }
 
 /* What was written says the same, and accuses nobody of more. */
-static bool audit_attempt(struct cutter *c)
+static bool audit_attempt(struct cut *c)
 {
 	struct audit audit = {.c = c};
 	struct nbds_pipeline_config config = {
@@ -739,7 +738,7 @@ static bool audit_attempt(struct cutter *c)
 
 /* --- all of them --- */
 
-static bool copy_out(struct cutter *c)
+static bool copy_out(struct cut *c)
 {
 	static uint8_t buffer[1 << 16];
 
@@ -769,7 +768,7 @@ static bool copy_out(struct cutter *c)
 	}
 }
 
-static bool try_attempt(struct cutter *c, const struct attempt *a, bool numbered,
+static bool try_attempt(struct cut *c, const struct attempt *a, bool numbered,
 			enum nbds_mask_way way)
 {
 	c->attempt = a;
@@ -779,7 +778,7 @@ static bool try_attempt(struct cutter *c, const struct attempt *a, bool numbered
 }
 
 /* Connections that would only keep the numbers of those that are taken. */
-static bool few_numbers(const struct cutter *c, const struct attempt *a)
+static bool few_numbers(const struct cut *c, const struct attempt *a)
 {
 	unsigned count = 0;
 
@@ -791,7 +790,7 @@ static bool few_numbers(const struct cutter *c, const struct attempt *a)
 	return count <= NUMBERED_MAX;
 }
 
-static bool find_attempt(struct cutter *c, bool whole)
+static bool find_attempt(struct cut *c, bool whole)
 {
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
 		const struct attempt *a = &attempts[i];
@@ -811,7 +810,7 @@ static bool find_attempt(struct cutter *c, bool whole)
 	return false;
 }
 
-static void drop_plan(struct cutter *c)
+static void drop_plan(struct cut *c)
 {
 	if (c->states)
 		forget_states(c);
@@ -820,7 +819,7 @@ static void drop_plan(struct cutter *c)
 	nbds_plan_free(&c->plan);
 }
 
-static bool make_plan(struct cutter *c, bool everything)
+static bool make_plan(struct cut *c, bool everything)
 {
 	const struct nbds_evidence_config *config = c->config;
 	int in;
@@ -847,7 +846,7 @@ static bool make_plan(struct cutter *c, bool everything)
 bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 		       struct nbds_evidence_result *result)
 {
-	struct cutter c = {.config = config, .result = result};
+	struct cut c = {.config = config, .result = result};
 	bool done = false;
 
 	*result = (struct nbds_evidence_result){0};
