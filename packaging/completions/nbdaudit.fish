@@ -18,6 +18,8 @@ complete -c nbdaudit -l fail-on -x -a "$levels never" -d "Exit 1 on findings at 
 complete -c nbdaudit -l min-judged -x -d "Exit 3 if less was judged"
 complete -c nbdaudit -l allow-unaudited -d "Exit 0 if there was nothing to audit"
 complete -c nbdaudit -l memory -x -d "The most memory for contents and state"
+complete -c nbdaudit -l extract -x -d "Also write what proves a finding"
+complete -c nbdaudit -l anonymize -d "With other addresses, names and contents"
 complete -c nbdaudit -s i -l interface -x -a "any (__fish_print_interfaces)" -d "Audit live traffic"
 complete -c nbdaudit -s w -l write -r -d "Also save the packets"
 complete -c nbdaudit -s D -l list-interfaces -d "The interfaces that there are"

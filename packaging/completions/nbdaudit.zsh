@@ -31,6 +31,8 @@ _arguments -s -S \
 	'--min-judged=[exit 3 if less was judged]:percent:' \
 	'--allow-unaudited[exit 0 if there was nothing to audit]' \
 	'--memory=[the most memory for contents and state]:size:' \
+	'--extract=[also write what proves a finding]:number:' \
+	'--anonymize[with other addresses, names and contents]' \
 	'(-i --interface)'{-i+,--interface=}'[audit live traffic]:interface:_net_interfaces' \
 	'(-w --write)'{-w+,--write=}'[also save the packets]:file:_files' \
 	'(-D --list-interfaces)'{-D,--list-interfaces}'[the interfaces that there are]' \
