@@ -42,7 +42,7 @@ struct target {
 	uint64_t written, left_out;
 };
 
-struct run {
+struct written_run {
 	uint64_t from, to;
 };
 
@@ -279,8 +279,8 @@ static void copy_out(struct target *t, uint64_t from, uint64_t to, uint8_t *data
 
 static GArray *runs_of(struct target *t)
 {
-	GArray *runs = g_array_new(FALSE, FALSE, sizeof(struct run));
-	struct run run = {0, 0};
+	GArray *runs = g_array_new(FALSE, FALSE, sizeof(struct written_run));
+	struct written_run run = {0, 0};
 
 	for (GTreeNode *node = g_tree_node_first(t->blocks); node; node = g_tree_node_next(node)) {
 		const struct object_block *b = g_tree_node_value(node);
@@ -310,7 +310,7 @@ static void tell_runs(struct target *t, const char *name)
 	GArray *runs = runs_of(t);
 
 	for (unsigned i = 0; i < runs->len; i++) {
-		const struct run *run = &g_array_index(runs, struct run, i);
+		const struct written_run *run = &g_array_index(runs, struct written_run, i);
 		size_t len = (size_t)(run->to - run->from);
 		uint8_t *data;
 
