@@ -21,8 +21,12 @@
 #define CONNECTIONS_FULL  150u
 #define EXPORTS_SHOWN     200u
 #define FLAG_GROUPS       12u
-/* Bytes that all but findings may take. */
-#define OTHERS_LEAST ((uint64_t)300 << 10)
+/* Bytes that they take at most, and are likely to; and all else. */
+#define CONNECTIONS_BYTES ((uint64_t)600 << 10)
+#define CONNECTION_BYTES  ((uint64_t)4 << 10)
+#define EXPORTS_BYTES     ((uint64_t)400 << 10)
+#define EXPORT_BYTES      ((uint64_t)2 << 10)
+#define OTHER_BYTES       ((uint64_t)300 << 10)
 
 /* --- the head --- */
 
@@ -120,7 +124,7 @@ static void put_share(struct nbds_buf *b, const struct nbds_outcome *o)
 	if (judged == all || !judged)
 		nbds_buf_puts(b, judged ? "100 %" : "0 %");
 	else if (judged > all / 1000 && judged < all - all / 1000)
-		nbds_buf_printf(b, "%.1f %%", (double)judged * 100 / (double)all);
+		nbds_buf_printf(b, "%.3g %%", (double)judged * 100 / (double)all);
 	else
 		nbds_buf_puts(b, judged > all / 2 ? "> 99.9 %" : "< 0.1 %");
 }
@@ -334,15 +338,15 @@ static void put_count_cell(struct nbds_buf *b, uint64_t n)
 	nbds_buf_printf(b, "<td class=\"num\">%" PRIu64 "</td>", n);
 }
 
-/* `n`: of those that came before. */
+/* `full`: there is more of it to go to. */
 static void put_connection_row(struct nbds_report *r, const struct nbds_connection *c,
-			       const char *id, unsigned n)
+			       const char *id, bool full)
 {
 	char address[NBDS_ADDR_TEXT];
 	struct nbds_buf *b = &r->line;
 
 	nbds_buf_puts(b, "<tr><td class=\"num\">");
-	if (n < CONNECTIONS_FULL)
+	if (full)
 		nbds_buf_printf(b, "<a href=\"#%sc%" PRIu32 "\">%" PRIu32 "</a>", id, c->id, c->id);
 	else
 		nbds_buf_printf(b, "%" PRIu32, c->id);
@@ -350,13 +354,10 @@ static void put_connection_row(struct nbds_report *r, const struct nbds_connecti
 	nbds_html_text(b, nbds_addr_text(&c->client, address));
 	nbds_buf_puts(b, "</td><td>");
 	nbds_html_text(b, nbds_addr_text(&c->server, address));
-	nbds_buf_puts(b, "</td><td class=\"wrap\"><bdi>");
-	if (c->export_name_seen) {
-		nbds_buf_puts(b, "&quot;");
-		nbds_html_bytes(b, c->export_name, c->export_name_len);
-		nbds_buf_puts(b, "&quot;");
-	}
-	nbds_buf_puts(b, "</bdi></td>");
+	nbds_buf_puts(b, "</td><td class=\"wrap\">");
+	if (c->export_name_seen)
+		nbds_html_name(b, c->export_name, c->export_name_len);
+	nbds_buf_puts(b, "</td>");
 	put_count_cell(b, c->requests);
 	put_count_cell(b, errors_of(c));
 	put_size_cell(b, c->commands[NBD_CMD_READ].data_bytes);
@@ -456,14 +457,32 @@ static uint32_t put_connection(struct nbds_report *r, const struct nbds_connecti
 	return like;
 }
 
+/* All that is known of the first connections. How many there were. */
+static unsigned put_full(struct nbds_report *r, const struct nbds_outcome *o, const char *id,
+			 struct nbds_buf *full)
+{
+	uint32_t like = 0;
+	unsigned n = 0;
+
+	nbds_html_write(r);
+	for (const struct nbds_connection *c = nbds_outcome_next(o, 0);
+	     c && n < CONNECTIONS_FULL && r->line.len < CONNECTIONS_BYTES / 2;
+	     c = nbds_outcome_next(o, c->id), n++)
+		like = put_connection(r, c, o, id, like);
+	*full = r->line;
+	r->line = (struct nbds_buf){0};
+	return n;
+}
+
 static void put_connections(struct nbds_report *r, const struct nbds_outcome *o, const char *id)
 {
-	struct nbds_buf *b = &r->line;
-	uint32_t like = 0, n = 0;
-	uint64_t left = 0;
+	uint64_t left = 0, most = r->written + CONNECTIONS_BYTES / 2;
+	struct nbds_buf *b = &r->line, full = {0};
+	unsigned n = 0, count;
 
 	if (!nbds_outcome_next(o, 0))
 		return;
+	count = put_full(r, o, id, &full);
 	nbds_buf_printf(b, "<section id=\"%sconnections\"><h2>Connections</h2>\n", id);
 	nbds_buf_puts(b, "<div class=\"scroll\"><table class=\"sort\"><thead><tr>"
 			 "<th scope=\"col\" class=\"num\">id</th><th scope=\"col\">client</th>"
@@ -479,11 +498,11 @@ static void put_connections(struct nbds_report *r, const struct nbds_outcome *o,
 			 "<th scope=\"col\">end</th></tr></thead><tbody>\n");
 	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
 	     c = nbds_outcome_next(o, c->id)) {
-		if (n >= CONNECTIONS_SHOWN) {
+		if (n >= CONNECTIONS_SHOWN || r->written + b->len > most) {
 			left++;
 			continue;
 		}
-		put_connection_row(r, c, id, n++);
+		put_connection_row(r, c, id, n++ < count);
 		if (b->len > 65536)
 			nbds_html_write(r);
 	}
@@ -493,12 +512,8 @@ static void put_connections(struct nbds_report *r, const struct nbds_outcome *o,
 				"<p class=\"note\">and %" PRIu64 " more (--format=json shows them "
 				"all)</p>\n",
 				left);
-	n = 0;
-	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c && n++ < CONNECTIONS_FULL;
-	     c = nbds_outcome_next(o, c->id)) {
-		like = put_connection(r, c, o, id, like);
-		nbds_html_write(r);
-	}
+	nbds_buf_add(b, nbds_buf_text(&full), full.len);
+	nbds_buf_free(&full);
 	nbds_buf_puts(b, "</section>\n");
 	nbds_html_write(r);
 }
@@ -730,9 +745,9 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	char server[NBDS_ADDR_TEXT];
 	struct nbds_buf *b = &r->line;
 
-	nbds_buf_puts(b, "<div class=\"card\"><h3><bdi>&quot;");
-	nbds_html_bytes(b, e->name, e->name_len);
-	nbds_buf_puts(b, "&quot;</bdi> <span>at ");
+	nbds_buf_puts(b, "<div class=\"card\"><h3>");
+	nbds_html_name(b, e->name, e->name_len);
+	nbds_buf_puts(b, " <span>at ");
 	nbds_html_text(b, nbds_addr_text(&e->server, server));
 	if (e->size_seen) {
 		nbds_buf_puts(b, ", ");
@@ -768,22 +783,25 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 static void put_exports(struct nbds_report *r, const struct nbds_outcome *o, const char *id)
 {
 	struct nbds_buf *b = &r->line;
-	uint64_t n = 0;
+	uint64_t n = 0, left = 0, most = r->written + EXPORTS_BYTES;
 
 	if (!o->exports)
 		return;
 	nbds_buf_printf(b, "<section id=\"%sexports\"><h2>Exports</h2>\n", id);
 	for (const struct nbds_export *e = o->exports; e; e = e->next) {
-		if (n++ < EXPORTS_SHOWN)
-			put_export(r, e);
+		if (n++ >= EXPORTS_SHOWN || r->written + b->len > most) {
+			left++;
+			continue;
+		}
+		put_export(r, e);
 		if (b->len > 65536)
 			nbds_html_write(r);
 	}
-	if (n > EXPORTS_SHOWN)
+	if (left)
 		nbds_buf_printf(b,
 				"<p class=\"note\">and %" PRIu64 " more (--format=json shows them "
 				"all)</p>\n",
-				n - EXPORTS_SHOWN);
+				left);
 	nbds_buf_puts(b, "</section>\n");
 	nbds_html_write(r);
 }
@@ -863,6 +881,16 @@ static void put_title(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_buf_free(&title);
 }
 
+/* What all but findings is likely to take. */
+static uint64_t other_bytes(const struct nbds_outcome *o)
+{
+	uint64_t connections = o->totals.connections * CONNECTION_BYTES;
+	uint64_t exports = o->totals.exports * EXPORT_BYTES;
+
+	return OTHER_BYTES + (connections < CONNECTIONS_BYTES ? connections : CONNECTIONS_BYTES) +
+	       (exports < EXPORTS_BYTES ? exports : EXPORTS_BYTES);
+}
+
 static void html_begin(struct nbds_report *r)
 {
 	r->paper.item = nbds_html_item;
@@ -902,7 +930,7 @@ static void html_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_buf_printf(&r->line, "<section id=\"%sfindings\"><h2>Findings</h2>\n", id);
 		put_table(r, id);
 		if (!r->options.summary)
-			nbds_html_findings(r, id, NBDS_HTML_MOST - OTHERS_LEAST);
+			nbds_html_findings(r, id, NBDS_HTML_MOST - other_bytes(o));
 		nbds_buf_puts(&r->line, "</section>\n");
 		nbds_html_write(r);
 	}

@@ -28,8 +28,12 @@
  * seen as what it is, is escaped as in the text form; a line feed stays. */
 void nbds_html_text(struct nbds_buf *b, const char *text);
 void nbds_html_bytes(struct nbds_buf *b, const void *bytes, size_t len);
-/* ` name="text"` */
-void nbds_html_attribute(struct nbds_buf *b, const char *name, const char *text);
+/* The first bytes of a text, and an ellipsis if there are more. */
+#define NBDS_HTML_TEXT_MOST 4000u
+void nbds_html_beginning(struct nbds_buf *b, const char *text, size_t most);
+/* A name of the wire in quotes, cut if it is long. */
+#define NBDS_HTML_NAME_MOST 160u
+void nbds_html_name(struct nbds_buf *b, const void *name, size_t len);
 
 /* Writes what has collected, and counts it. */
 void nbds_html_write(struct nbds_report *r);

@@ -385,10 +385,9 @@ static void put_map(struct map *map)
 		for (size_t i = 0; i < map->c->r->keep.by[s].count; i++)
 			find(map, map->c->r->keep.by[s].at[i].finding);
 	top = map->m->range > UINT64_MAX / map->rows ? UINT64_MAX : map->m->range * map->rows;
-	nbds_buf_puts(b, "<figure class=\"chart map\"><figcaption><h3>Offsets of <bdi>");
-	nbds_buf_puts(b, "&quot;");
-	nbds_html_bytes(b, map->export->name, map->export->name_len);
-	nbds_buf_puts(b, "&quot;</bdi></h3> <span>at ");
+	nbds_buf_puts(b, "<figure class=\"chart map\"><figcaption><h3>Offsets of ");
+	nbds_html_name(b, map->export->name, map->export->name_len);
+	nbds_buf_puts(b, "</h3> <span>at ");
 	nbds_html_text(b, nbds_addr_text(&map->export->server, server));
 	nbds_buf_puts(b, ", a row is ");
 	nbds_buf_size(b, map->m->range);

@@ -134,7 +134,7 @@ static void put_card(struct html_page *p, const struct nbds_finding *f, bool ope
 	nbds_buf_printf(b, "</span> <span class=\"when\">%.6f s</span></summary>\n",
 			(double)nbds_report_since(p->r, f->time) / 1e9);
 	nbds_buf_puts(b, "<p class=\"message\">");
-	nbds_html_text(b, f->message ? f->message : f->rule->summary);
+	nbds_html_beginning(b, f->message ? f->message : f->rule->summary, NBDS_HTML_TEXT_MOST);
 	nbds_buf_puts(b, "</p>\n");
 	nbds_html_lanes(b, f, story);
 	nbds_html_list(p->r);
@@ -183,24 +183,6 @@ static void put_witnesses(struct nbds_buf *b, const struct nbds_finding *f)
 	}
 }
 
-/* The beginning of a text that is at most `most` bytes long, whole characters. */
-static void put_beginning(struct nbds_buf *b, const char *text, size_t most)
-{
-	struct nbds_buf cut = {0};
-	size_t len = strlen(text);
-
-	if (len <= most) {
-		nbds_html_text(b, text);
-		return;
-	}
-	while (most && ((unsigned char)text[most] & 0xc0) == 0x80)
-		most--;
-	nbds_buf_add(&cut, text, most);
-	nbds_html_text(b, nbds_buf_text(&cut));
-	nbds_buf_puts(b, "\xe2\x80\xa6");
-	nbds_buf_free(&cut);
-}
-
 /* False: no room. */
 static bool put_row(struct html_page *p, const struct nbds_finding *f)
 {
@@ -241,7 +223,7 @@ static bool put_row(struct html_page *p, const struct nbds_finding *f)
 	if (words > WORDS_MOST)
 		words = WORDS_MOST;
 	if (words && f->message)
-		put_beginning(b, f->message, (size_t)words);
+		nbds_html_beginning(b, f->message, (size_t)words);
 	nbds_buf_puts(b, "</td></tr>\n");
 	p->rows_left -= b->len - before < p->rows_left ? b->len - before : p->rows_left;
 	if (p->rows)

@@ -63,11 +63,38 @@ void nbds_html_text(struct nbds_buf *b, const char *text)
 	}
 }
 
-void nbds_html_attribute(struct nbds_buf *b, const char *name, const char *text)
+/* Bytes of the first `most`, whole characters. */
+static size_t beginning(const char *text, size_t len, size_t most)
 {
-	nbds_buf_printf(b, " %s=\"", name);
-	nbds_html_text(b, text);
-	nbds_buf_puts(b, "\"");
+	if (len <= most)
+		return len;
+	while (most && ((unsigned char)text[most] & 0xc0) == 0x80)
+		most--;
+	return most;
+}
+
+void nbds_html_beginning(struct nbds_buf *b, const char *text, size_t most)
+{
+	size_t len = strlen(text), shown = beginning(text, len, most);
+	struct nbds_buf cut = {0};
+
+	nbds_buf_add(&cut, text, shown);
+	nbds_html_text(b, nbds_buf_text(&cut));
+	if (shown < len)
+		nbds_buf_puts(b, "\xe2\x80\xa6");
+	nbds_buf_free(&cut);
+}
+
+void nbds_html_name(struct nbds_buf *b, const void *name, size_t len)
+{
+	size_t shown = beginning(name, len, NBDS_HTML_NAME_MOST);
+
+	nbds_buf_puts(b, "<bdi>&quot;");
+	nbds_html_bytes(b, name, shown);
+	nbds_buf_puts(b, shown < len ? "\xe2\x80\xa6" : "&quot;");
+	nbds_buf_puts(b, "</bdi>");
+	if (shown < len)
+		nbds_buf_printf(b, " (%zu bytes)", len);
 }
 
 void nbds_html_write(struct nbds_report *r)
@@ -89,7 +116,7 @@ void nbds_html_item(void *ctx, const char *label, const char *text)
 	if (*label)
 		nbds_buf_printf(b, "<dt>%s</dt>", label);
 	nbds_buf_puts(b, "<dd>");
-	nbds_html_text(b, text);
+	nbds_html_beginning(b, text, NBDS_HTML_TEXT_MOST);
 	nbds_buf_puts(b, "</dd>\n");
 }
 

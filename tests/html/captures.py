@@ -169,5 +169,16 @@ def crowd(path):
     cap.write(path)
 
 
+def long_names(path):
+    """Names as long as they may be, that grow fourfold when they are escaped."""
+    cap = S.Capture()
+    for n in range(400):
+        name = b"%04d" % n + b"\xff\"<&'" * 818
+        x = S.open(cap, flags=MULTI, name=name, contexts=(name, b"base:allocation"))
+        write(x, 1, 0, 1)
+        x.bye()
+    cap.write(path)
+
+
 MADE = {"hostile": hostile, "suspect": suspect, "unjudged": unjudged, "clean": clean,
         "nothing-written": nothing_written, "empty": empty, "crowd": crowd}

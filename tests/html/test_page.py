@@ -384,6 +384,14 @@ class Html(unittest.TestCase):
         self.assertIn("and %d for which this page has no room" % (30000 - count),
                       "".join(page.texts))
 
+    def test_long_names(self):
+        path = self.work / "long-names.pcap"
+        captures.long_names(path)
+        text = captures.page(path)
+        self.assertLess(len(text.encode()), 5000000)
+        page = self.hold(text)
+        self.assertIn("(4094 bytes)", "".join(page.texts))
+
     def test_little_memory(self):
         path = self.work / "many.pcap"
         captures.many(path, readers=2)
