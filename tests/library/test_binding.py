@@ -486,5 +486,22 @@ class Errors(unittest.TestCase):
         self.assertEqual(results, [("violations", 4)] * 4)
 
 
+@unittest.skipUnless(os.environ.get("NBDSCOPE_SANITIZED"), "needs the library with sanitizers")
+class Leaks(unittest.TestCase):
+    def test_example(self):
+        """A program that frees what it has leaves nothing."""
+        library = pathlib.Path(os.environ["NBDSCOPE_LIBRARY"]).parent
+        program = self.enterContext(tempfile.TemporaryDirectory()) + "/audit"
+        environment = dict(clean_environment(), LD_LIBRARY_PATH=str(library),
+                           ASAN_OPTIONS="exitcode=99:detect_leaks=1")
+        subprocess.run(["cc", "-fsanitize=address,undefined", "-I", ROOT / "include", "-o", program,
+                        ROOT / "examples" / "library" / "audit.c", "-L", library, "-lnbdscope"],
+                       check=True, env=environment)
+        for path, status in ((LIAR, 1), ("/nonexistent", 2)):
+            done = subprocess.run([program, path], env=environment, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, status, done.stderr)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)

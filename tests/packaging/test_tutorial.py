@@ -10,7 +10,9 @@ writes the outputs that have no "..." anew.
 
 import os
 import re
+import shutil
 import sys
+import tempfile
 import unittest
 
 import delivered
@@ -69,12 +71,14 @@ class Tutorial(unittest.TestCase):
 
 
 def update():
-    text = DOCUMENT.read_text()
+    text, work = DOCUMENT.read_text(), tempfile.mkdtemp(prefix="nbdscope-tutorial-")
+    os.symlink(ROOT / "samples", work + "/samples")
     for block, commands in blocks(text):
-        anew = "".join("$ %s\n%s" % (command, output if "...\n" in output else said(command, ROOT))
+        anew = "".join("$ %s\n%s" % (command, output if "...\n" in output else said(command, work))
                        for command, output in commands)
         text = text.replace(block, anew)
     DOCUMENT.write_text(text)
+    shutil.rmtree(work)
 
 
 if __name__ == "__main__":
