@@ -399,23 +399,24 @@ void nbds_finding_what(struct nbds_report *r, const struct nbds_finding *f)
 	put_contents(r, f);
 }
 
-void nbds_finding_rest(struct nbds_report *r, const struct nbds_finding *f)
-{
-	put_assumptions(r, f);
-	put_advice(r, f);
-	put_repeats(r, f);
-}
-
 /* On a file findings are numbered. */
 static void put_number(struct nbds_report *r, const struct nbds_finding *f)
 {
 	struct nbds_buf *t = &r->text;
 
-	if (!f->number)
+	if (!f->number || r->interface)
 		return;
 	nbds_buf_clear(t);
 	nbds_buf_printf(t, "--extract=%" PRIu64 " -w FILE cuts these frames out", f->number);
 	nbds_item(&r->paper, "evidence", nbds_buf_text(t));
+}
+
+void nbds_finding_rest(struct nbds_report *r, const struct nbds_finding *f)
+{
+	put_number(r, f);
+	put_assumptions(r, f);
+	put_advice(r, f);
+	put_repeats(r, f);
 }
 
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
@@ -424,7 +425,6 @@ void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_finding_what(r, f);
 	put_frames(r, f);
 	put_filter(r, f);
-	put_number(r, f);
 	nbds_finding_rest(r, f);
 	fputc('\n', r->out);
 }

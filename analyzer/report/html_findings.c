@@ -28,7 +28,6 @@ struct html_page {
 	const char *id;
 	uint64_t full_left, rows_left; /* bytes */
 	uint64_t rows;                 /* that are still to come */
-	unsigned number;               /* of the finding in the page */
 	uint64_t no_room;
 };
 
@@ -127,9 +126,10 @@ static void put_card(struct html_page *p, const struct nbds_finding *f, bool ope
 	const struct activity_story *story = activity_around(&p->r->activity, f);
 	struct nbds_buf *b = &p->r->line;
 
-	nbds_buf_printf(b, "<details class=\"finding s-%s\" id=\"%sf%u\"%s><summary>", level, p->id,
-			p->number, open ? " open" : "");
-	nbds_buf_printf(b, "<span class=\"no\">%u</span> <span class=\"where\">", p->number);
+	nbds_buf_printf(b, "<details class=\"finding s-%s\" id=\"%sf%" PRIu64 "\"%s><summary>",
+			level, p->id, f->number, open ? " open" : "");
+	nbds_buf_printf(b, "<span class=\"no\">%" PRIu64 "</span> <span class=\"where\">",
+			f->number);
 	put_where(b, f);
 	nbds_buf_printf(b, "</span> <span class=\"when\">%.6f s</span></summary>\n",
 			(double)nbds_report_since(p->r, f->time) / 1e9);
@@ -192,8 +192,11 @@ static bool put_row(struct html_page *p, const struct nbds_finding *f)
 
 	if (p->rows_left < ROW_BYTES)
 		return false;
-	nbds_buf_printf(b, "<tr id=\"%sf%u\"><td class=\"num\">%.6f</td><td class=\"num\">", p->id,
-			p->number, (double)nbds_report_since(p->r, f->time) / 1e9);
+	nbds_buf_printf(b,
+			"<tr id=\"%sf%" PRIu64 "\"><td class=\"num\">%" PRIu64
+			"</td><td class=\"num\">%.6f</td><td class=\"num\">",
+			p->id, f->number, f->number,
+			(double)nbds_report_since(p->r, f->time) / 1e9);
 	if (f->connection)
 		nbds_buf_printf(b, "%" PRIu32, f->connection);
 	nbds_buf_puts(b, "</td><td class=\"num\">");
@@ -238,6 +241,7 @@ static void put_rows_head(struct html_page *p, uint64_t count)
 	nbds_buf_printf(b, "<details class=\"more\"><summary>and %" PRIu64 " more</summary>\n",
 			count);
 	nbds_buf_puts(b, "<div class=\"scroll\"><table class=\"sort rows\"><thead><tr>"
+			 "<th scope=\"col\" class=\"num\">no</th>"
 			 "<th scope=\"col\" class=\"num\">time, s</th>"
 			 "<th scope=\"col\" class=\"num\">conn</th>"
 			 "<th scope=\"col\" class=\"num\">offset</th>"
@@ -272,7 +276,6 @@ static void put_rule(struct html_page *p, const struct nbds_finding **at, size_t
 
 		if (p->full_left < FULL_BYTES)
 			break;
-		p->number++;
 		put_card(p, at[shown], shown == 0);
 		p->full_left -= b->len - before < p->full_left ? b->len - before : p->full_left;
 		shown++;
@@ -283,7 +286,6 @@ static void put_rule(struct html_page *p, const struct nbds_finding **at, size_t
 
 		put_rows_head(p, count - shown);
 		for (; shown < count; shown++) {
-			p->number++;
 			if (!put_row(p, at[shown])) {
 				left++;
 				continue;

@@ -80,6 +80,7 @@ struct nbds_report {
 	                                 * which follow their sum; NULL: none */
 	int spool_error;                /* errno of what became of it; 0: well */
 	unsigned captures;
+	bool interface;             /* the capture is that of an interface */
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */
 	struct nbds_buf artifacts;  /* SARIF: the captures so far, */
@@ -153,8 +154,8 @@ void nbds_json_fields_free(struct nbds_json_fields *fields);
 
 /* finding.c */
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f);
-/* Its labelled paragraphs: who is at fault, where, and what came; then what it rests on, what
- * to do, and how often. */
+/* Its labelled paragraphs: who is at fault, where, and what came; then how to cut it out, what
+ * it rests on, what to do, and how often. */
 void nbds_finding_what(struct nbds_report *r, const struct nbds_finding *f);
 void nbds_finding_rest(struct nbds_report *r, const struct nbds_finding *f);
 /* A display filter that shows just its frames; nothing, if it has none. */

@@ -44,6 +44,7 @@ struct nbds_report *nbds_report_new(FILE *out, const struct nbds_report_options 
 	r->form = form_of(options);
 	if (!r->options.version)
 		r->options.version = "";
+	r->interface = options->live;
 	if (r->form->documents)
 		r->options.live = false;
 	r->paper = (struct nbds_paper){

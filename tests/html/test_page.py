@@ -172,7 +172,9 @@ class Html(unittest.TestCase):
         (word,) = page.of_class("word")
         self.assertEqual(page.texts[word[2]], words[summary["verdict"]])
         found = [f for f in facts if f["type"] == "finding"]
-        self.assertEqual(len([i for i in page.ids if re.fullmatch(r"f\d+", i)]), len(found))
+        # by the numbers that --extract takes
+        self.assertEqual({i for i in page.ids if re.fullmatch(r"f\d+", i)},
+                         {"f%d" % f["number"] for f in found})
         text = " ".join("".join(page.texts).split())
         shown = len(page.of_class("finding"))
         for level in LEVELS:
@@ -186,6 +188,7 @@ class Html(unittest.TestCase):
         self.assertEqual(shown, len(self.in_full(found)))
         for f in self.in_full(found):
             self.assertIn(" ".join(f["message"].split()), text)
+            self.assertIn("--extract=%d -w FILE" % f["number"], text)
         # every finding in full that has a frame has its picture
         self.assertEqual(len(page.of_class("lanes")),
                          sum(1 for f in self.in_full(found)
@@ -372,8 +375,8 @@ class Html(unittest.TestCase):
         text = captures.page(path)
         self.assertLess(len(text.encode()), 5000000)
         page = self.hold(text)
-        self.assertEqual([i for i in page.ids if re.fullmatch(r"f\d+", i)],
-                         ["f%d" % n for n in range(1, 10001)])
+        self.assertEqual(sorted(int(i[1:]) for i in page.ids if re.fullmatch(r"f\d+", i)),
+                         list(range(1, 10001)))
         self.assertIn("10000 violations in 11 connections to 1 export", "".join(page.texts))
         captures.many(path, readers=30)
         text = captures.page(path)

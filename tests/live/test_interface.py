@@ -138,6 +138,7 @@ class Interface(peers.LiveTest):
         for words in ('<h1 class="word">Violations</h1>', "older READ 1 KiB", "Unflushed bytes",
                       "Throughput", "</html>"):
             self.assertIn(words, page)
+        self.assertNotIn("--extract", page) # which reads a file
 
     def test_refused(self):
         """An interface that is none is an error of usage, said in one line."""
