@@ -121,6 +121,10 @@ static void mask_without(struct mask *to, const struct mask *m)
 static void mask_equal(struct mask *m, const uint8_t *a, const uint8_t *b, unsigned from,
 		       unsigned to)
 {
+	if (a == b) { /* they are kept once */
+		mask_range(m, from, to);
+		return;
+	}
 	if (from == 0 && to == NBDS_SECTOR) {
 		for (unsigned i = 0; i < NBDS_SECTOR / 64; i++)
 			m->bits[i] = same_of_64(a + (size_t)64 * i, b + (size_t)64 * i);

@@ -219,48 +219,53 @@ void misses_written(const struct nbds_op *op)
 	}
 }
 
-/* --- by sector ------------------------------------------------------------ */
+/* --- by place ------------------------------------------------------------- */
 
-static struct missed_sector *sector_find(const struct nbds_world *w, uint64_t number)
+static struct missed_block *missed_find(struct nbds_world *w, uint64_t number)
 {
-	const struct nbds_table *t = &w->misses->sectors;
+	struct misses *ms = w->misses;
 
-	for (struct nbds_table_node *n = nbds_table_find(t, hash_number(w, number)); n;
+	if (ms->found && ms->found->number == number)
+		return ms->found;
+	for (struct nbds_table_node *n = nbds_table_find(&ms->blocks, hash_number(w, number)); n;
 	     n = nbds_table_again(n)) {
-		struct missed_sector *at = nbds_owner(n, struct missed_sector, node);
+		struct missed_block *b = nbds_owner(n, struct missed_block, node);
 
-		if (at->number == number)
-			return at;
+		if (b->number == number)
+			return ms->found = b;
 	}
 	return NULL;
 }
 
 /* With one more miss; NULL without memory. */
-static struct missed_sector *sector_get(struct nbds_world *w, uint64_t number)
+static struct missed_block *missed_get(struct nbds_world *w, uint64_t number)
 {
-	struct missed_sector *at = sector_find(w, number);
+	struct missed_block *b = missed_find(w, number);
 
-	if (!at) {
-		at = world_alloc(w, sizeof(*at));
-		if (!at)
+	if (!b) {
+		b = world_alloc(w, sizeof(*b));
+		if (!b)
 			return NULL;
-		at->number = number;
-		if (!nbds_table_add(&w->misses->sectors, w->budget, &at->node,
+		b->number = number;
+		if (!nbds_table_add(&w->misses->blocks, w->budget, &b->node,
 				    hash_number(w, number))) {
-			world_dealloc(w, at, sizeof(*at));
+			world_dealloc(w, b, sizeof(*b));
 			return NULL;
 		}
+		w->misses->found = b;
 	}
-	at->refs++;
-	return at;
+	b->refs++;
+	return b;
 }
 
-static void sector_unref(struct nbds_world *w, struct missed_sector *at)
+static void missed_unref(struct nbds_world *w, struct missed_block *b)
 {
-	if (--at->refs)
+	if (--b->refs)
 		return;
-	nbds_table_remove(&w->misses->sectors, &at->node);
-	world_dealloc(w, at, sizeof(*at));
+	if (w->misses->found == b)
+		w->misses->found = NULL;
+	nbds_table_remove(&w->misses->blocks, &b->node);
+	world_dealloc(w, b, sizeof(*b));
 }
 
 /* --- data from nowhere ---------------------------------------------------- */
@@ -325,10 +330,11 @@ static bool read_before(const struct miss *m, const struct nbds_op *op)
 void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		  unsigned at, unsigned len)
 {
-	const struct missed_sector *there =
-		op->world->ranges->wanted ? sector_find(op->world, sector) : NULL;
+	const struct missed_block *b =
+		op->world->ranges->wanted ? missed_find(op->world, sector / BLOCK_SECTORS) : NULL;
 
-	for (struct miss *m = there ? there->foreign : NULL; m; m = m->next_foreign) {
+	for (struct miss *m = b ? b->sectors[sector % BLOCK_SECTORS].foreign : NULL; m;
+	     m = m->next_foreign) {
 		if (!read_before(m, op))
 			continue;
 		if (len == NBDS_SECTOR && m->from == 0 && m->to == NBDS_SECTOR && m->value == value)
@@ -417,18 +423,19 @@ void miss_add(const struct sample *s, bool foreign)
 {
 	struct nbds_op *read = (struct nbds_op *)s->read;
 	struct nbds_world *w = read->world;
-	struct missed_sector *at = sector_get(w, s->sector);
-	struct miss *m = at ? world_alloc(w, sizeof(*m)) : NULL;
+	struct missed_block *block = missed_get(w, s->sector / BLOCK_SECTORS);
+	struct miss *m = block ? world_alloc(w, sizeof(*m)) : NULL;
 
 	if (!m) {
-		if (at)
-			sector_unref(w, at);
+		if (block)
+			missed_unref(w, block);
 		read->reading->unchecked[NBDS_UNCHECKED_FORGOTTEN] += s->to - s->from;
 		return;
 	}
 	*m = (struct miss){.next = read->reading->misses,
 			   .read = read,
-			   .at = at,
+			   .block = block,
+			   .at = &block->sectors[s->sector % BLOCK_SECTORS],
 			   .sector = s->sector,
 			   .value = s->value,
 			   .hi = s->hi,
@@ -510,13 +517,13 @@ void miss_free(struct miss *m)
 	snapshot_free(w, m->snapshot);
 	piece_unref(w, m->piece);
 	shown_free(w, m->shown);
-	sector_unref(w, m->at);
+	missed_unref(w, m->block);
 	world_dealloc(w, m->later, sizeof(*m->later));
 	world_dealloc(w, m, sizeof(*m));
 }
 
 void misses_free(struct nbds_world *w)
 {
-	NBDS_ASSERT(!w->misses->sectors.count);
-	nbds_table_free(&w->misses->sectors, w->budget);
+	NBDS_ASSERT(!w->misses->blocks.count);
+	nbds_table_free(&w->misses->blocks, w->budget);
 }

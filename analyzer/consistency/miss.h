@@ -29,14 +29,18 @@ struct shown;
 
 /* A sector that has any. */
 struct missed_sector {
-	struct nbds_table_node node; /* by its number */
-	uint64_t number;
-	uint32_t refs;        /* misses */
 	uint32_t count;       /* of those with data from nowhere that are looked at: */
 	struct miss *foreign; /* the newest */
 	/* What the newest ones share with others, if they have it still. */
 	struct miss_snapshot *snapshot;
 	struct shown *shown;
+};
+
+struct missed_block {
+	struct nbds_table_node node; /* by its number */
+	uint64_t number;
+	uint32_t refs; /* misses */
+	struct missed_sector sectors[BLOCK_SECTORS];
 };
 
 struct miss {
@@ -45,7 +49,8 @@ struct miss {
 	struct miss *prev_young, *next_young;
 	struct miss *prev_alone, *next_alone; /* if `alone`: a later write may end it */
 	struct nbds_point upto; /* of it and all before it in that list the latest `hi` */
-	struct missed_sector *at;
+	struct missed_block *block;
+	struct missed_sector *at;                 /* of it */
 	struct miss *prev_foreign, *next_foreign; /* of the sector, if it is foreign */
 	uint64_t sector;
 	uint64_t value;
@@ -65,10 +70,23 @@ struct miss {
 	struct miss_snapshot *snapshot; /* once it is closed */
 };
 
+/* It is judged soon, and after it the one that follows. */
+static inline void miss_prefetch(const struct miss *m)
+{
+	if (!m)
+		return;
+	__builtin_prefetch(m->next);
+	__builtin_prefetch(m->next ? (const char *)m->next + 64 : NULL);
+	__builtin_prefetch(m->next ? (const char *)m->next + 128 : NULL);
+	__builtin_prefetch(m->snapshot);
+	__builtin_prefetch(m->bytes);
+}
+
 struct misses {
 	struct miss *young_first, *young_last;
 	struct miss *alone_first, *alone_last;
-	struct nbds_table sectors;
+	struct nbds_table blocks;
+	struct missed_block *found; /* that was looked for last */
 };
 
 /* A sector of s->read; `foreign`: with data from nowhere. */

@@ -449,6 +449,8 @@ static bool judge_final(struct nbds_op *r, bool last, const struct haste *haste)
 	if (haste->flights)
 		order_doubt(w, true);
 	for (struct miss *m = rd->misses; m; m = m->next) {
+		/* they are long out of the cache: the next ones come while this is judged */
+		miss_prefetch(m->next);
 		bool over = !m->next || m->next->sector != m->sector;
 		struct verdict v;
 
@@ -579,6 +581,8 @@ void verdicts_pass(struct nbds_world *w, bool all)
 		haste = haste_of(w, p, all);
 		if (!all && age_of(w, p) < EVIDENCE_WAIT && (haste.flights || haste.held))
 			break;
+		if (p->next && p->next->read->reading->misses)
+			miss_prefetch(p->next->read->reading->misses);
 		bool told = judge_final(p->read, false, &haste);
 
 		w->verdicts->pending = p->next;
