@@ -56,7 +56,7 @@ bool scratch_room(struct nbds_world *w, size_t n)
 	at = world_alloc(w, room * SCRATCH_EACH);
 	if (!at)
 		return false;
-	scratch_free(w);
+	world_dealloc(w, s->memory, s->room * SCRATCH_EACH);
 	s->memory = at;
 	s->room = room;
 	s->flush = (struct nbds_op **)(void *)at;
@@ -1279,20 +1279,112 @@ static bool untouched(const struct view *v)
 	return true;
 }
 
+/* --- in series ----------------------------------------------------------- */
+
+void series_begin(struct nbds_world *w, struct series *s)
+{
+	s->known = false;
+	w->scratch->series = s;
+}
+
+void series_end(struct nbds_world *w)
+{
+	w->scratch->series = NULL;
+}
+
+static bool same_point(const struct nbds_point *a, const struct nbds_point *b)
+{
+	return a->frame == b->frame && a->time == b->time && a->interface == b->interface;
+}
+
+static uint32_t flags_of(const struct candidate *c)
+{
+	return (uint32_t)(c->valued | c->any << 1 | c->establishes << 2 | c->hole << 3 |
+			  c->damage << 4 | c->coarse << 5) |
+	       (uint32_t)c->why << 8;
+}
+
+/* All that the verdict on a sector rests on, but for the sector itself. False: there is more
+ * to it than is compared here. */
+static bool series_key(const struct view *v, const struct sample *s, struct series *key)
+{
+	unsigned bit = 0;
+
+	if (!whole(s) || !s->bytes || s->later || v->count > SERIES_SOURCES)
+		return false;
+	key->count = v->count;
+	key->alike = 0;
+	for (unsigned i = 0; i < v->count; i++) {
+		const struct candidate *c = &v->list[i];
+		struct series_source *to = &key->source[i];
+
+		/* of a report of a hole it matters when it came */
+		if (c->by || c->seen || c->hole || c->coarse || c->from || c->to != NBDS_SECTOR ||
+		    (c->any ? c->valued : !c->bytes))
+			return false;
+		to->op = c->op;
+		to->flags = flags_of(c);
+		if (c->bytes)
+			mask_equal(&to->same, c->bytes, s->bytes, 0, NBDS_SECTOR);
+		else
+			memset(&to->same, 0, sizeof(to->same));
+		for (unsigned j = 0; j < i; j++, bit++)
+			if (c->value == v->list[j].value)
+				key->alike |= UINT32_C(1) << bit;
+	}
+	key->flags =
+		(uint32_t)(v->shadow | v->sooner << 1 | v->final << 2 | (v->base != NULL) << 3 |
+			   (s->value == s->read->world->zero_value) << 4);
+	key->around = v->around;
+	key->lone_from = s->lone_from;
+	key->hi = s->hi;
+	key->base = v->base ? *v->base : (struct nbds_point){0};
+	return true;
+}
+
+static bool series_same(const struct series *a, const struct series *b)
+{
+	if (a->count != b->count || a->alike != b->alike || a->flags != b->flags ||
+	    a->around != b->around || a->lone_from != b->lone_from || !same_point(&a->hi, &b->hi) ||
+	    !same_point(&a->base, &b->base))
+		return false;
+	for (unsigned i = 0; i < a->count; i++)
+		if (a->source[i].op != b->source[i].op ||
+		    a->source[i].flags != b->source[i].flags ||
+		    memcmp(&a->source[i].same, &b->source[i].same, sizeof(struct mask)) != 0)
+			return false;
+	return true;
+}
+
 static void judge_work(const struct view *v, const struct sample *s, struct verdict *out);
 
 void judge(const struct view *v, const struct sample *s, struct verdict *out)
 {
-	if (!untouched(v)) {
+	struct series *last = s->read->world->scratch->series, now;
+
+	if (untouched(v)) {
+		*out = (struct verdict){.result = JUDGE_UNKNOWN,
+					.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN
+								    : NBDS_UNCHECKED_UNKNOWN,
+					.initial = !v->base && !v->shadow,
+					.wholly = !v->base && !v->shadow,
+					.lone_from = v->final ? s->lone_from : UINT64_MAX};
+		return;
+	}
+	if (!last || !series_key(v, s, &now)) {
 		judge_work(v, s, out);
 		return;
 	}
-	*out = (struct verdict){.result = JUDGE_UNKNOWN,
-				.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN
-							    : NBDS_UNCHECKED_UNKNOWN,
-				.initial = !v->base && !v->shadow,
-				.wholly = !v->base && !v->shadow,
-				.lone_from = v->final ? s->lone_from : UINT64_MAX};
+	if (last->known && series_same(last, &now)) {
+		*out = last->verdict;
+		if (out->initial && s->old) /* all of it is one piece */
+			mask_range(s->old, 0, NBDS_SECTOR);
+		return;
+	}
+	judge_work(v, s, out);
+	now.known = true;
+	now.verdict = *out;
+	*last = now;
 }
 
 /* Where the write of the whole sector is in the list. */

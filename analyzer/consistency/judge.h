@@ -115,6 +115,28 @@ unsigned verdict_rank(const struct nbds_rule *rule, enum nbds_severity severity)
 
 void judge(const struct view *v, const struct sample *s, struct verdict *out);
 
+/* Sectors of one read that are judged one after the other, with nothing told in between: what
+ * is alike in all that a verdict rests on is judged once. */
+#define SERIES_SOURCES 6u
+struct series {
+	bool known; /* what was judged last, which is this: */
+	unsigned count;
+	struct series_source {
+		const struct nbds_op *op;
+		uint32_t flags;
+		struct mask same; /* as what was read */
+	} source[SERIES_SOURCES];
+	uint32_t alike; /* a bit for each two of them that have one value */
+	uint32_t flags;
+	unsigned around;
+	uint64_t lone_from;
+	struct nbds_point hi, base;
+	struct verdict verdict;
+};
+/* From now on, until series_end(). */
+void series_begin(struct nbds_world *w, struct series *s);
+void series_end(struct nbds_world *w);
+
 /* Working memory of judge(), for n candidates. False without memory. */
 struct scratch {
 	size_t room;
@@ -122,6 +144,7 @@ struct scratch {
 	unsigned *reader, *paths, *force, *root;
 	struct nbds_op **flush;
 	bool *later, *after, *admissible[2], *in_force[2];
+	struct series *series; /* or NULL */
 };
 bool scratch_room(struct nbds_world *w, size_t n);
 void scratch_free(struct nbds_world *w);

@@ -444,10 +444,13 @@ static bool judge_final(struct nbds_op *r, bool last, const struct haste *haste)
 	struct verdict sector = {0}; /* of its parts, if it was read in parts */
 	unsigned may_be = UINT32_MAX;
 	bool open = false; /* a part of the sector waits */
+	struct series series;
 	uint64_t checked = 0, unchecked[NBDS_UNCHECKED_MAX] = {0};
 
 	if (haste->flights)
 		order_doubt(w, true);
+	if (rd->miss_count > 1)
+		series_begin(w, &series);
 	for (struct miss *m = rd->misses; m; m = m->next) {
 		/* they are long out of the cache: the next ones come while this is judged */
 		miss_prefetch(m->next);
@@ -477,6 +480,7 @@ static bool judge_final(struct nbds_op *r, bool last, const struct haste *haste)
 	}
 	if (haste->flights)
 		order_doubt(w, false);
+	series_end(w);
 	if (may_be != UINT32_MAX && (!g.rule || may_be <= verdict_rank(g.rule, g.severity)))
 		return false;
 	w->stats.checked_bytes += checked;

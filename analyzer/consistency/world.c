@@ -792,6 +792,7 @@ void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data,
 		       const struct nbds_point *hi)
 {
 	struct cutter c = {.op = op, .whole = read_whole, .part = read_part, .hi = hi};
+	struct series series;
 
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
 	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
@@ -800,7 +801,10 @@ void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data,
 	c.start = op->offset;
 	c.end = op->offset + op->length;
 	c.carry = carry_of(op->party, 1);
+	if (len > NBDS_SECTOR)
+		series_begin(op->world, &series);
 	cut_sectors(&c, offset, data, len);
+	series_end(op->world);
 	if (op->world->memory > op->world->memory_cap)
 		contents_trim_memory(op->world);
 }
