@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "baseline/baseline.h"
 #include "capture/create.h"
 #include <base/trace.h>
 
@@ -53,12 +54,13 @@ struct audit_options {
 	const char *output;    /* NULL: standard output */
 	const char *interface; /* NULL: files */
 	const char *save;
-	const char *user;    /* whom root becomes; NULL: the usual one */
-	double min_judged;   /* percent */
-	bool overwrite;      /* unasked */
-	bool list_rules;     /* only that */
-	const char *explain; /* only this rule; NULL: none */
-	uint64_t extract;    /* the number of a finding; 0: none */
+	const char *user;     /* whom root becomes; NULL: the usual one */
+	double min_judged;    /* percent */
+	bool overwrite;       /* unasked */
+	bool list_rules;      /* only that */
+	const char *explain;  /* only this rule; NULL: none */
+	const char *baseline; /* an earlier report; NULL: none */
+	uint64_t extract;     /* the number of a finding; 0: none */
 	bool anonymize;
 };
 
@@ -105,6 +107,11 @@ static void print_help(void)
 	      "      --allow-unaudited   exit 0, not 3, if there was nothing to audit\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
+	      "\n"
+	      "Comparing:\n"
+	      "      --baseline=FILE     compare with FILE, an earlier report in JSON: new and gone\n"
+	      "                          findings, latencies and flushes; only new ones count for\n"
+	      "                          --fail-on\n"
 	      "\n"
 	      "Evidence:\n"
 	      "      --extract=N -w FILE\n"
@@ -268,6 +275,7 @@ enum {
 	OPT_OVERWRITE,
 	OPT_EXTRACT,
 	OPT_ANONYMIZE,
+	OPT_BASELINE,
 };
 
 static const struct option long_options[] = {
@@ -290,6 +298,7 @@ static const struct option long_options[] = {
 	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
 	{"extract", required_argument, NULL, OPT_EXTRACT},
 	{"anonymize", no_argument, NULL, OPT_ANONYMIZE},
+	{"baseline", required_argument, NULL, OPT_BASELINE},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
@@ -392,6 +401,9 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			if (!parse_number("--extract", optarg, "finding", &o->extract))
 				return nbds_usage_error();
 			o->report.keep = true;
+			break;
+		case OPT_BASELINE:
+			o->baseline = optarg;
 			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
@@ -939,6 +951,23 @@ static int close_output(FILE *out, const struct audit_options *o)
 	return -1;
 }
 
+/* The earlier report, of as many captures as this one. */
+static bool load_baseline(struct audit_options *o, int captures)
+{
+	char err[256];
+
+	o->report.compare = nbds_baseline_load(o->baseline, err, sizeof(err));
+	if (!o->report.compare) {
+		nbds_complain("%s: %s", o->baseline, err);
+		return false;
+	}
+	if (nbds_compare_captures(o->report.compare) == (unsigned)captures)
+		return true;
+	nbds_complain("%s: it is the report of %u captures, and this one is of %d", o->baseline,
+		      nbds_compare_captures(o->report.compare), captures);
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	struct audit_options o = {.report.fail_on = NBDS_VIOLATION};
@@ -996,6 +1025,8 @@ int main(int argc, char **argv)
 	o.report.memory = o.engine.memory / 8;
 	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
+	if (o.baseline && !load_baseline(&o, o.interface ? 1 : argc - optind))
+		return STATUS_TROUBLE;
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
 		nbds_complain("out of memory");
@@ -1032,6 +1063,7 @@ int main(int argc, char **argv)
 	if (status == STATUS_OK)
 		status = judge(report, &o);
 	nbds_report_free(report);
+	nbds_compare_free(o.report.compare);
 
 	if (close_output(out, &o) < 0)
 		status = STATUS_TROUBLE;

@@ -24,6 +24,9 @@
 
 #define SUMMARY_MAX 240
 
+/* Packets between two looks at what the capture says that it dropped. */
+#define DROPS_PACKETS 512
+
 /* Type and version of a TLS record, by which it is known. */
 #define TLS_TELLS 3
 
@@ -747,6 +750,18 @@ static void arrange(struct nbds_plan *p)
 	}
 }
 
+/* What the capture says of itself, as a pipeline tells it. */
+static void tell_drops(struct nbds_capture *c, struct nbds_feed *feed, uint64_t *dropped)
+{
+	struct nbds_capture_info info;
+
+	nbds_capture_info(c, &info);
+	nbds_engine_interfaces(nbds_feed_engine(feed), info.interfaces);
+	if (info.dropped > *dropped)
+		nbds_engine_dropped(nbds_feed_engine(feed), info.dropped - *dropped);
+	*dropped = info.dropped > *dropped ? info.dropped : *dropped;
+}
+
 bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 {
 	struct nbds_feed_config config = {
@@ -767,6 +782,7 @@ bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 	struct nbds_feed *feed;
 	struct nbds_packet packet;
 	struct nbds_segment segment;
+	uint64_t dropped = 0;
 
 	config.engine.patience = INT64_MAX;
 	feed = ip ? nbds_feed_new(&config) : NULL;
@@ -778,7 +794,8 @@ bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 		return false;
 	}
 	while (nbds_capture_next(c, &packet) == 1) {
-		p->frames++;
+		if (p->frames++ % DROPS_PACKETS == 0)
+			tell_drops(c, feed, &dropped);
 		p->bytes += packet.caplen;
 		if (nbds_ip_segment(ip, &packet, &segment)) {
 			p->segment = &segment;
@@ -788,6 +805,7 @@ bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 		}
 		nbds_feed_time(feed, packet.time);
 	}
+	tell_drops(c, feed, &dropped);
 	nbds_feed_finish(feed);
 	nbds_feed_free(feed);
 	nbds_ip_free(ip);

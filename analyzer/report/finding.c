@@ -404,6 +404,12 @@ static void put_number(struct nbds_report *r, const struct nbds_finding *f)
 {
 	struct nbds_buf *t = &r->text;
 
+	if (f->standing)
+		nbds_item(&r->paper, "compared",
+			  f->standing == NBDS_STANDING_NEW
+				  ? "new: the earlier report does not have it"
+				  : "the earlier report has it, too");
+
 	if (!f->number || r->interface)
 		return;
 	nbds_buf_clear(t);

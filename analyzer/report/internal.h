@@ -69,7 +69,8 @@ struct nbds_report {
 	uint64_t counted;               /* findings of this capture, repeats included */
 	uint64_t hidden;                /* of them below options.severity */
 	uint64_t lost;                  /* of all captures, for want of memory */
-	int worst;                      /* greatest severity of all captures, -1: none */
+	int worst;                      /* greatest severity of all captures, -1: none; of what is
+	                                 * new, if there is an earlier report */
 	const char *verdict;            /* of the last capture; NULL: none ended yet */
 	bool unaudited;                 /* one of the captures was */
 	double least_judged;            /* percent */
@@ -82,6 +83,7 @@ struct nbds_report {
 	unsigned captures;
 	bool interface;             /* the capture is that of an interface */
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
+	struct nbds_buf compared;   /* scratch: names of exports */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */
 	struct nbds_buf artifacts;  /* SARIF: the captures so far, */
 	struct nbds_buf notices;    /* and what has to be said of them */
@@ -151,6 +153,12 @@ void nbds_report_write(struct nbds_report *r);
 /* json.c */
 void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f);
 void nbds_json_fields_free(struct nbds_json_fields *fields);
+
+/* compared.c: only with options.compare */
+enum nbds_standing nbds_compared_finding(struct nbds_report *r, const struct nbds_finding *f);
+void nbds_compared_gather(struct nbds_report *r, const struct nbds_outcome *o);
+void nbds_compared_text(struct nbds_report *r);
+void nbds_compared_json(struct nbds_report *r);
 
 /* finding.c */
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f);

@@ -578,6 +578,9 @@ void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_json_member_u64(b, "count", f->count);
 	if (f->number)
 		nbds_json_member_u64(b, "number", f->number);
+	if (f->standing)
+		nbds_json_member_string(b, "baseline",
+					f->standing == NBDS_STANDING_NEW ? "new" : "known");
 	if (f->witness_count)
 		put_witnesses(b, f);
 	if (f->differ.count) {
@@ -727,6 +730,8 @@ static void json_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	}
 	for (size_t i = 0; i < r->why.count; i++)
 		put_why(r, &r->why.at[i]);
+	if (r->options.compare)
+		nbds_compared_json(r);
 	put_summary(r, o);
 }
 

@@ -60,9 +60,10 @@ static void put_name(struct nbds_report *r, struct nbds_buf *b)
 	put_attribute(b, "name", nbds_buf_text(&r->text));
 }
 
-static bool fails(const struct nbds_report *r, enum nbds_severity severity)
+static bool fails(const struct nbds_report *r, const struct nbds_finding *f)
 {
-	return !r->options.never_fail && severity >= r->options.fail_on;
+	return !r->options.never_fail && f->severity >= r->options.fail_on &&
+	       f->standing != NBDS_STANDING_KNOWN;
 }
 
 static void sort_out(struct nbds_report *r, struct rule_case *cases)
@@ -71,7 +72,7 @@ static void sort_out(struct nbds_report *r, struct rule_case *cases)
 
 	while ((f = nbds_keep_next_worst(&r->keep))) {
 		struct rule_case *c = &cases[nbds_rule_place(f->rule)];
-		bool failed = fails(r, f->severity);
+		bool failed = fails(r, f);
 		struct nbds_buf *b = failed ? &c->failures : &c->others;
 
 		*(failed ? &c->failed : &c->passed) += f->count;

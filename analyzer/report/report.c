@@ -87,6 +87,7 @@ void nbds_report_free(struct nbds_report *r)
 	nbds_buf_free(&r->broken);
 	nbds_buf_free(&r->text);
 	nbds_buf_free(&r->assumed);
+	nbds_buf_free(&r->compared);
 	nbds_buf_free(&r->artifacts);
 	nbds_buf_free(&r->notices);
 	nbds_json_fields_free(r->fields);
@@ -100,7 +101,7 @@ static void count(struct nbds_report *r, const struct nbds_finding *f)
 	struct nbds_tally *t = &r->tally[nbds_rule_place(f->rule)];
 
 	r->counted += f->count;
-	if ((int)f->severity > r->worst)
+	if ((int)f->severity > r->worst && f->standing != NBDS_STANDING_KNOWN)
 		r->worst = (int)f->severity;
 	if (!t->count[f->severity] || f->time < t->first_time[f->severity]) {
 		t->first_time[f->severity] = f->time;
@@ -112,7 +113,13 @@ static void count(struct nbds_report *r, const struct nbds_finding *f)
 static void on_finding(void *ctx, const struct nbds_finding *f)
 {
 	struct nbds_report *r = ctx;
+	struct nbds_finding compared;
 
+	if (r->options.compare) {
+		compared = *f;
+		compared.standing = nbds_compared_finding(r, f);
+		f = &compared;
+	}
 	count(r, f);
 	if (r->form->activity && f->severity >= r->options.severity)
 		activity_finding(&r->activity, f, nbds_rule_place(f->rule));
@@ -262,6 +269,8 @@ static void finish(struct nbds_report *r, struct nbds_outcome *o)
 			r->least_judged = judged;
 	}
 	nbds_waiting_finish(&r->waiting);
+	if (r->options.compare && !r->options.quiet)
+		nbds_compared_gather(r, o);
 	nbds_keep_sort(&r->keep);
 	if (r->form->activity)
 		activity_end(&r->activity);

@@ -132,6 +132,9 @@ static void put_result(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_json_member_string(b, "ruleId", f->rule->name);
 	nbds_json_member_u64(b, "ruleIndex", nbds_rule_place(f->rule));
 	nbds_json_member_string(b, "level", level(f->severity));
+	if (f->standing)
+		nbds_json_member_string(b, "baselineState",
+					f->standing == NBDS_STANDING_NEW ? "new" : "unchanged");
 	nbds_json_key(b, "message");
 	nbds_json_open(b, '{');
 	nbds_json_member_string(b, "text", f->message);

@@ -323,8 +323,11 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_facts_judged(r, o);
 	put_table(r);
 	nbds_facts_why(r);
-	if (r->options.summary)
+	if (r->options.summary) {
+		if (r->options.compare)
+			nbds_compared_text(r);
 		return;
+	}
 	nbds_facts_capture(r, o);
 	if (!o->opened)
 		return;
@@ -335,6 +338,8 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		put_export(r, e);
 	fputc('\n', r->out);
 	put_findings(r);
+	if (r->options.compare)
+		nbds_compared_text(r);
 	put_table(r);
 	nbds_facts_judged(r, o);
 	nbds_facts_not_judged(r, o);

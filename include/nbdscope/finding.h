@@ -90,6 +90,9 @@ struct nbds_witness {
 };
 #define NBDS_WITNESSES_MAX 6
 
+/* Beside an earlier report, if there is one. */
+enum nbds_standing { NBDS_STANDING_NONE, NBDS_STANDING_NEW, NBDS_STANDING_KNOWN };
+
 /* Where what a read returned differs first from what it should have, and some bytes
  * from there on. */
 #define NBDS_DIFFER_MAX 16
@@ -120,6 +123,7 @@ struct nbds_finding {
 	struct nbds_differ differ;
 	uint64_t count;  /* 1, or how many this one stands for */
 	uint64_t weight; /* of a rule that is summed: the heaviest is told */
+	enum nbds_standing standing;
 	uint64_t number; /* its place in a report, by time, from 1; 0: it has none */
 };
 

@@ -20,7 +20,7 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--memory= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--memory= --baseline= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -63,7 +63,7 @@ _nbdaudit() {
 		mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 		return
 		;;
-	-o | --output | -w | --write)
+	-o | --output | -w | --write | --baseline)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
