@@ -93,9 +93,9 @@ static void host32(FILE *out, uint32_t value)
 	fwrite(&value, sizeof(value), 1, out);
 }
 
-#define MARGIN   50000.0       // ns: nbdaudit's
-#define DURATION 25000000000.0 // ns: less than any verdict waits for
-#define UNIT     25000.0       // ns, where the history has no margin
+#define MARGIN   50000.0      // ns: nbdaudit's
+#define DURATION 9000000000.0 // ns: less than old values, or verdicts, wait for
+#define UNIT     25000.0      // ns, where the history has no margin
 
 // Nanoseconds for each microsecond of the history, such that instants are in order by the margin
 // if they are so in the history, and that nothing waits in vain for what is still to come;

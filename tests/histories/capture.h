@@ -6,7 +6,7 @@
  * audited by the whole program.  Every event is one packet; a connection's greeting
  * and haggling come right before its first instant.  The margin of order becomes the
  * 50 us that the program demands, whatever it is in the history, and the whole is shorter
- * than any verdict waits for what is still to come (30 s).
+ * than old values wait for a read to be answered (10 s), and verdicts for all else (30 s).
  *
  * Ownership.  frames_free() frees the list of frames.  Failure: of writing, false;
  * shortage of memory ends the program (these are tests).
