@@ -7,11 +7,10 @@
 
 #include "order.h"
 
-#define VOIDERS_MAX  256u  /* failed flushes kept for one export */
-#define FLUSH_LOG    1024u /* flushes kept, whether a write is known to need them or not */
-#define FLUSH_SCAN   64u
-#define OTHERS_MAX   64u
-#define AWAITED_SCAN 64u
+#define VOIDERS_MAX 256u  /* failed flushes kept for one export */
+#define FLUSH_LOG   1024u /* flushes kept, whether a write is known to need them or not */
+#define FLUSH_SCAN  64u
+#define OTHERS_MAX  64u
 
 bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 {
@@ -294,13 +293,19 @@ void order_doubt(struct nbds_world *w, bool fails)
 	w->order->version++;
 }
 
-const struct nbds_op *flight_voider(const struct nbds_world *w, const struct nbds_op *x)
+bool flights_void(const struct nbds_op *w, const struct nbds_point *hi)
 {
-	if (!w->order->fails)
-		return NULL;
-	for (x = x ? x->next_flight : w->order->flight_first; x && !x->voider;)
-		x = x->next_flight;
-	return x;
+	const struct nbds_world *world = w->world;
+	unsigned looked = 0;
+
+	if (!world->order->fails)
+		return false;
+	for (const struct nbds_op *x = world->order->flight_first; x; x = x->next_flight)
+		if (x != w && (++looked > AWAITED_SCAN ||
+			       (x->voider && !(hi && point_before(world, hi, &x->lo)) &&
+				!flush_between(w, x, party_mc(w->party)))))
+			return true;
+	return false;
 }
 
 bool voided(const struct nbds_op *w, const struct nbds_point *hi)
@@ -317,11 +322,7 @@ bool voided(const struct nbds_op *w, const struct nbds_point *hi)
 		if (!flush_between(w, x, party_mc(w->party)))
 			return true;
 	}
-	for (const struct nbds_op *x = flight_voider(world, NULL); x; x = flight_voider(world, x))
-		if (x != w && !(hi && point_before(world, hi, &x->lo)) &&
-		    !flush_between(w, x, party_mc(w->party)))
-			return true;
-	return false;
+	return flights_void(w, hi);
 }
 
 static unsigned find_paths(const struct nbds_op *w, const struct nbds_op *c,

@@ -54,11 +54,14 @@ struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point 
 /* All that was answered before `base` is superseded, for this reader, by w. */
 bool renewed(const struct nbds_party *reader, const struct nbds_point *base,
 	     const struct nbds_op *w);
+/* Of what is in flight so many are looked at, whoever asks; where there are more, each of them
+ * may be what is asked for. */
+#define AWAITED_SCAN 64u
+
 /* From now on what is in flight is taken for never answered; or not any more. */
 void order_doubt(struct nbds_world *w, bool fails);
-/* The next one, after `x` (NULL: the first), that may void. So far only those count that did,
- * and what is in flight as long as that is in doubt. */
-const struct nbds_op *flight_voider(const struct nbds_world *w, const struct nbds_op *x);
+/* If so: may any of it have dropped W before `hi` (NULL: ever)? */
+bool flights_void(const struct nbds_op *w, const struct nbds_point *hi);
 void flush_log_add(struct nbds_op *f);
 void void_add(struct nbds_op *x);
 /* No other connection wrote anything that was not in force before w began (G10). */

@@ -34,10 +34,7 @@ static enum voiding voiding(const struct nbds_op *w, const struct nbds_point *hi
 			return VOID;
 		result = VOID_BREACH;
 	}
-	for (const struct nbds_op *x = flight_voider(world, NULL); x; x = flight_voider(world, x))
-		if (may_drop(x, w, hi))
-			return VOID;
-	return result;
+	return flights_void(w, hi) ? VOID : result;
 }
 
 /* All that may have dropped w for a command that was over at hi was answered before f. */
@@ -50,10 +47,7 @@ static bool voided_before(const struct nbds_op *w, const struct nbds_point *hi,
 		if (may_drop(world->order->void_by[i], w, hi) &&
 		    !op_before(world->order->void_by[i], f))
 			return false;
-	for (const struct nbds_op *x = flight_voider(world, NULL); x; x = flight_voider(world, x))
-		if (may_drop(x, w, hi))
-			return false;
-	return !world->order->void_all;
+	return !world->order->void_all && !flights_void(w, hi);
 }
 
 const struct nbds_op *flush_first_after(const struct nbds_world *w, const struct xport *x,

@@ -255,11 +255,14 @@ struct haste {
 static bool status_open(const struct haste *haste, const struct miss *m)
 {
 	uint64_t start = m->sector * NBDS_SECTOR, end = start + NBDS_SECTOR;
+	unsigned looked = 0;
 
 	for (const struct nbds_op *x = haste->flights; x && x->serial <= haste->serial;
 	     x = x->next_flight)
-		if (x->type == NBD_CMD_BLOCK_STATUS && x->offset < end &&
-		    (x->offset >= start || start - x->offset < x->length))
+		if (++looked > AWAITED_SCAN)
+			return true;
+		else if (x->type == NBD_CMD_BLOCK_STATUS && x->offset < end &&
+			 (x->offset >= start || start - x->offset < x->length))
 			return true;
 	return false;
 }
