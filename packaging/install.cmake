@@ -27,12 +27,15 @@ set(zsh ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 if(CMAKE_INSTALL_PREFIX STREQUAL /usr AND EXISTS /etc/debian_version)
 	set(zsh ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 endif()
-set(NBDSCOPE_ZSHDIR ${zsh} CACHE STRING "zsh's folder of completions")
+set(NBDSCOPE_ZSHDIR "" CACHE STRING "zsh's folder of completions; empty: ${zsh}")
+if(NBDSCOPE_ZSHDIR)
+	set(zsh ${NBDSCOPE_ZSHDIR})
+endif()
 foreach(program nbdaudit nbdtop)
 	install(FILES ${NBDSCOPE_SOURCE}/packaging/completions/${program}.bash RENAME ${program} COMPONENT tools
 		DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 	install(FILES ${NBDSCOPE_SOURCE}/packaging/completions/${program}.zsh RENAME _${program} COMPONENT tools
-		DESTINATION ${NBDSCOPE_ZSHDIR})
+		DESTINATION ${zsh})
 	install(FILES ${NBDSCOPE_SOURCE}/packaging/completions/${program}.fish COMPONENT tools
 		DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endforeach()

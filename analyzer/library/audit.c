@@ -48,6 +48,17 @@ struct nbdscope_stream {
 
 NBDS_VECTOR(finding_vector, struct nbdscope_finding *);
 
+/* The report as a page draws what happened when, so that it has to be there from the
+ * beginning. */
+struct page {
+	bool wanted;
+	struct nbds_report *report; /* NULL: there is none, or it is finished */
+	struct nbds_engine_ops ops; /* what it wants to be told */
+	FILE *out;                  /* to `text` */
+	char *text;
+	size_t size;
+};
+
 struct nbdscope_audit {
 	struct nbds_engine_config config;
 	enum feeding feeding;
@@ -63,6 +74,7 @@ struct nbdscope_audit {
 	char *name;                  /* of the capture, for the report */
 	const char *verdict;         /* NULL: not known yet */
 	char *report;                /* the last one */
+	struct page page;
 	char error[512];
 };
 
@@ -89,6 +101,17 @@ struct nbdscope_audit *nbdscope_audit_new(void)
 	return a;
 }
 
+static void page_free(struct page *page)
+{
+	nbds_report_free(page->report);
+	page->report = NULL;
+	if (page->out)
+		fclose(page->out);
+	page->out = NULL;
+	free(page->text);
+	page->text = NULL;
+}
+
 static void streams_free(struct nbdscope_audit *a)
 {
 	while (a->streams) {
@@ -105,6 +128,7 @@ void nbdscope_audit_free(struct nbdscope_audit *a)
 		return;
 	nbdscope_audit_finish(a);
 	nbds_pipeline_close(a->pipeline, NULL, 0);
+	page_free(&a->page);
 	streams_free(a);
 	for (size_t i = 0; i < a->found.count; i++) {
 		nbds_finding_free(a->found.at[i]->f);
@@ -146,6 +170,14 @@ int nbdscope_audit_set_exclusive(struct nbdscope_audit *a, int exclusive)
 	return 0;
 }
 
+int nbdscope_audit_keep_page(struct nbdscope_audit *a)
+{
+	if (!settable(a))
+		return -1;
+	a->page.wanted = true;
+	return 0;
+}
+
 int nbdscope_audit_add_port(struct nbdscope_audit *a, unsigned port)
 {
 	if (!settable(a))
@@ -170,6 +202,8 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	struct nbdscope_finding *copy = NULL;
 	size_t size = nbds_finding_size(f) + sizeof(*copy);
 
+	if (a->page.report)
+		a->page.ops.finding(a->page.report, f);
 	if (a->budget.used + size <= a->budget.limit)
 		copy = calloc(1, sizeof(*copy));
 	if (copy)
@@ -184,18 +218,81 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	nbds_budget_take(&a->budget, size);
 }
 
-/* What findings take is a share of the whole. */
-static struct nbds_pipeline_config configure(struct nbdscope_audit *a)
+static void on_connection(void *ctx, struct nbds_connection *c)
 {
-	struct nbds_pipeline_config config = {
+	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+
+	if (page->ops.connection)
+		page->ops.connection(page->report, c);
+}
+
+static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
+{
+	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+
+	if (page->ops.message)
+		page->ops.message(page->report, c, m);
+}
+
+static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
+			   uint64_t came)
+{
+	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+
+	if (page->ops.message_end)
+		page->ops.message_end(page->report, c, m, came);
+}
+
+static void on_end(void *ctx, struct nbds_connection *c)
+{
+	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+
+	if (page->ops.end)
+		page->ops.end(page->report, c);
+}
+
+static bool page_begin(struct page *page, uint64_t memory)
+{
+	struct nbds_report_options options = {
+		.format = NBDS_REPORT_HTML,
+		.severity = NBDS_NOTE,
+		.fail_on = NBDS_VIOLATION,
+		.memory = memory,
+		.version = NBDSCOPE_VERSION,
+	};
+
+	page_free(page);
+	page->out = open_memstream(&page->text, &page->size);
+	if (page->out)
+		page->report = nbds_report_new(page->out, &options);
+	if (!page->report)
+		return false;
+	nbds_report_callbacks(page->report, &page->ops);
+	return true;
+}
+
+/* What findings take is a share of the whole, and so is what a page keeps. False: no
+ * memory. */
+static bool configure(struct nbdscope_audit *a, struct nbds_pipeline_config *config)
+{
+	*config = (struct nbds_pipeline_config){
 		.engine = a->config,
 		.ops = {.finding = on_finding},
 		.ctx = a,
 	};
-
 	a->budget.limit = a->config.memory / 8;
-	config.engine.memory -= a->budget.limit;
-	return config;
+	config->engine.memory -= a->budget.limit;
+	if (!a->page.wanted)
+		return true;
+	config->engine.memory -= a->budget.limit;
+	config->ops.connection = on_connection;
+	config->ops.message = on_message;
+	config->ops.message_end = on_message_end;
+	config->ops.end = on_end;
+	if (page_begin(&a->page, a->budget.limit))
+		return true;
+	errno = ENOMEM;
+	return false;
 }
 
 /* From now on this kind of feeding, and no other. */
@@ -210,7 +307,8 @@ static bool begin(struct nbdscope_audit *a, enum feeding feeding, const char *na
 	}
 	if (a->pipeline)
 		return true;
-	config = configure(a);
+	if (!configure(a, &config))
+		return false;
 	if (feeding == FED_STREAMS)
 		config.engine.patience = 1; /* no other copies of the bytes will come */
 	free(a->name);
@@ -222,6 +320,8 @@ static bool begin(struct nbdscope_audit *a, enum feeding feeding, const char *na
 		return false;
 	}
 	a->feeding = feeding;
+	if (a->page.report)
+		nbds_report_begin(a->page.report, a->name, a->pipeline);
 	return true;
 }
 
@@ -244,7 +344,8 @@ int nbdscope_audit_file(struct nbdscope_audit *a, const char *path)
 		errno = EBUSY;
 		return -1;
 	}
-	config = configure(a);
+	if (!configure(a, &config))
+		return -1;
 	free(a->name);
 	a->name = strdup(path);
 	if (!a->name) {
@@ -257,6 +358,8 @@ int nbdscope_audit_file(struct nbdscope_audit *a, const char *path)
 		return -1;
 	}
 	a->feeding = FED_FILE;
+	if (a->page.report)
+		nbds_report_begin(a->page.report, a->name, a->pipeline);
 	while ((step = nbds_pipeline_step(a->pipeline, BATCH)) <= NBDS_STEP_IDLE)
 		;
 	if (step == NBDS_STEP_ERROR)
@@ -382,13 +485,15 @@ struct nbdscope_stream *nbdscope_audit_stream(struct nbdscope_audit *a, const ch
 	return s;
 }
 
-static bool feedable(const struct nbdscope_stream *s, enum nbdscope_side side)
+/* Can `len` more bytes come from `side`? */
+static bool feedable(const struct nbdscope_stream *s, enum nbdscope_side side, uint64_t len)
 {
 	if (!s->flow) {
 		errno = EBUSY;
 		return false;
 	}
-	if ((side == NBDSCOPE_CLIENT || side == NBDSCOPE_SERVER) && !s->ended[side])
+	if ((side == NBDSCOPE_CLIENT || side == NBDSCOPE_SERVER) && !s->ended[side] &&
+	    len <= NBDSCOPE_MOST - s->told[side])
 		return true;
 	errno = EINVAL;
 	return false;
@@ -417,7 +522,7 @@ static int64_t fed(struct nbdscope_stream *s, enum nbdscope_side side, const voi
 {
 	struct nbds_mark where;
 
-	if (!feedable(s, side))
+	if (!feedable(s, side, len))
 		return -1;
 	where = mark(s->audit, time);
 	can_have(s, side, &where);
@@ -446,7 +551,7 @@ int64_t nbdscope_stream_end(struct nbdscope_stream *s, enum nbdscope_side side, 
 {
 	struct nbds_mark where;
 
-	if (!feedable(s, side))
+	if (!feedable(s, side, 0))
 		return -1;
 	s->ended[side] = true;
 	where = mark(s->audit, time);
@@ -556,6 +661,34 @@ const char *nbdscope_audit_verdict(struct nbdscope_audit *a)
 	return a->verdict;
 }
 
+/* The page, once it is finished. */
+static const char *page_text(struct nbdscope_audit *a)
+{
+	struct page *page = &a->page;
+	bool whole = true;
+
+	if (page->report) {
+		if (a->pipeline)
+			nbds_report_end(page->report, a->error);
+		else
+			nbds_report_unreadable(page->report, a->name, a->error);
+		nbds_report_finish(page->report);
+		whole = !nbds_report_lost(page->report);
+		nbds_report_free(page->report);
+		page->report = NULL;
+	}
+	if (page->out) {
+		whole &= !ferror(page->out);
+		whole &= fclose(page->out) == 0;
+		page->out = NULL;
+	}
+	if (!whole)
+		page_free(page);
+	if (!page->text)
+		errno = ENOMEM;
+	return page->text;
+}
+
 const char *nbdscope_audit_report(struct nbdscope_audit *a, const char *form)
 {
 	struct nbds_report_options options = {
@@ -570,6 +703,8 @@ const char *nbdscope_audit_report(struct nbdscope_audit *a, const char *form)
 	bool whole;
 	FILE *out;
 
+	if (a->page.wanted && strcmp(form, "html") == 0)
+		return nbdscope_audit_finish(a) < 0 ? NULL : page_text(a);
 	while (f < end && strcmp(f->name, form) != 0)
 		f++;
 	if (f == end) {

@@ -49,6 +49,7 @@ struct nbdscope_decoder {
 	/* the messages of both sides whose payload may come; it has the number */
 	uint64_t current[2];
 	bool ended[2], failed;
+	uint64_t came[2]; /* bytes of each side */
 	nbdscope_payload_fn *payload;
 	void *context;
 };
@@ -241,10 +242,14 @@ void nbdscope_decoder_free(struct nbdscope_decoder *d)
 	free(d);
 }
 
-static bool usable(struct nbdscope_decoder *d, enum nbdscope_side side)
+/* Can `len` more bytes come from `side`? No connection has more than can be counted. */
+static bool usable(struct nbdscope_decoder *d, enum nbdscope_side side, uint64_t len)
 {
-	if ((side == NBDSCOPE_CLIENT || side == NBDSCOPE_SERVER) && !d->ended[side])
+	if ((side == NBDSCOPE_CLIENT || side == NBDSCOPE_SERVER) && !d->ended[side] &&
+	    len <= NBDSCOPE_MOST - d->came[side]) {
+		d->came[side] += len;
 		return true;
+	}
 	errno = EINVAL;
 	return false;
 }
@@ -263,7 +268,7 @@ static const struct nbds_mark nowhere = {.ack = NBDS_NO_ACK};
 int nbdscope_decoder_feed(struct nbdscope_decoder *d, enum nbdscope_side side, const void *bytes,
 			  size_t len)
 {
-	if (!usable(d, side))
+	if (!usable(d, side, len))
 		return -1;
 	if (len)
 		nbds_decoder_data(d->decoder, (enum nbds_side)side, bytes, len, &nowhere);
@@ -272,7 +277,7 @@ int nbdscope_decoder_feed(struct nbdscope_decoder *d, enum nbdscope_side side, c
 
 int nbdscope_decoder_gap(struct nbdscope_decoder *d, enum nbdscope_side side, uint64_t len)
 {
-	if (!usable(d, side))
+	if (!usable(d, side, len))
 		return -1;
 	if (len)
 		nbds_decoder_gap(d->decoder, (enum nbds_side)side, len, &nowhere);
@@ -281,7 +286,7 @@ int nbdscope_decoder_gap(struct nbdscope_decoder *d, enum nbdscope_side side, ui
 
 int nbdscope_decoder_end(struct nbdscope_decoder *d, enum nbdscope_side side)
 {
-	if (!usable(d, side))
+	if (!usable(d, side, 0))
 		return -1;
 	d->ended[side] = true;
 	nbds_decoder_end(d->decoder, (enum nbds_side)side, &nowhere);

@@ -79,6 +79,7 @@ def _load():
             ("audit_set_memory", number, pointer, u64),
             ("audit_set_exclusive", number, pointer, number),
             ("audit_add_port", number, pointer, ctypes.c_uint),
+            ("audit_keep_page", number, pointer),
             ("audit_file", number, pointer, text),
             ("audit_packet", number, pointer, number, text, u32, u32, i64),
             ("audit_stream", pointer, pointer, text, text, i64),
@@ -221,12 +222,15 @@ class Stream:
 class Audit:
     """What nbdaudit would say of a capture, of packets, or of connections."""
 
-    def __init__(self, exclusive=False, memory=None, ports=()):
+    def __init__(self, exclusive=False, memory=None, ports=(), page=False):
+        """`page`: report("html") will be asked for."""
         self._audit = _done(_lib.nbdscope_audit_new())
         self._found = []
         _done(_lib.nbdscope_audit_set_exclusive(self._audit, exclusive))
         if memory is not None:
             _done(_lib.nbdscope_audit_set_memory(self._audit, memory))
+        if page:
+            _done(_lib.nbdscope_audit_keep_page(self._audit))
         for port in ports:
             _done(_lib.nbdscope_audit_add_port(self._audit, port))
 

@@ -68,6 +68,9 @@ NBDSCOPE_API int nbdscope_audit_set_memory(struct nbdscope_audit *audit, uint64_
 /* 1: no writer stays outside of what is fed, so that data which nobody wrote is a
  * violation. By default 0. */
 NBDSCOPE_API int nbdscope_audit_set_exclusive(struct nbdscope_audit *audit, int exclusive);
+/* The report is wanted as a page, too: what its charts show is kept from the beginning. It
+ * takes an eighth of the memory. */
+NBDSCOPE_API int nbdscope_audit_keep_page(struct nbdscope_audit *audit);
 /* A further port of servers, for packets and files: without it a server is recognised by
  * its greeting, and in the middle of a connection by matching requests and replies.
  * EINVAL: not from 1 to 65535. ENOSPC: more than 64. */
@@ -130,8 +133,9 @@ NBDSCOPE_API const struct nbdscope_finding *nbdscope_audit_next(struct nbdscope_
 NBDSCOPE_API const char *nbdscope_audit_verdict(struct nbdscope_audit *audit);
 
 /* Finishes, and writes the report of nbdaudit in a form of its option --format: "json"
- * (JSON Lines), "text", "junit" or "sarif". (What "html" draws is not kept.) The audit's,
- * until the next report or free. NULL: EINVAL (no such form), ENOMEM. */
+ * (JSON Lines), "text", "junit" or "sarif", and "html" if nbdscope_audit_keep_page() was
+ * called. The audit's, until the next report (a page: until free). NULL: EINVAL (no such
+ * form), ENOMEM. */
 NBDSCOPE_API const char *nbdscope_audit_report(struct nbdscope_audit *audit, const char *form);
 
 /* Why the last file could not be read, one line; "" if nothing failed. The audit's, until

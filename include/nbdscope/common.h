@@ -53,6 +53,9 @@ enum nbdscope_level {
 	NBDSCOPE_VIOLATION = 3, /* proved: no peer that obeys the protocol explains it */
 };
 
+/* The most bytes that one side of a connection can send, gaps included: more is EINVAL. */
+#define NBDSCOPE_MOST INT64_MAX
+
 /* As a time: the time of the system's clock during the call. */
 #define NBDSCOPE_NOW INT64_MIN
 
