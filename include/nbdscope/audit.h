@@ -110,7 +110,8 @@ NBDSCOPE_API int64_t nbdscope_stream_data(struct nbdscope_stream *stream, enum n
 /* The same of bytes that passed and are not known. */
 NBDSCOPE_API int64_t nbdscope_stream_gap(struct nbdscope_stream *stream, enum nbdscope_side side,
 					 uint64_t len, int64_t time);
-/* `side` sends nothing more (FIN). The same numbers and errors. */
+/* `side` sends nothing more (FIN; "Terminating the transmission phase"). The same numbers
+ * and errors. */
 NBDSCOPE_API int64_t nbdscope_stream_end(struct nbdscope_stream *stream, enum nbdscope_side side,
 					 int64_t time);
 /* The connection is over, and the stream is freed; a direction that did not end was cut off
@@ -156,10 +157,10 @@ NBDSCOPE_API const char *nbdscope_finding_message(const struct nbdscope_finding 
 NBDSCOPE_API const char *nbdscope_finding_advice(const struct nbdscope_finding *finding);
 /* The connection, counted from 1 in the order of their first bytes; 0: none in particular. */
 NBDSCOPE_API uint32_t nbdscope_finding_connection(const struct nbdscope_finding *finding);
-/* The export's name, any bytes, and in *len how many; NULL: none in particular. */
+/* The export's name ("Values" and NBD_OPT_GO), any bytes, and in *len how many; NULL: none in particular. */
 NBDSCOPE_API const char *nbdscope_finding_export(const struct nbdscope_finding *finding,
 						 size_t *len);
-/* "NBD_CMD_READ"; NULL: none in particular. Constant. */
+/* The command ("Request types"), "NBD_CMD_READ"; NULL: none in particular. Constant. */
 NBDSCOPE_API const char *nbdscope_finding_command(const struct nbdscope_finding *finding);
 /* 1, with the bytes of the export that are at fault in *offset and *length; 0: none in
  * particular, and both are left alone. */

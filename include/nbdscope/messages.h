@@ -83,7 +83,8 @@ NBDSCOPE_API uint64_t nbdscope_message_number(const struct nbdscope_message *mes
 
 /* The specification's name: "NBD_OPT_GO", "NBD_REP_INFO", "NBD_CMD_WRITE",
  * "NBD_SIMPLE_REPLY", "NBD_REPLY_TYPE_OFFSET_DATA"; "NBD_GREETING", "NBD_CLIENT_FLAGS" and
- * "NBD_EXPORT_NAME_REPLY" for what has none there; "unknown command 42" and alike. Of
+ * "NBD_EXPORT_NAME_REPLY" for what has none there; "unknown command 42" and alike
+ * ("Option types", "Option reply types", "Request types", "Structured reply types"). Of
  * what is no message: "lost", "nonsense", "skipped", "found", "tls", "forgotten",
  * "after-end" or "trailing". */
 NBDSCOPE_API const char *nbdscope_message_name(const struct nbdscope_message *message);
@@ -97,18 +98,21 @@ NBDSCOPE_API const char *nbdscope_message_summary(const struct nbdscope_message 
 /* Where it begins: bytes of its direction before it. */
 NBDSCOPE_API uint64_t nbdscope_message_offset(const struct nbdscope_message *message);
 
-/* Bytes of its head, and of the payload behind that. */
+/* Bytes of its head, and of the payload behind that: data written or read, extents; of
+ * what is no message, how many bytes it is about, 0 if that is not known. */
 NBDSCOPE_API uint64_t nbdscope_message_head_length(const struct nbdscope_message *message);
 NBDSCOPE_API uint64_t nbdscope_message_payload_length(const struct nbdscope_message *message);
 
-/* Of a reply or chunk: the name of the command that it answers; NULL: none is known. */
+/* Of a reply or chunk: the name of the command that it answers, by its cookie ("Request
+ * message"); NULL: none is known. */
 NBDSCOPE_API const char *nbdscope_message_answers(const struct nbdscope_message *message);
 
 /* 1: inner lengths do not fit the message's own. */
 NBDSCOPE_API int nbdscope_message_is_malformed(const struct nbdscope_message *message);
-/* 1: a reply that no request in flight asked for. */
+/* 1: a reply whose cookie no request in flight has. */
 NBDSCOPE_API int nbdscope_message_is_unsolicited(const struct nbdscope_message *message);
-/* 1: the last reply to its request or option. */
+/* 1: the last reply to its request (NBD_REPLY_FLAG_DONE, "Structured reply flags") or
+ * option. */
 NBDSCOPE_API int nbdscope_message_is_final(const struct nbdscope_message *message);
 
 /* How many fields it has. They are numbered from 0, in the order on the wire; the bits of
