@@ -1047,19 +1047,19 @@ int main(int argc, char **argv)
 				status = one;
 		}
 	}
+	nbds_report_finish(report);
 	if (nbds_report_lost(report)) {
 		nbds_complain("%" PRIu64 " findings are missing from the report: out of memory",
 			      nbds_report_lost(report));
 		status = STATUS_TROUBLE;
 	}
 	if (nbds_report_error(report)) {
-		nbds_complain(
-			"messages are missing from the report: cannot keep them in a temporary "
-			"file: %s",
-			strerror(nbds_report_error(report)));
+		nbds_complain("%s are missing from the report: cannot keep them in a temporary "
+			      "file: %s",
+			      o.report.format == NBDS_REPORT_HTML ? "captures" : "messages",
+			      strerror(nbds_report_error(report)));
 		status = STATUS_TROUBLE;
 	}
-	nbds_report_finish(report);
 	if (status == STATUS_OK)
 		status = judge(report, &o);
 	nbds_report_free(report);

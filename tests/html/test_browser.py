@@ -266,12 +266,14 @@ class Browser(unittest.TestCase):
                 const picture = cell.parentNode.nextElementSibling;
                 const texts = [...picture.querySelectorAll("text")].map((t) => t.textContent);
                 return [texts, picture.querySelector("code").innerText, picture
-                        .querySelector("svg").getBoundingClientRect().width > 500];""")
+                        .querySelector("svg").getBoundingClientRect().width > 500,
+                        picture.querySelectorAll(".arrow .tip").length];""")
             for text in ("conn 1", "WRITE 512 bytes", "older WRITE 512 bytes", "FLUSH",
                          "READ 512 bytes"):
                 self.assertIn(text, drawn[0])
             self.assertRegex(drawn[1], r"^frame\.number in \{8, 12, 13, 14, 15, \d+, \d+\}$")
             self.assertTrue(drawn[2])
+            self.assertEqual(drawn[3], 3)
             self.assertEqual(self.complaints(), [])
         finally:
             del self.files["many"]

@@ -6,8 +6,10 @@ or run but its own style and script, and says what the JSON form says."""
 import base64
 import hashlib
 import html.parser
+import os
 import pathlib
 import re
+import subprocess
 import tempfile
 import unittest
 import xml.etree.ElementTree
@@ -356,6 +358,17 @@ class Html(unittest.TestCase):
                 (e[1].get("class") or "").startswith("v-")]
         self.assertEqual(len(rows), 5)
         self.assertIn("5 captures", page.texts)
+
+    def test_several_without_a_place(self):
+        """The verdicts are there, and that the rest is not is said."""
+        environment = dict(os.environ, TMPDIR=str(self.work / "none"))
+        done = subprocess.run([captures.BIN / "nbdaudit", "--format=html", *captures.SAMPLES[:2]],
+                              env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=60)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"captures are missing from the report", done.stderr)
+        self.assertIn(b"2 captures", done.stdout)
+        self.assertTrue(done.stdout.endswith(b"</html>\n"))
 
     def test_summary(self):
         brief = self.hold(captures.page("--summary", captures.ROOT / "samples" / "errors.pcap"))

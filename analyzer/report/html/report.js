@@ -117,7 +117,7 @@
 			at.set(frame, x);
 			x += 14;
 		}
-		const width = Math.max(760, x + 40), height = lanes.length * 52 + 34;
+		const width = Math.max(1100, x + 40), height = lanes.length * 52 + 34;
 		const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img",
 			"aria-label": cell.textContent }, "", SVG);
 		lanes.forEach((id, i) => {
@@ -138,6 +138,22 @@
 				g.append(make("text", { class: "n e", x: right, y: y + 35 }, String(b.last), SVG));
 			svg.append(g);
 		}
+		const arrow = (from, to, name) => {
+			if (!from || !to || !from.last || from.last > to.first)
+				return;
+			const left = at.get(from.last), right = at.get(to.first);
+			const y = lanes.indexOf(from.connection) * 52 + 18;
+			const v = lanes.indexOf(to.connection) * 52 + 18, bend = Math.max(12, (right - left) / 2);
+			const g = make("g", { class: name }, "", SVG);
+			g.append(make("path", { d: `M${left} ${y}C${left + bend} ${y} ${right - 6 - bend} ${v} ` +
+				`${right - 6} ${v}` }, "", SVG));
+			g.append(make("path", { class: "tip", d: `M${right} ${v}l-7-4v8z` }, "", SVG));
+			svg.append(g);
+		};
+		const of = (roles) => bars.find((b) => roles.includes(b.role));
+		arrow(of("w"), of("f") ?? of("r"), "arrow");
+		arrow(of("f"), of("r"), "arrow");
+		arrow(of("s") ?? of("e"), of("r"), "arrow came");
 		const axis = make("g", { class: "axis" }, "", SVG);
 		axis.append(make("path", { d: `M72 ${height - 24}H${width - 10}` }, "", SVG));
 		let free = 0;
