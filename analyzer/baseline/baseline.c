@@ -172,10 +172,8 @@ static bool take_connection(struct baseline *b, const json_t *o)
 
 		if (!of)
 			continue;
-		json_object_foreach(json_object_get(of, "errors"), error, times)
-			what.errors += json_integer_value(times) > 0
-					       ? (uint64_t)json_integer_value(times)
-					       : 0;
+		json_object_foreach(json_object_get(of, "errors"), error, times) what.errors +=
+			json_integer_value(times) > 0 ? (uint64_t)json_integer_value(times) : 0;
 		if (!nbds_compare_add_command(b->compare, b->capture, NBDS_EARLIER, export, command,
 					      &what))
 			return no_memory(b);
@@ -271,7 +269,8 @@ static bool read_lines(struct baseline *b, FILE *in)
 	while (good && c != EOF) {
 		c = getc_unlocked(in);
 		if (c != EOF && ++all > NBDS_BASELINE_MOST) {
-			good = fail(b, "it is longer than %" PRIu64 " MiB", NBDS_BASELINE_MOST >> 20);
+			good = fail(b, "it is longer than %" PRIu64 " MiB",
+				    NBDS_BASELINE_MOST >> 20);
 			break;
 		}
 		if (c == EOF || c == '\n') {

@@ -15,7 +15,7 @@
 
 #include "../compare/compare.h"
 
-#define NBDS_BASELINE_MOST      (UINT64_C(1) << 30) /* bytes of the file, */
+#define NBDS_BASELINE_MOST      (UINT64_C(1) << 30)  /* bytes of the file, */
 #define NBDS_BASELINE_LINE_MOST (UINT64_C(64) << 20) /* and of a line */
 
 /* "-" is standard input. */

@@ -84,8 +84,8 @@ struct nbds_compare_side {
 #define NBDS_COMPARE_COMMANDS 10 /* kinds of commands that are told apart */
 enum { NBDS_EARLIER, NBDS_NOW };
 struct nbds_compare_export {
-	const char *name; /* as JSON writes it */
-	struct nbds_compare_side side[2]; /* NBDS_EARLIER, NBDS_NOW */
+	const char *name;                            /* as JSON writes it */
+	struct nbds_compare_side side[2];            /* NBDS_EARLIER, NBDS_NOW */
 	const char *commands[NBDS_COMPARE_COMMANDS]; /* NULL: no more */
 	struct nbds_compare_command command[2][NBDS_COMPARE_COMMANDS];
 };

@@ -50,7 +50,7 @@ NBDS_VECTOR(finding_vector, struct nbdscope_finding *);
 
 /* The report as a page draws what happened when, so that it has to be there from the
  * beginning. */
-struct page {
+struct audit_page {
 	bool wanted;
 	struct nbds_report *report; /* NULL: there is none, or it is finished */
 	struct nbds_engine_ops ops; /* what it wants to be told */
@@ -74,7 +74,7 @@ struct nbdscope_audit {
 	char *name;                  /* of the capture, for the report */
 	const char *verdict;         /* NULL: not known yet */
 	char *report;                /* the last one */
-	struct page page;
+	struct audit_page page;
 	char error[512];
 };
 
@@ -101,7 +101,7 @@ struct nbdscope_audit *nbdscope_audit_new(void)
 	return a;
 }
 
-static void page_free(struct page *page)
+static void page_free(struct audit_page *page)
 {
 	nbds_report_free(page->report);
 	page->report = NULL;
@@ -220,7 +220,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 
 static void on_connection(void *ctx, struct nbds_connection *c)
 {
-	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+	struct audit_page *page = &((struct nbdscope_audit *)ctx)->page;
 
 	if (page->ops.connection)
 		page->ops.connection(page->report, c);
@@ -228,7 +228,7 @@ static void on_connection(void *ctx, struct nbds_connection *c)
 
 static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
 {
-	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+	struct audit_page *page = &((struct nbdscope_audit *)ctx)->page;
 
 	if (page->ops.message)
 		page->ops.message(page->report, c, m);
@@ -237,7 +237,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 static void on_message_end(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
 			   uint64_t came)
 {
-	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+	struct audit_page *page = &((struct nbdscope_audit *)ctx)->page;
 
 	if (page->ops.message_end)
 		page->ops.message_end(page->report, c, m, came);
@@ -245,13 +245,13 @@ static void on_message_end(void *ctx, struct nbds_connection *c, const struct nb
 
 static void on_end(void *ctx, struct nbds_connection *c)
 {
-	struct page *page = &((struct nbdscope_audit *)ctx)->page;
+	struct audit_page *page = &((struct nbdscope_audit *)ctx)->page;
 
 	if (page->ops.end)
 		page->ops.end(page->report, c);
 }
 
-static bool page_begin(struct page *page, uint64_t memory)
+static bool page_begin(struct audit_page *page, uint64_t memory)
 {
 	struct nbds_report_options options = {
 		.format = NBDS_REPORT_HTML,
@@ -664,7 +664,7 @@ const char *nbdscope_audit_verdict(struct nbdscope_audit *a)
 /* The page, once it is finished. */
 static const char *page_text(struct nbdscope_audit *a)
 {
-	struct page *page = &a->page;
+	struct audit_page *page = &a->page;
 	bool whole = true;
 
 	if (page->report) {

@@ -35,7 +35,8 @@ enum nbds_standing nbds_compared_finding(struct nbds_report *r, const struct nbd
 		.severity = nbds_severity_name(f->severity),
 		.side = sides[nbds_finding_side(f)],
 		.command = f->command,
-		.export = f->export_name ? export_name(r, f->export_name, f->export_name_len) : NULL,
+		.export = f->export_name ? export_name(r, f->export_name, f->export_name_len)
+					 : NULL,
 		.has_range = f->has_range,
 		.offset = f->offset,
 		.length = f->length,
@@ -203,7 +204,8 @@ static void put_command_side(struct nbds_report *r, const char *name, const char
 
 static void put_two(struct nbds_buf *t, const char *what, uint64_t earlier, uint64_t now)
 {
-	nbds_buf_printf(t, "%s%" PRIu64 " %s, now %" PRIu64, t->len ? "; " : "", earlier, what, now);
+	nbds_buf_printf(t, "%s%" PRIu64 " %s, now %" PRIu64, t->len ? "; " : "", earlier, what,
+			now);
 }
 
 static void put_export_account(struct nbds_report *r, const struct nbds_compare_export *e)
@@ -339,7 +341,8 @@ static void put_side(struct nbds_buf *b, const char *key, const struct nbds_comp
 	nbds_json_close(b, '}');
 }
 
-static void put_json_gone(struct nbds_report *r, const struct nbds_compare_finding *f, uint64_t count)
+static void put_json_gone(struct nbds_report *r, const struct nbds_compare_finding *f,
+			  uint64_t count)
 {
 	struct nbds_buf *b = begin(r, "gone");
 
@@ -391,7 +394,8 @@ void nbds_compared_json(struct nbds_report *r)
 	put_levels(b, "known", counts.known);
 	put_levels(b, "gone", gone);
 	member_open(b, "exports", '[');
-	for (size_t i = 0; !r->options.summary && (e = nbds_compare_export(c, r->captures, i)); i++) {
+	for (size_t i = 0; !r->options.summary && (e = nbds_compare_export(c, r->captures, i));
+	     i++) {
 		nbds_json_open(b, '{');
 		member_raw(b, "name", e->name);
 		put_side(b, "earlier", e, NBDS_EARLIER);

@@ -24,7 +24,7 @@ struct chart {
 	unsigned spans;
 };
 
-struct series {
+struct chart_series {
 	const char *name, *class;
 	bool area;
 	double at[ACTIVITY_SPANS]; /* below 0: nothing to show */
@@ -65,7 +65,7 @@ static void put_number(struct nbds_buf *b, double n)
 		nbds_buf_printf(b, "%ld", tenths / 10);
 }
 
-static void put_line(const struct chart *c, const struct series *s, double low, double most,
+static void put_line(const struct chart *c, const struct chart_series *s, double low, double most,
 		     bool logarithmic)
 {
 	struct nbds_buf *b = &c->r->line;
@@ -128,7 +128,7 @@ static void put_times(const struct chart *c)
 	nbds_buf_puts(&c->r->line, "</div>\n");
 }
 
-static void put_legend(const struct chart *c, const struct series *s, unsigned count)
+static void put_legend(const struct chart *c, const struct chart_series *s, unsigned count)
 {
 	struct nbds_buf *b = &c->r->line;
 
@@ -139,7 +139,7 @@ static void put_legend(const struct chart *c, const struct series *s, unsigned c
 }
 
 static void put_chart(const struct chart *c, const char *title, const char *words, enum unit unit,
-		      const struct series *s, unsigned count)
+		      const struct chart_series *s, unsigned count)
 {
 	double most = 0, low = unit == UNIT_TIME ? 1e300 : 0;
 	bool logarithmic = unit == UNIT_TIME;
@@ -203,12 +203,12 @@ static void put_chart(const struct chart *c, const char *title, const char *word
 	nbds_html_write(c->r);
 }
 
-static void put_throughput(const struct chart *c, struct series *s)
+static void put_throughput(const struct chart *c, struct chart_series *s)
 {
 	double seconds = (double)c->a->width / 1e9;
 
-	s[0] = (struct series){.name = "read", .class = "c-read", .area = true};
-	s[1] = (struct series){.name = "written", .class = "c-write"};
+	s[0] = (struct chart_series){.name = "read", .class = "c-read", .area = true};
+	s[1] = (struct chart_series){.name = "written", .class = "c-write"};
 	for (unsigned i = 0; i < c->spans; i++)
 		for (int k = 0; k < 2; k++)
 			s[k].at[i] = (double)c->a->spans[i].bytes[k] / seconds;
@@ -216,7 +216,7 @@ static void put_throughput(const struct chart *c, struct series *s)
 		  UNIT_RATE, s, 2);
 }
 
-static void put_latency(const struct chart *c, struct series *s)
+static void put_latency(const struct chart *c, struct chart_series *s)
 {
 	static const struct {
 		const char *name, *class;
@@ -235,7 +235,7 @@ static void put_latency(const struct chart *c, struct series *s)
 	for (size_t k = 0; k < sizeof(lines) / sizeof(lines[0]); k++) {
 		bool any = false;
 
-		s[count] = (struct series){.name = lines[k].name, .class = lines[k].class};
+		s[count] = (struct chart_series){.name = lines[k].name, .class = lines[k].class};
 		for (unsigned i = 0; i < c->spans; i++) {
 			const struct nbds_latency *l = c->a->spans[i].latency[lines[k].kind];
 
@@ -249,12 +249,12 @@ static void put_latency(const struct chart *c, struct series *s)
 		  s, count);
 }
 
-static void put_unflushed(const struct chart *c, struct series *s)
+static void put_unflushed(const struct chart *c, struct chart_series *s)
 {
 	struct nbds_buf words = {0};
 	double last = 0;
 
-	s[0] = (struct series){.name = "not flushed", .class = "c-unflushed", .area = true};
+	s[0] = (struct chart_series){.name = "not flushed", .class = "c-unflushed", .area = true};
 	for (unsigned i = 0; i < c->spans; i++) {
 		const struct activity_span *span = &c->a->spans[i];
 
@@ -438,7 +438,7 @@ static void put_maps(const struct chart *c, const struct nbds_outcome *o)
 void nbds_html_charts(struct nbds_report *r, const struct nbds_outcome *o)
 {
 	struct chart c = {.r = r, .a = &r->activity, .spans = r->activity.used};
-	struct series *s;
+	struct chart_series *s;
 
 	if (!c.a->spans || !c.spans)
 		return;

@@ -31,7 +31,8 @@ static void test_siphash(void **state)
 		{8, UINT64_C(0x93f5f5799a932462)},
 		{15, UINT64_C(0xa129ca6149be45e5)},
 	};
-	const struct nbds_sip_key key = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
+	const struct nbds_sip_key key = {UINT64_C(0x0706050403020100),
+					 UINT64_C(0x0f0e0d0c0b0a0908)};
 	uint8_t bytes[16];
 
 	(void)state;
@@ -74,7 +75,8 @@ static void test_bytes(void **state)
 static void test_sectors(void **state)
 {
 	struct nbds_mask *m = nbds_mask_new();
-	uint8_t zero[NBDS_MASK_SECTOR] = {0}, a[NBDS_MASK_SECTOR] = {1}, b[NBDS_MASK_SECTOR] = {1, 1};
+	uint8_t zero[NBDS_MASK_SECTOR] = {0}, a[NBDS_MASK_SECTOR] = {1},
+		b[NBDS_MASK_SECTOR] = {1, 1};
 	uint64_t of_a = nbds_mask_digest(m, a), of_b = nbds_mask_digest(m, b);
 	unsigned alike = 0, elsewhere = 0;
 
@@ -198,10 +200,12 @@ static void test_match(void **state)
 	assert_false(matches(&m, "conn 7 wrote", "conn 4 wrote"));
 	assert_false(matches(&m, "export \"a\"", "export \"b\""));
 	m.renumbered = true;
-	assert_true(matches(&m, "conn 7 and conn 9 wrote 8 bytes", "conn 4 and conn 5 wrote 8 bytes"));
+	assert_true(
+		matches(&m, "conn 7 and conn 9 wrote 8 bytes", "conn 4 and conn 5 wrote 8 bytes"));
 	assert_false(matches(&m, "conn 7 wrote 8 bytes", "conn 4 wrote 9 bytes"));
 	m.masked = true;
-	assert_true(matches(&m, "export \"a\" of 10.0.0.1:10809", "export \"b\" of 192.0.2.9:10809"));
+	assert_true(
+		matches(&m, "export \"a\" of 10.0.0.1:10809", "export \"b\" of 192.0.2.9:10809"));
 	assert_true(matches(&m, "magic 0x12345678", "magic 0x78787878"));
 	assert_false(matches(&m, "magic 0x12345678", "magic 0x12345679"));
 	assert_false(matches(&m, "export \"a\" of 5", "export \"b\" of 6"));
@@ -210,8 +214,8 @@ static void test_match(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_siphash), cmocka_unit_test(test_bytes),
-		cmocka_unit_test(test_sectors), cmocka_unit_test(test_names),
+		cmocka_unit_test(test_siphash),   cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_sectors),   cmocka_unit_test(test_names),
 		cmocka_unit_test(test_addresses), cmocka_unit_test(test_match),
 	};
 
