@@ -965,7 +965,29 @@ static bool load_baseline(struct audit_options *o, int captures)
 		return true;
 	nbds_complain("%s: it is the report of %u captures, and this one is of %d", o->baseline,
 		      nbds_compare_captures(o->report.compare), captures);
+	nbds_compare_free(o->report.compare);
 	return false;
+}
+
+/* Asks before anything is overwritten, and opens the file of the report. */
+static bool open_outputs(const struct audit_options *o, char **files, int count, FILE **out)
+{
+	if (o->save && strcmp(o->save, "-") && !nbds_may_write(o->save, o->overwrite))
+		return false;
+	if (o->extract && is_input(o->save, files, count)) {
+		nbds_complain("%s: the evidence would overwrite the capture", o->save);
+		return false;
+	}
+	if (!o->output || !strcmp(o->output, "-"))
+		return true;
+	if (!o->interface && is_input(o->output, files, count)) {
+		nbds_complain("%s: the report would overwrite the capture", o->output);
+		return false;
+	}
+	if (!nbds_may_write(o->output, o->overwrite))
+		return false;
+	*out = open_output(o->output);
+	return *out != NULL;
 }
 
 int main(int argc, char **argv)
@@ -998,22 +1020,12 @@ int main(int argc, char **argv)
 	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	if (o.save && strcmp(o.save, "-") && !nbds_may_write(o.save, o.overwrite))
+	/* Before anything is written: it may be the same file. */
+	if (o.baseline && !load_baseline(&o, o.interface ? 1 : argc - optind))
 		return STATUS_TROUBLE;
-	if (o.extract && is_input(o.save, argv + optind, argc - optind)) {
-		nbds_complain("%s: the evidence would overwrite the capture", o.save);
+	if (!open_outputs(&o, argv + optind, argc - optind, &out)) {
+		nbds_compare_free(o.report.compare);
 		return STATUS_TROUBLE;
-	}
-	if (o.output && strcmp(o.output, "-")) {
-		if (!o.interface && is_input(o.output, argv + optind, argc - optind)) {
-			nbds_complain("%s: the report would overwrite the capture", o.output);
-			return STATUS_TROUBLE;
-		}
-		if (!nbds_may_write(o.output, o.overwrite))
-			return STATUS_TROUBLE;
-		out = open_output(o.output);
-		if (!out)
-			return STATUS_TROUBLE;
 	}
 	if (o.report.format == NBDS_REPORT_TEXT)
 		prepare_paper(out, &o.report);
@@ -1025,11 +1037,10 @@ int main(int argc, char **argv)
 	o.report.memory = o.engine.memory / 8;
 	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
-	if (o.baseline && !load_baseline(&o, o.interface ? 1 : argc - optind))
-		return STATUS_TROUBLE;
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
 		nbds_complain("out of memory");
+		nbds_compare_free(o.report.compare);
 		return STATUS_TROUBLE;
 	}
 	config.engine = o.engine;

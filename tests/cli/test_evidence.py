@@ -23,10 +23,10 @@ LIAR = SAMPLES / "multi-conn-unsafe.pcap"
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
 import rewrap  # noqa: E402
 
-# Of each of these the first findings.
+# Of each of these the first finding.
 OTHERS = sorted((ROOT / "tests" / "reports").glob("*.pcap*")) + \
     sorted((ROOT / "tests" / "verdicts").glob("*.pcap*"))
-OF_OTHERS = 2
+OF_OTHERS = 1
 ONLY = os.environ.get("NBDSCOPE_EVIDENCE")  # a part of a file's name, to look at one
 
 
@@ -34,6 +34,15 @@ def nbdaudit(*arguments):
     run = subprocess.run([BIN / "nbdaudit", *map(str, arguments)], stdin=subprocess.DEVNULL,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     return run.returncode, run.stdout, run.stderr.decode()
+
+
+AUDITED = {}  # of the captures, not of what is cut out of them
+
+
+def audited(path):
+    if path not in AUDITED:
+        AUDITED[path] = audit(path)
+    return AUDITED[path]
 
 
 def audit(path):
@@ -106,7 +115,7 @@ class Evidence(unittest.TestCase):
         for path in sorted(SAMPLES.glob("*.pcap*")) + OTHERS:
             if ONLY and ONLY not in path.name:
                 continue
-            found = audit(path)
+            found = audited(path)
             most = OF_OTHERS if path in OTHERS else None
             for finding in findings(found)[:most]:
                 with self.subTest(path.name, number=finding["number"]):
