@@ -86,6 +86,7 @@ struct side {
 
 struct flow_state {
 	bool ready;
+	struct nbds_addr masked[2]; /* by direction; family 0: not yet */
 	struct side side[2];
 };
 
@@ -428,12 +429,13 @@ static void mask_change(struct cut *c, const struct nbds_plan_flow *f, int dir,
 			struct nbds_frame_change *change)
 {
 	change->masked = true;
-	change->src = nbds_mask_address(c->mask, &s->src);
-	change->dst = nbds_mask_address(c->mask, &s->dst);
-	if (dir == f->client)
-		change->src.port = nbds_mask_port(c->mask, &s->src);
-	else
-		change->dst.port = nbds_mask_port(c->mask, &s->dst);
+	if (!state->masked[0].family) {
+		for (int i = 0; i < 2; i++)
+			state->masked[i] = nbds_mask_address(c->mask, &f->ends[i]);
+		state->masked[f->client].port = nbds_mask_port(c->mask, &f->ends[f->client]);
+	}
+	change->src = state->masked[dir];
+	change->dst = state->masked[!dir];
 	if (s->stamped && !state->side[dir].stamped) {
 		state->side[dir].stamped = true;
 		state->side[dir].stamp = s->stamp - MASKED_SEQ;

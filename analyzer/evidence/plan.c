@@ -24,6 +24,9 @@
 
 #define SUMMARY_MAX 240
 
+/* Of an engine that is told nothing else. */
+#define MEMORY_USUAL (UINT64_C(1) << 30)
+
 /* Packets between two looks at what the capture says that it dropped. */
 #define DROPS_PACKETS 512
 
@@ -332,6 +335,8 @@ static void op_end(struct nbds_plan *p, struct nbds_plan_flow *f, struct plan_op
 		op->use |= NBDS_FOR_RANGE | NBDS_FOR_UNFLUSHED;
 	if (!answered)
 		op->use |= NBDS_FOR_END;
+	if (nbds_budget_over(&p->budget) && !(op->use & NBDS_FOR_WITNESS))
+		op->use = 0;
 	for (int dir = 0; dir < 2; dir++)
 		if (f->current_op[dir] == op)
 			f->current_op[dir] = NULL;
@@ -680,6 +685,7 @@ bool nbds_plan_init(struct nbds_plan *p, struct nbds_engine *told,
 	*p = (struct nbds_plan){
 		.engine = config, .finding = finding, .mask = mask, .everything = everything};
 	p->seed = nbds_hash_key_new();
+	p->budget.limit = config->memory ? config->memory : MEMORY_USUAL;
 	nbds_list_init(&p->flows);
 	nbds_engine_totals(told, &totals);
 	p->tier_count = totals.connections;
@@ -730,24 +736,37 @@ static int by_place(const void *a, const void *b)
 	return x->to < y->to ? -1 : x->to > y->to;
 }
 
+static int by_end(const void *a, const void *b)
+{
+	const struct nbds_plan_end *x = a, *y = b;
+
+	if (x->hash != y->hash)
+		return x->hash < y->hash ? -1 : 1;
+	return x->first_frame < y->first_frame ? -1 : x->first_frame > y->first_frame;
+}
+
 static void arrange(struct nbds_plan *p)
 {
 	for (struct nbds_list *l = p->flows.next; l != &p->flows; l = l->next) {
 		struct nbds_plan_flow *f = nbds_owner(l, struct nbds_plan_flow, all);
+		struct nbds_plan_end end;
 
 		f->place = p->flow_count++;
 		for (int dir = 0; dir < 2; dir++)
 			if (f->pieces[dir].count)
 				qsort(f->pieces[dir].at, f->pieces[dir].count,
 				      sizeof(*f->pieces[dir].at), by_place);
-		if (!nbds_table_add(&p->by_ends, &p->budget, &f->node,
-				    ends_hash(p, &f->ends[0], &f->ends[1])))
+		end = (struct nbds_plan_end){ends_hash(p, &f->ends[0], &f->ends[1]), f->first_frame,
+					     f};
+		if (!nbds_vector_push(&p->by_ends, &p->budget, end))
 			p->failed = true;
 		if (p->mask) {
 			nbds_mask_avoid(p->mask, &f->ends[0]);
 			nbds_mask_avoid(p->mask, &f->ends[1]);
 		}
 	}
+	if (p->by_ends.count)
+		qsort(p->by_ends.at, p->by_ends.count, sizeof(*p->by_ends.at), by_end);
 }
 
 /* What the capture says of itself, as a pipeline tells it. */
@@ -822,7 +841,7 @@ void nbds_plan_free(struct nbds_plan *p)
 {
 	if (!p->flows.next)
 		return;
-	nbds_table_free(&p->by_ends, &p->budget);
+	nbds_vector_free(&p->by_ends, &p->budget);
 	while (!nbds_list_empty(&p->flows))
 		flow_drop(p, nbds_owner(p->flows.next, struct nbds_plan_flow, all));
 	free(p->tiers);
@@ -833,22 +852,26 @@ void nbds_plan_free(struct nbds_plan *p)
 struct nbds_plan_flow *nbds_plan_find(const struct nbds_plan *p, const struct nbds_segment *s,
 				      uint64_t frame, int *dir)
 {
-	struct nbds_table_node *n = nbds_table_find(&p->by_ends, ends_hash(p, &s->src, &s->dst));
-	struct nbds_plan_flow *best = NULL;
+	uint64_t hash = ends_hash(p, &s->src, &s->dst);
+	size_t low = 0, high = p->by_ends.count;
 
 	/* Of several with the same ports it is the last one that had begun. */
-	for (; n; n = nbds_table_again(n)) {
-		struct nbds_plan_flow *f = nbds_owner(n, struct nbds_plan_flow, node);
-		bool there = nbds_addr_equal(&f->ends[0], &s->src) &&
-			     nbds_addr_equal(&f->ends[1], &s->dst);
-		bool back = nbds_addr_equal(&f->ends[1], &s->src) &&
-			    nbds_addr_equal(&f->ends[0], &s->dst);
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		const struct nbds_plan_end *e = &p->by_ends.at[middle];
 
-		if ((!there && !back) || f->first_frame > frame ||
-		    (best && best->first_frame > f->first_frame))
-			continue;
-		best = f;
-		*dir = there ? 0 : 1;
+		if (e->hash < hash || (e->hash == hash && e->first_frame <= frame))
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return best;
+	for (; low && p->by_ends.at[low - 1].hash == hash; low--) {
+		struct nbds_plan_flow *f = p->by_ends.at[low - 1].flow;
+
+		*dir = nbds_addr_equal(&f->ends[0], &s->src) ? 0 : 1;
+		if (nbds_addr_equal(&f->ends[*dir], &s->src) &&
+		    nbds_addr_equal(&f->ends[!*dir], &s->dst))
+			return f;
+	}
+	return NULL;
 }

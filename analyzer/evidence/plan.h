@@ -68,7 +68,6 @@ struct nbds_piece {
 NBDS_VECTOR(nbds_pieces, struct nbds_piece *);
 
 struct nbds_plan_flow {
-	struct nbds_table_node node; /* of its addresses */
 	struct nbds_list all;
 	struct nbds_addr ends[2]; /* by direction */
 	size_t place;             /* in the plan, from 0 */
@@ -89,15 +88,21 @@ struct nbds_plan_flow {
 	struct plan_op *current_op[2]; /* and what it belongs to */
 };
 
+/* By both addresses, and then by the beginning. */
+struct nbds_plan_end {
+	uint64_t hash, first_frame;
+	struct nbds_plan_flow *flow;
+};
+
 struct nbds_plan {
 	const struct nbds_engine_config *engine;
 	const struct nbds_finding *finding;
 	struct nbds_mask *mask; /* NULL: nothing is masked */
 	bool everything;        /* note all messages of all connections */
 
-	struct nbds_budget budget;
+	struct nbds_budget budget; /* past its limit only what the finding names is noted */
 	struct nbds_hash_key seed;
-	struct nbds_table by_ends;
+	NBDS_VECTOR(nbds_plan_ends, struct nbds_plan_end) by_ends; /* in order */
 	struct nbds_list flows;
 	size_t flow_count;
 	uint8_t *tiers; /* by connection */
