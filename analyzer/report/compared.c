@@ -175,6 +175,12 @@ static void put_gone(struct nbds_report *r)
 	nbds_item(&r->paper, "", nbds_buf_text(t));
 }
 
+void nbds_compared_facts(struct nbds_report *r)
+{
+	put_counts(r);
+	put_gone(r);
+}
+
 static void put_duration(struct nbds_buf *t, double us, int width)
 {
 	size_t from = t->len;
@@ -248,8 +254,7 @@ void nbds_compared_text(struct nbds_report *r)
 	nbds_buf_escape(t, nbds_compare_version(c), strlen(nbds_compare_version(c)));
 	nbds_ink(&r->paper, NBDS_INK_HEAD, nbds_buf_text(t));
 	fputc('\n', r->out);
-	put_counts(r);
-	put_gone(r);
+	nbds_compared_facts(r);
 	for (size_t i = 0; !r->options.summary && (e = nbds_compare_export(c, r->captures, i)); i++)
 		put_export_account(r, e);
 	fputc('\n', r->out);

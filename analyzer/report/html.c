@@ -816,6 +816,8 @@ static void put_nav(struct nbds_report *r, const struct nbds_outcome *o, const c
 	nbds_buf_puts(b, "<nav aria-label=\"Sections\"><ul>");
 	if (r->counted)
 		nbds_buf_printf(b, "<li><a href=\"#%sfindings\">Findings</a></li>", id);
+	if (r->options.compare)
+		nbds_buf_printf(b, "<li><a href=\"#%scompared\">Compared</a></li>", id);
 	if (r->activity.op_count)
 		nbds_buf_printf(b, "<li><a href=\"#%straffic\">Traffic</a></li>", id);
 	if (o->exports)
@@ -934,6 +936,8 @@ static void html_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_buf_puts(&r->line, "</section>\n");
 		nbds_html_write(r);
 	}
+	if (r->options.compare)
+		nbds_html_compared(r, id);
 	if (!r->options.summary) {
 		if (r->activity.op_count) {
 			nbds_buf_printf(

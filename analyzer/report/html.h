@@ -4,6 +4,7 @@
  *
  *	html.c -> html_findings.c -> html_lanes.c -> html_text.c
  *	          html_charts.c
+ *	          html_compared.c
  *
  * The page is one file: its style and its script stand in it, and a content security policy
  * that names both by their hashes forbids everything else, so that nothing in it can load
@@ -54,6 +55,9 @@ void nbds_html_findings(struct nbds_report *r, const char *id, uint64_t left);
 
 /* html_charts.c: what happened when, and where. */
 void nbds_html_charts(struct nbds_report *r, const struct nbds_outcome *o);
+
+/* html_compared.c: beside an earlier report (options.compare). */
+void nbds_html_compared(struct nbds_report *r, const char *id);
 
 /* Made of html/report.css and html/report.js, with base64 of the SHA-256 of each. */
 extern const char nbds_html_css[], nbds_html_js[];

@@ -131,8 +131,11 @@ static void put_card(struct html_page *p, const struct nbds_finding *f, bool ope
 	nbds_buf_printf(b, "<span class=\"no\">%" PRIu64 "</span> <span class=\"where\">",
 			f->number);
 	put_where(b, f);
-	nbds_buf_printf(b, "</span> <span class=\"when\">%.6f s</span></summary>\n",
+	nbds_buf_printf(b, "</span> <span class=\"when\">%.6f s</span>",
 			(double)nbds_report_since(p->r, f->time) / 1e9);
+	if (f->standing == NBDS_STANDING_NEW)
+		nbds_buf_puts(b, " <span class=\"chip\">new</span>");
+	nbds_buf_puts(b, "</summary>\n");
 	nbds_buf_puts(b, "<p class=\"message\">");
 	nbds_html_beginning(b, f->message ? f->message : f->rule->summary, NBDS_HTML_TEXT_MOST);
 	nbds_buf_puts(b, "</p>\n");
@@ -219,6 +222,8 @@ static bool put_row(struct html_page *p, const struct nbds_finding *f)
 	nbds_html_text(b, nbds_buf_text(&filter));
 	nbds_buf_free(&filter);
 	nbds_buf_puts(b, "</td><td>");
+	if (f->standing == NBDS_STANDING_NEW)
+		nbds_buf_puts(b, "new: ");
 	if (f->count > 1)
 		nbds_buf_printf(b, "%" PRIu64 " in all: ", f->count);
 	if (share > b->len - before + WORDS_LEAST + 12)

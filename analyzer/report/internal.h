@@ -158,6 +158,8 @@ void nbds_json_fields_free(struct nbds_json_fields *fields);
 enum nbds_standing nbds_compared_finding(struct nbds_report *r, const struct nbds_finding *f);
 void nbds_compared_gather(struct nbds_report *r, const struct nbds_outcome *o);
 void nbds_compared_text(struct nbds_report *r);
+/* In labelled paragraphs: how many findings are new, and which are gone. */
+void nbds_compared_facts(struct nbds_report *r);
 void nbds_compared_json(struct nbds_report *r);
 
 /* finding.c */

@@ -370,6 +370,24 @@ class Html(unittest.TestCase):
         self.assertIn(b"2 captures", done.stdout)
         self.assertTrue(done.stdout.endswith(b"</html>\n"))
 
+    def test_compared(self):
+        """Beside an earlier report: what is new is marked, what is gone is told."""
+        earlier = self.work / "earlier.json"
+        samples = captures.ROOT / "samples"
+        captures.audit("--format=json", "-o", earlier, samples / "multi-conn-unsafe-fua.pcap")
+        page = self.hold(captures.page("--baseline=%s" % earlier,
+                                       samples / "multi-conn-unsafe.pcap"))
+        text = " ".join("".join(page.texts).split())
+        self.assertIn("compared", page.ids)
+        self.assertRegex(text, r"findings4 new \(4 violations?\), 4 gone, 0 as before")
+        self.assertEqual(page.texts.count("new"), 4)
+        self.assertIn("violation: stale-read-after-fua [V3]", text)
+        captures.audit("--format=json", "-o", earlier, samples / "multi-conn-unsafe.pcap")
+        page = self.hold(captures.page("--baseline=%s" % earlier,
+                                       samples / "multi-conn-unsafe.pcap"))
+        self.assertIn("0 new, 0 gone, 4 as before", "".join(page.texts))
+        self.assertEqual(page.texts.count("new"), 0)
+
     def test_summary(self):
         brief = self.hold(captures.page("--summary", captures.ROOT / "samples" / "errors.pcap"))
         self.assertEqual(brief.of_class("finding"), [])
