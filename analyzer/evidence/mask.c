@@ -193,11 +193,11 @@ static size_t known_part(const uint8_t *name, size_t len)
 	return 0;
 }
 
-/* What a byte becomes: what is no letter in any sense (NUL, control characters, damage)
- * stays, as rules may speak of it. */
+/* What a byte becomes: what is no letter in any sense (NUL, control characters, damage, the
+ * colon of a namespace) stays, as rules may speak of it. */
 static uint8_t letter(uint8_t byte, bool utf8, uint8_t drawn)
 {
-	if (byte < 0x20 || byte == 0x7f)
+	if (byte < 0x20 || byte == 0x7f || byte == ':')
 		return byte;
 	if (byte >= 0x80 && !utf8)
 		return 0xff;
@@ -275,6 +275,15 @@ void nbds_mask_name(struct nbds_mask *m, const uint8_t *name, size_t len, uint8_
 
 /* --- heads of messages --- */
 
+/* x's, but for what is no letter: whether it is UTF-8 stays. */
+static void put_text(const uint8_t *text, size_t len, uint8_t *out)
+{
+	bool utf8 = is_utf8(text, len);
+
+	for (size_t i = 0; i < len; i++)
+		out[i] = letter(text[i], utf8, 'x' - 'a');
+}
+
 struct head {
 	struct nbds_mask *mask;
 	const struct nbds_message *message;
@@ -297,6 +306,8 @@ static void put_field(void *arg, const struct nbds_field *f)
 	}
 	if (strstr(info->name, "name") || strstr(info->name, "query"))
 		nbds_mask_name(h->mask, m->head + f->offset, f->length, h->out + f->offset);
+	else
+		put_text(m->head + f->offset, f->length, h->out + f->offset);
 }
 
 void nbds_mask_head(struct nbds_mask *mask, const struct nbds_message *m, uint8_t *out)
