@@ -419,12 +419,46 @@ static void bytes_keep(struct nbds_world *w, struct miss *m, const struct sample
 	m->bytes = m->shown ? m->shown->bytes : NULL;
 }
 
+/* Those of a read are judged one after the other: they lie side by side. */
+struct miss_chunk {
+	struct miss_chunk *next;
+	uint32_t count, room;
+	struct miss list[];
+};
+
+#define CHUNK_MAX 8u
+
+static size_t chunk_size(uint32_t room)
+{
+	return sizeof(struct miss_chunk) + room * sizeof(struct miss);
+}
+
+static struct miss *miss_new(struct nbds_op *read)
+{
+	struct miss_chunk *c = read->reading->chunks;
+
+	if (!c || c->count == c->room) {
+		uint64_t sectors = read->length / NBDS_SECTOR - read->reading->miss_count;
+		bool few = read->type != NBD_CMD_READ || read->length <= NBDS_SECTOR;
+		uint32_t room = few ? 1 : sectors < CHUNK_MAX ? (uint32_t)sectors : CHUNK_MAX;
+
+		room = room ? room : 1;
+		c = world_alloc(read->world, chunk_size(room));
+		if (!c)
+			return NULL;
+		c->room = room;
+		c->next = read->reading->chunks;
+		read->reading->chunks = c;
+	}
+	return &c->list[c->count++];
+}
+
 void miss_add(const struct sample *s, bool foreign)
 {
 	struct nbds_op *read = (struct nbds_op *)s->read;
 	struct nbds_world *w = read->world;
 	struct missed_block *block = missed_get(w, s->sector / BLOCK_SECTORS);
-	struct miss *m = block ? world_alloc(w, sizeof(*m)) : NULL;
+	struct miss *m = block ? miss_new(read) : NULL;
 
 	if (!m) {
 		if (block)
@@ -508,10 +542,8 @@ const struct candidate *miss_sources(const struct nbds_world *w, const struct mi
 	return m->snapshot ? m->snapshot->list : w->contents->gathered.list;
 }
 
-void miss_free(struct miss *m)
+static void miss_end(struct nbds_world *w, struct miss *m)
 {
-	struct nbds_world *w = m->read->world;
-
 	grown_up(w, m);
 	foreign_remove(w, m);
 	snapshot_free(w, m->snapshot);
@@ -519,7 +551,21 @@ void miss_free(struct miss *m)
 	shown_free(w, m->shown);
 	missed_unref(w, m->block);
 	world_dealloc(w, m->later, sizeof(*m->later));
-	world_dealloc(w, m, sizeof(*m));
+}
+
+void misses_drop(struct nbds_op *read)
+{
+	struct reading *rd = read->reading;
+
+	for (struct miss *m = rd->misses; m; m = m->next)
+		miss_end(read->world, m);
+	rd->misses = NULL;
+	rd->miss_count = 0;
+	for (struct miss_chunk *c = rd->chunks, *next; c; c = next) {
+		next = c->next;
+		world_dealloc(read->world, c, chunk_size(c->room));
+	}
+	rd->chunks = NULL;
 }
 
 void misses_free(struct nbds_world *w)

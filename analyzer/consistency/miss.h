@@ -105,8 +105,8 @@ void misses_written(const struct nbds_op *op);
 /* `op` wrote bytes [at, at + len) of the sector; with value, if these are all. */
 void misses_later(const struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		  unsigned at, unsigned len);
-/* Takes it out of everything but the read's list, and frees it. */
-void miss_free(struct miss *m);
+/* Those of a read are of no more interest. */
+void misses_drop(struct nbds_op *read);
 void misses_free(struct nbds_world *w);
 
 #endif

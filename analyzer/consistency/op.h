@@ -71,7 +71,8 @@ struct nbds_op {
 
 /* What is known of a read that is not over, or waits for its verdict. */
 struct reading {
-	struct miss *misses; /* sectors that look wrong, or dangerous */
+	struct miss *misses;       /* sectors that look wrong, or dangerous */
+	struct miss_chunk *chunks; /* which hold them */
 	uint32_t miss_count;
 	bool told;
 	uint64_t checked, seen_bytes;

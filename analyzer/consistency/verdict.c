@@ -54,15 +54,7 @@ struct group {
 
 void reading_drop(struct nbds_op *op)
 {
-	struct reading *rd = op->reading;
-
-	while (rd->misses) {
-		struct miss *m = rd->misses;
-
-		rd->misses = m->next;
-		rd->miss_count--;
-		miss_free(m);
-	}
+	misses_drop(op);
 }
 
 /* --- telling ------------------------------------------------------------- */
@@ -588,8 +580,8 @@ void verdicts_pass(struct nbds_world *w, bool all)
 		haste = haste_of(w, p, all);
 		if (!all && age_of(w, p) < EVIDENCE_WAIT && (haste.flights || haste.held))
 			break;
-		if (p->next && p->next->read->reading->misses)
-			miss_prefetch(p->next->read->reading->misses);
+		if (p->next)
+			__builtin_prefetch(p->next->read);
 		bool told = judge_final(p->read, false, &haste);
 
 		w->verdicts->pending = p->next;

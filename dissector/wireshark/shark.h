@@ -107,6 +107,7 @@ struct conn {
 	struct {
 		struct msg *items;
 		uint32_t count, room;
+		uint32_t near; /* that was looked for last */
 		struct trouble *troubles;
 		uint32_t trouble_count, trouble_room;
 		uint32_t open;    /* message that awaits its last byte, or NO_INDEX */

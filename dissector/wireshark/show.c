@@ -928,13 +928,30 @@ static void show_late_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tr
 
 /* --- a frame --- */
 
-/* The first message that ends after `offset`. */
-static uint32_t first_after(const struct conn *k, int side, int64_t offset)
+/* Does message i end after `offset`, and not the one before it? */
+static bool is_first_after(const struct conn *k, int side, uint32_t i, uint64_t offset)
 {
-	uint32_t low = 0, high = k->side[side].count;
+	const struct msg *m;
+
+	if (i >= k->side[side].count)
+		return false;
+	m = &k->side[side].items[i];
+	return m->offset + message_length(m) > offset &&
+	       (i == 0 || m[-1].offset + message_length(&m[-1]) <= offset);
+}
+
+/* The first message that ends after `offset`. */
+static uint32_t first_after(struct conn *k, int side, int64_t offset)
+{
+	uint32_t low = 0, high = k->side[side].count, near = k->side[side].near;
 
 	if (offset < 0)
 		return 0;
+	/* frames come in order, as a rule */
+	for (unsigned n = 0; n < 3; n++) {
+		if (is_first_after(k, side, near + n, (uint64_t)offset))
+			return k->side[side].near = near + n;
+	}
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		const struct msg *m = &k->side[side].items[middle];
@@ -944,7 +961,7 @@ static uint32_t first_after(const struct conn *k, int side, int64_t offset)
 		else
 			low = middle + 1;
 	}
-	return low;
+	return k->side[side].near = low;
 }
 
 static int side_of(const struct rec *r)
@@ -954,7 +971,7 @@ static int side_of(const struct rec *r)
 
 bool nbds_show_wanted(const struct rec *r, packet_info *pinfo)
 {
-	const struct conn *k = r->flow->conn;
+	struct conn *k = r->flow->conn;
 	int side = side_of(r);
 	int64_t from = r->offset - (int64_t)k->skip[r->dir], to = from + r->len;
 
