@@ -138,6 +138,23 @@ static uint64_t contents_offset(const struct nbds_message *m)
 	return m->type == NBDS_MSG_CHUNK ? m->u.chunk.offset : m->request ? m->request->offset : 0;
 }
 
+/* Takes out what stands in quotes. */
+static void unquote(char *text)
+{
+	char *to = text;
+	bool inside = false;
+
+	for (const char *at = text; *at; at++) {
+		if (*at == '"')
+			inside = !inside;
+		else if (inside && *at == '\\' && at[1])
+			at++;
+		else if (!inside)
+			*to++ = *at;
+	}
+	*to = '\0';
+}
+
 static struct nbds_piece *piece_new(struct nbds_plan *p, const struct nbds_plan_flow *f,
 				    const struct nbds_message *m, int dir, const char *role)
 {
@@ -153,14 +170,14 @@ static struct nbds_piece *piece_new(struct nbds_plan *p, const struct nbds_plan_
 	piece->to = piece->from + m->head_len + m->payload_len;
 	piece->frame = m->first.frame;
 	piece->payload = m->payload;
-	/* In the words of a summary there may be names. */
-	if (p->mask)
+	/* In the words of a summary there may be names, and the server's own words. */
+	if (p->mask && m->type != NBDS_MSG_REQUEST && m->type != NBDS_MSG_SIMPLE_REPLY &&
+	    m->type != NBDS_MSG_CHUNK)
 		snprintf(summary, sizeof(summary), "%s", m->name);
 	else
 		nbds_summary(m, summary, sizeof(summary));
-	if (p->mask && (m->type == NBDS_MSG_REQUEST || m->type == NBDS_MSG_SIMPLE_REPLY ||
-			m->type == NBDS_MSG_CHUNK))
-		nbds_summary(m, summary, sizeof(summary));
+	if (p->mask)
+		unquote(summary);
 	snprintf(words, sizeof(words), "%s%s%s", summary, role ? ": " : "", role ? role : "");
 	piece->words = keep_words(p, words);
 	if (!p->mask)
@@ -335,6 +352,10 @@ static void op_end(struct nbds_plan *p, struct nbds_plan_flow *f, struct plan_op
 		op->use |= NBDS_FOR_RANGE | NBDS_FOR_UNFLUSHED;
 	if (!answered)
 		op->use |= NBDS_FOR_END;
+	/* How a request at fault was answered is of interest, too. */
+	if (answered && op->role && op->frame == p->finding->frames[NBDS_ROLE_MESSAGE] &&
+	    frame > p->answered)
+		p->answered = frame;
 	if (nbds_budget_over(&p->budget) && !(op->use & NBDS_FOR_WITNESS))
 		op->use = 0;
 	for (int dir = 0; dir < 2; dir++)
@@ -387,7 +408,10 @@ static struct nbds_piece *take_command(struct nbds_plan *p, struct nbds_plan_flo
 	/* What failed may void what others wrote. */
 	if (m->request->error && m->request->type != NBD_CMD_READ)
 		op->use |= NBDS_FOR_RANGE | NBDS_FOR_UNFLUSHED;
-	piece = piece_new(p, f, m, dir, op->role);
+	/* Of a message at fault the answer is not at fault, too. */
+	if (!role && op->role == role_words[NBDS_ROLE_MESSAGE])
+		role = "the answer to the message at fault";
+	piece = piece_new(p, f, m, dir, role ? role : op->role);
 	if (piece && !nbds_vector_push(&op->pieces, &p->budget, piece)) {
 		p->failed = true;
 		piece_free(p, piece);
@@ -830,6 +854,8 @@ bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 	nbds_ip_free(ip);
 	nbds_capture_close(c);
 	arrange(p);
+	if (p->cutoff && p->answered > p->cutoff)
+		p->cutoff = p->answered;
 	if (p->failed || (p->mask && nbds_mask_failed(p->mask))) {
 		snprintf(err, errsize, "not enough memory");
 		return false;

@@ -107,10 +107,12 @@ struct nbds_plan {
 	size_t flow_count;
 	uint8_t *tiers; /* by connection */
 	uint32_t tier_count;
-	uint32_t last_id; /* of a connection in the proof */
-	uint64_t cutoff;  /* the last frame that the finding names; 0: none */
-	uint64_t *counts; /* findings, by rule, four levels each */
-	bool seen;        /* the finding itself */
+	uint32_t last_id;  /* of a connection in the proof */
+	uint64_t cutoff;   /* the last frame that the finding names, or that answers what it names;
+	                    * 0: none */
+	uint64_t answered; /* while it is made: where a request at fault was answered */
+	uint64_t *counts;  /* findings, by rule, four levels each */
+	bool seen;         /* the finding itself */
 	uint64_t frames, bytes;
 	bool failed;
 

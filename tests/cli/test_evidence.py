@@ -198,6 +198,18 @@ class Evidence(unittest.TestCase):
         self.assertTrue(b"qemu:dirty-bitmap:" in written)
         self.assertFalse(name.rpartition(":")[2].encode() in written)
 
+    def test_servers_words(self):
+        """Neither in the stream nor in a comment."""
+        words = b"CMD_BLOCK_STATUS not negotiated"
+        path = SAMPLES / "errors.pcap"
+        number = next(f["number"] for f in findings(audit(path))
+                      if f["rule"] == "block-status-without-contexts")
+        self.extract(path, number)
+        self.assertEqual(self.out.read_bytes().count(words), 2)
+        self.extract(path, number, "--anonymize")
+        self.assertEqual(self.out.read_bytes().count(words), 0)
+        self.assertTrue(b"NBD_EINVAL" in self.out.read_bytes())
+
     def test_small(self):
         """Of four stale reads one: only its own commands are left, and the comments say
         what each of them is."""
