@@ -172,8 +172,12 @@ static bool take_connection(struct baseline *b, const json_t *o)
 
 		if (!of)
 			continue;
-		json_object_foreach(json_object_get(of, "errors"), error, times) what.errors +=
-			json_integer_value(times) > 0 ? (uint64_t)json_integer_value(times) : 0;
+		json_object_foreach(json_object_get(of, "errors"), error, times)
+		{
+			what.errors += json_integer_value(times) > 0
+					       ? (uint64_t)json_integer_value(times)
+					       : 0;
+		}
 		if (!nbds_compare_add_command(b->compare, b->capture, NBDS_EARLIER, export, command,
 					      &what))
 			return no_memory(b);

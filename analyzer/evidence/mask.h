@@ -63,7 +63,7 @@ void nbds_mask_nonsense(const uint8_t *bytes, size_t len, uint8_t *out);
 /* A name of the same length, into `out`. */
 void nbds_mask_name(struct nbds_mask *m, const uint8_t *name, size_t len, uint8_t *out);
 /* The head of a message (which must have it) into `out`: numbers as they are. */
-void nbds_mask_head(struct nbds_mask *m, const struct nbds_message *message, uint8_t *out);
+void nbds_mask_head(struct nbds_mask *mask, const struct nbds_message *m, uint8_t *out);
 /* An address of the capture, to be told before any is replaced: none takes its place. */
 void nbds_mask_avoid(struct nbds_mask *m, const struct nbds_addr *a);
 /* An address; its port stays. */

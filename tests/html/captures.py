@@ -2,6 +2,7 @@
 """Captures for the tests of the HTML form, made of conversations that are written down here,
 and how nbdaudit is run on them."""
 
+import functools
 import json
 import os
 import pathlib
@@ -51,6 +52,7 @@ def page(*arguments):
     return audit("--format=html", *arguments).stdout.decode()
 
 
+@functools.lru_cache(maxsize=None)
 def facts(path):
     """What the JSON form says: a list of objects."""
     return [json.loads(line) for line in audit("--format=json", path).stdout.splitlines()]

@@ -4,6 +4,7 @@
 or run but its own style and script, and says what the JSON form says."""
 
 import base64
+import functools
 import hashlib
 import html.parser
 import os
@@ -113,6 +114,12 @@ def contrast(one, other):
     return (light + .05) / (dark + .05)
 
 
+@functools.lru_cache(maxsize=None)
+def stored(path):
+    """The page of a stored capture, which several tests look at."""
+    return captures.page(path)
+
+
 class Html(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -214,7 +221,7 @@ class Html(unittest.TestCase):
         self.assertGreater(len(captures.SAMPLES), 15)
         for path in captures.SAMPLES + captures.REPORTS:
             with self.subTest(path.name):
-                self.agree(self.hold(captures.page(path)), captures.facts(path))
+                self.agree(self.hold(stored(path)), captures.facts(path))
 
     def charts(self, page):
         """The numbers beside the charts: {name of a series: values}, and ns of a span."""
@@ -232,7 +239,7 @@ class Html(unittest.TestCase):
         compared = []
         for path in captures.SAMPLES + captures.REPORTS:
             connections = [o for o in captures.facts(path) if o["type"] == "connection"]
-            page = self.hold(captures.page(path))
+            page = Page(stored(path))
             if not page.of_class("series"):
                 continue
             series, width = self.charts(page)
