@@ -60,6 +60,7 @@ class Browser(unittest.TestCase):
             cls.add(name, source)
         cls.browser = start()
         cls.browser.set_page_load_timeout(120)
+        cls.browser.set_script_timeout(120)
 
     @classmethod
     def tearDownClass(cls):
