@@ -203,18 +203,32 @@ static void put_tiles(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_buf_free(&more);
 }
 
+/* Of which rules and levels findings were kept, by place * NBDS_LEVELS + level; to be freed,
+ * NULL without memory. */
+static bool *kept_rules(const struct nbds_report *r)
+{
+	bool *kept = calloc(nbds_rules_count * NBDS_LEVELS, sizeof(*kept));
+
+	for (size_t s = 0; kept && s < NBDS_LEVELS; s++)
+		for (size_t i = 0; i < r->keep.by[s].count; i++)
+			kept[nbds_rule_place(r->keep.by[s].at[i].finding->rule) * NBDS_LEVELS + s] =
+				true;
+	return kept;
+}
+
 /* How often each rule was broken, the worst first. */
 static void put_table(struct nbds_report *r, const char *id)
 {
+	bool *kept = kept_rules(r), any = false;
 	struct nbds_buf *b = &r->line;
-	bool any = false;
 
 	for (int s = NBDS_LEVELS; s-- > 0;) {
 		const char *level = nbds_severity_name((enum nbds_severity)s);
 
 		for (size_t rule = 0; rule < nbds_rules_count; rule++) {
 			const struct nbds_tally *n = &r->tally[rule];
-			bool shown = s >= (int)r->options.severity;
+			bool shown = kept && kept[rule * NBDS_LEVELS + (size_t)s] &&
+				     !r->options.summary;
 
 			if (!n->count[s])
 				continue;
@@ -234,7 +248,7 @@ static void put_table(struct nbds_report *r, const char *id)
 				"<tr class=\"s-%s\"><td data-v=\"%d\"><span class=\"chip\">%s"
 				"</span></td><td class=\"num\">%" PRIu64 "</td><td>",
 				level, s, level, n->count[s]);
-			if (shown && !r->options.summary)
+			if (shown)
 				nbds_buf_printf(b, "<a href=\"#%sr-%s-%s\"><code>%s</code></a>", id,
 						nbds_rules[rule].name, level,
 						nbds_rules[rule].name);
@@ -251,6 +265,7 @@ static void put_table(struct nbds_report *r, const char *id)
 	}
 	if (any)
 		nbds_buf_puts(b, "</tbody></table></div>\n");
+	free(kept);
 }
 
 static void put_verdict(struct nbds_report *r, const struct nbds_outcome *o, const char *id)

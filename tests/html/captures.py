@@ -96,9 +96,9 @@ def hostile(path):
     cap.write(path)
 
 
-def many(path, readers=10, each=1000):
+def many(path, readers=10, each=1000, cap=None):
     """Ten thousand violations: whoever reads misses what was flushed."""
-    cap = S.Capture()
+    cap = cap or S.Capture()
     writer = S.open(cap, flags=MULTI)
     write(writer, 1, 4096, 1, tag=1)
     flush(writer, 2)
@@ -111,6 +111,15 @@ def many(path, readers=10, each=1000):
         x.bye()
     writer.bye()
     cap.write(path)
+
+
+def many_and_less(path):
+    """Two thousand violations, and a hazard before them: nothing is flushed there."""
+    cap = S.Capture()
+    x = S.open(cap, flags=MULTI, name=b"careless")
+    write(x, 1, 0, 1)
+    x.bye()
+    many(path, readers=2, cap=cap)
 
 
 def suspect(path):
