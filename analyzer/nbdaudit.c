@@ -974,7 +974,7 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 {
 	if (o->save && strcmp(o->save, "-") && !nbds_may_write(o->save, o->overwrite))
 		return false;
-	if (o->extract && is_input(o->save, files, count)) {
+	if (o->extract && o->save && is_input(o->save, files, count)) {
 		nbds_complain("%s: the evidence would overwrite the capture", o->save);
 		return false;
 	}

@@ -51,11 +51,16 @@ static bool no_memory(const struct baseline *b)
 }
 
 /* A number that is not there, or is none, or less than nothing, is 0. */
-static uint64_t number(const json_t *object, const char *key)
+static uint64_t count_of(const json_t *number)
 {
-	json_int_t value = json_integer_value(json_object_get(object, key));
+	json_int_t value = json_integer_value(number);
 
 	return value > 0 ? (uint64_t)value : 0;
+}
+
+static uint64_t number(const json_t *object, const char *key)
+{
+	return count_of(json_object_get(object, key));
 }
 
 static double real(const json_t *object, const char *key)
@@ -167,17 +172,12 @@ static bool take_connection(struct baseline *b, const json_t *o)
 			.p99 = real(latency, "p99"),
 			.max = real(latency, "max"),
 		};
-		const char *error;
-		json_t *times;
+		json_t *errors = json_object_get(of, "errors");
 
 		if (!of)
 			continue;
-		json_object_foreach(json_object_get(of, "errors"), error, times)
-		{
-			what.errors += json_integer_value(times) > 0
-					       ? (uint64_t)json_integer_value(times)
-					       : 0;
-		}
+		for (void *e = json_object_iter(errors); e; e = json_object_iter_next(errors, e))
+			what.errors += count_of(json_object_iter_value(e));
 		if (!nbds_compare_add_command(b->compare, b->capture, NBDS_EARLIER, export, command,
 					      &what))
 			return no_memory(b);

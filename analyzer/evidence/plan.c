@@ -198,12 +198,14 @@ static struct nbds_piece *piece_new(struct nbds_plan *p, const struct nbds_plan_
 	return piece;
 }
 
-static void keep_piece(struct nbds_plan *p, struct nbds_plan_flow *f, struct nbds_piece *piece)
+/* False: there is no memory for it, and it is freed. */
+static bool keep_piece(struct nbds_plan *p, struct nbds_plan_flow *f, struct nbds_piece *piece)
 {
 	if (nbds_vector_push(&f->pieces[piece->dir], &p->budget, piece))
-		return;
+		return true;
 	p->failed = true;
 	piece_free(p, piece);
+	return false;
 }
 
 /* --- what a message is to the finding --- */
@@ -364,15 +366,17 @@ static void op_end(struct nbds_plan *p, struct nbds_plan_flow *f, struct plan_op
 	for (size_t i = 0; i < op->pieces.count; i++) {
 		struct nbds_piece *piece = op->pieces.at[i];
 
+		bool current[2] = {f->current[0] == piece, f->current[1] == piece};
+		bool kept = false;
+
 		piece->use = op->use;
-		if (op->use) {
-			keep_piece(p, f, piece);
-			continue;
-		}
+		if (op->use)
+			kept = keep_piece(p, f, piece);
+		else
+			piece_free(p, piece);
 		for (int dir = 0; dir < 2; dir++)
-			if (f->current[dir] == piece)
+			if (current[dir] && !kept)
 				f->current[dir] = NULL;
-		piece_free(p, piece);
 	}
 	nbds_vector_free(&op->pieces, &p->budget);
 	nbds_table_remove(&f->pending, &op->node);
@@ -394,8 +398,7 @@ static struct nbds_piece *take_command(struct nbds_plan *p, struct nbds_plan_flo
 		if (!piece)
 			return NULL;
 		piece->use = use | NBDS_FOR_RANGE | NBDS_FOR_UNFLUSHED;
-		keep_piece(p, f, piece);
-		return piece;
+		return keep_piece(p, f, piece) ? piece : NULL;
 	}
 	op = op_find(p, f, m->request->serial);
 	if (!op)
@@ -473,8 +476,8 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	piece->use = NBDS_FOR_HANDSHAKE;
 	if (m->type == NBDS_MSG_GREETING)
 		piece->use |= NBDS_FOR_NUMBERS;
-	keep_piece(p, f, piece);
-	f->current[dir] = piece;
+	if (keep_piece(p, f, piece))
+		f->current[dir] = piece;
 }
 
 static void on_payload(void *ctx, struct nbds_connection *c, const struct nbds_message *m,
@@ -632,11 +635,14 @@ static void on_close(void *ctx, void *user)
 {
 	struct nbds_plan *p = ctx;
 	struct nbds_plan_flow *f = user;
+	struct nbds_list *next;
 
 	if (!f)
 		return;
-	while (!nbds_list_empty(&f->waiting))
-		op_end(p, f, nbds_owner(f->waiting.next, struct plan_op, all), UINT64_MAX, false);
+	for (struct nbds_list *l = f->waiting.next; l != &f->waiting; l = next) {
+		next = l->next;
+		op_end(p, f, nbds_owner(l, struct plan_op, all), UINT64_MAX, false);
+	}
 	nbds_table_free(&f->pending, &p->budget);
 	f->feed = NULL;
 	if (p->touched == f)
@@ -865,11 +871,15 @@ bool nbds_plan_make(struct nbds_plan *p, int fd, char *err, size_t errsize)
 
 void nbds_plan_free(struct nbds_plan *p)
 {
+	struct nbds_list *next;
+
 	if (!p->flows.next)
 		return;
 	nbds_vector_free(&p->by_ends, &p->budget);
-	while (!nbds_list_empty(&p->flows))
-		flow_drop(p, nbds_owner(p->flows.next, struct nbds_plan_flow, all));
+	for (struct nbds_list *l = p->flows.next; l != &p->flows; l = next) {
+		next = l->next;
+		flow_drop(p, nbds_owner(l, struct nbds_plan_flow, all));
+	}
 	free(p->tiers);
 	free(p->counts);
 	*p = (struct nbds_plan){0};
