@@ -12,12 +12,19 @@
 /* Ports that are looked at for one read; with more of them, one is taken to have written. */
 #define LOOKED_MAX 64u
 
-struct kin {
+/* Those of one address and name. */
+struct family {
 	struct nbds_table_node node;
-	struct nbds_world *world; /* NULL: gone, having written */
-	struct xport *xport;
 	uint64_t host; /* hash of the address */
 	uint64_t name; /* and of the name */
+	struct kin *newest;
+};
+
+struct kin {
+	struct family *family;
+	struct kin *newer, *older;
+	struct nbds_world *world; /* NULL: gone, having written */
+	struct xport *xport;
 };
 
 struct nbds_kin {
@@ -49,46 +56,83 @@ static uint64_t name_of(const struct nbds_kin *all, const struct xport *x)
 	return nbds_hash_bytes(&all->key, 2, x->name, x->name_len);
 }
 
+static struct family *family_find(const struct nbds_kin *all, uint64_t host, uint64_t name)
+{
+	for (struct nbds_table_node *n = nbds_table_find(&all->table, host ^ name); n;
+	     n = nbds_table_again(n)) {
+		struct family *f = nbds_owner(n, struct family, node);
+
+		if (f->host == host && f->name == name)
+			return f;
+	}
+	return NULL;
+}
+
+/* NULL without memory. */
+static struct family *family_get(struct nbds_kin *all, uint64_t host, uint64_t name)
+{
+	struct family *f = family_find(all, host, name);
+
+	if (f)
+		return f;
+	f = nbds_budget_alloc(all->budget, sizeof(*f));
+	if (!f)
+		return NULL;
+	f->host = host;
+	f->name = name;
+	if (nbds_table_add(&all->table, all->budget, &f->node, host ^ name))
+		return f;
+	nbds_budget_free(all->budget, f, sizeof(*f));
+	return NULL;
+}
+
+static void family_tidy(struct nbds_kin *all, struct family *f)
+{
+	if (f->newest)
+		return;
+	nbds_table_remove(&all->table, &f->node);
+	nbds_budget_free(all->budget, f, sizeof(*f));
+}
+
 void kin_enter(struct xport *x, struct nbds_world *w)
 {
 	struct nbds_kin *all = w->config.kin;
+	struct family *f;
 	struct kin *k;
 
 	if (!all)
 		return;
-	k = nbds_budget_alloc(all->budget, sizeof(*k));
+	f = family_get(all, host_of(all, w), name_of(all, x));
+	k = f ? nbds_budget_alloc(all->budget, sizeof(*k)) : NULL;
 	if (!k) {
+		if (f)
+			family_tidy(all, f);
 		all->lost = true;
 		return;
 	}
 	k->world = w;
 	k->xport = x;
-	k->host = host_of(all, w);
-	k->name = name_of(all, x);
-	for (struct nbds_table_node *n = nbds_table_find(&all->table, k->host ^ k->name); n;
-	     n = nbds_table_again(n)) {
-		const struct kin *other = nbds_owner(n, struct kin, node);
-
-		if (other->host != k->host || other->name != k->name)
-			continue;
-		/* where there are several, they know of each other; and one that is gone says
-		 * enough */
-		x->alike = true;
-		if (other->xport)
-			other->xport->alike = true;
-		break;
-	}
-	if (nbds_table_add(&all->table, all->budget, &k->node, k->host ^ k->name)) {
-		x->kin = k;
-	} else {
-		nbds_budget_free(all->budget, k, sizeof(*k));
-		all->lost = true;
-	}
+	k->family = f;
+	k->older = f->newest;
+	f->newest = k;
+	x->kin = k;
+	if (!k->older)
+		return;
+	/* where there are several, they know of each other; and one that is gone says enough */
+	k->older->newer = k;
+	x->alike = true;
+	if (k->older->xport)
+		k->older->xport->alike = true;
 }
 
 static void forget(struct nbds_kin *all, struct kin *k)
 {
-	nbds_table_remove(&all->table, &k->node);
+	struct family *f = k->family;
+
+	*(k->newer ? &k->newer->older : &f->newest) = k->older;
+	if (k->older)
+		k->older->newer = k->newer;
+	family_tidy(all, f);
 	nbds_budget_free(all->budget, k, sizeof(*k));
 }
 
@@ -113,8 +157,13 @@ void kin_leave(struct xport *x, struct nbds_world *w)
 static void free_one(void *arg, struct nbds_table_node *n)
 {
 	struct nbds_kin *all = arg;
+	struct family *f = nbds_owner(n, struct family, node);
 
-	nbds_budget_free(all->budget, nbds_owner(n, struct kin, node), sizeof(struct kin));
+	for (struct kin *k = f->newest, *older; k; k = older) {
+		older = k->older;
+		nbds_budget_free(all->budget, k, sizeof(*k));
+	}
+	nbds_budget_free(all->budget, f, sizeof(*f));
 }
 
 void nbds_kin_free(struct nbds_kin *all)
@@ -188,20 +237,16 @@ static bool any_wrote(const struct nbds_op *read, uint64_t sector, const struct 
 {
 	const struct xport *x = read->party->xport;
 	struct nbds_kin *all = read->world->config.kin;
-	uint64_t host, name;
+	const struct family *f;
 	unsigned looked = 0;
 
 	if (!all || !read->party->known)
 		return false;
 	if (all->lost)
 		return true;
-	host = host_of(all, read->world);
-	name = name_of(all, x);
-	for (struct nbds_table_node *n = nbds_table_find(&all->table, host ^ name); n;
-	     n = nbds_table_again(n)) {
-		const struct kin *k = nbds_owner(n, struct kin, node);
-
-		if (k->host != host || k->name != name || k->world == read->world)
+	f = family_find(all, host_of(all, read->world), name_of(all, x));
+	for (const struct kin *k = f ? f->newest : NULL; k; k = k->older) {
+		if (k->world == read->world)
 			continue;
 		if (!k->world || ++looked > LOOKED_MAX ||
 		    (hi ? wrote_any(k->xport, read, hi) : wrote(k->world, k->xport, read, sector)))

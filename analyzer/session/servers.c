@@ -19,7 +19,6 @@ void servers_init(struct servers *all)
 {
 	all->key = nbds_hash_key_new();
 	all->config.kin = nbds_kin_new(all->budget);
-	all->stirring_tail = &all->stirring;
 	all->now = INT64_MIN;
 }
 
@@ -127,11 +126,32 @@ void servers_free(struct servers *all)
 			nbds_world_free(s->world);
 		nbds_budget_free(all->budget, s, sizeof(*s));
 	}
-	all->oldest = all->newest = all->stirring = NULL;
-	all->stirring_tail = &all->stirring;
+	all->oldest = all->newest = all->stirring = all->stirring_last = NULL;
 	nbds_kin_free(all->config.kin);
 	all->config.kin = NULL;
 	nbds_table_free(&all->table, all->budget);
+}
+
+static void stir(struct server *s)
+{
+	struct servers *all = s->all;
+
+	s->stirring = true;
+	s->stir_next = NULL;
+	s->stir_prev = all->stirring_last;
+	*(s->stir_prev ? &s->stir_prev->stir_next : &all->stirring) = s;
+	all->stirring_last = s;
+}
+
+static void still(struct server *s)
+{
+	struct servers *all = s->all;
+
+	if (!s->stirring)
+		return;
+	*(s->stir_prev ? &s->stir_prev->stir_next : &all->stirring) = s->stir_next;
+	*(s->stir_next ? &s->stir_next->stir_prev : &all->stirring_last) = s->stir_prev;
+	s->stirring = false;
 }
 
 void server_stir(struct server *s)
@@ -144,34 +164,26 @@ void server_stir(struct server *s)
 		unlist(s);
 		list(s);
 	}
-	s->stirring = true;
-	s->stir_next = NULL;
-	*all->stirring_tail = s;
-	all->stirring_tail = &s->stir_next;
+	stir(s);
 	nbds_world_tick(s->world, all->now);
 }
 
 void servers_tick(struct servers *all, int64_t now)
 {
-	struct server *last = all->stirring_tail == &all->stirring
-				      ? NULL
-				      : nbds_owner(all->stirring_tail, struct server, stir_next);
+	const struct server *last = all->stirring_last;
 
 	all->now = now;
 	for (unsigned n = 0; last && n < VISITS; n++) {
 		struct server *s = all->stirring;
+		bool over = s == last;
 
 		NBDS_ASSERT(s); /* the last one is in the list */
-		all->stirring = s->stir_next;
-		if (!all->stirring)
-			all->stirring_tail = &all->stirring;
-		s->stirring = s->world && nbds_world_tick(s->world, now);
-		if (s->stirring) {
-			s->stir_next = NULL;
-			*all->stirring_tail = s;
-			all->stirring_tail = &s->stir_next;
-		}
-		if (s == last)
+		if (!s)
+			break;
+		still(s);
+		if (s->world && nbds_world_tick(s->world, now))
+			stir(s);
+		if (over)
 			break;
 	}
 }
@@ -217,6 +229,7 @@ void server_drop_world(struct server *s)
 	s->all->past.memory = 0;
 	nbds_world_free(s->world);
 	s->world = NULL;
+	still(s); /* nothing is left in it that time could change */
 	s->all->forgotten += !s->forgotten;
 	s->forgotten = true;
 }
@@ -235,7 +248,7 @@ void servers_relieve(struct servers *all, uint64_t goal)
 			if (!s->first_use && all->budget->used > goal)
 				server_drop_world(s);
 		}
-		if (s->first_use || s->world || s->stirring)
+		if (s->first_use || s->world)
 			continue;
 		all->unseen |= s->unseen;
 		unlist(s);

@@ -32,8 +32,8 @@ struct server {
 	struct nbds_addr addr;
 	struct nbds_world *world; /* NULL: nothing needs to be known of it yet, or any more */
 	struct server_use *first_use, *last_use;
-	struct server *older, *newer; /* by when it was stirred last */
-	struct server *stir_next;     /* while it stirs */
+	struct server *older, *newer;         /* by when it was stirred last */
+	struct server *stir_prev, *stir_next; /* while it stirs */
 	bool stirring;
 	bool forgotten; /* it was counted so */
 	bool unseen;    /* connections to it that are not followed may go on */
@@ -53,7 +53,7 @@ struct servers {
 	struct nbds_table table;
 	struct nbds_hash_key key;
 	struct server *oldest, *newest;
-	struct server *stirring, **stirring_tail;
+	struct server *stirring, *stirring_last;
 	int64_t now; /* of the last tick */
 	bool dropped, interfaces;
 	bool unseen;                  /* so it may be with those that are forgotten */
