@@ -483,11 +483,17 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 {
 	const struct nbds_point now = w->last;
 
+	bool flushed = w->contents->shrunk_at != w->order->flushes;
+
+	w->contents->shrunk_at = w->order->flushes;
 	for (struct block *b = w->blocks->lru.lru_next, *next;
 	     b != &w->blocks->lru && w->memory > goal; b = next) {
 		next = b->lru_next;
-		if (!b->pins && b->count > 1)
+		/* what could not be buried last time cannot be now, as a rule */
+		if (!b->pins && b->count > 1 && (flushed || b->count >= b->prune_at)) {
 			block_prune(w, b, &now, false);
+			b->prune_at = b->count * 2;
+		}
 		block_thin(w, b);
 	}
 	for (struct block *b = w->blocks->lru.lru_next, *next;

@@ -51,7 +51,8 @@ struct gathered {
 
 struct contents {
 	struct gathered gathered;
-	uint64_t trim_at; /* bytes of memory: less is not worth another attempt to shrink */
+	uint64_t shrunk_at; /* flushes when it was shrunk last */
+	uint64_t trim_at;   /* bytes of memory: less is not worth another attempt to shrink */
 };
 
 /* A sector of a write; bytes: its 512, or NULL. Returns a write of the same bytes that is

@@ -206,6 +206,7 @@ void flush_log_add(struct nbds_op *f)
 	struct xport *x = f->party->xport;
 
 	f->world->order->version++;
+	f->world->order->flushes++;
 
 	if (x->log_count >= (x->log_limit ? x->log_limit : FLUSH_LOG))
 		log_thin(x, f->world);

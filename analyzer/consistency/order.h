@@ -22,6 +22,7 @@ struct ordered {
 struct order {
 	struct ordered *known;    /* ORDERED_SLOTS, once anything was asked for */
 	uint64_t version;         /* another one: what was found may be different now */
+	uint64_t flushes;         /* that succeeded */
 	struct nbds_op **void_by; /* flushes that failed, or were never answered, of any
 	                           * export: two names may be one device */
 	uint32_t void_count, void_room;

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <base/table.h>
+
 #define HEAD_CHUNK 65536u
 
 #define INTERFACES_MAX 256u
@@ -38,7 +40,8 @@ static struct {
 	uint8_t *heads;        /* room for heads */
 	size_t heads_left;
 	GHashTable *names;
-	GHashTable *shares;  /* struct share, by name and server */
+	GHashTable *shares; /* struct share, by name and server */
+	struct nbds_hash_key key;
 	uint32_t last_write; /* the last frame with payload of a WRITE */
 	/* the segment in work */
 	struct rec *current;
@@ -78,6 +81,12 @@ static const uint8_t *keep_head(const uint8_t *head, uint32_t len)
 	w.heads += len;
 	w.heads_left -= len;
 	return at;
+}
+
+/* They are of the wire's choosing. */
+static guint name_hash(gconstpointer name)
+{
+	return (guint)nbds_hash_bytes(&w.key, 0, name, strlen(name));
 }
 
 /* One copy of each name. */
@@ -388,7 +397,10 @@ static guint share_hash(gconstpointer key)
 {
 	const struct share *s = key;
 
-	return g_direct_hash(s->name) * 31 + s->server.port;
+	/* of servers there are as many as anybody likes */
+	return (guint)nbds_hash_bytes(&w.key, g_direct_hash(s->name), &s->server.ip,
+				      sizeof(s->server.ip)) +
+	       s->server.port;
 }
 
 static gboolean share_equal(gconstpointer a, gconstpointer b)
@@ -1106,12 +1118,13 @@ static void init(void)
 	w.feed = nbds_feed_new(&config);
 	if (!w.feed)
 		return;
+	w.key = nbds_hash_key_new();
 	w.notes = wmem_map_new(wmem_file_scope(), g_direct_hash, g_direct_equal);
 	w.conns = g_ptr_array_new_with_free_func(conn_free);
 	w.findings = g_ptr_array_new_with_free_func(finding_free);
 	w.told = g_array_new(FALSE, FALSE, sizeof(bool *));
 	w.inside = g_ptr_array_new();
-	w.names = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	w.names = g_hash_table_new_full(name_hash, g_str_equal, g_free, NULL);
 	w.shares = g_hash_table_new(share_hash, share_equal);
 	w.on = true;
 }

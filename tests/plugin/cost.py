@@ -21,7 +21,7 @@ import shark
 
 MOST = 1.3
 # Those where tshark by itself has the least to do, as against the engine.
-HARD = ("extents", "wrong-reads", "waiting-reads", "contexts", "options", "holes-nowhere")
+HARD = ("extents", "wrong-reads", "waiting-reads", "contexts", "options", "short-servers")
 
 
 def spent(which, capture):
