@@ -2,17 +2,21 @@
 /*
  * capture.c - capture files and interfaces to packets. See capture.h.
  *
- *	file ─ source ─┬─ stdio stream ─ libpcap ─┐
+ *	file ─ source ─┬─ classic reader ─────────┐
+ *	               ├─ stdio stream ─ libpcap ─┤
  *	               └─ pcapng reader ──────────┼─ packets ─ (saved file)
  *	interface ─ live ─────────────────────────┘
  *
- * libpcap reads classic files from a stdio stream that is laid over the source,
- * so that plain and compressed files take the same way.
+ * libpcap judges the header of classic files; what the reader of classic.h does not
+ * read it reads whole, from a stdio stream that is laid over the source, so that plain
+ * and compressed files take the same way.
  */
 #include "capture.h"
+#include "classic.h"
 #include "live.h"
 #include "pcapng.h"
 #include "source.h"
+#include <base/assert.h>
 #include <base/bytes.h>
 
 #include <errno.h>
@@ -33,19 +37,21 @@ enum { STREAM_BUFFER = 128 * 1024, FLUSH_NS = 500000000 };
 #define MAGIC_NANO     0xa1b23c4du
 #define MAGIC_MODIFIED 0xa1b2cd34u /* longer record headers; old, libpcap knows it */
 
-enum capture_kind { CLASSIC, PCAPNG, LIVE };
+enum capture_kind { CLASSIC, LIBPCAP, PCAPNG, LIVE };
 enum state { READING, ENDED, FAILED };
 
 struct nbds_capture {
 	enum capture_kind kind;
 	enum state state;
 	struct nbds_source *source;
-	FILE *stream; /* CLASSIC: over `source`, with `stream_buffer` */
+	struct nbds_classic *classic;
+	FILE *stream; /* LIBPCAP: over `source`, with `stream_buffer` */
 	char *stream_buffer;
 	pcap_t *pcap;
 	int linktype;
-	bool nanoseconds; /* CLASSIC: units of the file */
-	uint64_t others;  /* PCAPNG: records that are no packets, and have numbers of frames */
+	uint32_t snaplen; /* CLASSIC and LIBPCAP: of the file, and units of its times */
+	bool nanoseconds;
+	uint64_t others; /* PCAPNG: records that are no packets, and have numbers of frames */
 	struct nbds_pcapng *pcapng;
 	struct nbds_live *live;
 	struct nbds_pcapng_writer *save;
@@ -107,20 +113,25 @@ static int open_stream(struct nbds_capture *c)
 	return 0;
 }
 
-static int open_classic(struct nbds_capture *c, bool nanoseconds)
+/* The file's header was judged. */
+static void know(struct nbds_capture *c, pcap_t *pcap)
+{
+	c->linktype = pcap_datalink(pcap);
+	c->snaplen = (uint32_t)pcap_snapshot(pcap);
+}
+
+/* All classic files, by libpcap. */
+static int open_libpcap(struct nbds_capture *c)
 {
 	char detail[PCAP_ERRBUF_SIZE] = "";
 
-	c->kind = CLASSIC;
-	c->info.format = nanoseconds ? "pcap (nanosecond)" : "pcap";
-	c->info.interfaces = 1;
-	c->nanoseconds = nanoseconds;
+	c->kind = LIBPCAP;
 	if (open_stream(c) < 0)
 		return fail(c, "not enough memory");
 	c->pcap = pcap_fopen_offline_with_tstamp_precision(c->stream, PCAP_TSTAMP_PRECISION_NANO,
 							   detail);
 	if (c->pcap) {
-		c->linktype = pcap_datalink(c->pcap);
+		know(c, c->pcap);
 		return 0;
 	}
 	if (nbds_source_error(c->source)[0])
@@ -128,6 +139,39 @@ static int open_classic(struct nbds_capture *c, bool nanoseconds)
 	if (feof(c->stream))
 		return fail(c, "the file ends in the middle of its header");
 	return fail(c, "%s", detail);
+}
+
+static int open_classic(struct nbds_capture *c, bool nanoseconds)
+{
+	uint8_t header[NBDS_CLASSIC_HEADER];
+	ssize_t have = nbds_source_peek(c->source, header, sizeof(header));
+	char detail[PCAP_ERRBUF_SIZE] = "";
+	pcap_t *pcap = NULL;
+	FILE *stream;
+
+	c->info.format = nanoseconds ? "pcap (nanosecond)" : "pcap";
+	c->info.interfaces = 1;
+	c->nanoseconds = nanoseconds;
+	if (have < (ssize_t)sizeof(header))
+		return open_libpcap(c); /* it says why */
+	stream = fmemopen(header, sizeof(header), "rb");
+	if (!stream)
+		return fail(c, "not enough memory");
+	pcap = pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, detail);
+	if (!pcap) {
+		fclose(stream);
+		return fail(c, "%s", detail);
+	}
+	know(c, pcap);
+	pcap_close(pcap); /* and the stream */
+	if (!nbds_classic_reads(header, c->linktype))
+		return open_libpcap(c);
+	/* What was peeked at comes in one piece. */
+	have = nbds_source_read(c->source, header, sizeof(header));
+	NBDS_ASSERT(have == sizeof(header));
+	c->kind = CLASSIC;
+	c->classic = nbds_classic_new(c->source, header, c->linktype, c->snaplen);
+	return c->classic ? 0 : fail(c, "not enough memory");
 }
 
 static int open_pcapng(struct nbds_capture *c)
@@ -231,11 +275,34 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
 	return c;
 }
 
+static int stop_damaged(struct nbds_capture *c, const char *detail)
+{
+	char reason[PCAP_ERRBUF_SIZE + 64];
+
+	snprintf(reason, sizeof(reason), "the file is damaged at frame %" PRIu64 " (%s)",
+		 c->info.frames + 1, detail);
+	return stop(c, reason);
+}
+
 static int next_classic(struct nbds_capture *c, struct nbds_packet *p)
+{
+	int result = nbds_classic_next(c->classic, p);
+
+	if (result == 0)
+		c->state = ENDED;
+	if (result >= 0)
+		return result;
+	if (nbds_classic_cut_packet(c->classic))
+		return stop_in_packet(c);
+	if (nbds_classic_damaged(c->classic))
+		return stop_damaged(c, nbds_classic_error(c->classic));
+	return stop(c, nbds_classic_error(c->classic));
+}
+
+static int next_libpcap(struct nbds_capture *c, struct nbds_packet *p)
 {
 	struct pcap_pkthdr *head;
 	const u_char *data;
-	char reason[PCAP_ERRBUF_SIZE + 64];
 
 	switch (pcap_next_ex(c->pcap, &head, &data)) {
 	case 1:
@@ -255,9 +322,7 @@ static int next_classic(struct nbds_capture *c, struct nbds_packet *p)
 			return stop(c, nbds_source_error(c->source));
 		if (feof(c->stream))
 			return stop_in_packet(c);
-		snprintf(reason, sizeof(reason), "the file is damaged at frame %" PRIu64 " (%s)",
-			 c->info.frames + 1, pcap_geterr(c->pcap));
-		return stop(c, reason);
+		return stop_damaged(c, pcap_geterr(c->pcap));
 	}
 }
 
@@ -314,7 +379,8 @@ void nbds_capture_interface(const struct nbds_capture *c, uint32_t interface,
 	*i = (struct nbds_pcapng_interface){.linktype = c->linktype, .resolution = 9};
 	switch (c->kind) {
 	case CLASSIC:
-		i->snaplen = (uint32_t)pcap_snapshot(c->pcap);
+	case LIBPCAP:
+		i->snaplen = c->snaplen;
 		if (!c->nanoseconds)
 			i->resolution = 6;
 		break;
@@ -382,6 +448,8 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 		return c->state == ENDED ? 0 : -1;
 	if (c->kind == CLASSIC)
 		result = next_classic(c, p);
+	else if (c->kind == LIBPCAP)
+		result = next_libpcap(c, p);
 	else if (c->kind == PCAPNG)
 		result = next_pcapng(c, p);
 	else
@@ -510,6 +578,7 @@ int nbds_capture_close(struct nbds_capture *c)
 	else if (c->stream)
 		fclose(c->stream);
 	free(c->stream_buffer);
+	nbds_classic_free(c->classic);
 	nbds_pcapng_free(c->pcapng);
 	nbds_live_close(c->live);
 	nbds_source_close(c->source);

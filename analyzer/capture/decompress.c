@@ -35,7 +35,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-enum { RAW_SIZE = 256 * 1024, WAIT_MS = 100 };
+enum { RAW_SIZE = 256 * 1024, STEP_SIZE = 16 * 1024, WAIT_MS = 100 };
 
 /* The first four bytes as they stand in the file. */
 #define MAGIC_GZIP       0x1f8b0000u /* RFC 1952, 2.3.1; two bytes */
@@ -323,8 +323,8 @@ void nbds_source_close(struct nbds_source *s)
 }
 
 /*
- * One step of a decompressor: takes from s->in, writes up to `size` bytes to
- * `out`, keeps s->in_frame.  Returns how many bytes were written.  On damage,
+ * One step of a decompressor: takes from s->in, writes up to `size` (at most
+ * STEP_SIZE) bytes to `out`, keeps s->in_frame.  Returns how many bytes were written.  On damage,
  * sets s->error; bytes written before it still count.
  */
 static size_t step_gzip(struct nbds_source *s, uint8_t *out, size_t size)
@@ -335,8 +335,6 @@ static size_t step_gzip(struct nbds_source *s, uint8_t *out, size_t size)
 		inflateReset(&s->z);
 		s->in_frame = true;
 	}
-	if (size > 1u << 30)
-		size = 1u << 30;
 	s->z.next_in = s->in + s->in_at;
 	s->z.avail_in = (uInt)raw_left(s);
 	s->z.next_out = out;
@@ -414,8 +412,6 @@ static size_t step_bzip2(struct nbds_source *s, uint8_t *out, size_t size)
 {
 	int result = BZ_OK;
 
-	if (size > 1u << 30)
-		size = 1u << 30;
 	if (!s->in_frame) {
 		if (s->bzip2_ready)
 			BZ2_bzDecompressEnd(&s->bzip2);
@@ -463,6 +459,10 @@ static ssize_t read_compressed(struct nbds_source *s, uint8_t *out, size_t size)
 {
 	const char *name = kind_names[s->kind];
 
+	/* zstd and LZ4 do not say what they wrote before they found damage: what is lost
+	 * there is a step. */
+	if (size > STEP_SIZE)
+		size = STEP_SIZE;
 	for (;;) {
 		size_t before, got;
 

@@ -597,6 +597,89 @@ static void test_damaged_classic(void **state)
 	clear(&b);
 }
 
+/* A length is damage beyond what any packet has; up to that, what is beyond the file's own
+ * limit is cut off. */
+static void test_lengths_classic(void **state)
+{
+	static const struct {
+		uint32_t length;
+		const char *error; /* NULL: none */
+	} lengths[] = {
+		{0, NULL},
+		{100, NULL},
+		{101, NULL},
+		{262144, NULL},
+		{262145, "the file is damaged at frame 2 ("},
+		{UINT32_MAX, "the file is damaged at frame 2 ("},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		for (int big = 0; big < 2; big++) {
+			struct bytes b = classic(big, false, 1);
+			uint32_t snaplen = big ? htonl(100) : 100, length = lengths[i].length;
+			struct nbds_capture *c;
+			struct nbds_packet p;
+
+			memcpy(b.data + 16, &snaplen, 4);
+			for (int n = 0; n < 3; n++) {
+				put32(&b, FIRST_SECOND);
+				put32(&b, UINT32_MAX);
+				put32(&b, length);
+				put32(&b, UINT32_MAX);
+				for (uint32_t at = 0; at < length && !lengths[i].error; at++) {
+					uint8_t byte = (uint8_t)at;
+
+					put(&b, &byte, 1);
+				}
+			}
+			write_file(b.data, b.length);
+			if (lengths[i].error) {
+				assert_int_equal(read_damaged(lengths[i].error), 1);
+				clear(&b);
+				continue;
+			}
+			c = open_path(path);
+			assert_int_equal(nbds_capture_next(c, &p), 1);
+			for (int n = 0; n < 3; n++) {
+				assert_int_equal(nbds_capture_next(c, &p), 1);
+				assert_int_equal(p.caplen, length < 100 ? length : 100);
+				assert_int_equal(p.len, UINT32_MAX);
+				assert_int_equal(p.time, FIRST_SECOND * INT64_C(1000000000) +
+								 UINT32_MAX * INT64_C(1000));
+				for (uint32_t at = 0; at < p.caplen; at++)
+					assert_int_equal(p.data[at], (uint8_t)at);
+			}
+			assert_int_equal(nbds_capture_next(c, &p), 0);
+			nbds_capture_close(c);
+			clear(&b);
+		}
+	}
+}
+
+/* Somebody makes a file shorter while it is read: it ends there. */
+static void test_shortened(void **state)
+{
+	struct bytes b = classic(false, false, 4000);
+	struct nbds_capture *c;
+	struct nbds_packet p;
+	int n = 0, status;
+
+	(void)state;
+	assert_true(b.length > 2 << 20);
+	write_file(b.data, b.length);
+	c = open_path(path);
+	assert_int_equal(nbds_capture_next(c, &p), 1);
+	assert_int_equal(truncate(path, 100), 0);
+	while ((status = nbds_capture_next(c, &p)) == 1)
+		n++;
+	assert_true(n > 0);
+	assert_int_equal(status, -1);
+	assert_non_null(strstr(nbds_capture_error(c), "the file ends in the middle of a packet"));
+	nbds_capture_close(c);
+	clear(&b);
+}
+
 /* --- pcapng --------------------------------------------------------------- */
 
 /* Begins a block and returns where; end_block() fills the lengths in. */
@@ -1532,6 +1615,8 @@ int main(void)
 		cmocka_unit_test(test_damaged_compressed),
 		cmocka_unit_test(test_late_times),
 		cmocka_unit_test(test_damaged_classic),
+		cmocka_unit_test(test_lengths_classic),
+		cmocka_unit_test(test_shortened),
 		cmocka_unit_test(test_pcapng),
 		cmocka_unit_test(test_pcapng_large),
 		cmocka_unit_test(test_pcapng_drops),
