@@ -547,6 +547,8 @@ static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
  * verdict depends on what else is. */
 static bool stands_alone(struct entry *e)
 {
+	const struct order *order = e->op->world->order;
+
 	if (e->alone || e->op->state != OP_OK || e->op->early)
 		return e->alone;
 	for (const struct entry *old = e->next; old; old = old->next) {
@@ -554,7 +556,10 @@ static bool stands_alone(struct entry *e)
 			continue;
 		if (!established(old->op, e->op, &e->op->hi, NULL))
 			return false;
-		if (old->alone) /* what is older was in force for it, and so for this one */
+		/* what is older was in force for it: for this one, too, if it is its connection's
+		 * next (for others that may need a flush), and nothing failed since */
+		if (old->alone && old->op->party == e->op->party && !order->void_count &&
+		    !order->void_all)
 			break;
 	}
 	e->alone = true;
