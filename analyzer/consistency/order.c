@@ -27,9 +27,7 @@ bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 	return point_before(a->world, &a->hi, &b->lo);
 }
 
-/* log[] is in order of completion in the capture. The first index whose flush
- * completed in a frame after `frame`. */
-static uint32_t log_after(const struct xport *x, uint64_t frame)
+uint32_t flush_log_after(const struct xport *x, uint64_t frame)
 {
 	uint32_t lo = 0, hi = x->log_count;
 
@@ -58,8 +56,8 @@ static struct nbds_op *find_between(const struct nbds_op *w, const struct nbds_o
 		return NULL;
 	/* those that ended after W did and before c began, give or take a frame:
 	 * the proof is op_before()'s */
-	first = log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
-	last = log_after(x, c->lo.frame);
+	first = flush_log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
+	last = flush_log_after(x, c->lo.frame);
 	if (last > first) {
 		/* the one that began last is the likeliest to have begun after W */
 		struct nbds_op *f = x->log[x->latest[last - 1]];
@@ -105,7 +103,7 @@ const struct nbds_op *flush_after(const struct nbds_op *w)
 
 	if (!x)
 		return NULL;
-	first = log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
+	first = flush_log_after(x, w->hi.frame ? w->hi.frame - 1 : 0);
 	for (n = 0; first + n < x->log_count && n < FLUSH_SCAN; n++)
 		if (flush_counts(x->log[first + n], w, true) && op_before(w, x->log[first + n]))
 			return x->log[first + n];
@@ -119,7 +117,7 @@ struct nbds_op *flush_close(const struct nbds_op *w, const struct nbds_op *c)
 
 	if (!x || w->world->no_t3 || !party_mc(w->party) || !party_mc(c->party))
 		return NULL;
-	last = log_after(x, c->lo.frame);
+	last = flush_log_after(x, c->lo.frame);
 	for (n = 0; last > 0 && n < FLUSH_SCAN; last--, n++) {
 		struct nbds_op *f = x->log[last - 1];
 
@@ -141,7 +139,7 @@ struct nbds_op *flush_since(const struct nbds_party *p, const struct nbds_point 
 
 	if (!x)
 		return NULL;
-	last = log_after(x, c->lo.frame);
+	last = flush_log_after(x, c->lo.frame);
 	for (n = 0; last > 0 && n < FLUSH_SCAN; last--, n++) {
 		struct nbds_op *f = x->log[last - 1];
 
@@ -412,7 +410,7 @@ static bool folded_in_force(const struct nbds_op *w)
 static const struct nbds_op *last_flush(const struct nbds_op *w)
 {
 	const struct xport *x = w->party->xport;
-	uint32_t last = log_after(x, w->lo.frame);
+	uint32_t last = flush_log_after(x, w->lo.frame);
 	const struct nbds_op *f = last ? x->log[x->latest[last - 1]] : NULL;
 
 	return f && party_mc(f->party) && op_before(f, w) ? f : NULL;

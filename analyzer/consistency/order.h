@@ -64,6 +64,9 @@ void order_doubt(struct nbds_world *w, bool fails);
 /* If so: may any of it have dropped W before `hi` (NULL: ever)? */
 bool flights_void(const struct nbds_op *w, const struct nbds_point *hi);
 void flush_log_add(struct nbds_op *f);
+/* The log is in order of completion in the capture: the first index whose flush completed in a
+ * frame after `frame`. */
+uint32_t flush_log_after(const struct xport *x, uint64_t frame);
 void void_add(struct nbds_op *x);
 /* No other connection wrote anything that was not in force before w began (G10). */
 bool lone_writer(const struct nbds_op *w);

@@ -72,12 +72,21 @@ const struct nbds_op *flush_first_after(const struct nbds_world *w, const struct
 struct nbds_op *flush_latest(const struct nbds_op *c)
 {
 	const struct xport *x = c->party->xport;
+	uint32_t after = x ? flush_log_after(x, c->lo.frame) : 0;
 	struct nbds_op *last = NULL;
 
-	for (uint32_t i = x ? x->log_count : 0, n = 0; i > 0 && n < 64; i--, n++) {
+	for (uint32_t i = after, n = 0; i > 0 && n < 64; i--, n++) {
 		struct nbds_op *f = x->log[i - 1];
 
 		if (party_mc(f->party) && op_before(f, c) &&
+		    (!last || f->lo.frame > last->lo.frame))
+			last = f;
+	}
+	/* and those of its own connection that T1 or T2 put before it all the same */
+	for (uint32_t i = after, n = 0; x && i < x->log_count && n < 64; i++, n++) {
+		struct nbds_op *f = x->log[i];
+
+		if (f->party == c->party && party_mc(f->party) && op_before(f, c) &&
 		    (!last || f->lo.frame > last->lo.frame))
 			last = f;
 	}
