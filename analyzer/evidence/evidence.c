@@ -440,8 +440,13 @@ static void mask_change(struct cut *c, const struct nbds_plan_flow *f, int dir,
 		state->side[dir].stamped = true;
 		state->side[dir].stamp = s->stamp - MASKED_SEQ;
 	}
+	/* In the middle of a connection a clock may be echoed before its own side is heard. */
+	if (s->stamped && s->echo && s->flags & NBDS_TCP_ACK && !state->side[!dir].stamped) {
+		state->side[!dir].stamped = true;
+		state->side[!dir].stamp = s->echo - MASKED_SEQ;
+	}
 	change->stamp = state->side[dir].stamp;
-	change->echo = state->side[!dir].stamp;
+	change->echo = s->flags & NBDS_TCP_ACK ? state->side[!dir].stamp : s->echo;
 }
 
 /* A frame of a connection, with what is kept of it; nothing, if that is nothing. */

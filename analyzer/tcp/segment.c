@@ -103,6 +103,7 @@ static void options(struct nbds_segment *s, const uint8_t *p, uint32_t length)
 		if (*p == OPTION_STAMP && n == 10) {
 			s->stamped = true;
 			s->stamp = nbds_be32(p + 2);
+			s->echo = nbds_be32(p + 6);
 		}
 		if (*p == OPTION_SACK) {
 			for (uint32_t at = 2; at + 8 <= n && s->sack_count < NBDS_SACK_MAX; at += 8)

@@ -72,8 +72,8 @@ struct nbds_segment {
 	uint8_t ip_checksum; /* that of the IPv4 header, the worst of all fragments */
 	int8_t scale;        /* of windows, told with SYN (RFC 7323); -1: no such option */
 	uint8_t sack_count;
-	bool stamped; /* has a timestamp (RFC 7323): */
-	uint32_t stamp;
+	bool stamped;         /* has a timestamp (RFC 7323): */
+	uint32_t stamp, echo; /* echo: of the other side, if this acknowledges anything */
 	struct nbds_sack sack[NBDS_SACK_MAX];
 	const uint8_t *payload;
 	uint32_t caplen; /* payload bytes here */
