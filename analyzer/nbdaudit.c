@@ -487,6 +487,15 @@ static bool is_input(const char *output, char **files, int count)
 	return false;
 }
 
+/* The file is this one, by whatever name. */
+static bool is_open(const char *path, FILE *file)
+{
+	struct stat a, b;
+
+	return stat(path, &a) == 0 && fstat(fileno(file), &b) == 0 && S_ISREG(a.st_mode) &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 static FILE *open_output(const char *path)
 {
 	char err[256];
@@ -733,7 +742,7 @@ static bool extraction_open(struct extraction *x, const char *file, const struct
 		extraction_close(x);
 		return false;
 	}
-	x->out = strcmp(o->save, "-") ? nbds_create(o->save, 0600, err, sizeof(err))
+	x->out = strcmp(o->save, "-") ? nbds_create_or_keep(o->save, 0600, err, sizeof(err))
 				      : dup(STDOUT_FILENO);
 	if (x->out < 0) {
 		nbds_complain("%s: %s", o->save, strcmp(o->save, "-") ? err : strerror(errno));
@@ -756,6 +765,7 @@ static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct 
 		.in = x->in,
 		.scratch = x->scratch,
 		.out = x->out,
+		.replace = strcmp(o->save, "-") != 0,
 		.anonymize = o->anonymize,
 	};
 	struct nbds_evidence_result result;
@@ -987,7 +997,12 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 	if (!nbds_may_write(o->output, o->overwrite))
 		return false;
 	*out = open_output(o->output);
-	return *out != NULL;
+	if (!*out || !o->save || !is_open(o->save, *out))
+		return *out != NULL;
+	nbds_complain("%s and the report cannot both go to %s",
+		      o->extract ? "the evidence" : "the packets", o->output);
+	fclose(*out);
+	return false;
 }
 
 int main(int argc, char **argv)

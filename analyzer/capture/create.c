@@ -102,22 +102,30 @@ static int follow(int at, const char *path, int link, mode_t mode, char *err, si
 	return fd;
 }
 
-int nbds_create(const char *path, mode_t mode, char *err, size_t errsize)
+int nbds_create_or_keep(const char *path, mode_t mode, char *err, size_t errsize)
 {
-	struct stat st;
 	int fd;
 
 	err[0] = '\0';
 	fd = geteuid() == 0 ? open_at(AT_FDCWD, path, mode, err, errsize, 0)
 			    : open(path, FLAGS, mode);
+	if (fd < 0 && !err[0])
+		snprintf(err, errsize, "%s", strerror(errno));
+	return fd;
+}
+
+int nbds_create(const char *path, mode_t mode, char *err, size_t errsize)
+{
+	int fd = nbds_create_or_keep(path, mode, err, errsize);
+	struct stat st;
+
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, 0) < 0) {
 		int reason = errno;
 
 		close(fd);
 		errno = reason;
 		fd = -1;
-	}
-	if (fd < 0 && !err[0])
 		snprintf(err, errsize, "%s", strerror(errno));
+	}
 	return fd;
 }

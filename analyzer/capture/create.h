@@ -17,5 +17,7 @@
 
 /* `mode`: of a new file. What an old one holds is gone. */
 int nbds_create(const char *path, mode_t mode, char *err, size_t errsize);
+/* The same, but what an old one holds stays, until the caller replaces it. */
+int nbds_create_or_keep(const char *path, mode_t mode, char *err, size_t errsize);
 
 #endif

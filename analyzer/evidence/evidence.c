@@ -751,6 +751,9 @@ static bool copy_out(struct cut *c)
 
 	if (lseek(c->config->scratch, 0, SEEK_SET) < 0)
 		return fail(c, strerror(errno));
+	/* EINVAL: it is no file, and keeps nothing. */
+	if (c->config->replace && ftruncate(c->config->out, 0) < 0 && errno != EINVAL)
+		return fail(c, strerror(errno));
 	for (;;) {
 		ssize_t n = read(c->config->scratch, buffer, sizeof(buffer)), done = 0;
 

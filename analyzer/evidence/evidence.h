@@ -43,6 +43,7 @@ struct nbds_evidence_config {
 	int in;                   /* the capture */
 	int scratch;              /* an empty file for what is tried */
 	int out;                  /* where the evidence goes */
+	bool replace;             /* what is in `out`, once there is evidence to put there */
 	bool anonymize;           /* with other addresses, names and contents (mask.h) */
 };
 

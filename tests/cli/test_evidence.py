@@ -188,6 +188,26 @@ class Evidence(unittest.TestCase):
         self.extract(LIAR, 1, "--anonymize")
         self.assertNotEqual(self.out.read_bytes(), written)
 
+    def test_clocks_are_hidden(self):
+        """Of timestamps only differences are left, also where a clock is echoed before its
+        own side is heard."""
+        path = pathlib.Path(self.folder.name) / "middle.pcap"
+        data = LIAR.read_bytes()
+        first = 16 + struct.unpack_from("<I", data, 24 + 8)[0]  # the first SYN
+        path.write_bytes(data[:24] + data[24 + first:])
+        self.extract(path, 1, "--anonymize")
+        seen = 0
+        for packet, _ in packets(self.out):
+            tcp = packet[40 if packet[0] >> 4 == 6 else 20:]
+            options_of = tcp[20:(tcp[12] >> 4) * 4]
+            place = options_of.find(b"\x08\x0a")
+            if place < 0:
+                continue
+            seen += 1
+            for value in struct.unpack_from(">II", options_of, place + 2):
+                self.assertLess(value, 1000 + 10**6)
+        self.assertGreater(seen, 0)
+
     def test_names_and_context(self):
         found = audit(SAMPLES / "dirty-bitmap.pcap")
         self.assertIn(b"qemu:dirty-bitmap:", (SAMPLES / "dirty-bitmap.pcap").read_bytes())
@@ -337,6 +357,25 @@ class Evidence(unittest.TestCase):
                 self.assertEqual(status, 2)
                 self.assertIn(said, error)
         self.assertEqual(len(findings(audit(LIAR))), 4)  # it is still there
+
+    def test_one_file_by_two_names(self):
+        """The evidence and the report do not go to one file, whatever it is called."""
+        there = pathlib.Path(self.folder.name) / "report"
+        (there.parent / "x").mkdir()
+        (there.parent / "link").symlink_to(there)
+        for other in ("x/../report", "link"):
+            with self.subTest(other):
+                status, _, error = nbdaudit("--extract=1", "-w", "%s/%s" % (there.parent, other),
+                                            "-o", there, LIAR)
+                self.assertEqual(status, 2, error)
+                self.assertIn("both go to", error)
+
+    def test_nothing_is_lost(self):
+        """Evidence that cannot be made leaves what is there as it is."""
+        self.out.write_bytes(b"earlier")
+        status, _, error = nbdaudit("-q", "--extract=99", "-w", self.out, LIAR)
+        self.assertEqual(status, 2)
+        self.assertEqual(self.out.read_bytes(), b"earlier", error)
 
     def test_report_and_pipe(self):
         """The report is written as ever; evidence may go to standard output."""
