@@ -44,6 +44,9 @@ def dump(file):
                         "--exported-interfaces-only", "--no-corpus-path",
                         "--no-comp-dir-path", "--no-show-locs", "--no-elf-needed",
                         "--type-id-style", "hash", "--out-file", file, LIBRARY], check=True)
+    # Where it was built does not matter, nor is it told.
+    text = pathlib.Path(file).read_text()
+    pathlib.Path(file).write_text(re.sub(r" path='[^']*/(analyzer/[^']*)'", r" path='\1'", text))
 
 
 class Abi(unittest.TestCase):
@@ -90,6 +93,7 @@ class Abi(unittest.TestCase):
             run = subprocess.run(["abidiff", STORED, now], text=True, stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT)
         self.assertEqual(run.returncode, 0, run.stdout)
+        self.assertEqual(re.findall(r"path='/[^']*'", STORED.read_text()), [])
 
 
 if __name__ == "__main__":
