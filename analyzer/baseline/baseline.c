@@ -4,6 +4,7 @@
  */
 #include "baseline.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -50,11 +51,20 @@ static bool no_memory(const struct baseline *b)
 	return fail(b, "not enough memory");
 }
 
+static bool is_number(const json_t *value)
+{
+	return json_is_integer(value) ||
+	       (json_is_string(value) && isdigit((unsigned char)*json_string_value(value)));
+}
+
 /* A number that is not there, or is none, or less than nothing, is 0. */
 static uint64_t count_of(const json_t *number)
 {
 	json_int_t value = json_integer_value(number);
 
+	/* see quote_numbers() */
+	if (json_is_string(number))
+		return is_number(number) ? strtoull(json_string_value(number), NULL, 10) : 0;
 	return value > 0 ? (uint64_t)value : 0;
 }
 
@@ -123,7 +133,7 @@ static bool take_finding(struct baseline *b, const json_t *o)
 		.ref = text(o, "ref"),
 		.message = text(o, "message"),
 		.export = name(b, o, "export"),
-		.has_range = json_is_integer(json_object_get(o, "offset")),
+		.has_range = is_number(json_object_get(o, "offset")),
 		.offset = number(o, "offset"),
 		.length = number(o, "length"),
 	};
@@ -243,6 +253,40 @@ static bool take_object(struct baseline *b, const json_t *o)
 	return true;
 }
 
+/* Jansson's integers have 63 bits, and those of reports 64: such an offset, or such a counter
+ * of drops, becomes a string. NULL: no memory. */
+static char *quote_numbers(const char *line, size_t len, size_t *quoted)
+{
+	/* Digits of the least that are too many; each such number gets two marks. */
+	const size_t many = 19;
+	char *out = malloc(len + 2 * (len / many) + 1);
+	bool string = false;
+	size_t to = 0;
+
+	for (size_t i = 0; out && i < len;) {
+		size_t digits = 0;
+		bool whole = !string && i && strchr(":,[ ", line[i - 1]);
+
+		while (whole && i + digits < len && isdigit((unsigned char)line[i + digits]))
+			digits++;
+		if (digits >= many && i + digits < len && strchr(",}] ", line[i + digits])) {
+			out[to++] = '"';
+			memcpy(out + to, line + i, digits);
+			to += digits;
+			out[to++] = '"';
+			i += digits;
+			continue;
+		}
+		if (string && line[i] == '\\' && i + 1 < len)
+			out[to++] = line[i++];
+		else if (line[i] == '"')
+			string = !string;
+		out[to++] = line[i++];
+	}
+	*quoted = to;
+	return out;
+}
+
 static bool take_line(struct baseline *b, const char *line, size_t len)
 {
 	json_error_t error;
@@ -254,6 +298,15 @@ static bool take_line(struct baseline *b, const char *line, size_t len)
 	if (!len)
 		return true;
 	o = json_loadb(line, len, JSON_ALLOW_NUL, &error);
+	if (!o && json_error_code(&error) == json_error_numeric_overflow) {
+		size_t size = 0;
+		char *quoted = quote_numbers(line, len, &size);
+
+		if (!quoted)
+			return no_memory(b);
+		o = json_loadb(quoted, size, JSON_ALLOW_NUL, &error);
+		free(quoted);
+	}
 	if (!o)
 		return fail(b, "it is no JSON: %.120s", error.text);
 	taken = take_object(b, o);

@@ -5,7 +5,9 @@
 import json
 import os
 import pathlib
+import struct
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -13,6 +15,9 @@ ROOT = pathlib.Path(os.environ.get("NBDSCOPE_SOURCE_DIR",
                                    pathlib.Path(__file__).resolve().parent.parent.parent))
 BIN = pathlib.Path(os.environ.get("NBDSCOPE_BIN", ROOT / "build" / "bin"))
 SAMPLES = ROOT / "samples"
+sys.path.insert(0, str(ROOT / "tests" / "golden"))
+import rewrap  # noqa: E402
+
 LIAR, HONEST = SAMPLES / "multi-conn-unsafe.pcap", SAMPLES / "multi-conn.pcap"
 ERRORS = SAMPLES / "errors.pcap"
 
@@ -67,6 +72,30 @@ class Baseline(unittest.TestCase):
                 self.assertNotEqual(status, 1)
                 for export in said["exports"]:
                     self.assertEqual(export["earlier"], export["now"])
+
+    def test_numbers_of_64_bits(self):
+        """The program reads what it wrote, with numbers that have no sign to spare."""
+        capture = self.here / "wide.pcapng"
+        segments = rewrap.read(LIAR)
+        drops = rewrap.block("<", 5, bytes(12) + struct.pack("<HHQ", 5, 8, 2**64 - 2))
+        capture.write_bytes(rewrap.pcapng(
+            [(s.time, rewrap.ether(0x800, rewrap.ipv4(s))) for s in segments]) + drops)
+        self.earlier(capture)
+        self.assertTrue('"dropped":%d' % (2**64 - 2) in self.file.read_text())
+        _, objects, (said,) = self.compare(capture)
+        self.assertEqual(said["known"], objects[-1]["findings"])
+
+        def far(o):
+            if o["type"] == "finding":
+                o.update(offset=2**64 - 512, length=512, message='"a\\",%d,' % 2**64)
+            return o
+
+        self.change(far)
+        _, objects, (said,) = self.compare(capture)
+        gone = [o for o in objects if o["type"] == "gone" and "offset" in o]
+        self.assertTrue(gone)
+        self.assertEqual({(o["offset"], o["message"]) for o in gone},
+                         {(2**64 - 512, '"a\\",%d,' % 2**64)})
 
     def test_new_and_gone(self):
         self.earlier(HONEST)
