@@ -33,7 +33,7 @@ _Static_assert(BUFFER_SIZE >= RECORD_HEADER + NBDS_CLASSIC_CAPLEN_MAX, "a packet
 #define MAGIC_MICRO 0xa1b2c3d4u
 #define MAGIC_NANO  0xa1b23c4du
 
-enum trouble { NONE, CUT, DAMAGED, SOURCE };
+enum classic_trouble { NONE, CUT, DAMAGED, SOURCE };
 
 struct nbds_classic {
 	struct nbds_source *source;
@@ -43,7 +43,7 @@ struct nbds_classic {
 	uint32_t unit; /* nanoseconds of the smaller part of a time */
 	int linktype;
 	bool big;
-	enum trouble trouble;
+	enum classic_trouble trouble;
 	char error[160];
 };
 
