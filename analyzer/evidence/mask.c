@@ -18,13 +18,21 @@
 /* As often another name is looked for until it is not one that is in use. */
 #define NAME_TRIES 256
 
-/* Addresses with names of their own; further ones share the last block. */
+/* Ports in the place of those of clients. */
 #define CLIENT_PORT_FIRST 50000
+
+/* Of names and hosts, of which a capture may have many. */
+#define BUCKETS 4096
 
 struct name {
 	uint8_t *real, *other; /* `len` bytes each */
 	size_t len;
-	struct name *next;
+	struct name *next, *next_other;
+};
+
+struct host {
+	struct nbds_addr address;
+	struct host *next;
 };
 
 struct address {
@@ -35,12 +43,12 @@ struct address {
 struct nbds_mask {
 	struct nbds_sip_key contents, places, names, tables_key;
 	uint8_t (*tables)[256];
-	struct name *seen[1024]; /* by hash of the real one */
+	struct name *seen[BUCKETS];   /* by hash of the real one */
+	struct name *others[BUCKETS]; /* the same, by hash of the other */
 	struct address *addresses;
 	size_t address_count, address_room;
-	struct nbds_addr *real; /* not to be given to others */
-	size_t real_count, real_room;
-	unsigned networks[2][2]; /* addresses given out: IPv4, IPv6; loopback, others */
+	struct host *real[BUCKETS]; /* by hash: not to be given to others */
+	unsigned networks[2][2];    /* addresses given out: IPv4, IPv6; loopback, others */
 	bool failed;
 	/* what the function said last, of eight bytes */
 	uint64_t digest, place, bytes;
@@ -91,7 +99,13 @@ void nbds_mask_free(struct nbds_mask *m)
 {
 	if (!m)
 		return;
-	for (size_t i = 0; i < sizeof(m->seen) / sizeof(m->seen[0]); i++) {
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (m->real[i]) {
+			struct host *h = m->real[i];
+
+			m->real[i] = h->next;
+			free(h);
+		}
 		while (m->seen[i]) {
 			struct name *n = m->seen[i];
 
@@ -102,7 +116,6 @@ void nbds_mask_free(struct nbds_mask *m)
 		}
 	}
 	free(m->addresses);
-	free(m->real);
 	free(m->tables);
 	free(m);
 }
@@ -226,18 +239,21 @@ static bool is_utf8(const uint8_t *s, size_t len)
 
 static bool in_use(const struct nbds_mask *m, const uint8_t *other, size_t len)
 {
-	for (size_t i = 0; i < sizeof(m->seen) / sizeof(m->seen[0]); i++)
-		for (const struct name *n = m->seen[i]; n; n = n->next)
-			if (n->len == len &&
-			    (!memcmp(n->other, other, len) || !memcmp(n->real, other, len)))
-				return true;
+	size_t bucket = nbds_sip(&m->names, other, len) % BUCKETS;
+
+	for (const struct name *n = m->seen[bucket]; n; n = n->next)
+		if (n->len == len && !memcmp(n->real, other, len))
+			return true;
+	for (const struct name *n = m->others[bucket]; n; n = n->next_other)
+		if (n->len == len && !memcmp(n->other, other, len))
+			return true;
 	return false;
 }
 
 void nbds_mask_name(struct nbds_mask *m, const uint8_t *name, size_t len, uint8_t *out)
 {
 	uint64_t hash = nbds_sip(&m->names, name, len);
-	struct name **list = &m->seen[hash % (sizeof(m->seen) / sizeof(m->seen[0]))], *n;
+	struct name **list = &m->seen[hash % BUCKETS], **others, *n;
 	size_t known = known_part(name, len);
 	bool utf8 = is_utf8(name, len);
 
@@ -271,6 +287,9 @@ void nbds_mask_name(struct nbds_mask *m, const uint8_t *name, size_t len, uint8_
 	}
 	memcpy(n->real, name, len);
 	memcpy(n->other, out, len);
+	others = &m->others[nbds_sip(&m->names, out, len) % BUCKETS];
+	n->next_other = *others;
+	*others = n;
 }
 
 /* --- heads of messages --- */
@@ -370,30 +389,33 @@ static void example(struct nbds_addr *a, bool loopback, unsigned n)
 	a->ip[3] = (uint8_t)(1 + (n - 1) % 254);
 }
 
-static bool is_real(const struct nbds_mask *m, const struct nbds_addr *a)
+static struct host **hosts_like(struct nbds_mask *m, const struct nbds_addr *a)
 {
-	for (size_t i = 0; i < m->real_count; i++)
-		if (same_host(&m->real[i], a))
+	return &m->real[nbds_sip(&m->names, a->ip, sizeof(a->ip)) % BUCKETS];
+}
+
+static bool is_real(struct nbds_mask *m, const struct nbds_addr *a)
+{
+	for (const struct host *h = *hosts_like(m, a); h; h = h->next)
+		if (same_host(&h->address, a))
 			return true;
 	return false;
 }
 
 void nbds_mask_avoid(struct nbds_mask *m, const struct nbds_addr *a)
 {
+	struct host **list = hosts_like(m, a), *h;
+
 	if (is_real(m, a))
 		return;
-	if (m->real_count == m->real_room) {
-		size_t room = m->real_room ? m->real_room * 2 : 64;
-		struct nbds_addr *larger = realloc(m->real, room * sizeof(*larger));
-
-		if (!larger) {
-			m->failed = true;
-			return;
-		}
-		m->real = larger;
-		m->real_room = room;
+	h = calloc(1, sizeof(*h));
+	if (!h) {
+		m->failed = true;
+		return;
 	}
-	m->real[m->real_count++] = *a;
+	h->address = *a;
+	h->next = *list;
+	*list = h;
 }
 
 static struct address *find_address(struct nbds_mask *m, const struct nbds_addr *a)
