@@ -119,6 +119,14 @@ def _done(result, what=None):
     return result
 
 
+def _text(text):
+    """Bytes for the library, whose strings end with a NUL."""
+    data = os.fsencode(text)
+    if b"\0" in data:
+        raise ValueError("embedded null byte")
+    return data
+
+
 def _str(text):
     return None if text is None else text.decode("utf-8", "replace")
 
@@ -240,7 +248,7 @@ class Audit:
 
     def file(self, path):
         """A capture file. Error if it cannot be read to its end; the rest is judged."""
-        if _lib.nbdscope_audit_file(self._audit, os.fsencode(path)) < 0:
+        if _lib.nbdscope_audit_file(self._audit, _text(path)) < 0:
             _fail(_str(_lib.nbdscope_audit_error(self._audit)))
 
     def packet(self, data, linktype=1, length=None, time=NOW):
@@ -251,8 +259,8 @@ class Audit:
     def stream(self, client=None, server=None, time=NOW):
         """A connection that begins, between addresses such as "192.0.2.1:10809"."""
         return Stream(self, _done(_lib.nbdscope_audit_stream(
-            self._audit, None if client is None else client.encode(),
-            None if server is None else server.encode(), time)))
+            self._audit, None if client is None else _text(client),
+            None if server is None else _text(server), time)))
 
     def finish(self):
         _done(_lib.nbdscope_audit_finish(self._audit))
@@ -289,15 +297,15 @@ class Audit:
 
     def report(self, form="json"):
         """Finishes: the report of nbdaudit in a form of its --format."""
-        return _str(_done(_lib.nbdscope_audit_report(self._audit, form.encode())))
+        return _str(_done(_lib.nbdscope_audit_report(self._audit, _text(form))))
 
 
 class Relay:
     """Stands between clients and the server under test, and audits what passes.
 
-    `server` is a path (a Unix domain socket) or (host, port); clients connect to `address`,
-    a socket of the same kind: `listen` says which, by default one on the loopback address.
-    close(), or the end of a with statement, ends it and finishes its `audit`."""
+    `server` is a path (a Unix domain socket) or (host, port), and so is `listen`, where
+    clients connect to: by default a free port on the loopback address, which `address` tells.
+    A connection is cut off once the audit is finished, as nothing more can be told. close(), or the end of a with statement, ends it and finishes its `audit`."""
 
     def __init__(self, server, listen=None, audit=None):
         self.audit = audit or Audit()
@@ -342,8 +350,13 @@ class Relay:
             except OSError:
                 client.close()
                 continue
-            with self._lock:
-                stream = self.audit.stream()
+            try:
+                with self._lock:
+                    stream = self.audit.stream()
+            except Error:
+                client.close()
+                server.close()
+                continue
             left = [CLIENT, SERVER]
             self._sockets += [client, server]
             for side, source, sink in ((CLIENT, client, server), (SERVER, server, client)):
@@ -361,7 +374,7 @@ class Relay:
             with self._lock:
                 stream.end(side)
             sink.shutdown(socket.SHUT_WR)
-        except OSError:  # cut off: the other direction will notice
+        except (OSError, Error):  # cut off: the other direction will notice
             for end in (source, sink):
                 try:
                     end.shutdown(socket.SHUT_RDWR)
@@ -370,9 +383,12 @@ class Relay:
         with self._lock:
             left.remove(side)
             if not left:
-                stream.close()
                 source.close()
                 sink.close()
+                try:
+                    stream.close()
+                except Error:  # the audit is finished, and the stream freed
+                    pass
 
     def close(self):
         if self._closing:

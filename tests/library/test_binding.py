@@ -409,6 +409,23 @@ class Relay(unittest.TestCase):
         listener.close()
         self.assertEqual(relay.audit.verdict, "unaudited")
 
+    def test_finished_too_early(self):
+        """Who asks for the verdict while clients are there cuts them off, and hangs nobody."""
+        with socket.create_server(("127.0.0.1", 0)) as listener, \
+                nbdscope.Relay(listener.getsockname()) as relay, \
+                socket.create_connection(relay.address) as client:
+            server, _ = listener.accept()
+            client.settimeout(60)
+            server.sendall(b"NBDMAGIC")
+            self.assertEqual(client.recv(8), b"NBDMAGIC")
+            self.assertEqual(relay.audit.verdict, "unaudited")
+            server.sendall(b"IHAVEOPT")
+            self.assertEqual(client.recv(8), b"")
+            with socket.create_connection(relay.address) as another:
+                another.settimeout(60)
+                self.assertEqual(another.recv(8), b"")
+            server.close()
+
 
 def mutated(chance, data):
     data = bytearray(data)
@@ -490,6 +507,15 @@ class Errors(unittest.TestCase):
         self.number(errno.EINVAL, stream.data, 7, b"x")
         stream.end(CLIENT)
         self.number(errno.EINVAL, stream.data, CLIENT, b"x")
+
+    def test_nul(self):
+        """A NUL does not end a name early."""
+        with self.assertRaises(ValueError):
+            nbdscope.Audit().file(str(LIAR) + "\0.pcap")
+        with self.assertRaises(ValueError):
+            nbdscope.Audit().stream("192.0.2.1:5\0:6")
+        with self.assertRaises(ValueError):
+            nbdscope.Audit().report("json\0html")
 
     def test_files(self):
         audit = nbdscope.Audit()
