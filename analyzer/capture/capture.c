@@ -16,7 +16,6 @@
 #include "live.h"
 #include "pcapng.h"
 #include "source.h"
-#include <base/assert.h>
 #include <base/bytes.h>
 
 #include <errno.h>
@@ -167,8 +166,8 @@ static int open_classic(struct nbds_capture *c, bool nanoseconds)
 	if (!nbds_classic_reads(header, c->linktype))
 		return open_libpcap(c);
 	/* What was peeked at comes in one piece. */
-	have = nbds_source_read(c->source, header, sizeof(header));
-	NBDS_ASSERT(have == sizeof(header));
+	if (nbds_source_read(c->source, header, sizeof(header)) != sizeof(header))
+		return fail(c, "%s", nbds_source_error(c->source));
 	c->kind = CLASSIC;
 	c->classic = nbds_classic_new(c->source, header, c->linktype, c->snaplen);
 	return c->classic ? 0 : fail(c, "not enough memory");
