@@ -29,6 +29,17 @@ static const char *skip_quoted(const char *s)
 	return *end ? end + 1 : s;
 }
 
+/* The same of the real name that `other` stands for: of the same length, if nothing in it is
+ * escaped, and so past quotation marks of its own. */
+static const char *skip_real(const char *s, const char *other)
+{
+	size_t length = (size_t)(skip_quoted(other) - other);
+
+	if (length && *s == '"' && strnlen(s, length) == length && s[length - 1] == '"')
+		return s + length;
+	return skip_quoted(s);
+}
+
 /* "192.0.2.1:10809", "[2001:db8::1]:10809": how long one is that begins here; 0: none does. */
 static size_t address_length(const char *s)
 {
@@ -137,7 +148,7 @@ static bool same_words(const struct nbds_match *m, const char *a, const char *b)
 
 	while (*a && *b) {
 		if (m->masked) {
-			const char *past_a = skip_quoted(a), *past_b = skip_quoted(b);
+			const char *past_a = skip_real(a, b), *past_b = skip_quoted(b);
 			size_t n_a, n_b;
 
 			if (past_a != a && past_b != b) {

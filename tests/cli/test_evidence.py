@@ -21,6 +21,8 @@ BIN = pathlib.Path(os.environ.get("NBDSCOPE_BIN", ROOT / "build" / "bin"))
 SAMPLES = ROOT / "samples"
 LIAR = SAMPLES / "multi-conn-unsafe.pcap"
 sys.path.insert(0, str(ROOT / "tests" / "golden"))
+sys.path.insert(0, str(ROOT / "tests" / "html"))
+import captures  # noqa: E402
 import rewrap  # noqa: E402
 
 # Of each of these the first finding.
@@ -207,6 +209,18 @@ class Evidence(unittest.TestCase):
             for value in struct.unpack_from(">II", options_of, place + 2):
                 self.assertLess(value, 1000 + 10**6)
         self.assertGreater(seen, 0)
+
+    def test_names_with_quotation_marks(self):
+        """A name that looks like the end of a name is one all the same."""
+        path = pathlib.Path(self.folder.name) / "quoted.pcap"
+        captures.hostile(path)
+        for finding in findings(audit(path)):
+            if "window.pwned=2" in finding["message"]:
+                self.extract(path, finding["number"], "--anonymize")
+                self.assertFalse(b"pwned" in self.out.read_bytes())
+                break
+        else:
+            self.fail("no such finding")
 
     def test_names_and_context(self):
         found = audit(SAMPLES / "dirty-bitmap.pcap")
