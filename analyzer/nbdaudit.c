@@ -962,10 +962,17 @@ static int close_output(FILE *out, const struct audit_options *o)
 }
 
 /* The earlier report, of as many captures as this one. */
-static bool load_baseline(struct audit_options *o, int captures)
+static bool load_baseline(struct audit_options *o, char **files, int captures)
 {
 	char err[256];
 
+	for (int i = 0; !o->interface && i < captures; i++) {
+		if (strcmp(files[i], "-") || strcmp(o->baseline, "-"))
+			continue;
+		nbds_complain("the earlier report and the capture cannot both come from standard "
+			      "input");
+		return false;
+	}
 	o->report.compare = nbds_baseline_load(o->baseline, err, sizeof(err));
 	if (!o->report.compare) {
 		nbds_complain("%s: %s", o->baseline, err);
@@ -1036,7 +1043,7 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	/* Before anything is written: it may be the same file. */
-	if (o.baseline && !load_baseline(&o, o.interface ? 1 : argc - optind))
+	if (o.baseline && !load_baseline(&o, argv + optind, o.interface ? 1 : argc - optind))
 		return STATUS_TROUBLE;
 	if (!open_outputs(&o, argv + optind, argc - optind, &out)) {
 		nbds_compare_free(o.report.compare);

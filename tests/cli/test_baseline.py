@@ -97,6 +97,11 @@ class Baseline(unittest.TestCase):
         self.assertEqual({(o["offset"], o["message"]) for o in gone},
                          {(2**64 - 512, '"a\\",%d,' % 2**64)})
 
+    def test_one_standard_input(self):
+        status, _, error = nbdaudit("--baseline=-", "-")
+        self.assertEqual(status, 2)
+        self.assertIn("both come from standard input", error)
+
     def test_new_and_gone(self):
         self.earlier(HONEST)
         status, objects, (said,) = self.compare(LIAR)
