@@ -244,6 +244,10 @@ class Browser(unittest.TestCase):
         self.assertTrue(self.js("return document.querySelector('#c1').open"))
         self.assertLess(self.js("return document.querySelector('#c1')"
                                 ".getBoundingClientRect().top"), 900)
+        self.browser.get_log("browser")
+        self.browser.get(self.files["violations"].as_uri() + "#%")
+        self.js("location.hash = '#%zz'; dispatchEvent(new Event('hashchange'))")
+        self.assertEqual(self.complaints(), [])
 
     def test_many(self):
         """Ten thousand findings: folded, and each can be drawn."""

@@ -305,7 +305,7 @@
 	// --- what a link leads to is unfolded, and on paper all findings are ---
 
 	const unfold = () => {
-		const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+		const target = document.getElementById(location.hash.slice(1));
 		for (let e = target; e; e = e.parentElement)
 			if (e.tagName === "DETAILS")
 				e.open = true;
