@@ -4,7 +4,7 @@
  *
  * The input is a capture file, of any format.  It is read from memory (a
  * memfd), and its messages, connections, findings and summary are written to
- * nowhere: everything that nbdaudit does with a file but for its options.  As text
+ * nowhere: everything that nbdaudit does with a file but for its options.  As text, page
  * or as JSON, with or without messages, and with how much memory, is taken from a
  * sum of the input: each a third of the time that all would take.
  */
