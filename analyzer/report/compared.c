@@ -148,6 +148,20 @@ static void put_counts(struct nbds_report *r)
 	nbds_item(&r->paper, "findings", nbds_buf_text(t));
 }
 
+/* The earlier report's own words, which have escaped what the wire brought: their backslashes
+ * stay. What else would not be seen is not theirs, and is escaped. */
+static void put_words(struct nbds_buf *t, const char *words)
+{
+	while (*words) {
+		size_t n = strcspn(words, "\\");
+
+		nbds_buf_escape(t, words, n);
+		words += n;
+		if (*words)
+			nbds_buf_add(t, words++, 1);
+	}
+}
+
 static void put_gone(struct nbds_report *r)
 {
 	const struct nbds_compare_finding *f;
@@ -162,8 +176,12 @@ static void put_gone(struct nbds_report *r)
 		}
 		shown++;
 		nbds_buf_clear(t);
-		nbds_buf_printf(t, "%s: %s [%s]: %s", f->severity, f->rule, or_nothing(f->ref),
-				or_nothing(f->message));
+		nbds_buf_printf(t, "%s: ", f->severity);
+		put_words(t, f->rule);
+		nbds_buf_puts(t, " [");
+		put_words(t, or_nothing(f->ref));
+		nbds_buf_puts(t, "]: ");
+		put_words(t, or_nothing(f->message));
 		if (count > 1)
 			nbds_buf_printf(t, " (%" PRIu64 " times)", count);
 		nbds_item(&r->paper, "gone", nbds_buf_text(t));

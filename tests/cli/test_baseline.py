@@ -97,6 +97,20 @@ class Baseline(unittest.TestCase):
         self.assertEqual({(o["offset"], o["message"]) for o in gone},
                          {(2**64 - 512, '"a\\",%d,' % 2**64)})
 
+    def test_words_that_hide(self):
+        """What an earlier report says cannot turn a line around, nor speak to a terminal."""
+        self.earlier(LIAR)
+
+        def hide(o):
+            if o["type"] == "finding":
+                o.update(rule="a\u202eb", message="\u202e\x1b[31m \\x41 \u2028")
+            return o
+
+        self.change(hide)
+        out = nbdaudit("--baseline=%s" % self.file, LIAR)[1]
+        self.assertNotRegex(out, "[\u202e\u2028\x1b]")
+        self.assertIn(r"\x1b[31m \x41", out)
+
     def test_one_standard_input(self):
         status, _, error = nbdaudit("--baseline=-", "-")
         self.assertEqual(status, 2)
