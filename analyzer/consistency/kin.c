@@ -20,6 +20,18 @@ struct family {
 	struct kin *newest;
 };
 
+/* Of one address: the first two servers that a connection wrote to of which is not known to
+ * what export; and when that began. */
+struct strangers {
+	struct nbds_table_node node;
+	uint64_t host;
+	unsigned count;
+	struct {
+		uint64_t server; /* hash of its address and port */
+		struct nbds_point lo;
+	} first[2];
+};
+
 struct kin {
 	struct family *family;
 	struct kin *newer, *older;
@@ -30,7 +42,7 @@ struct kin {
 struct nbds_kin {
 	struct nbds_budget *budget;
 	struct nbds_hash_key key;
-	struct nbds_table table;
+	struct nbds_table table, strangers;
 	size_t gone;
 	bool lost; /* more are gone than are remembered */
 };
@@ -49,6 +61,11 @@ struct nbds_kin *nbds_kin_new(struct nbds_budget *budget)
 static uint64_t host_of(const struct nbds_kin *all, const struct nbds_world *w)
 {
 	return nbds_hash_bytes(&all->key, 1, w->config.host, sizeof(w->config.host));
+}
+
+static uint64_t server_of(const struct nbds_kin *all, const struct nbds_world *w)
+{
+	return nbds_hash_bytes(&all->key, 3, w->config.server, strlen(w->config.server));
 }
 
 static uint64_t name_of(const struct nbds_kin *all, const struct xport *x)
@@ -154,6 +171,75 @@ void kin_leave(struct xport *x, struct nbds_world *w)
 	all->gone++;
 }
 
+static struct strangers *strangers_find(const struct nbds_kin *all, uint64_t host)
+{
+	for (struct nbds_table_node *n = nbds_table_find(&all->strangers, host); n;
+	     n = nbds_table_again(n)) {
+		struct strangers *s = nbds_owner(n, struct strangers, node);
+
+		if (s->host == host)
+			return s;
+	}
+	return NULL;
+}
+
+void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
+{
+	struct nbds_kin *all = w->config.kin;
+	struct strangers *s;
+	uint64_t host, server;
+
+	if (!all)
+		return;
+	host = host_of(all, w);
+	server = server_of(all, w);
+	s = strangers_find(all, host);
+	if (!s) {
+		if (all->lost || all->strangers.count >= GONE_MAX)
+			s = NULL;
+		else
+			s = nbds_budget_alloc(all->budget, sizeof(*s));
+		if (!s) {
+			all->lost = true;
+			return;
+		}
+		s->host = host;
+		if (!nbds_table_add(&all->strangers, all->budget, &s->node, host)) {
+			nbds_budget_free(all->budget, s, sizeof(*s));
+			all->lost = true;
+			return;
+		}
+	}
+	for (unsigned i = 0; i < s->count; i++)
+		if (s->first[i].server == server)
+			return;
+	if (s->count == 2)
+		return;
+	s->first[s->count].server = server;
+	s->first[s->count++].lo = *at;
+}
+
+/* Did a stranger write to another port of the reader's server before `hi`? */
+static bool stranger_wrote(const struct nbds_kin *all, const struct nbds_op *read,
+			   const struct nbds_point *hi)
+{
+	const struct strangers *s = strangers_find(all, host_of(all, read->world));
+
+	for (unsigned i = 0; s && i < s->count; i++)
+		if (s->first[i].server != server_of(all, read->world) &&
+		    !point_before(read->world, hi, &s->first[i].lo))
+			return true;
+	return false;
+}
+
+static void free_stranger(void *arg, struct nbds_table_node *n)
+{
+	struct nbds_kin *all = arg;
+	struct strangers *s = nbds_owner(n, struct strangers, node);
+
+	nbds_budget_free(all->budget, s, sizeof(*s));
+}
+
 static void free_one(void *arg, struct nbds_table_node *n)
 {
 	struct nbds_kin *all = arg;
@@ -172,6 +258,8 @@ void nbds_kin_free(struct nbds_kin *all)
 		return;
 	nbds_table_each(&all->table, free_one, all);
 	nbds_table_free(&all->table, all->budget);
+	nbds_table_each(&all->strangers, free_stranger, all);
+	nbds_table_free(&all->strangers, all->budget);
 	nbds_budget_free(all->budget, all, sizeof(*all));
 }
 
@@ -210,8 +298,10 @@ void kin_write(const struct nbds_op *op)
 {
 	struct xport *x = op->party->xport;
 
-	if (!x || !op->party->known)
+	if (!x || !op->party->known) {
+		kin_stranger(op->world, &op->lo);
 		return;
+	}
 	for (unsigned i = 0; i < x->wrote_sizes && i < WROTE_AS; i++)
 		if (x->wrote_as[i].size == op->party->size)
 			return;
@@ -232,6 +322,14 @@ static bool wrote_any(const struct xport *x, const struct nbds_op *read,
 	return x->wrote_sizes > WROTE_AS;
 }
 
+/* What was sent to this server by `hi` is not all known. */
+static bool unseen_by(const struct nbds_world *w, const struct nbds_op *read,
+		      const struct nbds_point *hi)
+{
+	return (w->poisoned && !point_before(read->world, hi, &w->poison)) ||
+	       (w->open_world && !point_before(read->world, hi, &w->open_since));
+}
+
 /* Did any kin of the reader's export do so: write to the sector; or, with `hi`, anything? */
 static bool any_wrote(const struct nbds_op *read, uint64_t sector, const struct nbds_point *hi)
 {
@@ -244,11 +342,14 @@ static bool any_wrote(const struct nbds_op *read, uint64_t sector, const struct 
 		return false;
 	if (all->lost)
 		return true;
+	if (stranger_wrote(all, read, hi ? hi : &read->hi))
+		return true;
 	f = family_find(all, host_of(all, read->world), name_of(all, x));
 	for (const struct kin *k = f ? f->newest : NULL; k; k = k->older) {
 		if (k->world == read->world)
 			continue;
 		if (!k->world || ++looked > LOOKED_MAX ||
+		    unseen_by(k->world, read, hi ? hi : &read->hi) ||
 		    (hi ? wrote_any(k->xport, read, hi) : wrote(k->world, k->xport, read, sector)))
 			return true;
 	}

@@ -18,8 +18,12 @@ void kin_enter(struct xport *x, struct nbds_world *w);
 void kin_leave(struct xport *x, struct nbds_world *w);
 /* A write is sent. */
 void kin_write(const struct nbds_op *op);
+/* To this server something may have been sent at `at`, or later, and it is not known to which
+ * export. */
+void kin_stranger(const struct nbds_world *w, const struct nbds_point *at);
 /* Another port of the address has an export of the reader's name and size, and wrote to the
- * sector before the read was over. */
+ * sector before the read was over, or may have done so unseen; or something was sent there to
+ * an export whose name or size was not seen. */
 bool kin_wrote(const struct nbds_op *read, uint64_t sector);
 /* ... wrote anything, anywhere, before `hi`: one device may have one cache for each connection
  * of all ports (G10). */

@@ -176,6 +176,8 @@ void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
 	p->opaque = true;
 	party_unlink(p, PARTY_SILENT);
 	world_opens(p->world, at);
+	if (!p->known)
+		kin_stranger(p->world, at);
 }
 
 void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
@@ -188,6 +190,8 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 	if (!w->poisoned || since->frame < w->poison.frame)
 		w->poison = *since;
 	w->poisoned = true;
+	if (!p->known)
+		kin_stranger(w, since);
 }
 
 void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)

@@ -16,6 +16,10 @@
  * taken for something else. */
 #define LOOK_SPANS 512u
 
+/* Bytes of a greeting's magic that may be wrong in a capture that was damaged; who says
+ * something else does not speak NBD, which costs nothing to tell. */
+#define GREETING_WRONG 2u
+
 static bool serves(const struct nbds_engine *e, const struct nbds_addr *a)
 {
 	return engine_port(e, a->port) || server_find(&e->servers, a);
@@ -278,21 +282,30 @@ static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, si
 	}
 	uint8_t head[8];
 	size_t n = s->prefix_len, more = len < 8 - n ? len : 8 - n;
+	unsigned wrong = 0;
 
 	memcpy(head, s->prefix, n);
 	memcpy(head + n, data, more);
 	n += more;
-	for (size_t i = 0; i < n; i++) {
-		if (head[i] != (uint8_t)(NBD_INIT_MAGIC >> (56 - 8 * i))) {
-			give_up(s);
-			return;
-		}
+	for (size_t i = 0; i < n; i++)
+		wrong += head[i] != (uint8_t)(NBD_INIT_MAGIC >> (56 - 8 * i));
+	if (wrong > GREETING_WRONG) {
+		give_up(s);
+		return;
 	}
-	if (n == 8) {
+	if (n == 8 && !wrong) {
 		decide(s, NBDS_START_GREETING, true);
 		return;
 	}
 	wait_end(s);
+	if (n == 8) {
+		/* a greeting that was damaged: whether it was one shows in what follows */
+		s->from_start = false;
+		s->skipped[dir] += s->prefix_len;
+		s->prefix_len = 0;
+		decide_middle(s, dir, data, len);
+		return;
+	}
 	if (!s->prefix_len)
 		s->prefix_mark = *where;
 	memcpy(s->prefix, head, n);
