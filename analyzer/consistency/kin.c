@@ -281,14 +281,17 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 		return true;
 	for (size_t i = 0; i < g->count; i++) {
 		const struct candidate *c = &g->list[i];
-		/* of those that replaced others, which began before */
-		const struct nbds_point *lo = c->op && c->op->type != NBD_CMD_WRITE ? &c->hi : NULL;
+		const struct nbds_op *op = c->op;
 
 		/* what was buried is among those that begun_first() knows of, or its successor
 		 * began before the read as well */
-		if (!c->by && !c->seen && !c->hole && c->op->party->xport == x &&
-		    c->op->party->known && c->op->party->size == read->party->size &&
-		    !point_before(read->world, &read->hi, lo ? lo : &c->op->lo))
+		if (c->by || c->seen || c->hole || !op)
+			continue;
+		if (op->party->xport == x && op->party->known &&
+		    op->party->size == read->party->size &&
+		    /* some replaced others, which began before */
+		    !point_before(read->world, &read->hi,
+				  op->type == NBD_CMD_WRITE ? &op->lo : &c->hi))
 			return true;
 	}
 	return false;

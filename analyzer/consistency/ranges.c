@@ -2,6 +2,8 @@
 /*
  * Ranges: what commands without data say of an export. The drawing is in ranges.h.
  */
+#include <base/assert.h>
+
 #include "ranges.h"
 
 /* Granules that are looked into for what is near. */
@@ -228,6 +230,7 @@ static bool run_add(struct nbds_world *w, struct range *r, uint64_t start, uint6
 	    (r->run_room == RUNS_MAX ||
 	     !run_room(w, r, r->run_room < RUNS_MAX / 4 ? r->run_room * 4u : RUNS_MAX)))
 		return false;
+	NBDS_ASSERT(r->runs && r->run_count < r->run_room);
 	r->runs[r->run_count++] = (struct run){start, end};
 	r->end = end;
 	return true;

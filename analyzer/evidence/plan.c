@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <base/assert.h>
 #include <nbdscope/fields.h>
 #include <nbdscope/protocol.h>
 
@@ -365,10 +366,10 @@ static void op_end(struct nbds_plan *p, struct nbds_plan_flow *f, struct plan_op
 			f->current_op[dir] = NULL;
 	for (size_t i = 0; i < op->pieces.count; i++) {
 		struct nbds_piece *piece = op->pieces.at[i];
-
 		bool current[2] = {f->current[0] == piece, f->current[1] == piece};
 		bool kept = false;
 
+		NBDS_ASSERT(piece);
 		piece->use = op->use;
 		if (op->use)
 			kept = keep_piece(p, f, piece);
