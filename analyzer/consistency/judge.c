@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "judge.h"
+#include "kin.h"
 
 const char *const nbds_unchecked_names[NBDS_UNCHECKED_MAX] = {
 	[NBDS_UNCHECKED_UNKNOWN] = "contents-unknown",
@@ -1005,7 +1006,10 @@ static void unstable(struct work *k, struct verdict *out)
 				continue;
 			if (!sure(k, k->paths[i], i, k->s->lone_from)) {
 				broken |= BROKEN_WRITER;
-			} else if (!sure(k, paths[i], i, seen->lone_from)) {
+			} else if (!sure(k, paths[i], i, seen->lone_from) ||
+				   /* what another port wrote is asked of this read later */
+				   (!(paths[i] & PATH_SHARED) && (k->paths[i] & PATH_SHARED) &&
+				    kin_wrote_any(before, &seen->hi))) {
 				same = false;
 			}
 		}
