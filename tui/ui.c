@@ -540,8 +540,11 @@ static unsigned read_keys(struct ui *ui)
 
 		count++;
 		ui->dirty = true;
-		if (special && c == KEY_RESIZE)
+		if (special && c == KEY_RESIZE) {
+			/* what was on its way meanwhile is not where it was meant to be */
+			screen_redraw();
 			continue;
+		}
 		if (special && c == KEY_MOUSE) {
 			mouse(ui);
 		} else if (!special && c == 3) {
