@@ -101,7 +101,10 @@ static void on_data(void *ctx, void *user, int dir, uint64_t offset, const uint8
 	(void)ctx;
 	CHECK(len > 0 && offset == w->told[dir] && !w->fin[dir]);
 	check_mark(where);
-	CHECK(!(where->flags & NBDS_MARK_FIRST_TX) == !!(where->flags & NBDS_MARK_LATE));
+	/* both: sent first, captured after later ones */
+	CHECK(where->flags & (NBDS_MARK_FIRST_TX | NBDS_MARK_LATE));
+	CHECK(where->flags & NBDS_MARK_LATE ||
+	      (where->lo_frame == where->frame && where->lo_time == where->time));
 	for (size_t i = 0; i < len; i++) {
 		run.sum += data[i];
 		if (run.model)
