@@ -20,8 +20,8 @@ struct family {
 	struct kin *newest;
 };
 
-/* Of one address: the first two servers that a connection wrote to of which is not known to
- * what export; and when that began. */
+/* Of one address: the two servers that were first written to, or may have been, by a
+ * connection of which is not known to what export; and when that began. */
 struct strangers {
 	struct nbds_table_node node;
 	uint64_t host;
@@ -188,6 +188,7 @@ void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
 	struct nbds_kin *all = w->config.kin;
 	struct strangers *s;
 	uint64_t host, server;
+	unsigned i;
 
 	if (!all)
 		return;
@@ -210,13 +211,16 @@ void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
 			return;
 		}
 	}
-	for (unsigned i = 0; i < s->count; i++)
-		if (s->first[i].server == server)
-			return;
-	if (s->count == 2)
+	for (i = 0; i < s->count && s->first[i].server != server; i++)
+		;
+	if (i == s->count && s->count < 2)
+		s->count++;
+	else if (i == s->count) /* a third server: the two earliest are kept */
+		i = s->first[0].lo.frame < s->first[1].lo.frame;
+	if (s->first[i].lo.frame && s->first[i].lo.frame <= at->frame)
 		return;
-	s->first[s->count].server = server;
-	s->first[s->count++].lo = *at;
+	s->first[i].server = server;
+	s->first[i].lo = *at;
 }
 
 /* Did a stranger write to another port of the reader's server before `hi`? */
