@@ -194,10 +194,11 @@ bool screen_open(const struct screen_options *options, char *err, size_t errsize
 	leaveok(stdscr, FALSE);
 	styles_init(options->colour);
 	if (options->mouse) {
-		mousemask(BUTTON1_CLICKED | BUTTON1_PRESSED | BUTTON1_DOUBLE_CLICKED |
-				  BUTTON4_PRESSED | BUTTON5_PRESSED,
-			  NULL);
-		mouseinterval(0);
+		/* All of them, as ncurses waits in vain for the next key after one that was not
+		 * asked for, whatever nodelay says; and none put together to a click, for the
+		 * same reason. */
+		mousemask(ALL_MOUSE_EVENTS, NULL);
+		mouseinterval(-1);
 	}
 	getmaxyx(stdscr, screen_rows, screen_columns);
 	return true;

@@ -87,6 +87,27 @@ class Live(peers.LiveTest):
         handle.shutdown()
         t.wait("(0 open)")
 
+    def test_mouse(self):
+        """The screen goes on after a click, of a button that means nothing, too."""
+        self.nbdkit("memory", "4M")
+        t = self.nbdtop()
+        handle = client.connect(self.uri)
+        t.wait("1 connection (1 open)")
+        t.keys("4")
+        t.wait("OPT_GO")
+        for button, command in ((0, "READ"), (1, "FLUSH"), (2, "WRITE")):
+            with self.subTest(button=button):
+                t.click(10, 20, button)
+                time.sleep(0.3)  # the button is let go, and that was read
+                if command == "READ":
+                    handle.pread(512, 0)
+                elif command == "FLUSH":
+                    handle.flush()
+                else:
+                    handle.pwrite(bytes(512), 0)
+                t.wait(command)
+        handle.shutdown()
+
     def test_waiting(self):
         """A request without an answer is found by its age; so is what is not flushed."""
         self.nbdkit("--filter=delay", "memory", "4M", "delay-read=60")
