@@ -458,6 +458,21 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 	return result;
 }
 
+bool nbds_capture_can_reread(const struct nbds_capture *c)
+{
+	return c->kind == CLASSIC && nbds_source_can_reread(c->source);
+}
+
+uint64_t nbds_capture_place(const struct nbds_capture *c, const uint8_t *bytes)
+{
+	return nbds_capture_can_reread(c) ? nbds_classic_place(c->classic, bytes) : 0;
+}
+
+bool nbds_capture_reread(const struct nbds_capture *c, uint64_t place, uint8_t *bytes, size_t size)
+{
+	return nbds_capture_can_reread(c) && nbds_source_reread(c->source, place, bytes, size);
+}
+
 struct handing {
 	struct nbds_capture *c;
 	void (*each)(void *ctx, struct nbds_packet *p);

@@ -55,6 +55,13 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
 
+/* Can packets be read again that were handed out before? */
+bool nbds_capture_can_reread(const struct nbds_capture *c);
+/* Where these bytes of the packet handed out last are; 0: not known. */
+uint64_t nbds_capture_place(const struct nbds_capture *c, const uint8_t *bytes);
+/* The bytes from such a place on. False: they are not there any more. */
+bool nbds_capture_reread(const struct nbds_capture *c, uint64_t place, uint8_t *bytes, size_t size);
+
 /* Live: calls `each` for packets that are there, at most so many, with less copying.
  * How many there were; 0 and -1 as above. The bytes are valid during the call. */
 int nbds_capture_each(struct nbds_capture *c, int most,

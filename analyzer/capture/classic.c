@@ -39,6 +39,7 @@ struct nbds_classic {
 	struct nbds_source *source;
 	uint8_t *buffer;
 	size_t at, length;
+	uint64_t begin; /* bytes of the file before those in the buffer */
 	uint32_t snaplen;
 	uint32_t unit; /* nanoseconds of the smaller part of a time */
 	int linktype;
@@ -113,6 +114,7 @@ struct nbds_classic *nbds_classic_new(struct nbds_source *source,
 	r->unit = get32(r->big, header) == MAGIC_NANO ? 1 : 1000;
 	r->linktype = linktype;
 	r->snaplen = snaplen;
+	r->begin = NBDS_CLASSIC_HEADER;
 	r->buffer = malloc(BUFFER_SIZE);
 	if (!r->buffer) {
 		free(r);
@@ -137,6 +139,7 @@ static int need(struct nbds_classic *r, size_t count)
 		return 1;
 	memmove(r->buffer, r->buffer + r->at, r->length - r->at);
 	r->length -= r->at;
+	r->begin += r->at;
 	r->at = 0;
 	while (r->length < count) {
 		ssize_t got =
@@ -192,6 +195,13 @@ int nbds_classic_next(struct nbds_classic *r, struct nbds_packet *p)
 	p->linktype = r->linktype;
 	p->data = record + RECORD_HEADER;
 	return 1;
+}
+
+uint64_t nbds_classic_place(const struct nbds_classic *r, const uint8_t *bytes)
+{
+	uintptr_t into = (uintptr_t)bytes - (uintptr_t)r->buffer;
+
+	return into < r->length ? r->begin + into : 0;
 }
 
 const char *nbds_classic_error(const struct nbds_classic *r)

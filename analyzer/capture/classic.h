@@ -38,6 +38,9 @@ void nbds_classic_free(struct nbds_classic *r);
 /* 1: *p is the next packet (its `frame` is the caller's to set). 0: the end.
  * -1: error, see nbds_classic_error(). */
 int nbds_classic_next(struct nbds_classic *r, struct nbds_packet *p);
+/* Where these bytes of the last packet are in the file, as nbds_source_reread() counts; 0:
+ * they are none of it. */
+uint64_t nbds_classic_place(const struct nbds_classic *r, const uint8_t *bytes);
 const char *nbds_classic_error(const struct nbds_classic *r);
 /* What the error is: the file ends inside a packet; a record cannot be right. Else it is
  * the source's. */

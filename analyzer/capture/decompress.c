@@ -60,6 +60,7 @@ struct nbds_source {
 	bool in_frame; /* a compressed frame has begun and not ended */
 	bool raw_end;  /* the file has no more bytes */
 	uint64_t position, size;
+	off_t start; /* where the file stood when it was opened; -1: it cannot be read twice */
 	bool (*waiting)(void *ctx); /* NULL: nobody wants to know */
 	void *waiting_ctx;
 
@@ -259,6 +260,7 @@ static struct nbds_source *open_fd(int fd, bool own, char *err, size_t errsize)
 	}
 	s->own_fd = own;
 	s->fd = fd;
+	s->start = -1;
 	if (s->fd < 0 || fstat(s->fd, &status) < 0) {
 		snprintf(err, errsize, "cannot open: %s", strerror(errno));
 		goto failed;
@@ -278,6 +280,7 @@ static struct nbds_source *open_fd(int fd, bool own, char *err, size_t errsize)
 			s->size = (uint64_t)(status.st_size - start);
 		else
 			s->size = (uint64_t)status.st_size;
+		s->start = start;
 		posix_fadvise(s->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	}
 	if (recognise(s) < 0) {
@@ -545,6 +548,29 @@ void nbds_source_on_wait(struct nbds_source *s, bool (*waiting)(void *ctx), void
 {
 	s->waiting = waiting;
 	s->waiting_ctx = ctx;
+}
+
+bool nbds_source_can_reread(const struct nbds_source *s)
+{
+	return s->kind == PLAIN && s->start >= 0;
+}
+
+bool nbds_source_reread(const struct nbds_source *s, uint64_t at, uint8_t *bytes, size_t size)
+{
+	if (!nbds_source_can_reread(s) || at > (uint64_t)INT64_MAX - (uint64_t)s->start)
+		return false;
+	while (size) {
+		ssize_t got = pread(s->fd, bytes, size, s->start + (off_t)at);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0) /* somebody has made the file shorter */
+			return false;
+		at += (uint64_t)got;
+		bytes += got;
+		size -= (size_t)got;
+	}
+	return true;
 }
 
 const char *nbds_source_error(const struct nbds_source *s)

@@ -41,6 +41,13 @@ ssize_t nbds_source_peek(struct nbds_source *s, uint8_t *bytes, size_t size);
  * it for the end. */
 void nbds_source_on_wait(struct nbds_source *s, bool (*waiting)(void *ctx), void *ctx);
 
+/* Can bytes that were read be read again? True of plain files, not of pipes and of what is
+ * decompressed. */
+bool nbds_source_can_reread(const struct nbds_source *s);
+/* The `size` bytes that nbds_source_read() brought after the first `at`. False: they are
+ * not there any more. */
+bool nbds_source_reread(const struct nbds_source *s, uint64_t at, uint8_t *bytes, size_t size);
+
 /* "" if there was no error. */
 const char *nbds_source_error(const struct nbds_source *s);
 /* "gzip", "zstd", "lz4", "xz", "bzip2", or NULL for plain bytes. */

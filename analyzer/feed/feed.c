@@ -429,6 +429,11 @@ void nbds_feed_free(struct nbds_feed *feed)
 	free(feed);
 }
 
+void nbds_feed_reread(struct nbds_feed *feed, const struct nbds_tcp_reread *from)
+{
+	nbds_tcp_reread(feed->tcp, from);
+}
+
 void nbds_feed_segment(struct nbds_feed *feed, const struct nbds_segment *segment)
 {
 	struct nbds_feed_flow *f;

@@ -83,6 +83,9 @@ struct nbds_feed_config {
 struct nbds_feed *nbds_feed_new(const struct nbds_feed_config *config);
 void nbds_feed_free(struct nbds_feed *feed);
 
+/* Before the first segment: bytes of segments can be had again, see nbds_tcp_reread(). */
+void nbds_feed_reread(struct nbds_feed *feed, const struct nbds_tcp_reread *from);
+
 /* The next segment, in the order of capture. */
 void nbds_feed_segment(struct nbds_feed *feed, const struct nbds_segment *segment);
 

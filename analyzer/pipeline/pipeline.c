@@ -72,6 +72,30 @@ fail:
 	return NULL;
 }
 
+static uint64_t place(void *ctx, const uint8_t *bytes)
+{
+	return nbds_capture_place(ctx, bytes);
+}
+
+static bool reread(void *ctx, uint64_t at, uint8_t *bytes, size_t size)
+{
+	return nbds_capture_reread(ctx, at, bytes, size);
+}
+
+/* The capture was opened, or not: then there is no pipeline. */
+static struct nbds_pipeline *opened(struct nbds_pipeline *p)
+{
+	struct nbds_tcp_reread from = {p->capture, place, reread};
+
+	if (!p->capture) {
+		nbds_pipeline_close(p, NULL, 0);
+		return NULL;
+	}
+	if (nbds_capture_can_reread(p->capture))
+		nbds_feed_reread(p->feed, &from);
+	return p;
+}
+
 struct nbds_pipeline *nbds_pipeline_open(const char *path,
 					 const struct nbds_pipeline_config *config, char *err,
 					 size_t errsize)
@@ -81,11 +105,7 @@ struct nbds_pipeline *nbds_pipeline_open(const char *path,
 	if (!p)
 		return NULL;
 	p->capture = nbds_capture_open(path, err, errsize);
-	if (!p->capture) {
-		nbds_pipeline_close(p, NULL, 0);
-		return NULL;
-	}
-	return p;
+	return opened(p);
 }
 
 struct nbds_pipeline *nbds_pipeline_open_fd(int fd, const struct nbds_pipeline_config *config,
@@ -98,11 +118,7 @@ struct nbds_pipeline *nbds_pipeline_open_fd(int fd, const struct nbds_pipeline_c
 		return NULL;
 	}
 	p->capture = nbds_capture_open_fd(fd, err, errsize);
-	if (!p->capture) {
-		nbds_pipeline_close(p, NULL, 0);
-		return NULL;
-	}
-	return p;
+	return opened(p);
 }
 
 struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *filter,
@@ -114,11 +130,7 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 	if (!p)
 		return NULL;
 	p->capture = nbds_capture_open_live(device, filter, config->snaplen, err, errsize);
-	if (!p->capture) {
-		nbds_pipeline_close(p, NULL, 0);
-		return NULL;
-	}
-	return p;
+	return opened(p);
 }
 
 struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,

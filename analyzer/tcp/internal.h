@@ -261,6 +261,7 @@ struct nbds_tcp {
 	struct nbds_tcp_stats stats;
 	struct nbds_held_pool pool;
 	struct nbds_recall recall; /* of what was told */
+	struct nbds_tcp_reread reread;
 	struct nbds_link live, fresh, cheap, ignored, dead, stalled;
 	uint64_t followed; /* flows in the first three */
 	uint64_t ignored_count, ignored_most, dead_count, dead_most, stalled_count;

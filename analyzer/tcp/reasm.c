@@ -78,25 +78,38 @@ static void tell_gap(struct nbds_flow *f, int dir, uint64_t end, enum nbds_gap_r
 		t->ops.gap(t->ctx, f->user, dir, offset, end - offset, why, &mark);
 }
 
-/* What is remembered of bytes that were told; followed by them. */
+/* What is remembered of bytes that were told; followed by them, or they have a place where
+ * they can be read again.  Those of short segments are copied: what comes again may lie over
+ * many of them, and each would be read on its own. */
 struct told_head {
 	struct nbds_mark mark;
+	uint64_t place; /* or 0 */
 	uint32_t len;
 };
+
+#define REREAD_LEAST 512u
+#define REREAD_STEP  4096u
 
 static void remember(struct nbds_flow *f, struct nbds_half *h, uint64_t offset, const uint8_t *data,
 		     uint32_t len, const struct nbds_mark *mark)
 {
 	struct nbds_recall_record *record;
+	const struct nbds_tcp_reread *reread = &f->tcp->reread;
 	struct told_head *told;
+	uint64_t place = 0;
 
-	record = nbds_recall_add(&f->tcp->recall, &h->told, offset, sizeof(*told) + len);
+	if (reread->place && len >= REREAD_LEAST)
+		place = reread->place(reread->ctx, data);
+	record = nbds_recall_add(&f->tcp->recall, &h->told, offset,
+				 sizeof(*told) + (place ? 0 : len));
 	if (!record)
 		return;
 	told = (struct told_head *)(record + 1);
 	told->mark = *mark;
+	told->place = place;
 	told->len = len;
-	memcpy(told + 1, data, len);
+	if (!place)
+		memcpy(told + 1, data, len);
 }
 
 /* Does a segment of the direction end at `offset`, as far as they are known? */
@@ -614,6 +627,39 @@ static bool unlike(const uint8_t *a, const uint8_t *b, uint64_t *from, uint32_t 
 	return true;
 }
 
+enum copies { COPIES_ALIKE, COPIES_UNLIKE, COPIES_UNKNOWN };
+
+/* The same of a copy and of bytes that were told, from `skip` on. */
+static enum copies compare_copy(const struct nbds_tcp *t, const struct told_head *told,
+				uint32_t skip, const uint8_t *copy, uint64_t *from, uint32_t *len)
+{
+	uint64_t first = *from, end = 0;
+	uint8_t step[REREAD_STEP];
+	uint32_t n;
+
+	if (!told->place)
+		return unlike(copy, (const uint8_t *)(told + 1) + skip, from, len) ? COPIES_UNLIKE
+										   : COPIES_ALIKE;
+	for (uint32_t at = 0; at < *len; at += n) {
+		uint64_t differ = *from + at;
+		uint32_t differing;
+
+		differing = n = *len - at < REREAD_STEP ? *len - at : REREAD_STEP;
+		if (!t->reread.read(t->reread.ctx, told->place + skip + at, step, n))
+			return COPIES_UNKNOWN;
+		if (!unlike(copy + at, step, &differ, &differing))
+			continue;
+		if (!end)
+			first = differ;
+		end = differ + differing;
+	}
+	if (!end)
+		return COPIES_ALIKE;
+	*from = first;
+	*len = (uint32_t)(end - first);
+	return COPIES_UNLIKE;
+}
+
 /* Compares the segment with the pieces held: the first copy stays.  Returns how far
  * the segment is to be taken. */
 static uint64_t compare(struct nbds_flow *f, int dir, const struct payload_span *s,
@@ -698,6 +744,7 @@ static void compare_told(struct nbds_flow *f, int dir, const struct payload_span
 	for (; record && !f->ignored; record = nbds_recall_previous(recall, record, &lost)) {
 		struct nbds_conflict c = {.where = *mark};
 		const struct told_head *told;
+		enum copies copies = COPIES_ALIKE;
 		uint64_t from, end;
 		uint32_t len;
 
@@ -711,9 +758,12 @@ static void compare_told(struct nbds_flow *f, int dir, const struct payload_span
 		len = captured(s, from, end);
 		c.first = told->mark;
 		c.offset = from;
-		if (len &&
-		    unlike(s->data + (from - s->offset),
-			   (const uint8_t *)(told + 1) + (from - record->key), &c.offset, &len)) {
+		if (len)
+			copies = compare_copy(f->tcp, told, (uint32_t)(from - record->key),
+					      s->data + (from - s->offset), &c.offset, &len);
+		if (copies == COPIES_UNKNOWN) {
+			forgotten(f, dir, from, end, mark);
+		} else if (copies == COPIES_UNLIKE) {
 			c.kind = NBDS_CONFLICT_BYTES;
 			c.len = len;
 			tell_conflict(f, dir, &c);

@@ -18,6 +18,9 @@
 #define DEFAULT_PATIENCE_FRAMES 64
 #define DEFAULT_PATIENCE_NS     200000000
 
+/* What may be read again is remembered in this part of the memory for that: a note for each
+ * segment instead of its bytes, which for one of 512 bytes still reaches back as far. */
+#define REREAD_SHARE 4u
 /* Closed flows remembered: an eighth of the most flows, within these. */
 #define DEAD_LEAST 16
 #define DEAD_MOST  65536
@@ -1109,6 +1112,13 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 		return NULL;
 	}
 	return t;
+}
+
+void nbds_tcp_reread(struct nbds_tcp *t, const struct nbds_tcp_reread *from)
+{
+	t->reread = *from;
+	nbds_recall_free(&t->recall);
+	nbds_recall_init(&t->recall, t->limits.remembered / REREAD_SHARE);
 }
 
 uint64_t nbds_tcp_memory(const struct nbds_tcp *t)

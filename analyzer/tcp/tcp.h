@@ -191,6 +191,16 @@ struct nbds_tcp_limits {
 	int64_t patience_ns;      /* and time to wait (default 200 ms), whichever is first */
 };
 
+/* Who has made the segments may have their bytes longer than TCP is told of them: then they
+ * need not be copied to be remembered. */
+struct nbds_tcp_reread {
+	void *ctx;
+	/* Where these bytes of the segment in work are; 0: they are not kept. */
+	uint64_t (*place)(void *ctx, const uint8_t *bytes);
+	/* The bytes from such a place on. False: they are not to be had any more. */
+	bool (*read)(void *ctx, uint64_t place, uint8_t *bytes, size_t size);
+};
+
 /* held_now and held_max are bytes of memory, segments all that came in, flows
  * those opened, followed_max the most at a time (of those also that were never
  * opened), out_of_order segments ahead of their place, overlaps segments of
@@ -206,6 +216,8 @@ struct nbds_tcp;
 /* `limits` NULL: the defaults; a 0 member: its default. NULL without memory. */
 struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct nbds_tcp_ops *ops,
 			      void *ctx);
+/* Before the first segment. What is remembered then takes a quarter of `remembered`. */
+void nbds_tcp_reread(struct nbds_tcp *t, const struct nbds_tcp_reread *from);
 void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *s);
 /* Time has come to `now` (ns): holds that waited long enough are resolved. The
  * time of each segment does that too, for a few flows at a time. */

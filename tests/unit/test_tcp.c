@@ -58,6 +58,13 @@ static struct {
 	uint32_t cut;          /* of the next segment's payload, as a snapshot length does */
 	uint32_t stamp;        /* of the next segments; 0: none */
 	struct nbds_sack sack; /* of the next segment, as offsets; empty: none */
+	/* Segments as they would be in a file, and the one in work. */
+	uint8_t *file;
+	size_t file_size, file_at;
+	const uint8_t *payload;
+	size_t payload_size;
+	unsigned read_again;
+	bool gone;
 } x;
 
 /* The log's words, each with a blank behind:
@@ -285,7 +292,15 @@ static void segment(int dir, uint8_t flags, uint32_t seq, uint32_t ack, const vo
 	x.sack = (struct nbds_sack){0, 0};
 	x.packet.frame++;
 	x.packet.time += MS / 10;
+	if (x.file && s.caplen) {
+		assert_true(x.file_size - x.file_at >= s.caplen);
+		memcpy(x.file + x.file_at, data, s.caplen);
+	}
+	x.payload = s.payload;
+	x.payload_size = s.caplen;
 	nbds_tcp_segment(x.tcp, &s);
+	if (x.file)
+		x.file_at += s.caplen;
 	free(copy);
 }
 
@@ -777,6 +792,106 @@ static void conflict_in_a_piece_that_is_cut(void **state)
 	put(B, 0, 0, "12345");
 	expect("B0:12345 A0:abc A3:def clashA3+3 A6:gh clashA6+1");
 	assert_int_equal(stat(held_now), 0);
+}
+
+static uint64_t file_place(void *ctx, const uint8_t *bytes)
+{
+	uintptr_t into = (uintptr_t)bytes - (uintptr_t)x.payload;
+
+	(void)ctx;
+	return into < x.payload_size ? x.file_at + into + 1 : 0; /* held back: none of it */
+}
+
+static bool file_read(void *ctx, uint64_t place, uint8_t *bytes, size_t size)
+{
+	(void)ctx;
+	assert_true(place - 1 + size <= x.file_at); /* only what came before */
+	x.read_again++;
+	if (x.gone)
+		return false;
+	memcpy(bytes, x.file + place - 1, size);
+	return true;
+}
+
+/* Overlapping segments of all sizes, some with other bytes: what is told of them. */
+static char *told_of_copies(bool read_again)
+{
+	const struct nbds_tcp_reread from = {NULL, file_place, file_read};
+	uint64_t random = 1;
+	char bytes[9000], *told;
+
+	restart(NULL);
+	x.bytes = false;
+	x.acks = true;
+	if (read_again) {
+		x.file_size = 8 << 20;
+		x.file = malloc(x.file_size);
+		assert_non_null(x.file);
+		nbds_tcp_reread(x.tcp, &from);
+	}
+	handshake();
+	for (unsigned i = 0; i < 1000; i++) {
+		uint64_t r = random = random * UINT64_C(6364136223846793005) + 1;
+		int64_t end = (int64_t)x.next[A], at = end;
+		unsigned len = 1 + (unsigned)(r >> 33) % (i % 3 ? 8999 : 700);
+
+		if (i % 4 && end)
+			at = end - (int64_t)((r >> 20) % (uint64_t)(end < 20000 ? end : 20000));
+		for (unsigned n = 0; n < len; n++)
+			bytes[n] = (char)('a' + (at + n) % 23);
+		if (i % 8 == 1)
+			bytes[(r >> 12) % len] = '?';
+		if (i % 8 == 2)
+			bytes[len - 1] = bytes[0] = '!';
+		segment(A, ACK, x.isn[A] + 1 + (uint32_t)at, x.isn[B] + 1, bytes, len);
+		/* one that is short of its start, and is held back until it comes */
+		if (i % 16 == 3)
+			segment(A, ACK, x.isn[A] + 1 + (uint32_t)x.next[A] + 100, x.isn[B] + 1,
+				bytes, len);
+	}
+	told = strdup(x.log);
+	assert_non_null(told);
+	assert_int_equal(x.read_again > 500, read_again);
+	free(x.file);
+	x.file = NULL;
+	return told;
+}
+
+static void copies_are_read_again(void **state)
+{
+	char *copied, *again;
+
+	(void)state;
+	copied = told_of_copies(false);
+	again = told_of_copies(true);
+	assert_non_null(strstr(copied, "clash"));
+	assert_string_equal(copied, again);
+	free(copied);
+	free(again);
+}
+
+/* The file has become shorter since: they may differ. */
+static void copies_that_are_gone(void **state)
+{
+	const struct nbds_tcp_reread from = {NULL, file_place, file_read};
+	char bytes[1000];
+
+	(void)state;
+	memset(bytes, 'a', sizeof(bytes));
+	x.bytes = false;
+	x.file_size = 4 * sizeof(bytes);
+	x.file = malloc(x.file_size);
+	assert_non_null(x.file);
+	nbds_tcp_reread(x.tcp, &from);
+	handshake();
+	segment(A, ACK, x.isn[A] + 1, x.isn[B] + 1, bytes, sizeof(bytes));
+	segment(A, ACK, x.isn[A] + 1, x.isn[B] + 1, bytes, sizeof(bytes));
+	expect("open:syn A0+1000");
+	x.gone = true;
+	segment(A, ACK, x.isn[A] + 1, x.isn[B] + 1, bytes, sizeof(bytes));
+	expect("unsureA0+1000");
+	free(x.file);
+	x.file = NULL;
 }
 
 /* The genuine copy may well be the second one. */
@@ -3536,6 +3651,8 @@ int main(void)
 		T(conflict_has_its_extent),
 		T(conflicts_add_up),
 		T(conflict_in_a_piece_that_is_cut),
+		T(copies_are_read_again),
+		T(copies_that_are_gone),
 		T(late_copies_are_compared),
 		T(late_copies_of_gaps_are_none),
 		T(copies_of_what_is_forgotten),
