@@ -105,6 +105,8 @@ static void print_help(void)
 	      "                          exit 3 if less was judged of the bytes that clients\n"
 	      "                          read\n"
 	      "      --allow-unaudited   exit 0, not 3, if there was nothing to audit\n"
+	      "      --shard=K/N         judge only the servers of shard K of N; the findings of\n"
+	      "                          all N together are those of the whole\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
 	      "\n"
@@ -243,6 +245,30 @@ static bool parse_number(const char *option, const char *text, const char *of, u
 	return false;
 }
 
+/* So many shards at most: each reads the whole capture. */
+#define SHARDS_MOST 65536
+
+/* "2/8" */
+static bool parse_shard(const char *text, struct nbds_engine_config *config)
+{
+	unsigned long shard, shards;
+	char *end;
+
+	errno = 0;
+	shard = strtoul(text, &end, 10);
+	if (isdigit((unsigned char)*text) && *end == '/' && isdigit((unsigned char)end[1])) {
+		shards = strtoul(end + 1, &end, 10);
+		if (!errno && !*end && shard && shard <= shards && shards <= SHARDS_MOST) {
+			config->shard = (unsigned)shard;
+			config->shards = (unsigned)shards;
+			return true;
+		}
+	}
+	nbds_complain("--shard: '%s' is not a shard's number and how many there are, such as 2/8",
+		      text);
+	return false;
+}
+
 static bool parse_percent(const char *text, double *percent)
 {
 	char *end;
@@ -276,6 +302,7 @@ enum {
 	OPT_EXTRACT,
 	OPT_ANONYMIZE,
 	OPT_BASELINE,
+	OPT_SHARD,
 };
 
 static const struct option long_options[] = {
@@ -299,6 +326,7 @@ static const struct option long_options[] = {
 	{"extract", required_argument, NULL, OPT_EXTRACT},
 	{"anonymize", no_argument, NULL, OPT_ANONYMIZE},
 	{"baseline", required_argument, NULL, OPT_BASELINE},
+	{"shard", required_argument, NULL, OPT_SHARD},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
@@ -405,6 +433,12 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		case OPT_BASELINE:
 			o->baseline = optarg;
 			break;
+		case OPT_SHARD:
+			if (!parse_shard(optarg, &o->engine))
+				return nbds_usage_error();
+			o->report.shard = o->engine.shard;
+			o->report.shards = o->engine.shards;
+			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
 			break;
@@ -454,6 +488,11 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 	if (o->report.summary &&
 	    (o->report.format == NBDS_REPORT_JUNIT || o->report.format == NBDS_REPORT_SARIF)) {
 		nbds_complain("--summary is for the text, json and html forms");
+		return nbds_usage_error();
+	}
+	if (o->engine.shards && o->baseline) {
+		nbds_complain("--baseline is for the whole: compare with what --merge makes of the "
+			      "shards");
 		return nbds_usage_error();
 	}
 	if (o->report.messages && (o->report.summary || o->report.quiet)) {
@@ -756,8 +795,9 @@ static bool extraction_open(struct extraction *x, const char *file, const struct
 static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct nbds_report *report,
 		    const char *name, const struct audit_options *o)
 {
+	struct nbds_engine_config engine = o->engine;
 	struct nbds_evidence_config config = {
-		.engine = &o->engine,
+		.engine = &engine,
 		.finding = nbds_report_finding(report, o->extract),
 		.told = nbds_pipeline_engine(p),
 		.name = name,
@@ -770,6 +810,8 @@ static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct 
 	};
 	struct nbds_evidence_result result;
 
+	/* Other addresses may be in other shards. */
+	engine.shard = engine.shards = 0;
 	if (!config.finding) {
 		uint64_t count = nbds_report_numbered(report);
 

@@ -111,6 +111,10 @@ static bool take_capture(struct baseline *b, const json_t *o)
 			    "the report has the form %" PRIu64
 			    ", and only form %d is known here: another version wrote it (%.40s)",
 			    number(o, "schema"), SCHEMA, version);
+	if (json_object_get(o, "shard"))
+		return fail(b,
+			    "it is the report of one shard: compare with the report of all, which "
+			    "--merge makes of them");
 	if (!b->capture && !nbds_compare_name(b->compare, b->path, version))
 		return no_memory(b);
 	if (!nbds_compare_capture(b->compare))

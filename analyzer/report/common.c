@@ -304,6 +304,9 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	else if (connections)
 		nbds_buf_puts(b, "no message was found for certain; capture from before clients "
 				 "connect");
+	else if (o->shards && o->info.tcp.flows)
+		nbds_buf_printf(b, "no NBD server of shard %u of %u is in this capture", o->shard,
+				o->shards);
 	else if (ip->unknown_link)
 		nbds_buf_puts(b, "the frames are of a link type that is not understood; capture "
 				 "on an Ethernet or loopback interface, or on 'any'");

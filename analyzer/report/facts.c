@@ -885,6 +885,8 @@ void nbds_verdict_words(const struct nbds_report *r, const struct nbds_outcome *
 		nbds_buf_count(t, totals->connections, "connection", NULL);
 		nbds_buf_puts(t, " to ");
 		nbds_buf_count(t, totals->exports, "export", NULL);
+		if (o->shards)
+			nbds_buf_printf(t, " of shard %u of %u alone", o->shard, o->shards);
 	}
 	if (r->hidden)
 		nbds_buf_printf(t, " (not shown, as below --severity: %" PRIu64 ")", r->hidden);

@@ -102,8 +102,9 @@ struct nbds_outcome {
 	struct nbds_engine *engine; /* NULL: not opened */
 	struct nbds_export *exports;
 	bool opened;
-	uint64_t read_bytes; /* that clients read */
-	bool unaudited;      /* nothing could be looked into, and nothing was found */
+	uint64_t read_bytes;    /* that clients read */
+	unsigned shard, shards; /* only these servers were judged; `shards` 0: all */
+	bool unaudited;         /* nothing could be looked into, and nothing was found */
 };
 
 /* The first connection after the one called `id` (0: of all), or NULL. Valid until the

@@ -60,6 +60,16 @@ static void member_open(struct nbds_buf *b, const char *key, char bracket)
 /* Of this form of JSON: greater if something is changed that a reader relies on. */
 #define SCHEMA 1
 
+static void put_shard(struct nbds_buf *b, unsigned shard, unsigned shards)
+{
+	if (!shards)
+		return;
+	member_open(b, "shard", '{');
+	nbds_json_member_u64(b, "number", shard);
+	nbds_json_member_u64(b, "of", shards);
+	nbds_json_close(b, '}');
+}
+
 static struct nbds_buf *begin_capture(struct nbds_report *r)
 {
 	struct nbds_buf *b = begin(r, "capture");
@@ -67,6 +77,7 @@ static struct nbds_buf *begin_capture(struct nbds_report *r)
 	nbds_json_member_u64(b, "schema", SCHEMA);
 	nbds_json_member_string(b, "version", r->options.version);
 	member_bytes(b, "file", r->name, strlen(r->name));
+	put_shard(b, r->options.shard, r->options.shards);
 	return b;
 }
 
@@ -620,6 +631,7 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	}
 	nbds_json_close(b, '}');
 	nbds_json_member_string(b, "verdict", nbds_verdict(o));
+	put_shard(b, o->shard, o->shards);
 	if (o->unaudited) {
 		nbds_buf_clear(&r->text);
 		nbds_unaudited_why(o, &r->text);

@@ -182,6 +182,9 @@ static void put_suite(struct nbds_report *r, const struct nbds_outcome *o, struc
 			o->totals.checked_bytes);
 	nbds_buf_printf(b, "      <property name=\"judged.of_bytes\" value=\"%" PRIu64 "\"/>\n",
 			o->read_bytes);
+	if (o->shards)
+		nbds_buf_printf(b, "      <property name=\"shard\" value=\"%u/%u\"/>\n", o->shard,
+				o->shards);
 	nbds_buf_puts(b, "    </properties>\n");
 	error = put_audit(r, o);
 	for (size_t i = 0; i < nbds_rules_count; i++)

@@ -37,6 +37,7 @@ struct nbds_report_options {
 	bool never_fail;              /* JUnit: no finding is a failure, */
 	enum nbds_severity fail_on;   /* or those at or above this level are */
 	bool allow_unaudited;         /* JUnit: nothing to audit is no error */
+	unsigned shard, shards;       /* of the servers only these were judged; `shards` 0: all */
 	uint64_t memory;              /* bytes for findings that wait for the end; 0: 128 MiB */
 	const char *version;          /* of the program; NULL: "" */
 	struct nbds_compare *compare; /* an earlier report: only what it does not have counts for

@@ -259,6 +259,8 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 
 static void finish(struct nbds_report *r, struct nbds_outcome *o)
 {
+	o->shard = r->options.shard;
+	o->shards = r->options.shards;
 	nbds_outcome_judge(o);
 	r->verdict = nbds_verdict(o);
 	r->unaudited |= !strcmp(r->verdict, "unaudited");

@@ -225,6 +225,10 @@ static void sarif_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	member_open(b, "properties", '{');
 	nbds_json_member_u64(b, "frames", o->info.capture.frames);
 	nbds_json_member_string(b, "verdict", nbds_verdict(o));
+	if (o->shards) {
+		nbds_json_member_u64(b, "shard.number", o->shard);
+		nbds_json_member_u64(b, "shard.of", o->shards);
+	}
 	nbds_json_member_u64(b, "judged.bytes", o->totals.checked_bytes);
 	nbds_json_member_u64(b, "judged.of_bytes", o->read_bytes);
 	nbds_json_close(b, '}');

@@ -24,6 +24,7 @@
 #include "findings.h"
 #include "records.h"
 #include "servers.h"
+#include "shard.h"
 
 #define FLUSHES_KEPT  256u
 #define OPTIONS_KEPT  256u
@@ -66,7 +67,8 @@ struct session {
 	struct inflight *oldest, *newest;      /* requests in flight */
 	struct nbds_op *owed; /* a write that was answered, and whose payload still comes */
 	bool announced, ended;
-	bool closing; /* its requests in flight are noted as left open */
+	bool elsewhere; /* it would be announced in its server's shard */
+	bool closing;   /* its requests in flight are noted as left open */
 	bool heard;
 	struct nbds_point first_heard;  /* first payload of the server */
 	struct nbds_point disc;         /* where DISC was sent; frame 0: it was not */
@@ -184,6 +186,12 @@ static inline bool engine_port(const struct nbds_engine *e, uint16_t port)
 	return false;
 }
 
+/* Is the server judged by another shard? */
+static inline bool engine_elsewhere(const struct nbds_engine *e, const struct nbds_addr *server)
+{
+	return e->config.shards > 1 && nbds_shard_of(server, e->config.shards) != e->config.shard;
+}
+
 static inline struct session *session_of(struct nbds_connection *c)
 {
 	return nbds_owner(c, struct session, c);
@@ -203,6 +211,8 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 			    const struct nbds_addr *server, bool from_start, enum nbds_start start,
 			    const struct nbds_mark *first, const struct nbds_decoder_ops *ops);
 void session_announce(struct session *s);
+/* It is a connection, to another shard's server: it has its number, and is told to nobody. */
+void session_elsewhere(struct session *s);
 struct nbds_outstanding session_outstanding(const struct inflight *f);
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		  const struct nbds_mark *where);
@@ -287,5 +297,7 @@ void notice_bit_8(struct session *s, const struct nbds_message *m);
 
 /* messages.c */
 extern const struct nbds_decoder_ops session_decoder_ops;
+/* Of a connection to another shard's server: only whether it is one is asked. */
+extern const struct nbds_decoder_ops session_elsewhere_ops;
 
 #endif

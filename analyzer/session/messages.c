@@ -207,6 +207,23 @@ static void on_trouble(void *ctx, const struct nbds_trouble *t)
 		e->ops.trouble(e->ctx, &s->c, t);
 }
 
+static void elsewhere_message(void *ctx, const struct nbds_message *m)
+{
+	(void)m;
+	session_elsewhere(ctx);
+}
+
+static void elsewhere_trouble(void *ctx, const struct nbds_trouble *t)
+{
+	if (t->kind == NBDS_TROUBLE_SURE)
+		session_elsewhere(ctx);
+}
+
+const struct nbds_decoder_ops session_elsewhere_ops = {
+	.message = elsewhere_message,
+	.trouble = elsewhere_trouble,
+};
+
 const struct nbds_decoder_ops session_decoder_ops = {
 	.message = on_message,
 	.payload = on_payload,

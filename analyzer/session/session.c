@@ -218,6 +218,18 @@ void session_announce(struct session *s)
 		e->ops.connection(e->ctx, &s->c);
 }
 
+void session_elsewhere(struct session *s)
+{
+	struct nbds_engine *e = s->engine;
+
+	if (s->elsewhere)
+		return;
+	s->elsewhere = true;
+	if (!s->c.id)
+		s->c.id = ++e->last_id;
+	server_get(&e->servers, &s->c.server);
+}
+
 void session_inflight_free(struct session *s, struct inflight *f)
 {
 	*(f->older ? &f->older->newer : &s->oldest) = f->newer;

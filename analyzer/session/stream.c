@@ -147,11 +147,19 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 {
 	int dir = s->server_dir;
 
+	bool elsewhere = engine_elsewhere(s->engine, &s->addr[dir]);
+
 	unlist(s);
 	s->undecided = false;
+	if (elsewhere && announce) {
+		if (!s->id)
+			s->id = ++s->engine->last_id;
+		server_get(&s->engine->servers, &s->addr[dir]);
+		return;
+	}
 	s->session = session_new(s->engine, &s->addr[!dir], &s->addr[dir],
 				 start == NBDS_START_GREETING, start, &s->first,
-				 &session_decoder_ops);
+				 elsewhere ? &session_elsewhere_ops : &session_decoder_ops);
 	if (!s->session) {
 		s->useless = true;
 		return;
@@ -206,6 +214,16 @@ static void feed(struct nbds_stream *s, int dir, const uint8_t *data, size_t len
 	if (m.ack != NBDS_NO_ACK && s->skipped[!dir])
 		m.ack = m.ack >= s->skipped[!dir] ? m.ack - s->skipped[!dir] : NBDS_NO_ACK;
 	session_data(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, data, len, &m);
+}
+
+/* That it is a connection has shown, and its server is another shard's: from now on nobody
+ * wants to know of it. */
+static void part_elsewhere(struct nbds_stream *s, const struct nbds_mark *where)
+{
+	if (!s->session || !s->session->elsewhere)
+		return;
+	session_close(s->session, false, true, where);
+	s->useless = false;
 }
 
 /* A magic that begins a message of one side, in transmission or while options are
@@ -334,6 +352,7 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 	}
 	if (s->session)
 		feed(s, dir, data, len, where);
+	part_elsewhere(s, where);
 	memory_relieve(s->engine);
 }
 
@@ -355,6 +374,7 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 	if (s->session)
 		session_gap(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, len,
 			    snaplen, where);
+	part_elsewhere(s, where);
 }
 
 void nbds_stream_set_user(struct nbds_stream *s, void *user)

@@ -51,7 +51,9 @@ struct nbds_engine_config {
 	int64_t patience; /* ns of capture time, from its last byte, that a violation waits for
 	                   * other copies of the bytes that it rests on; 0: a second;
 	                   * INT64_MAX: to the end */
-	int64_t epsilon;  /* ns, margin of capture order between connections; 0: by the
+	unsigned shard, shards; /* only servers of this shard are judged, from 1 to `shards`;
+	                         * `shards` 0: all. See analyzer/session/shard.h */
+	int64_t epsilon;        /* ns, margin of capture order between connections; 0: by the
 	                  * addresses (none on loopback, else 50 us) */
 };
 

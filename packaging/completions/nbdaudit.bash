@@ -20,7 +20,7 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--memory= --baseline= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--memory= --shard= --baseline= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -68,7 +68,7 @@ _nbdaudit() {
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-p | --port | --why | --min-judged | --memory | --extract)
+	-p | --port | --why | --min-judged | --memory | --shard | --extract)
 		return
 		;;
 	esac

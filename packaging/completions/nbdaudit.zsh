@@ -31,6 +31,7 @@ _arguments -s -S \
 	'--min-judged=[exit 3 if less was judged]:percent:' \
 	'--allow-unaudited[exit 0 if there was nothing to audit]' \
 	'--memory=[the most memory for contents and state]:size:' \
+	'--shard=[judge only the servers of shard K/N]:shard:' \
 	'--baseline=[compare with an earlier report in JSON]:file:_files' \
 	'--extract=[also write what proves a finding]:number:' \
 	'--anonymize[with other addresses, names and contents]' \
