@@ -5,7 +5,8 @@
  *	file ─ source ─┬─ classic reader ─────────┐
  *	               ├─ stdio stream ─ libpcap ─┤
  *	               └─ pcapng reader ──────────┼─ packets ─ (saved file)
- *	interface ─ live ─────────────────────────┘
+ *	interface ─ live ─────────────────────────┤
+ *	relay ───── origin ───────────────────────┘
  *
  * libpcap judges the header of classic files; what the reader of classic.h does not
  * read it reads whole, from a stdio stream that is laid over the source, so that plain
@@ -36,7 +37,7 @@ enum { STREAM_BUFFER = 128 * 1024, FLUSH_NS = 500000000 };
 #define MAGIC_NANO     0xa1b23c4du
 #define MAGIC_MODIFIED 0xa1b2cd34u /* longer record headers; old, libpcap knows it */
 
-enum capture_kind { CLASSIC, LIBPCAP, PCAPNG, LIVE };
+enum capture_kind { CLASSIC, LIBPCAP, PCAPNG, LIVE, ORIGIN };
 enum state { READING, ENDED, FAILED };
 
 struct nbds_capture {
@@ -53,6 +54,7 @@ struct nbds_capture {
 	uint64_t others; /* PCAPNG: records that are no packets, and have numbers of frames */
 	struct nbds_pcapng *pcapng;
 	struct nbds_live *live;
+	struct nbds_capture_origin origin;
 	struct nbds_pcapng_writer *save;
 	int64_t flushed; /* clock: when the saved file was last brought up to date */
 	struct nbds_capture_info info;
@@ -274,6 +276,24 @@ struct nbds_capture *nbds_capture_open_live(const char *device, const char *filt
 	return c;
 }
 
+struct nbds_capture *nbds_capture_open_origin(const struct nbds_capture_origin *origin, char *err,
+					      size_t errsize)
+{
+	struct nbds_capture *c = new_capture(err, errsize);
+
+	if (!c) {
+		origin->close(origin->origin);
+		return NULL;
+	}
+	c->kind = ORIGIN;
+	c->info.format = "live";
+	c->info.interfaces = 1;
+	c->info.dropped_known = true;
+	c->origin = *origin;
+	c->linktype = origin->linktype;
+	return c;
+}
+
 static int stop_damaged(struct nbds_capture *c, const char *detail)
 {
 	char reason[PCAP_ERRBUF_SIZE + 64];
@@ -366,7 +386,8 @@ static void flush_saved(struct nbds_capture *c, bool quiet)
 static int live_result(struct nbds_capture *c, int result)
 {
 	if (result < 0)
-		return stop(c, nbds_live_error(c->live));
+		return stop(c, c->kind == LIVE ? nbds_live_error(c->live)
+					       : c->origin.error(c->origin.origin));
 	if (c->save)
 		flush_saved(c, result == 0);
 	return result;
@@ -389,6 +410,11 @@ void nbds_capture_interface(const struct nbds_capture *c, uint32_t interface,
 	case LIVE:
 		i->snaplen = nbds_live_snaplen(c->live);
 		i->name = nbds_live_device(c->live);
+		break;
+	case ORIGIN:
+		i->snaplen = c->origin.snaplen;
+		i->name = c->origin.name;
+		i->comment = c->origin.comment;
 		break;
 	}
 }
@@ -451,6 +477,8 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 		result = next_libpcap(c, p);
 	else if (c->kind == PCAPNG)
 		result = next_pcapng(c, p);
+	else if (c->kind == ORIGIN)
+		return fail(c, "packets of a relay are handed out several at a time");
 	else
 		result = live_result(c, nbds_live_next(c->live, p));
 	if (result == 1)
@@ -494,7 +522,19 @@ int nbds_capture_each(struct nbds_capture *c, int most,
 
 	if (c->state != READING)
 		return c->state == ENDED ? 0 : -1;
+	if (c->kind == ORIGIN)
+		return live_result(c, c->origin.each(c->origin.origin, most, hand_out, &h));
 	return live_result(c, nbds_live_each(c->live, most, hand_out, &h));
+}
+
+bool nbds_capture_over(const struct nbds_capture *c)
+{
+	return c->kind == ORIGIN && c->origin.over(c->origin.origin);
+}
+
+uint64_t nbds_capture_origin_dropped(const struct nbds_capture *c)
+{
+	return c->kind == ORIGIN ? c->origin.dropped(c->origin.origin) : 0;
 }
 
 void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), void *ctx)
@@ -539,8 +579,11 @@ void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info)
 		c->info.dropped_known = nbds_live_drops(c->live, &ifdrop, &osdrop);
 		c->info.dropped = ifdrop + osdrop;
 		c->info.dropped_interface = ifdrop;
+	} else if (c->kind == ORIGIN) {
+		c->info.dropped = c->origin.dropped(c->origin.origin);
 	}
-	c->info.complete = c->state == ENDED || (c->kind == LIVE && c->state == READING);
+	c->info.complete = c->state == ENDED ||
+			   ((c->kind == LIVE || c->kind == ORIGIN) && c->state == READING);
 	*info = c->info;
 }
 
@@ -559,6 +602,9 @@ static void save_drops(struct nbds_capture *c)
 		known = nbds_live_drops(c->live, &ifdrop, &osdrop);
 	} else if (c->kind == PCAPNG) {
 		known = nbds_pcapng_dropped(c->pcapng, &osdrop);
+	} else if (c->kind == ORIGIN) {
+		osdrop = c->origin.dropped(c->origin.origin);
+		known = true;
 	}
 	if (!known)
 		return;
@@ -595,6 +641,8 @@ int nbds_capture_close(struct nbds_capture *c)
 	nbds_classic_free(c->classic);
 	nbds_pcapng_free(c->pcapng);
 	nbds_live_close(c->live);
+	if (c->kind == ORIGIN)
+		c->origin.close(c->origin.origin);
 	nbds_source_close(c->source);
 	free(c);
 	if (result < 0)

@@ -51,6 +51,31 @@ struct nbds_capture *nbds_capture_open_fd(int fd, char *err, size_t errsize);
 struct nbds_capture *nbds_capture_open_live(const char *device, const char *filter,
 					    uint32_t snaplen, char *err, size_t errsize);
 
+/*
+ * What makes packets that come neither from a file nor from an interface: a relay's view
+ * (../relay/view.h).  The capture takes them as live ones.
+ */
+#define NBDS_ORIGIN_WORDS 512 /* most bytes of a name or comment, with its end */
+struct nbds_capture_origin {
+	void *origin;               /* the first argument of all functions */
+	const char *name, *comment; /* of the interface, in saved files */
+	int linktype;
+	uint32_t snaplen;
+	/* Calls `each` for packets that are there, about `most` of them, `frame` apart; waits
+	 * for 100 ms if there are none. How many there were; -1: see error(). */
+	int (*each)(void *origin, int most, void (*each)(void *ctx, struct nbds_packet *p),
+		    void *ctx);
+	bool (*over)(void *origin);         /* no more will come */
+	uint64_t (*dropped)(void *origin);  /* packets so far; cheap, and never late: what was
+					     * dropped before a packet is counted with it */
+	const char *(*error)(void *origin); /* one line */
+	void (*close)(void *origin);
+};
+
+/* The origin becomes the capture's; without memory (NULL) it is closed. */
+struct nbds_capture *nbds_capture_open_origin(const struct nbds_capture_origin *origin, char *err,
+					      size_t errsize);
+
 /* 1: *p is the next packet. 0: the end (file), or nothing within the read
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
@@ -62,7 +87,8 @@ uint64_t nbds_capture_place(const struct nbds_capture *c, const uint8_t *bytes);
 /* The bytes from such a place on. False: they are not there any more. */
 bool nbds_capture_reread(const struct nbds_capture *c, uint64_t place, uint8_t *bytes, size_t size);
 
-/* Live: calls `each` for packets that are there, at most so many, with less copying.
+/* Live: calls `each` for packets that are there, at most so many (of an origin, about), with
+ * less copying.
  * How many there were; 0 and -1 as above. The bytes are valid during the call. */
 int nbds_capture_each(struct nbds_capture *c, int most,
 		      void (*each)(void *ctx, struct nbds_packet *p), void *ctx);
@@ -96,6 +122,11 @@ void nbds_capture_interface(const struct nbds_capture *c, uint32_t interface,
 			    struct nbds_pcapng_interface *i);
 /* The comment of the packet handed out last; NULL: none, or it was not to be kept. */
 const char *nbds_capture_comment(const struct nbds_capture *c);
+
+/* Of an origin: no more will come. Files end as nbds_capture_next() says. */
+bool nbds_capture_over(const struct nbds_capture *c);
+/* Of an origin: what was dropped until the packet that was handed out last, or later. */
+uint64_t nbds_capture_origin_dropped(const struct nbds_capture *c);
 
 /* The state now. Live: asks the kernel for its drop counters. */
 void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info);

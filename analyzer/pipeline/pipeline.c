@@ -28,7 +28,7 @@ struct nbds_pipeline {
 	struct nbds_feed *feed; /* TCP and the engine */
 	void (*each)(void *ctx, const struct nbds_packet *packet);
 	void *each_ctx;
-	bool live;
+	bool live, origin;
 	atomic_bool stop;
 	enum nbds_step state; /* END and ERROR are final */
 	bool finished;
@@ -133,6 +133,25 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 	return opened(p);
 }
 
+struct nbds_pipeline *nbds_pipeline_open_origin(const struct nbds_capture_origin *origin,
+						const struct nbds_pipeline_config *config,
+						char *err, size_t errsize)
+{
+	struct nbds_pipeline *p = pipeline_new(config, true, err, errsize);
+
+	if (!p) {
+		origin->close(origin->origin);
+		return NULL;
+	}
+	p->origin = true;
+	p->capture = nbds_capture_open_origin(origin, err, errsize);
+	if (!p->capture) {
+		nbds_pipeline_close(p, NULL, 0);
+		return NULL;
+	}
+	return p;
+}
+
 struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,
 						 char *err, size_t errsize)
 {
@@ -184,7 +203,7 @@ static void drops(struct nbds_pipeline *p)
 
 	if (!p->capture)
 		return;
-	if (p->live) {
+	if (p->live && !p->origin) {
 		int64_t now = clock_now();
 
 		/* Asking the kernel costs a system call. */
@@ -211,6 +230,9 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 		p->start = packet->time;
 		drops(p);
 	}
+	/* It says so at once, and what comes may be far behind the clock. */
+	if (p->origin && nbds_capture_origin_dropped(p->capture) > p->dropped)
+		drops(p);
 	if (nbds_ip_segment(p->ip, packet, &segment))
 		nbds_feed_segment(p->feed, &segment);
 	nbds_feed_time(p->feed, packet->time);
@@ -311,7 +333,7 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 			p->state = NBDS_STEP_ERROR;
 			break;
 		}
-		if (!p->live) {
+		if (!p->live || nbds_capture_over(p->capture)) {
 			p->state = NBDS_STEP_END;
 			break;
 		}

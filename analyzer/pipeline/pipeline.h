@@ -70,6 +70,12 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 					      const struct nbds_pipeline_config *config, char *err,
 					      size_t errsize);
 
+/* What comes from elsewhere, as if it were live: see nbds_capture_open_origin(). The origin
+ * becomes the pipeline's, also if this fails. It ends when the origin says that it is over. */
+struct nbds_pipeline *nbds_pipeline_open_origin(const struct nbds_capture_origin *origin,
+						const struct nbds_pipeline_config *config,
+						char *err, size_t errsize);
+
 /* No capture: packets come through nbds_pipeline_packet(), and end with
  * nbds_pipeline_finish(), which a step does here; nothing can be saved. */
 struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,

@@ -72,6 +72,29 @@ enum nbds_checksum nbds_ipv4_checksum(const uint8_t *header, uint32_t length)
 	return nbds_be16(header + 10) ? NBDS_SUM_WRONG : NBDS_SUM_UNDONE;
 }
 
+void nbds_ipv4_sum(uint8_t *header, uint32_t length)
+{
+	uint16_t sum = 0;
+
+	memcpy(header + 10, &sum, sizeof(sum));
+	sum = (uint16_t)~fold(sum_bytes(header, length));
+	memcpy(header + 10, &sum, sizeof(sum));
+}
+
+void nbds_segment_sum(uint8_t *tcp, uint32_t length, const struct nbds_addr *src,
+		      const struct nbds_addr *dst)
+{
+	uint32_t size = src->family == 6 ? 16 : 4;
+	uint64_t pseudo = in_memory(PROTOCOL) + (uint64_t)in_memory(length >> 16) +
+			  in_memory(length & 0xffff) + sum_bytes(src->ip, size) +
+			  sum_bytes(dst->ip, size);
+	uint16_t sum = 0;
+
+	memcpy(tcp + 16, &sum, sizeof(sum));
+	sum = (uint16_t)~fold(pseudo + sum_bytes(tcp, length));
+	memcpy(tcp + 16, &sum, sizeof(sum));
+}
+
 /* Some leave the length out of what they sum. */
 static enum nbds_checksum checksum(const struct nbds_segment *s, const uint8_t *data, uint32_t have,
 				   uint32_t wire)

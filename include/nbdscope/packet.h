@@ -89,6 +89,12 @@ bool nbds_segment_parse(struct nbds_segment *s, const uint8_t *data, uint32_t ha
 /* What the checksum in the IPv4 header of `length` bytes is. */
 enum nbds_checksum nbds_ipv4_checksum(const uint8_t *header, uint32_t length);
 
+/* Puts in the right checksum: of an IPv4 header, and of a TCP segment of `length` bytes
+ * between these two addresses. */
+void nbds_ipv4_sum(uint8_t *header, uint32_t length);
+void nbds_segment_sum(uint8_t *tcp, uint32_t length, const struct nbds_addr *src,
+		      const struct nbds_addr *dst);
+
 #ifdef __cplusplus
 }
 #endif
