@@ -322,7 +322,9 @@ void begun_note(const struct nbds_op *op, const struct nbds_point *lo, uint64_t 
 		w->blocks->begun_lost = true;
 		return;
 	}
-	if (!(b->sectors >> i & 1) || lo->frame < b->lo[i].frame)
+	if (b->sectors >> i & 1)
+		earlier_of(&b->lo[i], lo);
+	else
 		b->lo[i] = *lo;
 	b->sectors |= (uint8_t)(1u << i);
 }

@@ -78,3 +78,13 @@ void later_of(struct nbds_point *to, const struct nbds_point *point)
 	if (point->time > to->time)
 		to->time = point->time;
 }
+
+void earlier_of(struct nbds_point *to, const struct nbds_point *point)
+{
+	if (to->interface != point->interface)
+		to->interface = UINT32_MAX;
+	if (point->frame < to->frame)
+		to->frame = point->frame;
+	if (point->time < to->time)
+		to->time = point->time;
+}

@@ -74,6 +74,8 @@ bool point_before(const struct nbds_world *w, const struct nbds_point *a,
 		  const struct nbds_point *b);
 /* To the later one of both, in each regard; of several interfaces: an order with none. */
 void later_of(struct nbds_point *to, const struct nbds_point *point);
+/* To the earlier one, likewise. */
+void earlier_of(struct nbds_point *to, const struct nbds_point *point);
 
 /* Zeroed, and counted; NULL without memory. */
 void *world_alloc(struct nbds_world *w, size_t size);

@@ -20,8 +20,11 @@ struct family {
 	struct kin *newest;
 };
 
-/* Of one address: the two servers that were first written to, or may have been, by a
- * connection of which is not known to what export; and when that began. */
+/* Of one address: the servers that were written to, or may have been, by a connection of which
+ * is not known to what export, and when that began first. The last place is for all those
+ * for which there is none. */
+enum { SERVERS = 4 };
+
 struct strangers {
 	struct nbds_table_node node;
 	uint64_t host;
@@ -29,7 +32,7 @@ struct strangers {
 	struct {
 		uint64_t server; /* hash of its address and port */
 		struct nbds_point lo;
-	} first[2];
+	} first[SERVERS + 1];
 };
 
 struct kin {
@@ -211,16 +214,15 @@ void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
 			return;
 		}
 	}
-	for (i = 0; i < s->count && s->first[i].server != server; i++)
+	for (i = 0; i < s->count && i < SERVERS && s->first[i].server != server; i++)
 		;
-	if (i == s->count && s->count < 2)
-		s->count++;
-	else if (i == s->count) /* a third server: the two earliest are kept */
-		i = s->first[0].lo.frame < s->first[1].lo.frame;
-	if (s->first[i].lo.frame && s->first[i].lo.frame <= at->frame)
+	if (i < s->count) {
+		earlier_of(&s->first[i].lo, at);
 		return;
+	}
 	s->first[i].server = server;
 	s->first[i].lo = *at;
+	s->count++;
 }
 
 /* Did a stranger write to another port of the reader's server before `hi`? */
@@ -230,7 +232,7 @@ static bool stranger_wrote(const struct nbds_kin *all, const struct nbds_op *rea
 	const struct strangers *s = strangers_find(all, host_of(all, read->world));
 
 	for (unsigned i = 0; s && i < s->count; i++)
-		if (s->first[i].server != server_of(all, read->world) &&
+		if ((i == SERVERS || s->first[i].server != server_of(all, read->world)) &&
 		    !point_before(read->world, hi, &s->first[i].lo))
 			return true;
 	return false;
@@ -309,9 +311,13 @@ void kin_write(const struct nbds_op *op)
 		kin_stranger(op->world, &op->lo);
 		return;
 	}
-	for (unsigned i = 0; i < x->wrote_sizes && i < WROTE_AS; i++)
-		if (x->wrote_as[i].size == op->party->size)
+	for (unsigned i = 0; i < x->wrote_sizes && i < WROTE_AS; i++) {
+		if (x->wrote_as[i].size == op->party->size) {
+			/* what is told later may have begun earlier */
+			earlier_of(&x->wrote_as[i].lo, &op->lo);
 			return;
+		}
+	}
 	if (x->wrote_sizes < WROTE_AS)
 		x->wrote_as[x->wrote_sizes] =
 			(struct wrote_as){.size = op->party->size, .lo = op->lo};

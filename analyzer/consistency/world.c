@@ -86,7 +86,9 @@ static struct xport *xport_get(struct nbds_world *w, const char *name, size_t le
 /* Someone is there, from `at` on, who may write unseen. */
 static void world_opens(struct nbds_world *w, const struct nbds_point *at)
 {
-	if (!w->open_world || at->frame < w->open_since.frame)
+	if (w->open_world)
+		earlier_of(&w->open_since, at);
+	else
 		w->open_since = *at;
 	w->open_world = true;
 }
@@ -187,7 +189,9 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 	lengths_doubted(p);
 	p->gapped = p->newest;
 	w->parties->mixed |= w->serial && since->interface != w->parties->interface;
-	if (!w->poisoned || since->frame < w->poison.frame)
+	if (w->poisoned)
+		earlier_of(&w->poison, since);
+	else
 		w->poison = *since;
 	w->poisoned = true;
 	if (!p->known)

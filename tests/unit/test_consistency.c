@@ -589,6 +589,91 @@ static enum nbds_severity broken_level(const struct recipe *how, enum breach b)
 	return r.findings ? r.highest : NBDS_NOTE;
 }
 
+/* What may have been written to other ports of the address is told in any order: it is the
+ * earliest moment that takes a read's conviction away, whoever was told first. */
+static enum nbds_severity told_late(const char *const *servers, const bool *early, unsigned count,
+				    bool writes)
+{
+	struct nbds_budget budget = {0};
+	struct nbds_world_config config = {.settle = 1000000,
+					   .exclusive = true,
+					   .kin = nbds_kin_new(&budget),
+					   .server = "[::1]:10809",
+					   .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	struct run r = {.time = INT64_C(1700000000) * 1000000000}, others[8];
+	struct nbds_point before, after;
+
+	r.w = nbds_world_new(&config, &ops, &r);
+	for (unsigned k = 0; k < 2; k++) {
+		before = now(&r);
+		r.party[k] = nbds_world_connect(r.w, k + 1, true, &before);
+		nbds_party_export(r.party[k], "x", 1, SIZE, MC, true);
+	}
+	write_at(&r, 0, 0, 512, 1);
+	flush(&r, 0);
+	write_at(&r, 0, 0, 512, 2);
+	before = now(&r);
+	if (!writes)
+		flush(&r, 0);
+	/* a lone writer's own write needs none */
+	read_at(&r, !writes, 0, 512, 1);
+	rest(&r);
+	after = now(&r);
+	for (unsigned i = 0; i < count; i++) {
+		struct nbds_party *p;
+
+		snprintf(config.server, sizeof(config.server), "%s", servers[i]);
+		/* the connections of one server are of one world */
+		others[i].w = i && strcmp(servers[i], servers[i - 1]) == 0
+				      ? others[i - 1].w
+				      : nbds_world_new(&config, &ops, &others[i]);
+		p = nbds_world_connect(others[i].w, 9 + i, true, early[i] ? &before : &after);
+		if (writes) {
+			struct nbds_request_order o = {.lo = early[i] ? before : after,
+						       .acked = NBDS_NO_ACK};
+
+			nbds_party_export(p, "x", 1, SIZE, MC, true);
+			o.frame = o.lo.frame;
+			nbds_op_open(nbds_world_request(p, NBD_CMD_WRITE, 0, 1 << 20, 512, &o));
+		} else {
+			nbds_party_gap(p, early[i] ? &before : &after);
+		}
+	}
+	finish(&r);
+	for (unsigned i = 0; i < count; i++)
+		if (i == 0 || others[i].w != others[i - 1].w)
+			nbds_world_free(others[i].w);
+	nbds_kin_free(config.kin);
+	assert_int_equal(budget.used, 0);
+	return r.highest;
+}
+
+static void test_other_ports_told_late(void **state)
+{
+	static const char *const ports[] = {"[::1]:1", "[::1]:1", "[::1]:2", "[::1]:3",
+					    "[::1]:4", "[::1]:5", "[::1]:6"};
+	static const char *const own[] = {"[::1]:10809", "[::1]:1"};
+	static const bool late[7] = {0}, second[] = {false, true};
+
+	(void)state;
+	assert_int_equal(told_late(ports, late, 0, false), NBDS_VIOLATION);
+	assert_int_equal(told_late(ports, late, 7, false), NBDS_VIOLATION);
+	/* of one server, and of one more, however many there are */
+	for (unsigned i = 0; i < 7; i++) {
+		bool early[7] = {0};
+
+		early[i] = true;
+		assert_int_equal(told_late(ports, early, 7, false), NBDS_SUSPECT);
+	}
+	/* what is its own server's is none of the others' */
+	assert_int_equal(told_late(own, late, 2, false), NBDS_VIOLATION);
+	assert_int_equal(told_late(own, second, 2, false), NBDS_SUSPECT);
+	/* writes to the export, by two connections of another port */
+	assert_int_equal(told_late(ports, late, 2, true), NBDS_VIOLATION);
+	assert_int_equal(told_late(ports, second, 2, true), NBDS_SUSPECT);
+}
+
 /* The same, from commands to findings: each condition broken for each rule, and the level
  * falls where the rule needs it, and stays where it does not. */
 static void test_broken_preconditions(void **state)
@@ -1154,6 +1239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sequential_memory),
 		cmocka_unit_test(test_preconditions),
+		cmocka_unit_test(test_other_ports_told_late),
 		cmocka_unit_test(test_broken_preconditions),
 		cmocka_unit_test(test_hot_sector),
 		cmocka_unit_test(test_after_sleep),
