@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUFFER_SIZE = 1 << 20, RECORD_HEADER = 16 };
+enum { BUFFER_SIZE = 512 * 1024 + 4096, RECORD_HEADER = 16 };
 
 _Static_assert(BUFFER_SIZE >= RECORD_HEADER + NBDS_CLASSIC_CAPLEN_MAX, "a packet must fit");
 

@@ -29,13 +29,28 @@ static bool has_avx2(void)
 #endif
 }
 
-uint64_t sector_value(const uint8_t *bytes)
+static uint64_t value_of(uint64_t hash, const uint8_t *bytes)
 {
-	uint64_t v = (has_avx2() ? sector_hash_avx2(bytes) : sector_hash(bytes)) & 0xffffffffu;
+	uint64_t v = hash & 0xffffffffu;
 
 	for (unsigned i = 0; i < SAMPLES; i++)
 		v |= (uint64_t)bytes[samples[i]] << (32 + 8 * i);
 	return v;
+}
+
+uint64_t sector_value(const uint8_t *bytes)
+{
+	uint64_t hash;
+
+	(has_avx2() ? sector_hashes_avx2 : sector_hashes)(bytes, 1, &hash);
+	return value_of(hash, bytes);
+}
+
+void block_values(const uint8_t *bytes, uint64_t values[BLOCK_SECTORS])
+{
+	(has_avx2() ? sector_hashes_avx2 : sector_hashes)(bytes, BLOCK_SECTORS, values);
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		values[i] = value_of(values[i], bytes + (size_t)i * NBDS_SECTOR);
 }
 
 void blocks_init(struct nbds_world *w)
@@ -116,7 +131,8 @@ static uint8_t *ring_at(struct nbds_world *w, uint32_t at)
 		       : NULL;
 }
 
-uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes)
+/* Room for one sector more at the ring's end. */
+static bool ring_room(struct nbds_world *w)
 {
 	struct ring *r = &w->blocks->ring;
 
@@ -130,7 +146,7 @@ uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes)
 		r->failed = !r->bytes;
 	}
 	if (!r->bytes)
-		return NO_RING;
+		return false;
 	if (r->end == r->size && r->size < r->full) {
 		uint64_t size = r->size * 2 < r->full ? r->size * 2 : r->full;
 		uint8_t *grown = world_realloc(w, r->bytes, r->size, size);
@@ -144,11 +160,33 @@ uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes)
 	}
 	if (r->end >= r->size)
 		r->full = r->size;
-	memcpy(r->bytes + r->end % r->size, bytes, NBDS_SECTOR);
-	r->end += NBDS_SECTOR;
-	return (uint32_t)(r->end / NBDS_SECTOR - 1) == NO_RING
-		       ? NO_RING - 1
-		       : (uint32_t)(r->end / NBDS_SECTOR - 1);
+	return true;
+}
+
+uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes, unsigned sectors)
+{
+	struct ring *r = &w->blocks->ring;
+	uint32_t first = NO_RING;
+
+	NBDS_ASSERT(sectors <= BLOCK_SECTORS);
+	while (sectors) {
+		uint64_t n, at;
+
+		if (!ring_room(w))
+			return NO_RING;
+		at = r->end % r->size;
+		n = (r->size - at) / NBDS_SECTOR;
+		n = n < sectors ? n : sectors;
+		memcpy(r->bytes + at, bytes, n * NBDS_SECTOR);
+		if (first == NO_RING)
+			first = (uint32_t)(r->end / NBDS_SECTOR);
+		if (first == NO_RING) /* no place has this number: what is there is not found */
+			first = NO_RING - 1;
+		r->end += n * NBDS_SECTOR;
+		bytes += n * NBDS_SECTOR;
+		sectors -= (unsigned)n;
+	}
+	return first;
 }
 
 static void ring_free(struct nbds_world *w)

@@ -108,6 +108,8 @@ void blocks_init(struct nbds_world *w);
 void blocks_free(struct nbds_world *w);
 
 uint64_t sector_value(const uint8_t *bytes);
+/* The same of all sectors of a block. */
+void block_values(const uint8_t *bytes, uint64_t values[BLOCK_SECTORS]);
 /* Place of the i-th sampled byte of a sector. */
 unsigned sample_at(unsigned i);
 
@@ -142,8 +144,9 @@ static inline bool is_seen(const struct entry *e)
 	return e->op->type == NBD_CMD_READ;
 }
 
-/* The 512 bytes of a sector into the ring; where they are, or NO_RING. */
-uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes);
+/* The bytes of so many sectors into the ring, which are one block's; where the first of them
+ * is, or NO_RING. */
+uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes, unsigned sectors);
 /* Bytes [from, to) of a sector; `bytes` may be NULL: still to come. NULL without memory. */
 struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes,
 			bool marked);

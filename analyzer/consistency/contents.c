@@ -67,27 +67,20 @@ static bool keep_older(struct nbds_world *w, struct entry *e, unsigned i)
 	return any;
 }
 
-struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value,
-				const uint8_t *bytes)
+/* What sector i of the entry's block holds; bytes: its 512, or NULL. */
+static void sector_put(struct entry *e, unsigned i, uint64_t value, const uint8_t *bytes)
 {
+	struct nbds_op *op = e->op;
 	struct nbds_world *w = op->world;
-	struct nbds_op *overlaps = NULL;
-	struct entry *e = entry_get(op, sector, &overlaps);
-	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
-	uint8_t before;
+	uint8_t before = e->valued;
 	uint32_t at;
 
-	if (!e) {
-		w->blind = true;
-		return overlaps;
-	}
-	before = e->valued;
 	e->valued |= (uint8_t)(1u << i);
 	e->full |= (uint8_t)(1u << i);
 	e->value[i] = value;
 	if (!bytes)
-		return overlaps;
-	at = ring_put(w, bytes);
+		return;
+	at = ring_put(w, bytes, 1);
 	if (e->ring == NO_RING || i < e->ring_first ||
 	    e->ring + (uint32_t)(i - e->ring_first) != at) {
 		/* if others came in between, of what a write had before only the value is
@@ -102,6 +95,51 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 	}
 	if (op->write_class && keep_older(w, e, i))
 		entry_rescue(w, e, i);
+}
+
+struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value,
+				const uint8_t *bytes)
+{
+	struct nbds_op *overlaps = NULL;
+	struct entry *e = entry_get(op, sector, &overlaps);
+
+	if (e)
+		sector_put(e, (unsigned)(sector % BLOCK_SECTORS), value, bytes);
+	else
+		op->world->blind = true;
+	return overlaps;
+}
+
+/* The entry of `op` in the block, with all of its sectors; NULL without memory. */
+static struct entry *block_put(struct nbds_op *op, uint64_t block,
+			       const uint64_t values[BLOCK_SECTORS], const uint8_t *bytes,
+			       struct nbds_op **overlaps)
+{
+	struct nbds_world *w = op->world;
+	struct entry *e = entry_get(op, block * BLOCK_SECTORS, overlaps);
+
+	if (!e) {
+		w->blind = true;
+		return NULL;
+	}
+	if (e->valued || e->unknown || (op->write_class && e->next)) {
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+			sector_put(e, i, values[i], bytes + (size_t)i * NBDS_SECTOR);
+		return e;
+	}
+	e->valued = e->full = 0xff;
+	memcpy(e->value, values, sizeof(e->value));
+	e->ring = ring_put(w, bytes, BLOCK_SECTORS);
+	e->ring_first = 0;
+	return e;
+}
+
+struct nbds_op *contents_block(struct nbds_op *op, uint64_t block,
+			       const uint64_t values[BLOCK_SECTORS], const uint8_t *bytes)
+{
+	struct nbds_op *overlaps = NULL;
+
+	block_put(op, block, values, bytes, &overlaps);
 	return overlaps;
 }
 
@@ -151,6 +189,18 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 		entry_rescue(op->world, e, i);
 	}
 	seen_at(op->world, e, i, hi, lone_from);
+}
+
+void contents_seen_block(struct nbds_op *op, uint64_t block, const uint64_t values[BLOCK_SECTORS],
+			 const uint8_t *bytes, const struct nbds_point *hi)
+{
+	struct entry *e = block_put(op, block, values, bytes, NULL);
+
+	if (!e)
+		return;
+	e->initial = e->wholly = 0xff;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		seen_at(op->world, e, i, hi, UINT64_MAX);
 }
 
 void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,

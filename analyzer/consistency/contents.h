@@ -59,6 +59,9 @@ struct contents {
  * in flight, or NULL. */
 struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value,
 				const uint8_t *bytes);
+/* The same of all sectors of a block. */
+struct nbds_op *contents_block(struct nbds_op *op, uint64_t block,
+			       const uint64_t values[BLOCK_SECTORS], const uint8_t *bytes);
 /* What a read saw was one of several outcomes, or some, or all of it, what was there before
  * the capture. */
 enum seen_as { SEEN_OUTCOME, SEEN_PARTLY, SEEN_INITIAL };
@@ -66,6 +69,9 @@ enum seen_as { SEEN_OUTCOME, SEEN_PARTLY, SEEN_INITIAL };
 void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const uint8_t *bytes,
 		   enum seen_as as, const struct mask *old, const struct nbds_point *hi,
 		   uint64_t lone_from);
+/* The same of all sectors of a block, as they were before the capture. */
+void contents_seen_block(struct nbds_op *op, uint64_t block, const uint64_t values[BLOCK_SECTORS],
+			 const uint8_t *bytes, const struct nbds_point *hi);
 /* The same of bytes [from, to) of a sector, which may be one piece of several. */
 void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsigned to,
 			const uint8_t *bytes, enum seen_as as, const struct mask *old,

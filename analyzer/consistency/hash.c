@@ -8,7 +8,8 @@
 #include "consistency.h"
 #include "hash.h"
 
-uint64_t sector_hash(const uint8_t *bytes)
+void sector_hashes(const uint8_t *bytes, unsigned sectors, uint64_t *hashes)
 {
-	return XXH3_64bits(bytes, NBDS_SECTOR);
+	for (unsigned i = 0; i < sectors; i++)
+		hashes[i] = XXH3_64bits(bytes + (size_t)i * NBDS_SECTOR, NBDS_SECTOR);
 }

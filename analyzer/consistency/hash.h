@@ -8,7 +8,9 @@
 
 #include <stdint.h>
 
-uint64_t sector_hash(const uint8_t *bytes);      /* for any processor */
-uint64_t sector_hash_avx2(const uint8_t *bytes); /* x86 with AVX2, which must be there */
+/* Of so many sectors in a row: for any processor, */
+void sector_hashes(const uint8_t *bytes, unsigned sectors, uint64_t *hashes);
+/* and for x86 with AVX2, which must be there. */
+void sector_hashes_avx2(const uint8_t *bytes, unsigned sectors, uint64_t *hashes);
 
 #endif

@@ -54,6 +54,12 @@ static bool is_noted(const struct nbds_op *op, uint64_t sector)
 	return sector % BLOCK_SECTORS == 0 || sector == op->offset / NBDS_SECTOR;
 }
 
+void placed_soon(const struct nbds_world *w, uint64_t value)
+{
+	if (w->placed->room)
+		__builtin_prefetch(slots_of(w->placed, value), 1);
+}
+
 void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value)
 {
 	struct placed_slot s = {value, sector, op->request_frame, op->party->id};

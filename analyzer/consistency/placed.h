@@ -27,6 +27,8 @@ struct placed {
 	size_t room, count;
 };
 
+/* A value is noted soon: brings its place nearer. */
+void placed_soon(const struct nbds_world *w, uint64_t value);
 /* `op` wrote this value to the sector. */
 void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value);
 /* ... which is superseded by now. */

@@ -413,13 +413,15 @@ static struct carry *carry_of(struct nbds_party *p, unsigned which)
 
 /*
  * Cuts bytes at `pos` of the export into sectors: calls `whole` for each one
- * whose bytes are all known, `part` for those of which something is missing.
+ * whose bytes are all known, `part` for those of which something is missing, and
+ * `block` for all of a block at once.
  * [start, end) is what the command covers.
  */
 struct cutter {
 	struct nbds_op *op;
 	uint64_t start, end;
 	struct carry *carry;
+	void (*block)(struct cutter *c, uint64_t block, const uint8_t *bytes);
 	void (*whole)(struct cutter *c, uint64_t sector, const uint8_t *bytes);
 	void (*part)(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
 		     uint32_t len);
@@ -435,7 +437,10 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 		uint64_t first = sector * NBDS_SECTOR;
 		struct carry *k = c->carry;
 
-		if (in == 0 && n == NBDS_SECTOR) {
+		if (len >= BLOCK_BYTES && pos % BLOCK_BYTES == 0) {
+			n = BLOCK_BYTES;
+			c->block(c, pos / BLOCK_BYTES, data);
+		} else if (in == 0 && n == NBDS_SECTOR) {
 			c->whole(c, sector, data);
 		} else if (first < c->start || c->end - first < NBDS_SECTOR) {
 			c->part(c, sector, in, data, n);
@@ -480,6 +485,25 @@ static void write_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 	misses_later(c->op, sector, value, bytes, 0, NBDS_SECTOR);
 }
 
+static void write_block(struct cutter *c, uint64_t block, const uint8_t *bytes)
+{
+	struct nbds_op *op = c->op;
+	uint64_t values[BLOCK_SECTORS], first = block * BLOCK_SECTORS;
+
+	if (nbds_trace_topics & NBDS_TRACE_CONTENTS) {
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+			write_whole(c, first + i, bytes + (size_t)i * NBDS_SECTOR);
+		return;
+	}
+	block_values(bytes, values);
+	placed_soon(op->world, values[0]);
+	wrote(op, contents_block(op, block, values, bytes));
+	placed_note(op->world, op, first, values[0]);
+	for (unsigned i = 0; i < BLOCK_SECTORS && op->world->ranges->wanted; i++)
+		misses_later(op, first + i, values[i], bytes + (size_t)i * NBDS_SECTOR, 0,
+			     NBDS_SECTOR);
+}
+
 static void write_part(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
 		       uint32_t len)
 {
@@ -511,7 +535,11 @@ static void write_lost(struct nbds_op *op, uint64_t from, uint64_t to)
 
 void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len)
 {
-	struct cutter c = {.op = op, .start = op->offset, .whole = write_whole, .part = write_part};
+	struct cutter c = {.op = op,
+			   .start = op->offset,
+			   .block = write_block,
+			   .whole = write_whole,
+			   .part = write_part};
 
 	if (!op->write_class || op->payload_over || !range_fits(op->offset, op->length) ||
 	    at > op->length || at < op->next_at)
@@ -788,6 +816,89 @@ static void read_whole(struct cutter *c, uint64_t sector, const uint8_t *bytes)
 	judge_now(&s, true);
 }
 
+static bool other_range_of(const struct nbds_world *w, uint64_t block, const struct nbds_op *by)
+{
+	for (unsigned i = 0; i < BLOCK_SECTORS && w->ranges->classes; i++)
+		if (contents_other_range(w, block * BLOCK_SECTORS + i, by))
+			return true;
+	return false;
+}
+
+/* at_a_glance() of all sectors of a block: what it says of each of them; or WRONG, if it does
+ * not say the same of all, or would have to look closer. */
+static enum judgement block_at_a_glance(struct nbds_world *w, const struct nbds_op *read,
+					uint64_t block, const uint64_t values[BLOCK_SECTORS])
+{
+	const struct block *b = block_find(w, block);
+	const struct entry *e = b ? b->entries : NULL;
+	struct nbds_op slept;
+	const struct cell *cell;
+
+	if (w->blind || w->poisoned)
+		return JUDGE_WRONG;
+	if (b) {
+		if (!e || e->op->type != NBD_CMD_WRITE || e->full != 0xff || e->unknown ||
+		    (e->next && !e->alone) ||
+		    (e->op->serial > read->serial && e->op->party == read->party))
+			return JUDGE_WRONG;
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+			if (!entry_shows(e, i, values[i]))
+				return JUDGE_WRONG;
+		return other_range_of(w, block, e->op) ? JUDGE_WRONG : JUDGE_FINE;
+	}
+	cell = quiet_find(w, block);
+	if (!cell)
+		return JUDGE_WRONG;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (quiet_value(cell, i) != coarse_value(values[i]))
+			return JUDGE_WRONG;
+	if (w->ranges->classes) {
+		past_fill(w, cell->past, &slept);
+		if (other_range_of(w, block, &slept))
+			return JUDGE_WRONG;
+	}
+	return w->pasts->list[cell->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN : JUDGE_FINE;
+}
+
+/* Was nothing ever written to the block, nor said of it, nor forgotten, so that what is read
+ * there is what was there before the capture? */
+static bool block_untouched(struct nbds_world *w, const struct nbds_op *read, uint64_t block)
+{
+	return !w->blind && !w->poisoned && !w->blocks->forgot && !w->ranges->classes &&
+	       read->proves && !read->late && !block_find(w, block) && !quiet_find(w, block);
+}
+
+static void read_block(struct cutter *c, uint64_t block, const uint8_t *bytes)
+{
+	struct nbds_op *op = c->op;
+	struct reading *rd = op->reading;
+	uint64_t values[BLOCK_SECTORS];
+	enum judgement glance = JUDGE_WRONG;
+
+	if (op->type == NBD_CMD_READ && !(nbds_trace_topics & NBDS_TRACE_JUDGE)) {
+		block_values(bytes, values);
+		glance = block_at_a_glance(op->world, op, block, values);
+	}
+	switch (glance) {
+	case JUDGE_FINE:
+		rd->checked += BLOCK_BYTES;
+		return;
+	case JUDGE_UNKNOWN:
+		rd->unchecked[NBDS_UNCHECKED_UNKNOWN] += BLOCK_BYTES;
+		return;
+	case JUDGE_WRONG:
+		break;
+	}
+	if (op->type == NBD_CMD_READ && !(nbds_trace_topics & NBDS_TRACE_JUDGE) &&
+	    block_untouched(op->world, op, block)) {
+		rd->unchecked[NBDS_UNCHECKED_UNKNOWN] += BLOCK_BYTES;
+		contents_seen_block(op, block, values, bytes, c->hi);
+		return;
+	}
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		read_whole(c, block * BLOCK_SECTORS + i, bytes + (size_t)i * NBDS_SECTOR);
+}
+
 static void read_part(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
 		      uint32_t len)
 {
@@ -804,7 +915,8 @@ static void read_part(struct cutter *c, uint64_t sector, uint32_t at, const uint
 void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
 		       const struct nbds_point *hi)
 {
-	struct cutter c = {.op = op, .whole = read_whole, .part = read_part, .hi = hi};
+	struct cutter c = {
+		.op = op, .block = read_block, .whole = read_whole, .part = read_part, .hi = hi};
 	struct series series;
 
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||

@@ -102,6 +102,9 @@ static bool id_known(const void *engine, uint32_t id)
 	return session_by_id(e, id) || id >= records_lowest(&e->records);
 }
 
+/* Bytes of what was given back that are kept for what comes next. */
+#define SPARES_MOST ((uint64_t)256 << 10)
+
 struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 				    const struct nbds_engine_ops *ops, void *ctx)
 {
@@ -123,6 +126,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	if (e->config.memory > 2 * spans)
 		e->config.memory -= spans;
 	e->budget.limit = e->config.memory;
+	e->budget.keeps = SPARES_MOST;
 	e->ops = *ops;
 	e->ctx = ctx;
 	e->key = nbds_hash_key_new();
@@ -408,5 +412,6 @@ void nbds_engine_free(struct nbds_engine *e)
 		e->free_inflight = f->next_free;
 		free(f);
 	}
+	nbds_budget_done(&e->budget);
 	free(e);
 }

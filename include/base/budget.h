@@ -8,6 +8,11 @@
  * because of it.  Whoever lets state grow asks nbds_budget_over() and gives up
  * something first.
  *
+ * With `keeps`, what is small and was given back is kept for the next of its size, up
+ * to so many bytes, until nbds_budget_done(): blocks, entries and operations come and go
+ * with each command.  (Not so where assertions are on: a sanitizer sees more if all is
+ * given back at once.)
+ *
  * Ownership.  As with malloc(); sizes are given back as they were taken.  A
  * budget must outlive what it counts, and belongs to one thread.
  * Failure.  NULL without memory; the count is as before.
@@ -24,13 +29,23 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <base/assert.h>
+
+#define NBDS_SPARES 32u /* sizes, in steps of 16 bytes */
+
+struct nbds_spare {
+	struct nbds_spare *next;
+};
 
 struct nbds_budget {
 	uint64_t used;  /* bytes */
 	uint64_t most;  /* the most that `used` has been */
 	uint64_t limit; /* bytes; 0: none */
+	uint64_t keeps; /* bytes: most of `spare`; 0: none */
+	uint64_t spare; /* bytes in these lists, which are not counted in `used` */
+	struct nbds_spare *spares[NBDS_SPARES];
 };
 
 /* Bytes that an allocation of `size` takes, as the C library of Linux does it. */
@@ -60,20 +75,52 @@ static inline bool nbds_budget_over(const struct nbds_budget *b)
 /* Zeroed. */
 static inline void *nbds_budget_alloc(struct nbds_budget *b, size_t size)
 {
-	void *p = calloc(1, size);
+	uint64_t cost = nbds_budget_cost(size);
+	struct nbds_spare *spare = cost / 16 < NBDS_SPARES ? b->spares[cost / 16] : NULL;
+	void *p;
 
+	if (spare) {
+		b->spares[cost / 16] = spare->next;
+		b->spare -= cost;
+		p = memset(spare, 0, size);
+	} else {
+		p = calloc(1, size);
+	}
 	if (p)
-		nbds_budget_take(b, nbds_budget_cost(size));
+		nbds_budget_take(b, cost);
 	return p;
 }
 
 /* `p` may be NULL. */
 static inline void nbds_budget_free(struct nbds_budget *b, void *p, size_t size)
 {
+	uint64_t cost = nbds_budget_cost(size);
+	struct nbds_spare *spare = p;
+
 	if (!p)
 		return;
-	nbds_budget_give(b, nbds_budget_cost(size));
-	free(p);
+	nbds_budget_give(b, cost);
+	if (NBDS_ASSERTING || cost / 16 >= NBDS_SPARES || b->spare + cost > b->keeps) {
+		free(p);
+		return;
+	}
+	spare->next = b->spares[cost / 16];
+	b->spares[cost / 16] = spare;
+	b->spare += cost;
+}
+
+/* Frees what is kept for the next of its size. All that is counted may still be there. */
+static inline void nbds_budget_done(struct nbds_budget *b)
+{
+	for (unsigned i = 0; i < NBDS_SPARES; i++) {
+		while (b->spares[i]) {
+			struct nbds_spare *spare = b->spares[i];
+
+			b->spares[i] = spare->next;
+			free(spare);
+		}
+	}
+	b->spare = 0;
 }
 
 /* What is new is not zeroed. If it fails, `p` is as it was. */

@@ -123,6 +123,15 @@ static void found(void *ctx, const struct nbds_finding *f)
 	}
 }
 
+static bool any_lost(const struct h_content *content)
+{
+	bool lost = false;
+
+	for (unsigned p = 0; p < content->pieces; p++)
+		lost |= content->value[p] == H_LOST;
+	return lost;
+}
+
 static void request(struct driver *d, int index)
 {
 	const struct h_command *c = &d->h->commands[index];
@@ -134,7 +143,7 @@ static void request(struct driver *d, int index)
 		.ambiguous = c->ambiguous,
 		.illegal = c->illegal,
 	};
-	uint8_t sector[H_SECTOR];
+	uint8_t buffer[64 * H_SECTOR];
 	struct nbds_op *op;
 
 	order.frame = order.lo.frame;
@@ -146,12 +155,22 @@ static void request(struct driver *d, int index)
 	for (unsigned s = 0; s < c->sectors; s++) {
 		const struct h_content *content = &c->cells[s].content;
 		uint64_t from, to, base = (h_first_sector(c) + s) * H_SECTOR;
+		unsigned more = 0;
 
 		h_cell_range(c, s, &from, &to);
-		h_fill(content, sector);
+		h_fill(content, buffer);
+		// whole sectors that follow each other, in one piece
+		while (s + more < c->sectors && (more + 1) * H_SECTOR <= sizeof(buffer) &&
+		       !any_lost(&c->cells[s + more].content)) {
+			h_cell_range(c, s + more, &(uint64_t){0}, &to);
+			h_fill(&c->cells[s + more].content, buffer + more * H_SECTOR);
+			more++;
+		}
+		if (more)
+			s += more - 1;
 		while (from < to) {
-			bool lost = h_value_at(content, (unsigned)(from - base)) == H_LOST;
-			uint64_t n = 1;
+			bool lost = !more && h_value_at(content, (unsigned)(from - base)) == H_LOST;
+			uint64_t n = more ? to - from : 1;
 
 			while (from + n < to &&
 			       (h_value_at(content, (unsigned)(from + n - base)) == H_LOST) == lost)
@@ -159,7 +178,7 @@ static void request(struct driver *d, int index)
 			if (d->options->chop && n > 1)
 				n = 1 + draw(d, (unsigned)n);
 			if (!lost)
-				nbds_op_write_data(op, from - c->offset, sector + (from - base), n);
+				nbds_op_write_data(op, from - c->offset, buffer + (from - base), n);
 			from += n;
 		}
 	}
@@ -199,10 +218,8 @@ static void answer(struct driver *d, int index, int64_t at)
 			    c->cells[s].content.value[0] == 0;
 		for (n = 0; s < c->sectors && c->cells[s].seen == at && n < 64; n++, s++) {
 			const struct h_content *content = &c->cells[s].content;
-			bool lost = false;
+			bool lost = any_lost(content);
 
-			for (unsigned p = 0; p < content->pieces; p++)
-				lost |= content->value[p] == H_LOST;
 			if (lost && n)
 				break;
 			if (hole && (content->pieces != 1 || content->value[0] != 0))

@@ -1213,24 +1213,32 @@ static void test_resizes(void **state)
 	}
 }
 
-/* One hash, however it is computed. */
+/* One hash, however it is computed, alone or in a row. */
 static void test_hash(void **state)
 {
-	uint8_t sector[NBDS_SECTOR];
+	uint8_t sectors[3 * NBDS_SECTOR];
+	uint64_t hashes[3], one, other[3];
 
 	(void)state;
 	for (unsigned version = 0; version < 100; version++) {
-		fill(sector, sizeof(sector), version * UINT64_C(4096), (uint8_t)version);
+		fill(sectors, sizeof(sectors), version * UINT64_C(4096), (uint8_t)version);
 		if (version == 0)
-			memset(sector, 0, sizeof(sector));
+			memset(sectors, 0, sizeof(sectors));
+		sector_hashes(sectors, 3, hashes);
+		sector_hashes(sectors + NBDS_SECTOR, 1, &one);
+		assert_int_equal(one, hashes[1]);
 #if defined(__x86_64__) || defined(__i386__)
-		if (__builtin_cpu_supports("avx2"))
-			assert_int_equal(sector_hash(sector), sector_hash_avx2(sector));
+		if (__builtin_cpu_supports("avx2")) {
+			sector_hashes_avx2(sectors, 3, other);
+			assert_memory_equal(hashes, other, sizeof(hashes));
+		}
 #endif
-		sector[version]++;
-		uint64_t other = sector_hash(sector);
-		sector[version]--;
-		assert_int_not_equal(sector_hash(sector), other);
+		sectors[NBDS_SECTOR + version]++;
+		sector_hashes(sectors, 3, other);
+		sectors[NBDS_SECTOR + version]--;
+		assert_int_equal(hashes[0], other[0]);
+		assert_int_not_equal(hashes[1], other[1]);
+		assert_int_equal(hashes[2], other[2]);
 	}
 }
 
