@@ -42,6 +42,7 @@
 
 struct nbds_recall {
 	uint64_t size; /* of the ring, a power of two */
+	uint64_t room; /* how much of it there is yet: it grows as it is filled the first time */
 	uint64_t end;  /* a position: bytes ever used, and those passed over */
 	uint8_t *bytes;
 };
@@ -65,12 +66,14 @@ static inline void nbds_recall_init(struct nbds_recall *r, uint64_t size)
 	while (r->size <= size / 2)
 		r->size *= 2;
 	r->end = NBDS_RECALL_ALIGN;
+	r->room = 0;
 	r->bytes = NULL;
 }
 
 static inline void nbds_recall_free(struct nbds_recall *r)
 {
 	free(r->bytes);
+	r->room = 0;
 	r->bytes = NULL;
 }
 
@@ -91,6 +94,24 @@ static inline uint64_t nbds_recall_place(const struct nbds_recall *r,
 	return r->end - ((r->end - at - 1) & (r->size - 1)) - 1;
 }
 
+/* Room up to position `end`, if that is in the ring's first turn. False without memory. */
+static inline bool nbds_recall_reach(struct nbds_recall *r, uint64_t end)
+{
+	uint64_t room = r->room ? r->room : 4096;
+	uint8_t *bytes;
+
+	if (end <= r->room || r->room == r->size)
+		return true;
+	while (room < end && room < r->size)
+		room *= 2;
+	bytes = realloc(r->bytes, room);
+	if (!bytes)
+		return false;
+	r->bytes = bytes;
+	r->room = room;
+	return true;
+}
+
 /* A record of `size` bytes, of which none is set, with a key not less than those before
  * it in the chain. */
 static inline struct nbds_recall_record *nbds_recall_add(struct nbds_recall *r, uint64_t *chain,
@@ -102,15 +123,16 @@ static inline struct nbds_recall_record *nbds_recall_add(struct nbds_recall *r, 
 	const struct nbds_recall_record *before, *over;
 	struct nbds_recall_record *record, made = {.key = key};
 
-	/* as it is filled, so it takes memory */
-	if (!r->bytes)
-		r->bytes = malloc(r->size);
-	if (!r->bytes || size > r->size / 4 || all > r->size / 4) {
+	if (size > r->size / 4 || all > r->size / 4) {
 		*chain = NBDS_RECALL_FORGOTTEN;
 		return NULL;
 	}
 	if ((r->end & (r->size - 1)) + all > r->size) /* not in one piece: from the start */
 		r->end += r->size - (r->end & (r->size - 1));
+	if (!nbds_recall_reach(r, r->end + all)) {
+		*chain = NBDS_RECALL_FORGOTTEN;
+		return NULL;
+	}
 
 	/* what it refers to is read before it is overwritten */
 	before = nbds_recall_at(r, *chain);
