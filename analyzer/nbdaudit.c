@@ -34,6 +34,7 @@
 #include "capture/privileges.h"
 #include "capture/sandbox.h"
 #include "evidence/evidence.h"
+#include "merge/merge.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
 #include "report/catalogue.h"
@@ -62,6 +63,7 @@ struct audit_options {
 	const char *explain;  /* only this rule; NULL: none */
 	const char *baseline; /* an earlier report; NULL: none */
 	uint64_t extract;     /* the number of a finding; 0: none */
+	bool merge;           /* the files are reports */
 	bool anonymize;
 };
 
@@ -72,6 +74,7 @@ static void print_help(void)
 {
 	fputs("Usage: nbdaudit [OPTION]... FILE...\n"
 	      "       nbdaudit [OPTION]... -i INTERFACE [FILTER]\n"
+	      "       nbdaudit [OPTION]... --merge REPORT...\n"
 	      "\n"
 	      "Decodes the NBD traffic in capture files, or on an interface, and reports what\n"
 	      "each connection did and where flush, FUA or multi-conn promises were broken.\n"
@@ -115,6 +118,9 @@ static void print_help(void)
 	      "      --baseline=FILE     compare with FILE, an earlier report in JSON: new and gone\n"
 	      "                          findings, latencies and flushes; only new ones count for\n"
 	      "                          --fail-on\n"
+	      "\n"
+	      "      --merge             the FILEs are reports in JSON, of captures or of shards:\n"
+	      "                          make one report of them\n"
 	      "\n"
 	      "Evidence:\n"
 	      "      --extract=N -w FILE\n"
@@ -304,6 +310,7 @@ enum {
 	OPT_ANONYMIZE,
 	OPT_BASELINE,
 	OPT_SHARD,
+	OPT_MERGE,
 };
 
 static const struct option long_options[] = {
@@ -328,6 +335,7 @@ static const struct option long_options[] = {
 	{"anonymize", no_argument, NULL, OPT_ANONYMIZE},
 	{"baseline", required_argument, NULL, OPT_BASELINE},
 	{"shard", required_argument, NULL, OPT_SHARD},
+	{"merge", no_argument, NULL, OPT_MERGE},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
@@ -356,6 +364,27 @@ static bool check_extract(const struct audit_options *o, int files)
 			      "--output or --quiet");
 	else if (o->output && !strcmp(o->save, o->output) && strcmp(o->save, "-"))
 		nbds_complain("the evidence and the report cannot both go to %s", o->save);
+	else
+		return true;
+	return false;
+}
+
+/* --merge and what does not go with it. */
+static bool check_merge(const struct audit_options *o)
+{
+	if (o->interface || o->save || o->extract)
+		nbds_complain("--merge is for reports, not for captures or interfaces");
+	else if (o->report.messages || o->report.why)
+		nbds_complain("--merge does not know messages, nor why reads were judged as they "
+			      "were: ask of the captures themselves");
+	else if (o->engine.shards || o->engine.exclusive || o->engine.port_count)
+		nbds_complain("--shard, --exclusive and --port are for audits: give them where the "
+			      "reports are made");
+	else if (o->report.format == NBDS_REPORT_HTML)
+		nbds_complain(
+			"--format=html draws what happened when, which reports in JSON do not "
+			"have: merge them as text, json, junit or sarif, or audit the captures "
+			"themselves");
 	else
 		return true;
 	return false;
@@ -440,6 +469,9 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			o->report.shard = o->engine.shard;
 			o->report.shards = o->engine.shards;
 			break;
+		case OPT_MERGE:
+			o->merge = true;
+			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
 			break;
@@ -491,6 +523,8 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		nbds_complain("--summary is for the text, json and html forms");
 		return nbds_usage_error();
 	}
+	if (o->merge && !check_merge(o))
+		return nbds_usage_error();
 	if (o->engine.shards && o->baseline) {
 		nbds_complain("--baseline is for the whole: compare with what --merge makes of the "
 			      "shards");
@@ -502,7 +536,8 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		return nbds_usage_error();
 	}
 	if (!o->interface && optind == argc) {
-		nbds_complain("no capture file is named, nor an interface with -i");
+		nbds_complain(o->merge ? "no report is named"
+				       : "no capture file is named, nor an interface with -i");
 		return nbds_usage_error();
 	}
 	return -1;
@@ -966,6 +1001,47 @@ failed:
 	return STATUS_TROUBLE;
 }
 
+/* One report of several. */
+static int merge(struct nbds_merge *m, struct nbds_report *report, FILE *out)
+{
+	int status = STATUS_OK;
+	char err[2048];
+
+	for (size_t i = 0; i < nbds_merge_captures(m) && !ferror(out); i++) {
+		char name[256];
+
+		if (nbds_merge_capture(m, i, report, err, sizeof(err)))
+			continue;
+		nbds_escape_text(nbds_merge_name(m, i), strlen(nbds_merge_name(m, i)), name,
+				 sizeof(name));
+		nbds_complain("%s: %s", name, err);
+		status = STATUS_TROUBLE;
+	}
+	if (nbds_merge_left_out(m))
+		nbds_complain("%lu lines of messages, of --why or of --baseline are not merged",
+			      nbds_merge_left_out(m));
+	return status;
+}
+
+/* The reports, looked at so far; NULL: they cannot be merged. */
+static struct nbds_merge *open_reports(char **files, int count, const struct audit_options *o)
+{
+	struct nbds_merge *m = nbds_merge_open(files, (size_t)count);
+	const char *bare = m ? nbds_merge_summary_only(m) : NULL;
+
+	if (!m) {
+		nbds_complain("out of memory");
+	} else if (bare && !o->report.summary && !o->report.quiet) {
+		nbds_complain(
+			"%s: the report was written with --summary, and has no findings: merge "
+			"with --summary, too",
+			bare);
+		nbds_merge_free(m);
+		m = NULL;
+	}
+	return m;
+}
+
 /* The exit status of a report without trouble. */
 static int judge(const struct nbds_report *report, const struct audit_options *o)
 {
@@ -1008,11 +1084,11 @@ static int close_output(FILE *out, const struct audit_options *o)
 }
 
 /* The earlier report, of as many captures as this one. */
-static bool load_baseline(struct audit_options *o, char **files, int captures)
+static bool load_baseline(struct audit_options *o, char **files, int count, int captures)
 {
 	char err[256];
 
-	for (int i = 0; !o->interface && i < captures; i++) {
+	for (int i = 0; !o->interface && i < count; i++) {
 		if (strcmp(files[i], "-") || strcmp(o->baseline, "-"))
 			continue;
 		nbds_complain("the earlier report and the capture cannot both come from standard "
@@ -1062,9 +1138,10 @@ int main(int argc, char **argv)
 {
 	struct audit_options o = {.report.fail_on = NBDS_VIOLATION};
 	struct nbds_pipeline_config config = {0};
+	struct nbds_merge *reports = NULL;
 	struct nbds_report *report;
 	FILE *out = stdout;
-	int status;
+	int status, captures;
 
 	o.report.severity = NBDS_NOTE;
 	nbds_program(argv, "nbdaudit");
@@ -1088,17 +1165,27 @@ int main(int argc, char **argv)
 	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	captures = o.interface ? 1 : argc - optind;
+	if (o.merge) {
+		reports = open_reports(argv + optind, argc - optind, &o);
+		if (!reports)
+			return STATUS_TROUBLE;
+		captures = (int)nbds_merge_captures(reports);
+	}
 	/* Before anything is written: it may be the same file. */
-	if (o.baseline && !load_baseline(&o, argv + optind, o.interface ? 1 : argc - optind))
+	if (o.baseline && !load_baseline(&o, argv + optind, argc - optind, captures)) {
+		nbds_merge_free(reports);
 		return STATUS_TROUBLE;
+	}
 	if (!open_outputs(&o, argv + optind, argc - optind, &out)) {
+		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
 		return STATUS_TROUBLE;
 	}
 	if (o.report.format == NBDS_REPORT_TEXT)
 		prepare_paper(out, &o.report);
 	o.report.live = o.interface != NULL;
-	o.report.several = !o.interface && argc - optind > 1;
+	o.report.several = captures > 1;
 	/* What findings take while they wait is a share of the whole. */
 	if (!o.engine.memory)
 		o.engine.memory = MEMORY_DEFAULT;
@@ -1108,6 +1195,7 @@ int main(int argc, char **argv)
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
 		nbds_complain("out of memory");
+		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
 		return STATUS_TROUBLE;
 	}
@@ -1116,7 +1204,9 @@ int main(int argc, char **argv)
 	config.ctx = report;
 
 	status = STATUS_OK;
-	if (o.interface) {
+	if (reports) {
+		status = merge(reports, report, out);
+	} else if (o.interface) {
 		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
 	} else {
 		for (int i = optind; i < argc && !ferror(out); i++) {
@@ -1143,6 +1233,7 @@ int main(int argc, char **argv)
 		status = judge(report, &o);
 	nbds_report_free(report);
 	nbds_compare_free(o.report.compare);
+	nbds_merge_free(reports);
 
 	if (close_output(out, &o) < 0)
 		status = STATUS_TROUBLE;

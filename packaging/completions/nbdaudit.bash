@@ -20,7 +20,7 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--memory= --shard= --baseline= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()

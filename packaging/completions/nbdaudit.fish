@@ -20,6 +20,7 @@ complete -c nbdaudit -l allow-unaudited -d "Exit 0 if there was nothing to audit
 complete -c nbdaudit -l memory -x -d "The most memory for contents and state"
 complete -c nbdaudit -l shard -x -d "Judge only the servers of shard K/N"
 complete -c nbdaudit -l baseline -r -d "Compare with an earlier report in JSON"
+complete -c nbdaudit -l merge -d "Make one report of reports in JSON"
 complete -c nbdaudit -l extract -x -d "Also write what proves a finding"
 complete -c nbdaudit -l anonymize -d "With other addresses, names and contents"
 complete -c nbdaudit -s i -l interface -x -a "any (__fish_print_interfaces)" -d "Audit live traffic"

@@ -33,6 +33,7 @@ _arguments -s -S \
 	'--memory=[the most memory for contents and state]:size:' \
 	'--shard=[judge only the servers of shard K/N]:shard:' \
 	'--baseline=[compare with an earlier report in JSON]:file:_files' \
+	'--merge[make one report of reports in JSON]' \
 	'--extract=[also write what proves a finding]:number:' \
 	'--anonymize[with other addresses, names and contents]' \
 	'(-i --interface)'{-i+,--interface=}'[audit live traffic]:interface:_net_interfaces' \
