@@ -13,7 +13,7 @@
 
 #include <nbdscope/protocol.h>
 
-struct reader {
+struct line_reader {
 	bool (*take)(void *ctx, json_t *value, const struct nbds_json_place *at);
 	void *ctx;
 	struct nbds_json_place at;
@@ -21,8 +21,8 @@ struct reader {
 	size_t errsize;
 };
 
-__attribute__((format(printf, 2, 3))) static bool fail(const struct reader *r, const char *format,
-						       ...)
+__attribute__((format(printf, 2, 3))) static bool fail(const struct line_reader *r,
+						       const char *format, ...)
 {
 	va_list args;
 	int n = r->at.line ? snprintf(r->err, r->errsize, "line %" PRIu64 ": ", r->at.line) : 0;
@@ -34,7 +34,7 @@ __attribute__((format(printf, 2, 3))) static bool fail(const struct reader *r, c
 	return false;
 }
 
-static bool no_memory(const struct reader *r)
+static bool no_memory(const struct line_reader *r)
 {
 	return fail(r, "not enough memory");
 }
@@ -107,7 +107,7 @@ static char *quote_numbers(const char *line, size_t len, size_t *quoted)
 	return out;
 }
 
-static bool take_line(struct reader *r, const char *line, size_t len)
+static bool take_line(struct line_reader *r, const char *line, size_t len)
 {
 	json_error_t error;
 	json_t *o;
@@ -139,7 +139,7 @@ static bool take_line(struct reader *r, const char *line, size_t len)
 }
 
 /* The next line, of at most NBDS_JSON_LINE_MOST bytes: it grows with what is read. */
-static bool read_lines(struct reader *r, FILE *in)
+static bool read_lines(struct line_reader *r, FILE *in)
 {
 	char *line = NULL;
 	size_t used = 0, room = 0;
@@ -189,7 +189,7 @@ bool nbds_json_lines(FILE *in,
 		     bool (*take)(void *ctx, json_t *value, const struct nbds_json_place *at),
 		     void *ctx, char *err, size_t errsize)
 {
-	struct reader r = {.take = take, .ctx = ctx, .err = err, .errsize = errsize};
+	struct line_reader r = {.take = take, .ctx = ctx, .err = err, .errsize = errsize};
 
 	return read_lines(&r, in);
 }

@@ -48,7 +48,7 @@ struct section {
 };
 
 /* A capture: sections[first] to [first + count - 1]. */
-struct group {
+struct merged {
 	size_t first, count;
 	bool again; /* the one before is the same capture, in another number of shards */
 };
@@ -58,7 +58,7 @@ struct nbds_merge {
 	size_t input_count;
 	struct nbds_budget budget; /* counts, and has no limit */
 	NBDS_VECTOR(, struct section) sections;
-	NBDS_VECTOR(, struct group) groups;
+	NBDS_VECTOR(, struct merged) groups;
 	unsigned long left_out;
 	bool no_memory;
 	/* while a file is read */
@@ -339,7 +339,7 @@ static int section_order(const void *x, const void *y)
 /* Captures in the order in which they were first met. */
 static const struct nbds_merge *sorting;
 
-static size_t met(const struct group *g)
+static size_t met(const struct merged *g)
 {
 	size_t first = sorting->sections.at[g->first].place;
 
@@ -363,7 +363,7 @@ static bool put_together(struct nbds_merge *m)
 	qsort(m->sections.at, m->sections.count, sizeof(m->sections.at[0]), section_order);
 	for (size_t i = 0; i < m->sections.count; i++) {
 		const struct section *s = &m->sections.at[i], *before = i ? s - 1 : NULL;
-		struct group g = {.first = i, .count = 1};
+		struct merged g = {.first = i, .count = 1};
 
 		if (before && !capture_order(before, s)) {
 			if (before->shards == s->shards) {
@@ -455,8 +455,8 @@ const char *nbds_merge_name(const struct nbds_merge *m, size_t n)
 
 /* --- a capture --- */
 
-struct reading {
-	struct told *told;
+struct section_reading {
+	struct told_parts *told;
 	bool first, over;
 	char *err;
 	size_t errsize;
@@ -464,7 +464,7 @@ struct reading {
 
 static bool read_line(void *ctx, json_t *o, const struct nbds_json_place *at)
 {
-	struct reading *r = ctx;
+	struct section_reading *r = ctx;
 	const char *type = json_is_object(o) ? nbds_json_text(o, "type") : NULL;
 
 	(void)at;
@@ -483,11 +483,11 @@ static bool read_line(void *ctx, json_t *o, const struct nbds_json_place *at)
 	return told_object(r->told, o);
 }
 
-static bool read_section(struct nbds_merge *m, const struct section *s, struct told *told,
+static bool read_section(struct nbds_merge *m, const struct section *s, struct told_parts *told,
 			 char *err, size_t errsize)
 {
 	struct input *in = &m->inputs[s->input];
-	struct reading r = {.told = told, .first = true, .err = err, .errsize = errsize};
+	struct section_reading r = {.told = told, .first = true, .err = err, .errsize = errsize};
 	FILE *file = input_open(in);
 
 	if (!file || fseeko(file, (off_t)s->offset, SEEK_SET)) {
@@ -513,7 +513,7 @@ __attribute__((format(printf, 3, 4))) static void add(char *text, size_t size, c
 }
 
 /* What is wrong with its shards, in words; "": nothing. */
-static void look_over(const struct nbds_merge *m, const struct group *g, char *text, size_t size)
+static void look_over(const struct nbds_merge *m, const struct merged *g, char *text, size_t size)
 {
 	const struct section *s = &m->sections.at[g->first];
 	uint64_t next = 1, missing = 0;
@@ -566,11 +566,11 @@ static void tell_unread(struct nbds_report *r, const char *file, const char *err
 bool nbds_merge_capture(struct nbds_merge *m, size_t n, struct nbds_report *r, char *err,
 			size_t errsize)
 {
-	const struct group *g = &m->groups.at[n];
+	const struct merged *g = &m->groups.at[n];
 	const struct section *s = &m->sections.at[g->first];
 	char why[1024], unread[ERROR_SIZE], error[2048], name[SHOWN];
 	const char *of_capture;
-	struct told *told;
+	struct told_parts *told;
 
 	if (s->broken) {
 		snprintf(err, errsize, "%s", s->broken);

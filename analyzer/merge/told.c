@@ -16,15 +16,15 @@
 #include "../report/words.h"
 
 /* Memory that is given back at once. */
-struct piece {
-	struct piece *next;
+struct told_piece {
+	struct told_piece *next;
 	max_align_t bytes[];
 };
 
-struct told {
+struct told_parts {
 	struct nbds_told told;
 	struct nbds_budget budget; /* counts, and has no limit */
-	struct piece *pieces;
+	struct told_piece *pieces;
 	NBDS_VECTOR(, json_t *) objects;
 	NBDS_VECTOR(, struct nbds_connection *) connections;
 	NBDS_VECTOR(, struct nbds_export *) exports;
@@ -37,16 +37,16 @@ struct told {
 	size_t errsize;
 };
 
-static bool fail(const struct told *t, const char *what)
+static bool fail(const struct told_parts *t, const char *what)
 {
 	snprintf(t->err, t->errsize, "%s", what);
 	return false;
 }
 
 /* Zeroed; NULL without memory. */
-static void *piece(struct told *t, size_t count, size_t size)
+static void *piece(struct told_parts *t, size_t count, size_t size)
 {
-	struct piece *p;
+	struct told_piece *p;
 
 	if (count && size > (SIZE_MAX - sizeof(*p)) / count)
 		return NULL;
@@ -60,9 +60,9 @@ static void *piece(struct told *t, size_t count, size_t size)
 	return p->bytes;
 }
 
-struct told *told_new(char *err, size_t errsize)
+struct told_parts *told_new(char *err, size_t errsize)
 {
-	struct told *t = calloc(1, sizeof(*t));
+	struct told_parts *t = calloc(1, sizeof(*t));
 
 	if (t)
 		t->rules = calloc(nbds_rules_count, sizeof(*t->rules));
@@ -76,14 +76,14 @@ struct told *told_new(char *err, size_t errsize)
 	return t;
 }
 
-void told_free(struct told *t)
+void told_free(struct told_parts *t)
 {
 	if (!t)
 		return;
 	for (size_t i = 0; i < t->connections.count; i++)
 		for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
 			latency_free(&t->budget, t->connections.at[i]->commands[k].latency);
-	for (struct piece *p = t->pieces, *next; p; p = next) {
+	for (struct told_piece *p = t->pieces, *next; p; p = next) {
 		next = p->next;
 		free(p);
 	}
@@ -98,7 +98,7 @@ void told_free(struct told *t)
 }
 
 /* Its strings are needed. */
-static bool hold(struct told *t, json_t *object)
+static bool hold(struct told_parts *t, json_t *object)
 {
 	if (!nbds_vector_push(&t->objects, &t->budget, object))
 		return fail(t, "not enough memory");
@@ -110,7 +110,7 @@ static bool hold(struct told *t, json_t *object)
 
 /* Text that is printed as it is must not hold what a terminal would obey: what should not be
  * there is escaped, as it is in names. (Backslashes are, that are doubled there, single.) */
-static const char *plain(struct told *t, const char *text)
+static const char *plain(struct told_parts *t, const char *text)
 {
 	size_t len = text ? strlen(text) : 0, size = len ? nbds_escape_text(text, len, NULL, 0) : 0;
 	size_t to = 0, doubled = 0;
@@ -275,7 +275,7 @@ static void numbers(const json_t *object, const struct member *list, size_t coun
 
 /* --- capture --- */
 
-bool told_capture(struct told *t, json_t *o)
+bool told_capture(struct told_parts *t, json_t *o)
 {
 	static const struct member info[] = {
 		MEMBER(struct nbds_capture_info, "frames", frames),
@@ -331,7 +331,7 @@ bool told_capture(struct told *t, json_t *o)
 
 /* --- connections --- */
 
-static bool take_options(struct told *t, const json_t *o, struct nbds_connection *c)
+static bool take_options(struct told_parts *t, const json_t *o, struct nbds_connection *c)
 {
 	const json_t *list = json_object_get(o, "options");
 	size_t count = json_array_size(list);
@@ -384,7 +384,7 @@ static void take_handshake(const json_t *o, struct nbds_connection *c)
 	n->inferred = is_true(o, "replies_inferred");
 }
 
-static bool take_export_facts(struct told *t, const json_t *o, struct nbds_connection *c)
+static bool take_export_facts(struct told_parts *t, const json_t *o, struct nbds_connection *c)
 {
 	const json_t *blocks = json_object_get(o, "block_size");
 	const json_t *contexts = json_object_get(o, "contexts");
@@ -419,7 +419,7 @@ static bool take_export_facts(struct told *t, const json_t *o, struct nbds_conne
 	return true;
 }
 
-static bool take_commands(struct told *t, const json_t *o, struct nbds_connection *c)
+static bool take_commands(struct told_parts *t, const json_t *o, struct nbds_connection *c)
 {
 	static const struct member members[] = {
 		MEMBER(struct nbds_command_stats, "count", count),
@@ -476,7 +476,7 @@ static void take_chunks(const json_t *o, struct nbds_connection *c)
 		c->chunks[i] = nbds_json_number(chunks, names[i]);
 }
 
-static bool take_flushes(struct told *t, const json_t *o, struct nbds_connection *c)
+static bool take_flushes(struct told_parts *t, const json_t *o, struct nbds_connection *c)
 {
 	static const struct member members[] = {
 		MEMBER(struct nbds_flush_seen, "flush_request", request_frame),
@@ -553,7 +553,7 @@ static void take_end(const json_t *o, struct nbds_connection *c)
 		c->closed[first].ack = 1;
 }
 
-static bool take_left_open(struct told *t, const json_t *o, struct nbds_connection *c)
+static bool take_left_open(struct told_parts *t, const json_t *o, struct nbds_connection *c)
 {
 	static const struct member members[] = {
 		MEMBER(struct nbds_outstanding, "offset", offset),
@@ -581,7 +581,7 @@ static bool take_left_open(struct told *t, const json_t *o, struct nbds_connecti
 	return true;
 }
 
-static bool take_connection(struct told *t, json_t *o)
+static bool take_connection(struct told_parts *t, json_t *o)
 {
 	static const struct member members[] = {
 		MEMBER(struct nbds_connection, "first_frame", first_frame),
@@ -638,7 +638,7 @@ static bool take_connection(struct told *t, json_t *o)
 
 /* --- exports --- */
 
-static bool take_export(struct told *t, json_t *o)
+static bool take_export(struct told_parts *t, json_t *o)
 {
 	const json_t *ids = json_object_get(o, "connections");
 	const json_t *multi_conn = json_object_get(o, "multi_conn");
@@ -729,7 +729,7 @@ static uint8_t unhex(const char *text, uint8_t bytes[NBDS_DIFFER_MAX])
 	return count;
 }
 
-static bool take_finding(struct told *t, json_t *o)
+static bool take_finding(struct told_parts *t, json_t *o)
 {
 	const char *rule = nbds_json_text(o, "rule"), *severity = nbds_json_text(o, "severity");
 	const json_t *frames = json_object_get(o, "frames"), *differs, *assumptions;
@@ -834,7 +834,7 @@ static void add_forgotten(struct nbds_engine_totals *all, const json_t *forgotte
 		all->forgotten_to = to;
 }
 
-bool told_summary(struct told *t, json_t *o)
+bool told_summary(struct told_parts *t, json_t *o)
 {
 	const json_t *findings = json_object_get(o, "findings"),
 		     *rules = json_object_get(o, "rules");
@@ -873,7 +873,7 @@ bool told_summary(struct told *t, json_t *o)
 	return true;
 }
 
-bool told_object(struct told *t, json_t *o)
+bool told_object(struct told_parts *t, json_t *o)
 {
 	const char *type = nbds_json_text(o, "type");
 
@@ -888,7 +888,7 @@ bool told_object(struct told *t, json_t *o)
 
 /* --- all of it --- */
 
-const char *told_error(const struct told *t)
+const char *told_error(const struct told_parts *t)
 {
 	return t->error ? t->error : "";
 }
@@ -902,7 +902,7 @@ static int by_id(const void *a, const void *b)
 }
 
 /* What its connections were offered. */
-static void gather_flags(const struct told *t, struct nbds_export *e)
+static void gather_flags(const struct told_parts *t, struct nbds_export *e)
 {
 	for (unsigned i = 0; i < e->connection_count; i++) {
 		struct nbds_connection key = {.id = e->connections[i]}, *k = &key;
@@ -930,7 +930,7 @@ static int by_first(const void *a, const void *b)
 	return first_of(x) < first_of(y) ? -1 : first_of(x) > first_of(y);
 }
 
-const struct nbds_told *told_finish(struct told *t, const char *error, const char *why)
+const struct nbds_told *told_finish(struct told_parts *t, const char *error, const char *why)
 {
 	struct nbds_told *told = &t->told;
 	bool found = false;

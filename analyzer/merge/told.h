@@ -20,25 +20,25 @@
 
 #include "../report/report.h"
 
-struct told;
+struct told_parts;
 
-struct told *told_new(char *err, size_t errsize);
-void told_free(struct told *t);
+struct told_parts *told_new(char *err, size_t errsize);
+void told_free(struct told_parts *t);
 
 /* The object `capture`, or `capture-end`, of a part: all parts have the same. */
-bool told_capture(struct told *t, json_t *object);
+bool told_capture(struct told_parts *t, json_t *object);
 /* One of the others: what is not known is left out. */
-bool told_object(struct told *t, json_t *object);
+bool told_object(struct told_parts *t, json_t *object);
 /* The object `summary` of a part: its counts are added. */
-bool told_summary(struct told *t, json_t *object);
+bool told_summary(struct told_parts *t, json_t *object);
 
 /* Why the capture was not read to its end, as its reports say; "": it was. Until
  * told_free(). */
-const char *told_error(const struct told *t);
+const char *told_error(const struct told_parts *t);
 
 /* Nothing more comes. `error` and `why`: see struct nbds_told; the caller's, until
  * told_free(). */
-const struct nbds_told *told_finish(struct told *t, const char *error, const char *why);
+const struct nbds_told *told_finish(struct told_parts *t, const char *error, const char *why);
 
 /* A whole number of seconds and nine decimals, in ns; 0: it is none. */
 int64_t told_time(const json_t *value);
