@@ -35,6 +35,7 @@
 #include "capture/sandbox.h"
 #include "evidence/evidence.h"
 #include "merge/merge.h"
+#include "metrics/metrics.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
 #include "report/catalogue.h"
@@ -65,6 +66,8 @@ struct audit_options {
 	uint64_t extract;     /* the number of a finding; 0: none */
 	bool merge;           /* the files are reports */
 	bool anonymize;
+	struct nbds_metrics_config metrics;
+	struct nbds_metrics *running_metrics; /* NULL: none */
 };
 
 /* The pipeline that a signal stops; NULL: none. */
@@ -136,6 +139,15 @@ static void print_help(void)
 	      "  -Z, --relinquish-privileges=USER\n"
 	      "                          whom root becomes once the interface is open (tcpdump,\n"
 	      "                          or nobody)\n"
+	      "\n"
+	      "Metrics:\n"
+	      "      --metrics=ADDRESS:PORT\n"
+	      "                          live: serve OpenMetrics over HTTP, for Prometheus; ':PORT'\n"
+	      "                          is this machine's loopback\n"
+	      "      --metrics-file=FILE     write them to FILE, for node_exporter's textfile\n"
+	      "                          collector, and for the last time at the end\n"
+	      "      --metrics-interval=SECONDS\n"
+	      "                          how often FILE is written (15)\n"
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
@@ -311,6 +323,9 @@ enum {
 	OPT_BASELINE,
 	OPT_SHARD,
 	OPT_MERGE,
+	OPT_METRICS,
+	OPT_METRICS_FILE,
+	OPT_METRICS_INTERVAL,
 };
 
 static const struct option long_options[] = {
@@ -336,6 +351,9 @@ static const struct option long_options[] = {
 	{"baseline", required_argument, NULL, OPT_BASELINE},
 	{"shard", required_argument, NULL, OPT_SHARD},
 	{"merge", no_argument, NULL, OPT_MERGE},
+	{"metrics", required_argument, NULL, OPT_METRICS},
+	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
+	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
@@ -372,7 +390,7 @@ static bool check_extract(const struct audit_options *o, int files)
 /* --merge and what does not go with it. */
 static bool check_merge(const struct audit_options *o)
 {
-	if (o->interface || o->save || o->extract)
+	if (o->interface || o->save || o->extract || o->metrics.address || o->metrics.file)
 		nbds_complain("--merge is for reports, not for captures or interfaces");
 	else if (o->report.messages || o->report.why)
 		nbds_complain("--merge does not know messages, nor why reads were judged as they "
@@ -385,6 +403,19 @@ static bool check_merge(const struct audit_options *o)
 			"--format=html draws what happened when, which reports in JSON do not "
 			"have: merge them as text, json, junit or sarif, or audit the captures "
 			"themselves");
+	else
+		return true;
+	return false;
+}
+
+/* --metrics and what goes with it. */
+static bool check_metrics(const struct audit_options *o)
+{
+	if (o->metrics.address && !o->interface)
+		nbds_complain("--metrics serves while traffic is live: it needs --interface; of "
+			      "capture files there is --metrics-file");
+	else if (o->metrics.interval && !o->metrics.file)
+		nbds_complain("--metrics-interval is for the file: it needs --metrics-file");
 	else
 		return true;
 	return false;
@@ -472,6 +503,18 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		case OPT_MERGE:
 			o->merge = true;
 			break;
+		case OPT_METRICS:
+			o->metrics.address = optarg;
+			break;
+		case OPT_METRICS_FILE:
+			o->metrics.file = optarg;
+			break;
+		case OPT_METRICS_INTERVAL:
+			if (!nbds_option_seconds("--metrics-interval", optarg,
+						 NBDS_METRICS_INTERVAL_MAX, &o->metrics.interval,
+						 err))
+				goto bad;
+			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
 			break;
@@ -507,7 +550,7 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 	}
 	if (o->list_rules || o->explain)
 		return tell_rules(o);
-	if (!check_extract(o, argc - optind))
+	if (!check_extract(o, argc - optind) || !check_metrics(o))
 		return nbds_usage_error();
 	if (o->save && !o->interface && !o->extract) {
 		nbds_complain("--write saves live packets: it needs --interface (or --extract)");
@@ -749,12 +792,27 @@ static void tell_save_error(const struct nbds_pipeline *p, const struct audit_op
 }
 
 /* What packets can make of the program ends here: it asks for nothing more. */
-static void confine(void)
+static void confine(const struct nbds_metrics *metrics)
 {
+	int listener = nbds_metrics_socket(metrics);
 	char err[256];
 
-	if (nbds_sandbox_possible() && !nbds_sandbox_enter(err, sizeof(err)))
+	if (nbds_sandbox_possible() &&
+	    !nbds_sandbox_enter_serving(&listener, listener >= 0, err, sizeof(err)))
 		nbds_complain("%s", err);
+}
+
+/* --- metrics --- */
+
+/* Time has passed. */
+static void update_metrics(struct nbds_metrics *metrics)
+{
+	const char *trouble;
+
+	nbds_metrics_update(metrics);
+	trouble = nbds_metrics_trouble(metrics);
+	if (trouble)
+		nbds_complain("%s", trouble);
 }
 
 /* --- evidence --- */
@@ -891,18 +949,22 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 	bool save_told = false, extracted = true;
 
 	progress_begin(&progress, name, o, out);
+	if (!o->interface)
+		nbds_metrics_attach(o->running_metrics, p);
 	nbds_report_begin(report, name, p);
 	if (last)
-		confine();
+		confine(o->running_metrics);
 	for (;;) {
 		step = nbds_pipeline_step(p, BATCH);
 		if (step > NBDS_STEP_IDLE || ferror(out) ||
 		    (step == NBDS_STEP_IDLE && reader_gone(out)))
 			break;
 		progress_show(&progress, p, report);
+		update_metrics(o->running_metrics);
 		tell_save_error(p, o, &save_told);
 	}
 	progress_erase(&progress);
+	nbds_metrics_detach(o->running_metrics);
 	if (ferror(out) || step <= NBDS_STEP_IDLE)
 		return STATUS_TROUBLE;
 	if (step == NBDS_STEP_ERROR)
@@ -948,6 +1010,15 @@ static bool save_packets(struct nbds_pipeline *p, const struct audit_options *o)
 	return false;
 }
 
+/* A port that was left to the system has to be told. */
+static void tell_where(const struct audit_options *o)
+{
+	const char *where = nbds_metrics_where(o->running_metrics);
+
+	if (*where && (isatty(STDERR_FILENO) || strcmp(where, o->metrics.address) != 0))
+		fprintf(stderr, "Metrics: http://%s/metrics\n", where);
+}
+
 static int audit_live(char **words, int count, struct nbds_pipeline_config *config,
 		      struct nbds_report *report, const struct audit_options *o, FILE *out)
 {
@@ -980,6 +1051,12 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	}
 	if (borrowed && !save_packets(p, o))
 		goto failed;
+	nbds_metrics_attach(o->running_metrics, p);
+	if (!nbds_metrics_begin(o->running_metrics, err, sizeof(err))) {
+		nbds_complain("%s", err);
+		goto failed;
+	}
+	tell_where(o);
 	running = p;
 	if (stopped)
 		nbds_pipeline_stop(p);
@@ -997,6 +1074,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	}
 	return status;
 failed:
+	nbds_metrics_detach(o->running_metrics);
 	nbds_pipeline_close(p, NULL, 0);
 	return STATUS_TROUBLE;
 }
@@ -1134,6 +1212,37 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 	return false;
 }
 
+/* As the options want; also if they want none. */
+static bool open_metrics(struct audit_options *o, char **files, int count)
+{
+	char err[512];
+
+	if (!o->metrics.address && !o->metrics.file)
+		return true;
+	if (o->metrics.file && !o->interface && is_input(o->metrics.file, files, count)) {
+		nbds_complain("%s: the metrics would overwrite the capture", o->metrics.file);
+		return false;
+	}
+	o->metrics.program = "nbdaudit";
+	o->metrics.overwrite = o->overwrite;
+	o->metrics.memory = o->engine.memory;
+	o->running_metrics = nbds_metrics_new(&o->metrics, err, sizeof(err));
+	if (!o->running_metrics)
+		nbds_complain("%s", err);
+	return o->running_metrics;
+}
+
+static bool close_metrics(struct audit_options *o)
+{
+	char err[512] = "";
+	bool good = nbds_metrics_close(o->running_metrics, err, sizeof(err));
+
+	o->running_metrics = NULL;
+	if (!good && *err)
+		nbds_complain("%s", err);
+	return good;
+}
+
 int main(int argc, char **argv)
 {
 	struct audit_options o = {.report.fail_on = NBDS_VIOLATION};
@@ -1192,11 +1301,16 @@ int main(int argc, char **argv)
 	o.report.memory = o.engine.memory / 8;
 	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
+	if (!open_metrics(&o, argv + optind, argc - optind)) {
+		nbds_compare_free(o.report.compare);
+		return STATUS_TROUBLE;
+	}
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
 		nbds_complain("out of memory");
 		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
+		close_metrics(&o);
 		return STATUS_TROUBLE;
 	}
 	config.engine = o.engine;
@@ -1216,6 +1330,8 @@ int main(int argc, char **argv)
 				status = one;
 		}
 	}
+	if (!close_metrics(&o))
+		status = STATUS_TROUBLE;
 	nbds_report_finish(report);
 	if (nbds_report_lost(report)) {
 		nbds_complain("%" PRIu64 " findings are missing from the report: out of memory",

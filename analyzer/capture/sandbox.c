@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <seccomp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -101,6 +103,14 @@ static const int opening[] = {
 	SCMP_SYS(setreuid),  SCMP_SYS(setregid),
 };
 
+/* Of who replaces a file by another one. */
+static const int replacing[] = {
+	SCMP_SYS(openat),
+	SCMP_SYS(renameat),
+	SCMP_SYS(renameat2),
+	SCMP_SYS(unlinkat),
+};
+
 /* What this machine does not have under that name is left out. */
 static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
 {
@@ -135,7 +145,50 @@ static int allow_arguments(scmp_filter_ctx filter)
 	return status == -EDOM || status == -EINVAL ? 0 : status;
 }
 
-static bool enter(const int *more, size_t count, char *err, size_t errsize)
+static int one_rule(scmp_filter_ctx filter, int call, unsigned count,
+		    const struct scmp_arg_cmp *arguments)
+{
+	int status = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, count, arguments);
+
+	return status == -EDOM || status == -EINVAL ? 0 : status;
+}
+
+/* To accept connections of a listening socket, and to answer them: not to send to an
+ * address. The library that speaks HTTP sets when TCP sends. */
+static int allow_serving(scmp_filter_ctx filter, const int *listeners, size_t count)
+{
+	static const unsigned settings[] = {TCP_NODELAY, TCP_CORK};
+	int status = 0;
+
+	if (!count)
+		return 0;
+	for (size_t i = 0; i < count && !status; i++) {
+		struct scmp_arg_cmp which =
+			SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)listeners[i]);
+
+		status = one_rule(filter, SCMP_SYS(accept4), 1, &which);
+		if (!status)
+			status = one_rule(filter, SCMP_SYS(accept), 1, &which);
+	}
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && !status; i++) {
+		struct scmp_arg_cmp which[] = {
+			SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, IPPROTO_TCP),
+			SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, settings[i]),
+		};
+
+		status = one_rule(filter, SCMP_SYS(setsockopt), 2, which);
+	}
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(sendto), 1, &SCMP_A4(SCMP_CMP_EQ, 0));
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(send), 0, NULL);
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(shutdown), 0, NULL);
+	return status;
+}
+
+static bool enter(const int *more, size_t count, const int *listeners, size_t listener_count,
+		  char *err, size_t errsize)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int status = filter ? 0 : -ENOMEM;
@@ -157,6 +210,8 @@ static bool enter(const int *more, size_t count, char *err, size_t errsize)
 		status = allow(filter, more, count);
 	if (!status)
 		status = allow_arguments(filter);
+	if (!status)
+		status = allow_serving(filter, listeners, listener_count);
 	if (!status)
 		status = seccomp_load(filter);
 	if (filter)
@@ -187,13 +242,23 @@ static void warm(void)
 
 bool nbds_sandbox_enter(char *err, size_t errsize)
 {
+	return nbds_sandbox_enter_serving(NULL, 0, err, errsize);
+}
+
+bool nbds_sandbox_enter_serving(const int *listeners, size_t count, char *err, size_t errsize)
+{
 	warm();
-	return enter(NULL, 0, err, errsize);
+	return enter(NULL, 0, listeners, count, err, errsize);
 }
 
 bool nbds_sandbox_opener(char *err, size_t errsize)
 {
-	return enter(opening, sizeof(opening) / sizeof(opening[0]), err, errsize);
+	return enter(opening, sizeof(opening) / sizeof(opening[0]), NULL, 0, err, errsize);
+}
+
+bool nbds_sandbox_replacer(char *err, size_t errsize)
+{
+	return enter(replacing, sizeof(replacing) / sizeof(replacing[0]), NULL, 0, err, errsize);
 }
 
 #if defined(__has_feature)

@@ -21,6 +21,7 @@ _nbdaudit() {
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
 		--memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--metrics= --metrics-file= --metrics-interval=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -63,12 +64,12 @@ _nbdaudit() {
 		mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 		return
 		;;
-	-o | --output | -w | --write | --baseline)
+	-o | --output | -w | --write | --baseline | --metrics-file)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-p | --port | --why | --min-judged | --memory | --shard | --extract)
+	-p | --port | --why | --min-judged | --memory | --shard | --extract | --metrics | --metrics-interval)
 		return
 		;;
 	esac

@@ -40,6 +40,9 @@ _arguments -s -S \
 	'(-w --write)'{-w+,--write=}'[also save the packets]:file:_files' \
 	'(-D --list-interfaces)'{-D,--list-interfaces}'[the interfaces that there are]' \
 	'(-Z --relinquish-privileges)'{-Z+,--relinquish-privileges=}'[whom root becomes]:user:_users' \
+	'--metrics=[serve metrics for Prometheus]:address and port:' \
+	'--metrics-file=[write metrics to a file]:file:_files' \
+	'--metrics-interval=[how often that file is written]:seconds:' \
 	'--list-rules[what is looked for]' \
 	'--explain=[what a rule means]:rule:_nbdaudit_rules' \
 	'(-h --help)'{-h,--help}'[help]' \
