@@ -20,8 +20,8 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
-		--metrics= --metrics-file= --metrics-interval=
+		--memory= --shard= --baseline= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--listen= --connect=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -64,12 +64,17 @@ _nbdaudit() {
 		mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 		return
 		;;
-	-o | --output | -w | --write | --baseline | --metrics-file)
+	-o | --output | -w | --write | --baseline)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	-p | --port | --why | --min-judged | --memory | --shard | --extract | --metrics | --metrics-interval)
+	--listen | --connect)
+		mapfile -t COMPREPLY < <(compgen -W 'unix: vsock:' -- "$cur")
+		compopt -o nospace
+		return
+		;;
+	-p | --port | --why | --min-judged | --memory | --shard | --extract)
 		return
 		;;
 	esac
