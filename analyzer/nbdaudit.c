@@ -34,9 +34,10 @@
 #include "capture/privileges.h"
 #include "capture/sandbox.h"
 #include "evidence/evidence.h"
+#include "merge/merge.h"
+#include "metrics/metrics.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
-#include "relay/relay.h"
 #include "report/catalogue.h"
 #include "report/report.h"
 
@@ -54,8 +55,7 @@ struct audit_options {
 	struct nbds_report_options report;
 	struct nbds_engine_config engine;
 	const char *output;    /* NULL: standard output */
-	const char *interface; /* NULL: files, or a relay: */
-	const char *listen, *connect;
+	const char *interface; /* NULL: files */
 	const char *save;
 	const char *user;     /* whom root becomes; NULL: the usual one */
 	double min_judged;    /* percent */
@@ -64,24 +64,20 @@ struct audit_options {
 	const char *explain;  /* only this rule; NULL: none */
 	const char *baseline; /* an earlier report; NULL: none */
 	uint64_t extract;     /* the number of a finding; 0: none */
+	bool merge;           /* the files are reports */
 	bool anonymize;
+	struct nbds_metrics_config metrics;
+	struct nbds_metrics *running_metrics; /* NULL: none */
 };
 
-/* What a signal stops; NULL: none. What the relay has handed on is still audited. */
+/* The pipeline that a signal stops; NULL: none. */
 static struct nbds_pipeline *_Atomic running;
-static struct nbds_relay *_Atomic relaying;
-
-/* Not of files. */
-static bool is_live(const struct audit_options *o)
-{
-	return o->interface || o->listen;
-}
 
 static void print_help(void)
 {
 	fputs("Usage: nbdaudit [OPTION]... FILE...\n"
 	      "       nbdaudit [OPTION]... -i INTERFACE [FILTER]\n"
-	      "       nbdaudit [OPTION]... --listen=ADDRESS --connect=ADDRESS\n"
+	      "       nbdaudit [OPTION]... --merge REPORT...\n"
 	      "\n"
 	      "Decodes the NBD traffic in capture files, or on an interface, and reports what\n"
 	      "each connection did and where flush, FUA or multi-conn promises were broken.\n"
@@ -126,6 +122,9 @@ static void print_help(void)
 	      "                          findings, latencies and flushes; only new ones count for\n"
 	      "                          --fail-on\n"
 	      "\n"
+	      "      --merge             the FILEs are reports in JSON, of captures or of shards:\n"
+	      "                          make one report of them\n"
+	      "\n"
 	      "Evidence:\n"
 	      "      --extract=N -w FILE\n"
 	      "                          also write a small pcapng with the frames that prove\n"
@@ -141,12 +140,14 @@ static void print_help(void)
 	      "                          whom root becomes once the interface is open (tcpdump,\n"
 	      "                          or nobody)\n"
 	      "\n"
-	      "Relay:\n"
-	      "      --listen=ADDRESS    stand between clients, which connect here, and the server\n"
-	      "                          of --connect; every byte is handed on, and audited. For\n"
-	      "                          Unix sockets and vsock, which no interface shows\n"
-	      "      --connect=ADDRESS   the server; ADDRESS is unix:PATH, HOST:PORT or\n"
-	      "                          vsock:CID:PORT\n"
+	      "Metrics:\n"
+	      "      --metrics=ADDRESS:PORT\n"
+	      "                          live: serve OpenMetrics over HTTP, for Prometheus; ':PORT'\n"
+	      "                          is this machine's loopback\n"
+	      "      --metrics-file=FILE     write them to FILE, for node_exporter's textfile\n"
+	      "                          collector, and for the last time at the end\n"
+	      "      --metrics-interval=SECONDS\n"
+	      "                          how often FILE is written (15)\n"
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
@@ -305,9 +306,7 @@ static bool parse_percent(const char *text, double *percent)
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
 
 enum {
-	OPT_LISTEN = 256,
-	OPT_CONNECT,
-	OPT_SEVERITY,
+	OPT_SEVERITY = 256,
 	OPT_FAIL_ON,
 	OPT_EXCLUSIVE,
 	OPT_MEMORY,
@@ -323,6 +322,10 @@ enum {
 	OPT_ANONYMIZE,
 	OPT_BASELINE,
 	OPT_SHARD,
+	OPT_MERGE,
+	OPT_METRICS,
+	OPT_METRICS_FILE,
+	OPT_METRICS_INTERVAL,
 };
 
 static const struct option long_options[] = {
@@ -347,9 +350,11 @@ static const struct option long_options[] = {
 	{"anonymize", no_argument, NULL, OPT_ANONYMIZE},
 	{"baseline", required_argument, NULL, OPT_BASELINE},
 	{"shard", required_argument, NULL, OPT_SHARD},
+	{"merge", no_argument, NULL, OPT_MERGE},
+	{"metrics", required_argument, NULL, OPT_METRICS},
+	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
+	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
 	{"list-interfaces", no_argument, NULL, 'D'},
-	{"listen", required_argument, NULL, OPT_LISTEN},
-	{"connect", required_argument, NULL, OPT_CONNECT},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
 	{"explain", required_argument, NULL, OPT_EXPLAIN},
@@ -365,9 +370,8 @@ static bool check_extract(const struct audit_options *o, int files)
 		nbds_complain("--anonymize is for evidence: it needs --extract");
 	else if (!o->extract)
 		return true;
-	else if (is_live(o))
-		nbds_complain("--extract is for capture files, not for --%s",
-			      o->interface ? "interface" : "listen");
+	else if (o->interface)
+		nbds_complain("--extract is for capture files, not for --interface");
 	else if (!o->save)
 		nbds_complain("--extract needs --write, the file for the evidence");
 	else if (files > 1)
@@ -383,17 +387,35 @@ static bool check_extract(const struct audit_options *o, int files)
 	return false;
 }
 
-/* --listen and --connect. */
-static bool check_relay(const struct audit_options *o, char **words, int count)
+/* --merge and what does not go with it. */
+static bool check_merge(const struct audit_options *o)
 {
-	if (!o->listen && !o->connect)
+	if (o->interface || o->save || o->extract || o->metrics.address || o->metrics.file)
+		nbds_complain("--merge is for reports, not for captures or interfaces");
+	else if (o->report.messages || o->report.why)
+		nbds_complain("--merge does not know messages, nor why reads were judged as they "
+			      "were: ask of the captures themselves");
+	else if (o->engine.shards || o->engine.exclusive || o->engine.port_count)
+		nbds_complain("--shard, --exclusive and --port are for audits: give them where the "
+			      "reports are made");
+	else if (o->report.format == NBDS_REPORT_HTML)
+		nbds_complain(
+			"--format=html draws what happened when, which reports in JSON do not "
+			"have: merge them as text, json, junit or sarif, or audit the captures "
+			"themselves");
+	else
 		return true;
-	if (!o->listen || !o->connect)
-		nbds_complain("a relay needs both --listen and --connect");
-	else if (o->interface)
-		nbds_complain("--listen and --interface exclude each other");
-	else if (count)
-		nbds_complain("--listen takes no file and no filter: '%s'", *words);
+	return false;
+}
+
+/* --metrics and what goes with it. */
+static bool check_metrics(const struct audit_options *o)
+{
+	if (o->metrics.address && !o->interface)
+		nbds_complain("--metrics serves while traffic is live: it needs --interface; of "
+			      "capture files there is --metrics-file");
+	else if (o->metrics.interval && !o->metrics.file)
+		nbds_complain("--metrics-interval is for the file: it needs --metrics-file");
 	else
 		return true;
 	return false;
@@ -423,12 +445,6 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			break;
 		case 'i':
 			o->interface = optarg;
-			break;
-		case OPT_LISTEN:
-			o->listen = optarg;
-			break;
-		case OPT_CONNECT:
-			o->connect = optarg;
 			break;
 		case 'w':
 			o->save = optarg;
@@ -484,6 +500,21 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			o->report.shard = o->engine.shard;
 			o->report.shards = o->engine.shards;
 			break;
+		case OPT_MERGE:
+			o->merge = true;
+			break;
+		case OPT_METRICS:
+			o->metrics.address = optarg;
+			break;
+		case OPT_METRICS_FILE:
+			o->metrics.file = optarg;
+			break;
+		case OPT_METRICS_INTERVAL:
+			if (!nbds_option_seconds("--metrics-interval", optarg,
+						 NBDS_METRICS_INTERVAL_MAX, &o->metrics.interval,
+						 err))
+				goto bad;
+			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
 			break;
@@ -519,13 +550,10 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 	}
 	if (o->list_rules || o->explain)
 		return tell_rules(o);
-	if (!check_extract(o, argc - optind))
+	if (!check_extract(o, argc - optind) || !check_metrics(o))
 		return nbds_usage_error();
-	if (!check_relay(o, argv + optind, argc - optind))
-		return nbds_usage_error();
-	if (o->save && !is_live(o) && !o->extract) {
-		nbds_complain("--write saves live packets: it needs --interface or --listen (or "
-			      "--extract)");
+	if (o->save && !o->interface && !o->extract) {
+		nbds_complain("--write saves live packets: it needs --interface (or --extract)");
 		return nbds_usage_error();
 	}
 	if (o->report.messages && o->report.format != NBDS_REPORT_TEXT &&
@@ -538,6 +566,8 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		nbds_complain("--summary is for the text, json and html forms");
 		return nbds_usage_error();
 	}
+	if (o->merge && !check_merge(o))
+		return nbds_usage_error();
 	if (o->engine.shards && o->baseline) {
 		nbds_complain("--baseline is for the whole: compare with what --merge makes of the "
 			      "shards");
@@ -548,8 +578,9 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			      o->report.summary ? "--summary" : "--quiet");
 		return nbds_usage_error();
 	}
-	if (!is_live(o) && optind == argc) {
-		nbds_complain("no capture file is named, nor an interface with -i");
+	if (!o->interface && optind == argc) {
+		nbds_complain(o->merge ? "no report is named"
+				       : "no capture file is named, nor an interface with -i");
 		return nbds_usage_error();
 	}
 	return -1;
@@ -705,16 +736,11 @@ static volatile sig_atomic_t stopped; /* a signal came */
 static void on_signal(int number)
 {
 	struct nbds_pipeline *p = running;
-	struct nbds_relay *r = relaying;
-	int before = errno;
 
 	(void)number;
 	stopped = 1;
-	if (r)
-		nbds_relay_stop(r);
-	else if (p)
+	if (p)
 		nbds_pipeline_stop(p);
-	errno = before;
 }
 
 /*
@@ -766,52 +792,27 @@ static void tell_save_error(const struct nbds_pipeline *p, const struct audit_op
 }
 
 /* What packets can make of the program ends here: it asks for nothing more. */
-static void confine(void)
+static void confine(const struct nbds_metrics *metrics)
 {
+	int listener = nbds_metrics_socket(metrics);
 	char err[256];
 
-	if (!nbds_sandbox_possible())
-		return;
-	if (!(relaying ? nbds_sandbox_relay : nbds_sandbox_enter)(err, sizeof(err)))
+	if (nbds_sandbox_possible() &&
+	    !nbds_sandbox_enter_serving(&listener, listener >= 0, err, sizeof(err)))
 		nbds_complain("%s", err);
 }
 
-/* What was said of the relay. */
-struct relay_told {
-	uint64_t refused, crowded, dropped;
-	time_t last;
-};
+/* --- metrics --- */
 
-/* What its user would not notice: at most once a second, and `finally` all of it. */
-static void tell_relay(const struct nbds_pipeline *p, struct relay_told *told, bool finally)
+/* Time has passed. */
+static void update_metrics(struct nbds_metrics *metrics)
 {
-	struct nbds_relay_status status;
-	struct timespec now;
-	uint64_t dropped;
+	const char *trouble;
 
-	if (!relaying)
-		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (now.tv_sec == told->last && !finally)
-		return;
-	told->last = now.tv_sec;
-	nbds_relay_status(relaying, &status);
-	if (status.refused > told->refused)
-		nbds_complain("the server is not reached, %" PRIu64 " client%s closed: %s",
-			      status.refused - told->refused,
-			      status.refused - told->refused == 1 ? " was" : "s were",
-			      status.error);
-	if (status.crowded && !told->crowded)
-		nbds_complain(
-			"clients wait: no more connections can be open at a time (ulimit -n)");
-	dropped = nbds_pipeline_origin_dropped(p);
-	if (dropped > told->dropped && (!told->dropped || finally))
-		nbds_complain("the audit %s behind: %" PRIu64
-			      " packets of it are missing; the traffic is not touched by that",
-			      finally ? "was" : "is", dropped);
-	told->refused = status.refused;
-	told->crowded = status.crowded;
-	told->dropped = dropped;
+	nbds_metrics_update(metrics);
+	trouble = nbds_metrics_trouble(metrics);
+	if (trouble)
+		nbds_complain("%s", trouble);
 }
 
 /* --- evidence --- */
@@ -946,23 +947,24 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 	struct progress progress;
 	enum nbds_step step;
 	bool save_told = false, extracted = true;
-	struct relay_told told = {0};
 
 	progress_begin(&progress, name, o, out);
+	if (!o->interface)
+		nbds_metrics_attach(o->running_metrics, p);
 	nbds_report_begin(report, name, p);
 	if (last)
-		confine();
+		confine(o->running_metrics);
 	for (;;) {
 		step = nbds_pipeline_step(p, BATCH);
 		if (step > NBDS_STEP_IDLE || ferror(out) ||
 		    (step == NBDS_STEP_IDLE && reader_gone(out)))
 			break;
 		progress_show(&progress, p, report);
+		update_metrics(o->running_metrics);
 		tell_save_error(p, o, &save_told);
-		tell_relay(p, &told, false);
 	}
 	progress_erase(&progress);
-	tell_relay(p, &told, true);
+	nbds_metrics_detach(o->running_metrics);
 	if (ferror(out) || step <= NBDS_STEP_IDLE)
 		return STATUS_TROUBLE;
 	if (step == NBDS_STEP_ERROR)
@@ -1008,6 +1010,15 @@ static bool save_packets(struct nbds_pipeline *p, const struct audit_options *o)
 	return false;
 }
 
+/* A port that was left to the system has to be told. */
+static void tell_where(const struct audit_options *o)
+{
+	const char *where = nbds_metrics_where(o->running_metrics);
+
+	if (*where && (isatty(STDERR_FILENO) || strcmp(where, o->metrics.address) != 0))
+		fprintf(stderr, "Metrics: http://%s/metrics\n", where);
+}
+
 static int audit_live(char **words, int count, struct nbds_pipeline_config *config,
 		      struct nbds_report *report, const struct audit_options *o, FILE *out)
 {
@@ -1040,6 +1051,12 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	}
 	if (borrowed && !save_packets(p, o))
 		goto failed;
+	nbds_metrics_attach(o->running_metrics, p);
+	if (!nbds_metrics_begin(o->running_metrics, err, sizeof(err))) {
+		nbds_complain("%s", err);
+		goto failed;
+	}
+	tell_where(o);
 	running = p;
 	if (stopped)
 		nbds_pipeline_stop(p);
@@ -1057,70 +1074,50 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	}
 	return status;
 failed:
+	nbds_metrics_detach(o->running_metrics);
 	nbds_pipeline_close(p, NULL, 0);
 	return STATUS_TROUBLE;
 }
 
-/* With the rights of who runs the program: files, and sockets. */
-static int audit_relay(struct nbds_pipeline_config *config, struct nbds_report *report,
-		       const struct audit_options *o, FILE *out)
+/* One report of several. */
+static int merge(struct nbds_merge *m, struct nbds_report *report, FILE *out)
 {
-	struct nbds_endpoint listening, server;
-	char err[512], name[2 * NBDS_ENDPOINT_TEXT + 32], comment[NBDS_ORIGIN_WORDS];
-	struct nbds_pipeline *p = NULL;
-	struct nbds_relay *relay;
-	struct nbds_view *view;
-	int status = STATUS_TROUBLE;
-	bool save_told;
+	int status = STATUS_OK;
+	char err[2048];
 
-	if (!nbds_endpoint_parse(o->listen, true, &listening, err, sizeof(err)) ||
-	    !nbds_endpoint_parse(o->connect, false, &server, err, sizeof(err))) {
-		nbds_complain("%s", err);
-		return STATUS_TROUBLE;
-	}
-	catch_signals();
-	nbds_relay_name(&listening, &server, o->report.ascii, name, sizeof(name));
-	nbds_relay_comment(&listening, &server, comment, sizeof(comment));
-	/* There is one order of all that it sees: strictly later is later. */
-	config->engine.epsilon = 1;
-	view = nbds_view_new(NBDS_VIEW_BYTES, name, comment);
-	relay = view ? nbds_relay_open(&listening, &server, view, err, sizeof(err)) : NULL;
-	if (!relay) {
-		nbds_complain("%s", view ? err : "out of memory");
-		nbds_view_free(view);
-		return STATUS_TROUBLE;
-	}
-	p = nbds_pipeline_open_origin(nbds_view_origin(view), config, err, sizeof(err));
-	if (!p) {
-		nbds_complain("%s", err);
-		nbds_relay_close(relay);
-		return STATUS_TROUBLE;
-	}
-	if (!save_packets(p, o))
-		goto done;
-	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0 ||
-	    !nbds_relay_start(relay, err, sizeof(err))) {
-		nbds_complain("%s", err);
-		goto done;
-	}
-	relaying = relay;
-	if (stopped)
-		nbds_relay_stop(relay);
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "Relaying %s to %s; interrupt (Ctrl-C) for the report.\n",
-			o->listen, o->connect);
-	setvbuf(out, NULL, _IOLBF, 0);
-	status = run(p, report, name, o, NULL, out, true);
-	relaying = NULL;
-done:
-	nbds_relay_close(relay);
-	save_told = nbds_pipeline_save_error(p)[0];
-	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
-		if (!save_told)
-			nbds_complain("%s: %s", o->save, err);
+	for (size_t i = 0; i < nbds_merge_captures(m) && !ferror(out); i++) {
+		char name[256];
+
+		if (nbds_merge_capture(m, i, report, err, sizeof(err)))
+			continue;
+		nbds_escape_text(nbds_merge_name(m, i), strlen(nbds_merge_name(m, i)), name,
+				 sizeof(name));
+		nbds_complain("%s: %s", name, err);
 		status = STATUS_TROUBLE;
 	}
+	if (nbds_merge_left_out(m))
+		nbds_complain("%lu lines of messages, of --why or of --baseline are not merged",
+			      nbds_merge_left_out(m));
 	return status;
+}
+
+/* The reports, looked at so far; NULL: they cannot be merged. */
+static struct nbds_merge *open_reports(char **files, int count, const struct audit_options *o)
+{
+	struct nbds_merge *m = nbds_merge_open(files, (size_t)count);
+	const char *bare = m ? nbds_merge_summary_only(m) : NULL;
+
+	if (!m) {
+		nbds_complain("out of memory");
+	} else if (bare && !o->report.summary && !o->report.quiet) {
+		nbds_complain(
+			"%s: the report was written with --summary, and has no findings: merge "
+			"with --summary, too",
+			bare);
+		nbds_merge_free(m);
+		m = NULL;
+	}
+	return m;
 }
 
 /* The exit status of a report without trouble. */
@@ -1165,11 +1162,11 @@ static int close_output(FILE *out, const struct audit_options *o)
 }
 
 /* The earlier report, of as many captures as this one. */
-static bool load_baseline(struct audit_options *o, char **files, int captures)
+static bool load_baseline(struct audit_options *o, char **files, int count, int captures)
 {
 	char err[256];
 
-	for (int i = 0; !is_live(o) && i < captures; i++) {
+	for (int i = 0; !o->interface && i < count; i++) {
 		if (strcmp(files[i], "-") || strcmp(o->baseline, "-"))
 			continue;
 		nbds_complain("the earlier report and the capture cannot both come from standard "
@@ -1200,7 +1197,7 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 	}
 	if (!o->output || !strcmp(o->output, "-"))
 		return true;
-	if (!is_live(o) && is_input(o->output, files, count)) {
+	if (!o->interface && is_input(o->output, files, count)) {
 		nbds_complain("%s: the report would overwrite the capture", o->output);
 		return false;
 	}
@@ -1215,13 +1212,45 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 	return false;
 }
 
+/* As the options want; also if they want none. */
+static bool open_metrics(struct audit_options *o, char **files, int count)
+{
+	char err[512];
+
+	if (!o->metrics.address && !o->metrics.file)
+		return true;
+	if (o->metrics.file && !o->interface && is_input(o->metrics.file, files, count)) {
+		nbds_complain("%s: the metrics would overwrite the capture", o->metrics.file);
+		return false;
+	}
+	o->metrics.program = "nbdaudit";
+	o->metrics.overwrite = o->overwrite;
+	o->metrics.memory = o->engine.memory;
+	o->running_metrics = nbds_metrics_new(&o->metrics, err, sizeof(err));
+	if (!o->running_metrics)
+		nbds_complain("%s", err);
+	return o->running_metrics;
+}
+
+static bool close_metrics(struct audit_options *o)
+{
+	char err[512] = "";
+	bool good = nbds_metrics_close(o->running_metrics, err, sizeof(err));
+
+	o->running_metrics = NULL;
+	if (!good && *err)
+		nbds_complain("%s", err);
+	return good;
+}
+
 int main(int argc, char **argv)
 {
 	struct audit_options o = {.report.fail_on = NBDS_VIOLATION};
 	struct nbds_pipeline_config config = {0};
+	struct nbds_merge *reports = NULL;
 	struct nbds_report *report;
 	FILE *out = stdout;
-	int status;
+	int status, captures;
 
 	o.report.severity = NBDS_NOTE;
 	nbds_program(argv, "nbdaudit");
@@ -1245,27 +1274,43 @@ int main(int argc, char **argv)
 	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	captures = o.interface ? 1 : argc - optind;
+	if (o.merge) {
+		reports = open_reports(argv + optind, argc - optind, &o);
+		if (!reports)
+			return STATUS_TROUBLE;
+		captures = (int)nbds_merge_captures(reports);
+	}
 	/* Before anything is written: it may be the same file. */
-	if (o.baseline && !load_baseline(&o, argv + optind, is_live(&o) ? 1 : argc - optind))
+	if (o.baseline && !load_baseline(&o, argv + optind, argc - optind, captures)) {
+		nbds_merge_free(reports);
 		return STATUS_TROUBLE;
+	}
 	if (!open_outputs(&o, argv + optind, argc - optind, &out)) {
+		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
 		return STATUS_TROUBLE;
 	}
 	if (o.report.format == NBDS_REPORT_TEXT)
 		prepare_paper(out, &o.report);
-	o.report.live = is_live(&o);
-	o.report.several = !is_live(&o) && argc - optind > 1;
+	o.report.live = o.interface != NULL;
+	o.report.several = captures > 1;
 	/* What findings take while they wait is a share of the whole. */
 	if (!o.engine.memory)
 		o.engine.memory = MEMORY_DEFAULT;
 	o.report.memory = o.engine.memory / 8;
 	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
+	if (!open_metrics(&o, argv + optind, argc - optind)) {
+		nbds_compare_free(o.report.compare);
+		return STATUS_TROUBLE;
+	}
 	report = nbds_report_new(out, &o.report);
 	if (!report) {
 		nbds_complain("out of memory");
+		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
+		close_metrics(&o);
 		return STATUS_TROUBLE;
 	}
 	config.engine = o.engine;
@@ -1273,10 +1318,10 @@ int main(int argc, char **argv)
 	config.ctx = report;
 
 	status = STATUS_OK;
-	if (o.interface) {
+	if (reports) {
+		status = merge(reports, report, out);
+	} else if (o.interface) {
 		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
-	} else if (o.listen) {
-		status = audit_relay(&config, report, &o, out);
 	} else {
 		for (int i = optind; i < argc && !ferror(out); i++) {
 			int one = audit_file(argv[i], &config, report, &o, out, i == argc - 1);
@@ -1285,6 +1330,8 @@ int main(int argc, char **argv)
 				status = one;
 		}
 	}
+	if (!close_metrics(&o))
+		status = STATUS_TROUBLE;
 	nbds_report_finish(report);
 	if (nbds_report_lost(report)) {
 		nbds_complain("%" PRIu64 " findings are missing from the report: out of memory",
@@ -1302,6 +1349,7 @@ int main(int argc, char **argv)
 		status = judge(report, &o);
 	nbds_report_free(report);
 	nbds_compare_free(o.report.compare);
+	nbds_merge_free(reports);
 
 	if (close_output(out, &o) < 0)
 		status = STATUS_TROUBLE;

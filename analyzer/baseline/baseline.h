@@ -15,9 +15,6 @@
 
 #include "../compare/compare.h"
 
-#define NBDS_BASELINE_MOST      (UINT64_C(1) << 30)  /* bytes of the file, */
-#define NBDS_BASELINE_LINE_MOST (UINT64_C(64) << 20) /* and of a line */
-
 /* "-" is standard input. */
 struct nbds_compare *nbds_baseline_load(const char *path, char *err, size_t errsize);
 

@@ -110,6 +110,12 @@ int nbds_privileges_two(bool split, uid_t uid, gid_t gid, char *err, size_t errs
 	return empty(err, errsize);
 }
 
+int nbds_privileges_become(uid_t uid, gid_t gid, char *err, size_t errsize)
+{
+	bound();
+	return become(uid, gid, err, errsize) < 0 ? -1 : empty(err, errsize);
+}
+
 int nbds_privileges_drop(const char *user, char *err, size_t errsize)
 {
 	uid_t uid = getuid();

@@ -32,6 +32,8 @@ int nbds_privileges_target(const char *user, uid_t *uid, gid_t *gid, char *err, 
 /* Gives up all capabilities and keeps the user. `split`: the process may take turns
  * between its user and `uid`, with setreuid() and setregid(). */
 int nbds_privileges_two(bool split, uid_t uid, gid_t gid, char *err, size_t errsize);
+/* Root becomes this user for good, without any capability. */
+int nbds_privileges_become(uid_t uid, gid_t gid, char *err, size_t errsize);
 
 /* The rights are those of the file, not of who runs it: files named by the user
  * must not be opened before nbds_privileges_drop(). */

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <wchar.h>
 
@@ -104,17 +103,12 @@ static const int opening[] = {
 	SCMP_SYS(setreuid),  SCMP_SYS(setregid),
 };
 
-/* The relay's own: a loop that waits, connections that are taken and ended. They are made
- * by another process, see dialer.h. */
-static const int relaying[] = {
-	SCMP_SYS(epoll_ctl),    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
-	SCMP_SYS(epoll_pwait2), SCMP_SYS(accept4),    SCMP_SYS(shutdown),
-};
-
-/* The dialer's: one connection after the other, and in the end a file less. */
-static const int dialing[] = {
-	SCMP_SYS(socket),     SCMP_SYS(connect), SCMP_SYS(lstat),  SCMP_SYS(lstat64),
-	SCMP_SYS(newfstatat), SCMP_SYS(statx),   SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+/* Of who replaces a file by another one. */
+static const int replacing[] = {
+	SCMP_SYS(openat),
+	SCMP_SYS(renameat),
+	SCMP_SYS(renameat2),
+	SCMP_SYS(unlinkat),
 };
 
 /* What this machine does not have under that name is left out. */
@@ -151,26 +145,50 @@ static int allow_arguments(scmp_filter_ctx filter)
 	return status == -EDOM || status == -EINVAL ? 0 : status;
 }
 
-/* Of settings of sockets two, and one question. */
-static int allow_sockets(scmp_filter_ctx filter)
+static int one_rule(scmp_filter_ctx filter, int call, unsigned count,
+		    const struct scmp_arg_cmp *arguments)
 {
-	static const struct {
-		int level, name;
-	} settings[] = {{SOL_SOCKET, SO_LINGER}, {IPPROTO_TCP, TCP_NODELAY}};
-	int status = 0;
+	int status = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, call, count, arguments);
 
-	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && !status; i++)
-		status = seccomp_rule_add(
-			filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
-			SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)settings[i].level),
-			SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)settings[i].name));
-	if (!status)
-		status = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-					  SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, SIOCOUTQ));
 	return status == -EDOM || status == -EINVAL ? 0 : status;
 }
 
-static bool enter(const int *more, size_t count, char *err, size_t errsize)
+/* To accept connections of a listening socket, and to answer them: not to send to an
+ * address. The library that speaks HTTP sets when TCP sends. */
+static int allow_serving(scmp_filter_ctx filter, const int *listeners, size_t count)
+{
+	static const unsigned settings[] = {TCP_NODELAY, TCP_CORK};
+	int status = 0;
+
+	if (!count)
+		return 0;
+	for (size_t i = 0; i < count && !status; i++) {
+		struct scmp_arg_cmp which =
+			SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)listeners[i]);
+
+		status = one_rule(filter, SCMP_SYS(accept4), 1, &which);
+		if (!status)
+			status = one_rule(filter, SCMP_SYS(accept), 1, &which);
+	}
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && !status; i++) {
+		struct scmp_arg_cmp which[] = {
+			SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, IPPROTO_TCP),
+			SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, settings[i]),
+		};
+
+		status = one_rule(filter, SCMP_SYS(setsockopt), 2, which);
+	}
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(sendto), 1, &SCMP_A4(SCMP_CMP_EQ, 0));
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(send), 0, NULL);
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(shutdown), 0, NULL);
+	return status;
+}
+
+static bool enter(const int *more, size_t count, const int *listeners, size_t listener_count,
+		  char *err, size_t errsize)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int status = filter ? 0 : -ENOMEM;
@@ -190,10 +208,10 @@ static bool enter(const int *more, size_t count, char *err, size_t errsize)
 		status = allow(filter, common, sizeof(common) / sizeof(common[0]));
 	if (!status)
 		status = allow(filter, more, count);
-	if (!status && more == relaying)
-		status = allow_sockets(filter);
 	if (!status)
 		status = allow_arguments(filter);
+	if (!status)
+		status = allow_serving(filter, listeners, listener_count);
 	if (!status)
 		status = seccomp_load(filter);
 	if (filter)
@@ -224,24 +242,23 @@ static void warm(void)
 
 bool nbds_sandbox_enter(char *err, size_t errsize)
 {
-	warm();
-	return enter(NULL, 0, err, errsize);
+	return nbds_sandbox_enter_serving(NULL, 0, err, errsize);
 }
 
-bool nbds_sandbox_relay(char *err, size_t errsize)
+bool nbds_sandbox_enter_serving(const int *listeners, size_t count, char *err, size_t errsize)
 {
 	warm();
-	return enter(relaying, sizeof(relaying) / sizeof(relaying[0]), err, errsize);
-}
-
-bool nbds_sandbox_dialer(char *err, size_t errsize)
-{
-	return enter(dialing, sizeof(dialing) / sizeof(dialing[0]), err, errsize);
+	return enter(NULL, 0, listeners, count, err, errsize);
 }
 
 bool nbds_sandbox_opener(char *err, size_t errsize)
 {
-	return enter(opening, sizeof(opening) / sizeof(opening[0]), err, errsize);
+	return enter(opening, sizeof(opening) / sizeof(opening[0]), NULL, 0, err, errsize);
+}
+
+bool nbds_sandbox_replacer(char *err, size_t errsize)
+{
+	return enter(replacing, sizeof(replacing) / sizeof(replacing[0]), NULL, 0, err, errsize);
 }
 
 #if defined(__has_feature)

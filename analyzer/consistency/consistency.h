@@ -132,6 +132,9 @@ struct nbds_world_config {
 	 * them. NULL: there is no other. */
 	struct nbds_kin *kin;
 	uint8_t host[17];
+	/* What is not flushed is added up there, of all worlds of an engine, which it
+	 * outlives. NULL: nobody asks. */
+	struct nbds_unflushed_sum *tally;
 };
 
 /* Reasons why a read, or a part of it, was not judged. */
@@ -167,6 +170,7 @@ struct nbds_world_stats {
 
 struct nbds_world;
 struct nbds_kin;
+struct nbds_unflushed_sum;
 struct nbds_party; /* one connection */
 struct nbds_op;    /* one command in flight */
 
@@ -328,5 +332,12 @@ struct nbds_unflushed {
 	int64_t since;        /* its completion, ns */
 };
 void nbds_party_unflushed(const struct nbds_party *p, struct nbds_unflushed *u);
+
+/* For nbds_world_config.tally; NULL without memory. */
+struct nbds_unflushed_sum *nbds_unflushed_sum_new(struct nbds_budget *budget);
+void nbds_unflushed_sum_free(struct nbds_unflushed_sum *t);
+/* Of all connections, but those that no flush will cover any more; `first_frame` is not
+ * known. */
+void nbds_unflushed_sum_now(const struct nbds_unflushed_sum *t, struct nbds_unflushed *u);
 
 #endif

@@ -145,6 +145,12 @@ struct nbds_party {
 	uint64_t unflushed_writes, unflushed_bytes; /* all of them */
 	uint64_t unflushed_frame;                   /* of the first one, once the list is dropped */
 	int64_t unflushed_since;
+	/* of them, what is in the tally of all: see tally.h */
+	struct {
+		uint64_t writes, bytes;
+		int64_t since;
+		size_t place; /* from 1; 0: none */
+	} tallied;
 	/* a sector that straddles spans */
 	struct carry *carry; /* [0]: written, [1]: read */
 };

@@ -13,6 +13,7 @@
  */
 #include <string.h>
 
+#include "tally.h"
 #include "unflushed.h"
 
 /* Kept one by one; and at most, if it is not certain that a run tells the same. */
@@ -32,6 +33,17 @@ const struct nbds_op *unflushed_oldest(const struct nbds_party *p)
 	if (p->unflushed_runs.count)
 		return p->unflushed_runs.at[0].first;
 	return p->unflushed_count ? *oldest(p) : NULL;
+}
+
+/* For the tally of all. */
+static void tally(struct nbds_party *p)
+{
+	const struct nbds_op *first;
+
+	if (!p->world->config.tally)
+		return;
+	first = unflushed_oldest(p);
+	tally_update(p, first ? first->hi.time : INT64_MAX);
 }
 
 /* Of the dirty of its export, behind those whose oldest write was answered before. */
@@ -145,6 +157,7 @@ void unflushed_gather(struct nbds_party *p, uint32_t n)
 {
 	while (p->unflushed_count > n)
 		gather_first(p, !settled(*oldest(p)));
+	tally(p);
 }
 
 /* Room for one more. */
@@ -190,6 +203,7 @@ void unflushed_add(struct nbds_op *op)
 		dirty(p);
 	while (p->unflushed_count > UNFLUSHED_KEPT && settled(*oldest(p)))
 		gather_first(p, false);
+	tally(p);
 }
 
 /* --- flushes ------------------------------------------------------------- */
@@ -268,6 +282,8 @@ static bool cover(struct nbds_party *p, struct nbds_op *f, struct nbds_flush_rep
 		if (unflushed_oldest(p))
 			dirty(p);
 	}
+	if (n)
+		tally(p);
 	return n;
 }
 
@@ -291,6 +307,7 @@ void unflushed_cover(struct nbds_op *f, struct nbds_flush_report *rep, struct pa
 
 void unflushed_free(struct nbds_party *p)
 {
+	tally_leave(p);
 	for (size_t i = 0; i < p->unflushed_runs.count; i++)
 		op_unref(p->unflushed_runs.at[i].first);
 	nbds_vector_free(&p->unflushed_runs, p->world->budget);

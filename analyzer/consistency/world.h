@@ -6,7 +6,7 @@
  *   hazards, verdict, withhold                      what is told
  *   miss, kin  sectors of reads that look wrong, until the final word on them;
  *              exports that may be one device
- *   past, unflushed                                 what ended; what no flush covered
+ *   past, unflushed, tally                          what ended; what no flush covered
  *   judge      from what is known of a sector to a verdict;
  *              preconditions: which level a rule has, and what lowers it
  *   contents   who may have left which data where

@@ -72,6 +72,23 @@ void latency_add(struct nbds_budget *budget, struct nbds_latency **at, uint64_t 
 	l->buckets[bucket - l->first]++;
 }
 
+void latency_told(struct nbds_budget *budget, struct nbds_latency **at, uint64_t p50, uint64_t p99,
+		  uint64_t max)
+{
+	struct nbds_latency *l;
+
+	latency_add(budget, at, p50 < max ? p50 : max);
+	latency_add(budget, at, p99 < max ? p99 : max);
+	latency_add(budget, at, max);
+	l = *at;
+	if (!l || l->count < 3)
+		return;
+	/* of a hundred, the 50th, the 99th and the last */
+	l->buckets[bucket_of(p50 < max ? p50 : max) - l->first] += 49;
+	l->buckets[bucket_of(p99 < max ? p99 : max) - l->first] += 48;
+	l->count = 100;
+}
+
 void latency_free(struct nbds_budget *budget, struct nbds_latency *l)
 {
 	if (!l)

@@ -173,3 +173,20 @@ bool nbds_may_write(const char *path, bool anyway)
 	nbds_complain("%s: not overwritten", path);
 	return false;
 }
+
+bool nbds_option_seconds(const char *option, const char *text, unsigned most, unsigned *seconds,
+			 char err[NBDS_OPTION_ERROR])
+{
+	unsigned long number;
+	char *end;
+
+	errno = 0;
+	number = strtoul(text, &end, 10);
+	if (isdigit((unsigned char)*text) && !errno && !*end && number && number <= most) {
+		*seconds = (unsigned)number;
+		return true;
+	}
+	snprintf(err, NBDS_OPTION_ERROR, "%s: '%s' is not a number of seconds from 1 to %u", option,
+		 text, most);
+	return false;
+}

@@ -44,6 +44,10 @@ bool nbds_option_memory(const char *text, uint64_t *size, char err[NBDS_OPTION_E
 bool nbds_option_level(const char *option, const char *text, const char *also,
 		       enum nbds_severity *level, char err[NBDS_OPTION_ERROR]);
 
+/* Seconds: a whole number from 1 to `most`. `option`: its name, for the error. */
+bool nbds_option_seconds(const char *option, const char *text, unsigned most, unsigned *seconds,
+			 char err[NBDS_OPTION_ERROR]);
+
 /* A file of that name would be written. If it is there, and not empty, who sits at the
  * terminal is asked; without a terminal, as in scripts, or with `anyway`, it is
  * overwritten as it is elsewhere. False: not to be written, as was said. */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "report.h"
 
 void nbds_report_write(struct nbds_report *r)
 {
@@ -36,20 +37,47 @@ void nbds_report_queue(struct nbds_report *r, struct nbds_connection *c,
 	nbds_buf_clear(&r->line);
 }
 
+/* The first connection that is called more than `id`, or (`exactly`) just so. */
+static const struct nbds_connection *told_after(const struct nbds_told *told, uint32_t id,
+						bool exactly)
+{
+	size_t low = 0, high = told->connection_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		uint32_t at = told->connections[middle]->id;
+
+		if (at < id || (at == id && !exactly))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == told->connection_count || (exactly && told->connections[low]->id != id))
+		return NULL;
+	return told->connections[low];
+}
+
 const struct nbds_connection *nbds_report_connection(const struct nbds_report *r, uint32_t id)
 {
+	if (r->told_of)
+		return told_after(r->told_of, id, true);
 	return nbds_engine_connection(nbds_pipeline_engine(r->pipeline), id);
 }
 
 const struct nbds_connection *nbds_outcome_next(const struct nbds_outcome *o, uint32_t id)
 {
+	if (o->told)
+		return told_after(o->told, id, false);
 	return o->engine ? nbds_engine_next_connection(o->engine, id) : NULL;
 }
 
 int64_t nbds_report_since(const struct nbds_report *r, int64_t time)
 {
 	/* Times of a file may be any numbers: mind the overflow. */
-	return (int64_t)((uint64_t)time - (uint64_t)nbds_pipeline_start(r->pipeline));
+	int64_t start = r->told_of ? r->told_of->info.capture.start
+				   : nbds_pipeline_start(r->pipeline);
+
+	return (int64_t)((uint64_t)time - (uint64_t)start);
 }
 
 bool nbds_export_entered(const struct nbds_connection *c)
@@ -199,6 +227,11 @@ void nbds_outcome_judge(struct nbds_outcome *o)
 {
 	const struct nbds_engine_totals *t = &o->totals;
 
+	if (o->told) {
+		o->unaudited = o->told->unaudited;
+		o->read_bytes = t->read_bytes;
+		return;
+	}
 	o->unaudited = !t->findings[NBDS_VIOLATION] && !t->findings[NBDS_SUSPECT] &&
 		       !t->findings[NBDS_HAZARD] && !t->checked_bytes;
 	o->read_bytes = t->read_bytes;
@@ -264,6 +297,10 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	const struct nbds_ip_stats *ip = &o->info.ip;
 	uint64_t connections = 0, tls = 0, cut = 0, one_side = 0;
 
+	if (o->told && o->told->why) {
+		nbds_buf_puts(b, o->told->why);
+		return;
+	}
 	if (starved(&o->totals)) {
 		size_t before;
 

@@ -32,6 +32,7 @@ struct nbds_tally {
 
 struct nbds_report;
 struct nbds_outcome;
+struct nbds_told;
 
 /* A form of the report. Where a function is NULL there is nothing to do. */
 struct nbds_form {
@@ -60,6 +61,7 @@ struct nbds_report {
 	const struct nbds_form *form;
 	const char *name;
 	struct nbds_pipeline *pipeline;
+	const struct nbds_told *told_of; /* in its place: what others said; NULL: nothing */
 	NBDS_VECTOR(nbds_judged_vector, struct nbds_judged) why; /* reads at options.why */
 	struct nbds_budget why_budget;
 	uint64_t why_before, why_after; /* frames where others end and begin; 0: none */
@@ -99,7 +101,8 @@ struct nbds_outcome {
 	const char *error; /* "" if none */
 	struct nbds_pipeline_info info;
 	struct nbds_engine_totals totals;
-	struct nbds_engine *engine; /* NULL: not opened */
+	struct nbds_engine *engine;   /* NULL: not opened */
+	const struct nbds_told *told; /* in its place; NULL: nothing */
 	struct nbds_export *exports;
 	bool opened;
 	uint64_t read_bytes;    /* that clients read */

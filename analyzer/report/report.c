@@ -259,8 +259,8 @@ void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipe
 
 static void finish(struct nbds_report *r, struct nbds_outcome *o)
 {
-	o->shard = r->options.shard;
-	o->shards = r->options.shards;
+	o->shard = o->told ? o->told->shard : r->options.shard;
+	o->shards = o->told ? o->told->shards : r->options.shards;
 	nbds_outcome_judge(o);
 	r->verdict = nbds_verdict(o);
 	r->unaudited |= !strcmp(r->verdict, "unaudited");
@@ -319,6 +319,55 @@ void nbds_report_unreadable(struct nbds_report *r, const char *name, const char 
 
 	nbds_report_begin(r, name, NULL);
 	finish(r, &o);
+}
+
+/* Findings that are counted, and not there: rules are known, and how many of each level. */
+static void count_untold(struct nbds_report *r, const struct nbds_told *told)
+{
+	uint64_t left[NBDS_LEVELS];
+
+	for (int s = 0; s < NBDS_LEVELS; s++) {
+		left[s] = told->totals.findings[s];
+		for (size_t i = 0; i < nbds_rules_count; i++)
+			left[s] -= r->tally[i].count[s] < left[s] ? r->tally[i].count[s] : left[s];
+		if (left[s] && s > r->worst)
+			r->worst = s;
+		r->counted += left[s];
+	}
+	for (size_t i = 0; told->rules && i < nbds_rules_count; i++) {
+		uint64_t more = told->rules[i];
+
+		for (int s = 0; s < NBDS_LEVELS; s++)
+			more -= r->tally[i].count[s] < more ? r->tally[i].count[s] : more;
+		/* at its own level, or a lower one */
+		for (int s = (int)nbds_rules[i].severity; s >= 0 && more; s--) {
+			uint64_t here = more < left[s] ? more : left[s];
+
+			r->tally[i].count[s] += here;
+			left[s] -= here;
+			more -= here;
+		}
+	}
+	r->hidden += told->left_out;
+	r->keep.left_out[NBDS_NOTE] += told->no_room;
+}
+
+void nbds_report_told(struct nbds_report *r, const char *name, const struct nbds_told *told)
+{
+	struct nbds_outcome o = {.error = told->error,
+				 .opened = told->opened,
+				 .info = told->info,
+				 .totals = told->totals,
+				 .exports = told->exports,
+				 .told = told};
+
+	nbds_report_begin(r, name, NULL);
+	r->told_of = told;
+	for (size_t i = 0; i < told->finding_count; i++)
+		on_finding(r, told->findings[i]);
+	count_untold(r, told);
+	finish(r, &o);
+	r->told_of = NULL;
 }
 
 void nbds_report_finish(struct nbds_report *r)

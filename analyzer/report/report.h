@@ -60,6 +60,30 @@ void nbds_report_end(struct nbds_report *r, const char *error);
 /* The report of a capture that could not be opened at all. */
 void nbds_report_unreadable(struct nbds_report *r, const char *name, const char *error);
 
+/* What others said of a capture, in the terms of an audit: see merge/merge.h. */
+struct nbds_told {
+	const char *error; /* why it is not all that there was, or could not be read; "": it is */
+	const char *why;   /* why nothing was audited; NULL: that is to be found out */
+	bool opened;       /* it was read at all */
+	bool live;         /* on an interface */
+	bool unaudited;    /* nothing could be looked into */
+	unsigned shard, shards;
+	struct nbds_pipeline_info info;
+	struct nbds_engine_totals totals;
+	const struct nbds_connection *const *connections; /* in the order of their ids */
+	size_t connection_count;
+	struct nbds_export *exports;
+	const struct nbds_finding *const *findings; /* in the order in which they are told */
+	size_t finding_count;
+	/* findings that are counted, and not there: below --severity, and for want of room */
+	uint64_t left_out, no_room;
+	/* and how often each rule was broken, by its place in nbds_rules; NULL: never */
+	const uint64_t *rules;
+};
+
+/* The report of a capture that was audited elsewhere; `name` and `told` stay the caller's. */
+void nbds_report_told(struct nbds_report *r, const char *name, const struct nbds_told *told);
+
 /* After the last capture: what the form ends with. */
 void nbds_report_finish(struct nbds_report *r);
 

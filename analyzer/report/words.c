@@ -27,31 +27,37 @@ const char *const nbds_role_words[NBDS_ROLE_MAX] = {
 	[NBDS_ROLE_REQUEST] = "request",         [NBDS_ROLE_MESSAGE] = "message",
 };
 
+/* In the order in which reports have them. */
+static const struct {
+	const char *reason, *words;
+} unchecked[] = {
+	{"contents-unknown", "nothing in the capture had written there before"},
+	{"trimmed", "trimmed before, so that any contents are legal"},
+	{"failed-write", "a write there had failed or was never answered"},
+	{"partial-sector", "less than a whole 512-byte sector was written or read"},
+	{"payload-not-captured", "the data is missing from the capture"},
+	{"gap-may-hide-write", "a gap in the capture may hide a write"},
+	{"concurrent-writes", "writes at the same time may have been mixed"},
+	{"unflushed-write",
+	 "a write there was not flushed for this reader, and what was there before is "
+	 "not known"},
+	{"flush-failed", "a flush had failed or was never answered"},
+	{"forgotten", "forgotten to stay within the memory limit"},
+	{"read-failed", "the read failed or was never answered"},
+	{"illegal-request", "the request itself was not legal"},
+	{"order-not-trustworthy", "the order of capture cannot be trusted there"},
+};
+
+const char *nbds_unchecked_reason(size_t place)
+{
+	return place < sizeof(unchecked) / sizeof(unchecked[0]) ? unchecked[place].reason : NULL;
+}
+
 const char *nbds_unchecked_words(const char *reason)
 {
-	static const struct {
-		const char *reason, *words;
-	} table[] = {
-		{"contents-unknown", "nothing in the capture had written there before"},
-		{"trimmed", "trimmed before, so that any contents are legal"},
-		{"failed-write", "a write there had failed or was never answered"},
-		{"partial-sector", "less than a whole 512-byte sector was written or read"},
-		{"payload-not-captured", "the data is missing from the capture"},
-		{"gap-may-hide-write", "a gap in the capture may hide a write"},
-		{"concurrent-writes", "writes at the same time may have been mixed"},
-		{"unflushed-write",
-		 "a write there was not flushed for this reader, and what was there before is "
-		 "not known"},
-		{"flush-failed", "a flush had failed or was never answered"},
-		{"forgotten", "forgotten to stay within the memory limit"},
-		{"read-failed", "the read failed or was never answered"},
-		{"illegal-request", "the request itself was not legal"},
-		{"order-not-trustworthy", "the order of capture cannot be trusted there"},
-	};
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (!strcmp(table[i].reason, reason))
-			return table[i].words;
+	for (size_t i = 0; i < sizeof(unchecked) / sizeof(unchecked[0]); i++)
+		if (!strcmp(unchecked[i].reason, reason))
+			return unchecked[i].words;
 	return reason;
 }
 

@@ -14,6 +14,8 @@
 extern const char *const nbds_trouble_words[];
 /* What a frame of a finding holds, in a word or two, by its role. */
 extern const char *const nbds_role_words[NBDS_ROLE_MAX];
+/* Those that there are, in the order in which reports have them, from 0; NULL: no more. */
+const char *nbds_unchecked_reason(size_t place);
 /* What a reason of nbds_engine_totals.unchecked means, in words; a reason that is
  * not known is returned as it is. */
 const char *nbds_unchecked_words(const char *reason);

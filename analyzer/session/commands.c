@@ -69,6 +69,8 @@ void command_request(struct session *s, const struct nbds_message *m)
 	c->bytes += r->length;
 	if (r->flags & NBD_CMD_FLAG_FUA)
 		c->fua++;
+	if (e->counts)
+		counts_request(e->counts, r);
 	if (r->type != NBD_CMD_DISC) {
 		s->c.requests++;
 		if (++s->c.in_flight > s->c.max_in_flight)
@@ -172,8 +174,7 @@ void command_answered(struct session *s, const struct nbds_message *m)
 
 	s->c.replies++;
 	c->replies++;
-	if (s->c.in_flight)
-		s->c.in_flight--;
+	session_unawaited(s, 1);
 	if (r->error) {
 		count_error(s, c, r->first_error);
 	} else if (r->type == NBD_CMD_READ) {
@@ -182,11 +183,18 @@ void command_answered(struct session *s, const struct nbds_message *m)
 	} else if (r->type == NBD_CMD_WRITE) {
 		c->data_bytes += r->length;
 	}
-	if (!f)
+	if (!f) {
+		if (s->engine->counts)
+			counts_answered(s->engine->counts, r, -1);
 		return;
+	}
 	doubts_answered(&s->engine->doubts, f->span, m->last.frame);
 	took = nbds_elapsed(f->first.time, m->last.time);
-	latency_add(&s->engine->budget, &c->latency, took > 0 ? (uint64_t)took : 0);
+	if (took < 0)
+		took = 0;
+	latency_add(&s->engine->budget, &c->latency, (uint64_t)took);
+	if (s->engine->counts)
+		counts_answered(s->engine->counts, r, took);
 	if (m->first.frame < f->first.frame)
 		session_join(s);
 	if (m->first.frame < f->first.frame)

@@ -399,6 +399,7 @@ void nbds_engine_free(struct nbds_engine *e)
 	unpacked_free(&e->next);
 	unpacked_free(&e->found);
 	servers_free(&e->servers);
+	nbds_unflushed_sum_free(e->servers.config.tally);
 	exports_free(&e->exports);
 	e->findings.deliver = NULL; /* it is too late */
 	doubts_free(&e->doubts);

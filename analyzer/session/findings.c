@@ -107,11 +107,23 @@ static void keep(struct findings *all, struct repeat *r, const struct nbds_findi
 	nbds_budget_take(all->budget, nbds_finding_size(copy));
 }
 
+/* Also of those that will be told later. */
+static void count(struct findings *all, const struct nbds_finding *f)
+{
+	size_t rule = (size_t)(f->rule - nbds_rules);
+
+	NBDS_ASSERT(rule < nbds_rules_count && nbds_rules_count <= NBDS_COUNTS_RULES);
+	if (rule < NBDS_COUNTS_RULES)
+		all->counts->findings[rule][f->severity] += f->count;
+}
+
 void findings_tell(struct findings *all, const struct nbds_finding *f)
 {
 	struct repeat *r = repeat_get(all, f->connection, f->rule);
 	uint64_t most = f->rule->summed ? 1 : f->rule->collapse ? 2 : REPEATS_MAX;
 
+	if (all->counts)
+		count(all, f);
 	if (!r || ++r->count < most) {
 		deliver(all, f);
 		return;

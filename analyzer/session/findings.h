@@ -17,6 +17,7 @@
 
 #include <base/table.h>
 #include <base/vector.h>
+#include <nbdscope/counts.h>
 #include <nbdscope/finding.h>
 
 struct repeat {
@@ -42,7 +43,8 @@ struct findings {
 	/* False: the connection was forgotten, and will not end again. NULL: never. */
 	bool (*known)(const void *engine, uint32_t connection);
 	const void *engine;
-	uint64_t count[4]; /* delivered, by enum nbds_severity */
+	uint64_t count[4];          /* delivered, by enum nbds_severity */
+	struct nbds_counts *counts; /* of all, at once; or NULL */
 };
 
 void findings_tell(struct findings *all, const struct nbds_finding *f);

@@ -15,6 +15,7 @@
 #define NBDS_SESSION_INTERNAL_H
 
 #include <base/budget.h>
+#include <nbdscope/counts.h>
 #include <nbdscope/engine.h>
 
 #include "../rules/check.h"
@@ -98,7 +99,8 @@ struct session {
 	bool parted;       /* its server's first world is gone */
 	bool cache_honoured;
 	uint64_t cache_frame;
-	uint64_t writes; /* write-class requests */
+	uint64_t writes;         /* write-class requests */
+	uint64_t tls_counted[2]; /* encrypted bytes of each side */
 	unsigned flush_room;
 };
 
@@ -173,6 +175,7 @@ struct nbds_engine {
 	void *held_ctx;
 	struct session *current;
 	int64_t now, last_tick;
+	struct nbds_counts *counts; /* NULL: nobody asks */
 };
 
 /* Is it a port of NBD servers? */
@@ -266,6 +269,8 @@ struct rules_connection *session_rules(struct session *s);
 void session_inflight_free(struct session *s, struct inflight *f);
 /* `session`: the request will not be answered any more. */
 void session_drop_request(void *session, struct nbds_request *r);
+/* So many requests are in flight no more. */
+void session_unawaited(struct session *s, uint64_t requests);
 /* No more payload comes of the write that was answered before. */
 void session_end_owed(struct session *s);
 void session_refresh_unflushed(struct session *s);
@@ -288,6 +293,15 @@ void command_extents(struct session *s, const struct nbds_message *m, uint64_t a
 void command_answered(struct session *s, const struct nbds_message *m);
 /* It is in flight no more. */
 void command_release(struct session *s, struct nbds_request *r);
+
+/* counts.c; nothing happens where nobody asks. */
+void counts_opened(struct session *s);
+void counts_ended(struct session *s);
+void counts_request(struct nbds_counts *counts, const struct nbds_request *r);
+/* It was answered `took` ns after it was sent; negative: that is not known. */
+void counts_answered(struct nbds_counts *counts, const struct nbds_request *r, int64_t took);
+/* Bytes came of this side: those of TLS. */
+void counts_bytes(struct session *s, enum nbds_side side);
 
 /* notice.c */
 /* one client, several connections at a time, writing, no multi-conn. */

@@ -23,6 +23,10 @@ static void on_message(void *ctx, const struct nbds_message *m)
 		session_announce(s);
 	if (m->flags & NBDS_MSG_UNSOLICITED)
 		s->c.unsolicited++;
+	if (e->counts) {
+		e->counts->unsolicited += !!(m->flags & NBDS_MSG_UNSOLICITED);
+		e->counts->malformed += !!(m->flags & NBDS_MSG_MALFORMED);
+	}
 	if (m->again)
 		s->c.second_replies++;
 	if ((m->flags & NBDS_MSG_MALFORMED) && !s->c.malformed++)
@@ -141,8 +145,7 @@ static void on_message_end(void *ctx, const struct nbds_message *m)
 	if (s->progress < m->payload_len) {
 		/* cut short: the request dies unanswered */
 		session_drop_request(s, r);
-		if (s->c.in_flight)
-			s->c.in_flight--;
+		session_unawaited(s, 1);
 		return;
 	}
 	command_answered(s, m);

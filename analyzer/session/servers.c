@@ -113,15 +113,49 @@ struct server *server_get(struct servers *all, const struct nbds_addr *addr)
 
 struct nbds_world *server_world(struct server *s)
 {
-	if (!s->world)
-		s->world = world_new(s);
+	if (s->world)
+		return s->world;
+	s->world = world_new(s);
+	if (s->world && s->all->sums)
+		s->summed = nbds_budget_alloc(s->all->budget, sizeof(*s->summed));
 	return s->world;
+}
+
+/* --- the sum of all --- */
+
+void servers_sum(struct servers *all)
+{
+	all->sums = true;
+}
+
+/* What is new in its world since this was asked last. */
+static void sum_up(struct server *s)
+{
+	struct nbds_world_stats *sum = &s->all->sum, *had = s->summed, w;
+
+	if (!had || !s->world)
+		return;
+	nbds_world_stats(s->world, &w);
+	sum->reads += w.reads - had->reads;
+	sum->checked_bytes += w.checked_bytes - had->checked_bytes;
+	for (unsigned k = 0; k < NBDS_UNCHECKED_MAX; k++)
+		sum->unchecked[k] += w.unchecked[k] - had->unchecked[k];
+	*had = w;
+}
+
+/* It stays in the sum. */
+static void sum_end(struct server *s)
+{
+	sum_up(s);
+	nbds_budget_free(s->all->budget, s->summed, sizeof(*s->summed));
+	s->summed = NULL;
 }
 
 void servers_free(struct servers *all)
 {
 	for (struct server *s = all->oldest, *next; s; s = next) {
 		next = s->newer;
+		sum_end(s);
 		if (s->world)
 			nbds_world_free(s->world);
 		nbds_budget_free(all->budget, s, sizeof(*s));
@@ -183,6 +217,7 @@ void servers_tick(struct servers *all, int64_t now)
 		still(s);
 		if (s->world && nbds_world_tick(s->world, now))
 			stir(s);
+		sum_up(s);
 		if (over)
 			break;
 	}
@@ -225,6 +260,7 @@ static void add_stats(struct nbds_world_stats *sum, const struct nbds_world *wor
 void server_drop_world(struct server *s)
 {
 	nbds_world_finish(s->world);
+	sum_end(s);
 	add_stats(&s->all->past, s->world);
 	s->all->past.memory = 0;
 	nbds_world_free(s->world);
@@ -275,9 +311,11 @@ void servers_interfaces(struct servers *all)
 
 void servers_finish(struct servers *all)
 {
-	for (struct server *s = all->oldest; s; s = s->newer)
+	for (struct server *s = all->oldest; s; s = s->newer) {
 		if (s->world)
 			nbds_world_finish(s->world);
+		sum_up(s);
+	}
 }
 
 void servers_stats(const struct servers *all, struct nbds_world_stats *sum)

@@ -35,8 +35,9 @@ struct server {
 	struct server *older, *newer;         /* by when it was stirred last */
 	struct server *stir_prev, *stir_next; /* while it stirs */
 	bool stirring;
-	bool forgotten; /* it was counted so */
-	bool unseen;    /* connections to it that are not followed may go on */
+	bool forgotten;                  /* it was counted so */
+	struct nbds_world_stats *summed; /* what its world has in the sum; NULL: nothing */
+	bool unseen;                     /* connections to it that are not followed may go on */
 };
 
 /* A connection to it, the oldest first; in the connection's session. */
@@ -59,6 +60,8 @@ struct servers {
 	bool unseen;                  /* so it may be with those that are forgotten */
 	struct nbds_world_stats past; /* of worlds that are gone */
 	uint64_t forgotten;           /* servers */
+	bool sums;                    /* are wanted: */
+	struct nbds_world_stats sum;  /* of all, some ticks ago at most */
 };
 
 /* The members up to `ops` are set by the caller. */
@@ -81,6 +84,8 @@ void servers_relieve(struct servers *all, uint64_t goal);
 void servers_dropped(struct servers *all);
 void servers_interfaces(struct servers *all);
 void servers_finish(struct servers *all);
+/* From now on there is a sum. To be called before there is a world. */
+void servers_sum(struct servers *all);
 /* The sum over all worlds. */
 void servers_stats(const struct servers *all, struct nbds_world_stats *sum);
 

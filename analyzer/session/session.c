@@ -214,6 +214,7 @@ void session_announce(struct session *s)
 		if (s->server->world || !s->c.from_start)
 			session_join(s);
 	}
+	counts_opened(s);
 	if (e->ops.connection)
 		e->ops.connection(e->ctx, &s->c);
 }
@@ -279,6 +280,8 @@ void session_drop_request(void *arg, struct nbds_request *r)
 	struct inflight *f = r->user;
 
 	s->c.unanswered++;
+	if (s->engine->counts)
+		s->engine->counts->unanswered++;
 	if (!f)
 		return;
 	if (!s->closing)
@@ -330,6 +333,15 @@ static void hang_up(struct session *s)
 		how.type = q->type;
 	}
 	nbds_party_hung_up(s->party, &how);
+}
+
+void session_unawaited(struct session *s, uint64_t requests)
+{
+	if (requests > s->c.in_flight)
+		requests = s->c.in_flight;
+	s->c.in_flight -= requests;
+	if (s->engine->counts)
+		s->engine->counts->in_flight -= requests;
 }
 
 static void drop_rules(struct session *s)
@@ -400,6 +412,7 @@ static void ended(struct session *s)
 	session_unlist(s, &e->open);
 	if (s->announced)
 		session_list(s, &e->ended);
+	counts_ended(s);
 	if (s->announced && e->ops.end)
 		e->ops.end(e->ctx, &s->c);
 	e->current = NULL;
@@ -432,7 +445,7 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 		nbds_decoder_each_request(s->decoder, session_drop_request, s);
 	if (s->c.end == NBDS_END_OPEN && !open)
 		s->c.end = rst ? NBDS_END_RST : NBDS_END_FIN;
-	s->c.in_flight = 0;
+	session_unawaited(s, s->c.in_flight);
 	session_refresh(s);
 	drop_decoder(s);
 	if (s->party && !open) {
@@ -461,7 +474,7 @@ void session_give_up(struct session *s)
 	}
 	session_end_owed(s);
 	nbds_decoder_each_request(s->decoder, session_drop_request, s);
-	s->c.in_flight = 0;
+	session_unawaited(s, s->c.in_flight);
 	drop_decoder(s);
 	drop_rules(s);
 	if (s->party)
@@ -554,6 +567,8 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 	s->engine->current = s;
 	nbds_decoder_data(s->decoder, side, data, len, where);
 	count_decoder(s);
+	if (s->engine->counts)
+		counts_bytes(s, side);
 	s->last_clean[side] = *where;
 	s->c.heard[side].frame = where->frame;
 	s->c.heard[side].time = where->time;
@@ -571,6 +586,10 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 	s->c.gap_bytes += len;
 	if (snaplen)
 		s->c.snaplen_bytes += len;
+	if (s->engine->counts) {
+		s->engine->counts->gaps++;
+		s->engine->counts->gap_bytes += len;
+	}
 	if (side == NBDS_CLIENT) {
 		/* an option may have been lost: another name, and block sizes asked for */
 		s->name_final = false;

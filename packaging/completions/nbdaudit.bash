@@ -20,8 +20,8 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--memory= --shard= --baseline= --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
-		--listen= --connect=
+		--memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--metrics= --metrics-file= --metrics-interval=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -64,17 +64,12 @@ _nbdaudit() {
 		mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 		return
 		;;
-	-o | --output | -w | --write | --baseline)
+	-o | --output | -w | --write | --baseline | --metrics-file)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
 		;;
-	--listen | --connect)
-		mapfile -t COMPREPLY < <(compgen -W 'unix: vsock:' -- "$cur")
-		compopt -o nospace
-		return
-		;;
-	-p | --port | --why | --min-judged | --memory | --shard | --extract)
+	-p | --port | --why | --min-judged | --memory | --shard | --extract | --metrics | --metrics-interval)
 		return
 		;;
 	esac

@@ -33,14 +33,16 @@ _arguments -s -S \
 	'--memory=[the most memory for contents and state]:size:' \
 	'--shard=[judge only the servers of shard K/N]:shard:' \
 	'--baseline=[compare with an earlier report in JSON]:file:_files' \
+	'--merge[make one report of reports in JSON]' \
 	'--extract=[also write what proves a finding]:number:' \
 	'--anonymize[with other addresses, names and contents]' \
 	'(-i --interface)'{-i+,--interface=}'[audit live traffic]:interface:_net_interfaces' \
 	'(-w --write)'{-w+,--write=}'[also save the packets]:file:_files' \
 	'(-D --list-interfaces)'{-D,--list-interfaces}'[the interfaces that there are]' \
 	'(-Z --relinquish-privileges)'{-Z+,--relinquish-privileges=}'[whom root becomes]:user:_users' \
-	'--listen=[relay\: clients connect here]:address:(unix\: vsock\:)' \
-	'--connect=[relay\: to this server]:address:(unix\: vsock\:)' \
+	'--metrics=[serve metrics for Prometheus]:address and port:' \
+	'--metrics-file=[write metrics to a file]:file:_files' \
+	'--metrics-interval=[how often that file is written]:seconds:' \
 	'--list-rules[what is looked for]' \
 	'--explain=[what a rule means]:rule:_nbdaudit_rules' \
 	'(-h --help)'{-h,--help}'[help]' \

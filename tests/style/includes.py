@@ -31,17 +31,18 @@ ROOMS = {
     "analyzer/session": PUBLIC | {"analyzer/latency", "analyzer/rules", "analyzer/consistency"},
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
     "analyzer/options": PUBLIC,
-    "analyzer/relay": PUBLIC | {"analyzer/capture"},
     "analyzer/evidence": PUBLIC | {"analyzer/capture", "analyzer/feed", "analyzer/pipeline"},
     "analyzer/compare": PUBLIC,
     "analyzer/baseline": PUBLIC | {"analyzer/compare", "analyzer/report"},
+    "analyzer/merge": PUBLIC | {"analyzer/baseline", "analyzer/latency", "analyzer/report"},
     "analyzer/report": PUBLIC | {"analyzer/compare", "analyzer/latency", "analyzer/pipeline"},
+    "analyzer/metrics": PUBLIC | {"analyzer/capture", "analyzer/pipeline", "analyzer/report"},
     "analyzer/library": PUBLIC | {"analyzer/pipeline", "analyzer/report"},
     "analyzer": PUBLIC | {"analyzer/baseline", "analyzer/capture", "analyzer/compare",
-                          "analyzer/evidence", "analyzer/options", "analyzer/pipeline",
-                          "analyzer/relay", "analyzer/report"},
-    "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/options",
-                     "analyzer/pipeline", "analyzer/relay", "analyzer/report"},
+                          "analyzer/evidence", "analyzer/merge", "analyzer/metrics", "analyzer/options",
+                          "analyzer/pipeline", "analyzer/report"},
+    "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/metrics",
+                     "analyzer/options", "analyzer/pipeline", "analyzer/report"},
 }
 
 # The only modules that may include each other, and why.
