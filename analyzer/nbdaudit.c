@@ -38,6 +38,7 @@
 #include "metrics/metrics.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
+#include "relay/relay.h"
 #include "report/catalogue.h"
 #include "report/report.h"
 
@@ -55,7 +56,8 @@ struct audit_options {
 	struct nbds_report_options report;
 	struct nbds_engine_config engine;
 	const char *output;    /* NULL: standard output */
-	const char *interface; /* NULL: files */
+	const char *interface; /* NULL: files, or a relay: */
+	const char *listen, *connect;
 	const char *save;
 	const char *user;     /* whom root becomes; NULL: the usual one */
 	double min_judged;    /* percent */
@@ -70,13 +72,21 @@ struct audit_options {
 	struct nbds_metrics *running_metrics; /* NULL: none */
 };
 
-/* The pipeline that a signal stops; NULL: none. */
+/* What a signal stops; NULL: none. What the relay has handed on is still audited. */
 static struct nbds_pipeline *_Atomic running;
+static struct nbds_relay *_Atomic relaying;
+
+/* Not of files. */
+static bool is_live(const struct audit_options *o)
+{
+	return o->interface || o->listen;
+}
 
 static void print_help(void)
 {
 	fputs("Usage: nbdaudit [OPTION]... FILE...\n"
 	      "       nbdaudit [OPTION]... -i INTERFACE [FILTER]\n"
+	      "       nbdaudit [OPTION]... --listen=ADDRESS --connect=ADDRESS\n"
 	      "       nbdaudit [OPTION]... --merge REPORT...\n"
 	      "\n"
 	      "Decodes the NBD traffic in capture files, or on an interface, and reports what\n"
@@ -148,6 +158,13 @@ static void print_help(void)
 	      "                          collector, and for the last time at the end\n"
 	      "      --metrics-interval=SECONDS\n"
 	      "                          how often FILE is written (15)\n"
+	      "\n"
+	      "Relay:\n"
+	      "      --listen=ADDRESS    stand between clients, which connect here, and the server\n"
+	      "                          of --connect; every byte is handed on, and audited. For\n"
+	      "                          Unix sockets and vsock, which no interface shows\n"
+	      "      --connect=ADDRESS   the server; ADDRESS is unix:PATH, HOST:PORT or\n"
+	      "                          vsock:CID:PORT\n"
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
@@ -306,7 +323,9 @@ static bool parse_percent(const char *text, double *percent)
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
 
 enum {
-	OPT_SEVERITY = 256,
+	OPT_LISTEN = 256,
+	OPT_CONNECT,
+	OPT_SEVERITY,
 	OPT_FAIL_ON,
 	OPT_EXCLUSIVE,
 	OPT_MEMORY,
@@ -355,6 +374,8 @@ static const struct option long_options[] = {
 	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
 	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
 	{"list-interfaces", no_argument, NULL, 'D'},
+	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"connect", required_argument, NULL, OPT_CONNECT},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
 	{"explain", required_argument, NULL, OPT_EXPLAIN},
@@ -370,8 +391,9 @@ static bool check_extract(const struct audit_options *o, int files)
 		nbds_complain("--anonymize is for evidence: it needs --extract");
 	else if (!o->extract)
 		return true;
-	else if (o->interface)
-		nbds_complain("--extract is for capture files, not for --interface");
+	else if (is_live(o))
+		nbds_complain("--extract is for capture files, not for --%s",
+			      o->interface ? "interface" : "listen");
 	else if (!o->save)
 		nbds_complain("--extract needs --write, the file for the evidence");
 	else if (files > 1)
@@ -390,7 +412,8 @@ static bool check_extract(const struct audit_options *o, int files)
 /* --merge and what does not go with it. */
 static bool check_merge(const struct audit_options *o)
 {
-	if (o->interface || o->save || o->extract || o->metrics.address || o->metrics.file)
+	if (is_live(o) || o->connect || o->save || o->extract || o->metrics.address ||
+	    o->metrics.file)
 		nbds_complain("--merge is for reports, not for captures or interfaces");
 	else if (o->report.messages || o->report.why)
 		nbds_complain("--merge does not know messages, nor why reads were judged as they "
@@ -411,11 +434,28 @@ static bool check_merge(const struct audit_options *o)
 /* --metrics and what goes with it. */
 static bool check_metrics(const struct audit_options *o)
 {
-	if (o->metrics.address && !o->interface)
-		nbds_complain("--metrics serves while traffic is live: it needs --interface; of "
-			      "capture files there is --metrics-file");
+	if (o->metrics.address && !is_live(o))
+		nbds_complain(
+			"--metrics serves while traffic is live: it needs --interface or --listen; of "
+			"capture files there is --metrics-file");
 	else if (o->metrics.interval && !o->metrics.file)
 		nbds_complain("--metrics-interval is for the file: it needs --metrics-file");
+	else
+		return true;
+	return false;
+}
+
+/* --listen and --connect. */
+static bool check_relay(const struct audit_options *o, char **words, int count)
+{
+	if (!o->listen && !o->connect)
+		return true;
+	if (!o->listen || !o->connect)
+		nbds_complain("a relay needs both --listen and --connect");
+	else if (o->interface)
+		nbds_complain("--listen and --interface exclude each other");
+	else if (count)
+		nbds_complain("--listen takes no file and no filter: '%s'", *words);
 	else
 		return true;
 	return false;
@@ -445,6 +485,12 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			break;
 		case 'i':
 			o->interface = optarg;
+			break;
+		case OPT_LISTEN:
+			o->listen = optarg;
+			break;
+		case OPT_CONNECT:
+			o->connect = optarg;
 			break;
 		case 'w':
 			o->save = optarg;
@@ -552,8 +598,11 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		return tell_rules(o);
 	if (!check_extract(o, argc - optind) || !check_metrics(o))
 		return nbds_usage_error();
-	if (o->save && !o->interface && !o->extract) {
-		nbds_complain("--write saves live packets: it needs --interface (or --extract)");
+	if (!check_relay(o, argv + optind, argc - optind))
+		return nbds_usage_error();
+	if (o->save && !is_live(o) && !o->extract) {
+		nbds_complain("--write saves live packets: it needs --interface or --listen (or "
+			      "--extract)");
 		return nbds_usage_error();
 	}
 	if (o->report.messages && o->report.format != NBDS_REPORT_TEXT &&
@@ -578,7 +627,7 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			      o->report.summary ? "--summary" : "--quiet");
 		return nbds_usage_error();
 	}
-	if (!o->interface && optind == argc) {
+	if (!is_live(o) && optind == argc) {
 		nbds_complain(o->merge ? "no report is named"
 				       : "no capture file is named, nor an interface with -i");
 		return nbds_usage_error();
@@ -736,11 +785,16 @@ static volatile sig_atomic_t stopped; /* a signal came */
 static void on_signal(int number)
 {
 	struct nbds_pipeline *p = running;
+	struct nbds_relay *r = relaying;
+	int before = errno;
 
 	(void)number;
 	stopped = 1;
-	if (p)
+	if (r)
+		nbds_relay_stop(r);
+	else if (p)
 		nbds_pipeline_stop(p);
+	errno = before;
 }
 
 /*
@@ -797,8 +851,10 @@ static void confine(const struct nbds_metrics *metrics)
 	int listener = nbds_metrics_socket(metrics);
 	char err[256];
 
-	if (nbds_sandbox_possible() &&
-	    !nbds_sandbox_enter_serving(&listener, listener >= 0, err, sizeof(err)))
+	if (!nbds_sandbox_possible())
+		return;
+	if (!(relaying ? nbds_sandbox_relay : nbds_sandbox_enter_serving)(&listener, listener >= 0,
+									  err, sizeof(err)))
 		nbds_complain("%s", err);
 }
 
@@ -813,6 +869,44 @@ static void update_metrics(struct nbds_metrics *metrics)
 	trouble = nbds_metrics_trouble(metrics);
 	if (trouble)
 		nbds_complain("%s", trouble);
+}
+
+/* What was said of the relay. */
+struct relay_told {
+	uint64_t refused, crowded, dropped;
+	time_t last;
+};
+
+/* What its user would not notice: at most once a second, and `finally` all of it. */
+static void tell_relay(const struct nbds_pipeline *p, struct relay_told *told, bool finally)
+{
+	struct nbds_relay_status status;
+	struct timespec now;
+	uint64_t dropped;
+
+	if (!relaying)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (now.tv_sec == told->last && !finally)
+		return;
+	told->last = now.tv_sec;
+	nbds_relay_status(relaying, &status);
+	if (status.refused > told->refused)
+		nbds_complain("the server is not reached, %" PRIu64 " client%s closed: %s",
+			      status.refused - told->refused,
+			      status.refused - told->refused == 1 ? " was" : "s were",
+			      status.error);
+	if (status.crowded && !told->crowded)
+		nbds_complain(
+			"clients wait: no more connections can be open at a time (ulimit -n)");
+	dropped = nbds_pipeline_origin_dropped(p);
+	if (dropped > told->dropped && (!told->dropped || finally))
+		nbds_complain("the audit %s behind: %" PRIu64
+			      " packets of it are missing; the traffic is not touched by that",
+			      finally ? "was" : "is", dropped);
+	told->refused = status.refused;
+	told->crowded = status.crowded;
+	told->dropped = dropped;
 }
 
 /* --- evidence --- */
@@ -947,9 +1041,10 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 	struct progress progress;
 	enum nbds_step step;
 	bool save_told = false, extracted = true;
+	struct relay_told told = {0};
 
 	progress_begin(&progress, name, o, out);
-	if (!o->interface)
+	if (!is_live(o))
 		nbds_metrics_attach(o->running_metrics, p);
 	nbds_report_begin(report, name, p);
 	if (last)
@@ -962,9 +1057,11 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 		progress_show(&progress, p, report);
 		update_metrics(o->running_metrics);
 		tell_save_error(p, o, &save_told);
+		tell_relay(p, &told, false);
 	}
 	progress_erase(&progress);
 	nbds_metrics_detach(o->running_metrics);
+	tell_relay(p, &told, true);
 	if (ferror(out) || step <= NBDS_STEP_IDLE)
 		return STATUS_TROUBLE;
 	if (step == NBDS_STEP_ERROR)
@@ -1120,6 +1217,72 @@ static struct nbds_merge *open_reports(char **files, int count, const struct aud
 	return m;
 }
 
+/* With the rights of who runs the program: files, and sockets. */
+static int audit_relay(struct nbds_pipeline_config *config, struct nbds_report *report,
+		       const struct audit_options *o, FILE *out)
+{
+	struct nbds_endpoint listening, server;
+	char err[512], name[2 * NBDS_ENDPOINT_TEXT + 32], comment[NBDS_ORIGIN_WORDS];
+	struct nbds_pipeline *p = NULL;
+	struct nbds_relay *relay;
+	struct nbds_view *view;
+	int status = STATUS_TROUBLE;
+	bool save_told;
+
+	if (!nbds_endpoint_parse(o->listen, true, &listening, err, sizeof(err)) ||
+	    !nbds_endpoint_parse(o->connect, false, &server, err, sizeof(err))) {
+		nbds_complain("%s", err);
+		return STATUS_TROUBLE;
+	}
+	catch_signals();
+	nbds_relay_name(&listening, &server, o->report.ascii, name, sizeof(name));
+	nbds_relay_comment(&listening, &server, comment, sizeof(comment));
+	/* There is one order of all that it sees: strictly later is later. */
+	config->engine.epsilon = 1;
+	view = nbds_view_new(NBDS_VIEW_BYTES, name, comment);
+	relay = view ? nbds_relay_open(&listening, &server, view, err, sizeof(err)) : NULL;
+	if (!relay) {
+		nbds_complain("%s", view ? err : "out of memory");
+		nbds_view_free(view);
+		return STATUS_TROUBLE;
+	}
+	p = nbds_pipeline_open_origin(nbds_view_origin(view), config, err, sizeof(err));
+	if (!p) {
+		nbds_complain("%s", err);
+		nbds_relay_close(relay);
+		return STATUS_TROUBLE;
+	}
+	if (!save_packets(p, o))
+		goto done;
+	nbds_metrics_attach(o->running_metrics, p);
+	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0 ||
+	    !nbds_metrics_begin(o->running_metrics, err, sizeof(err)) ||
+	    !nbds_relay_start(relay, err, sizeof(err))) {
+		nbds_complain("%s", err);
+		goto done;
+	}
+	tell_where(o);
+	relaying = relay;
+	if (stopped)
+		nbds_relay_stop(relay);
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "Relaying %s to %s; interrupt (Ctrl-C) for the report.\n",
+			o->listen, o->connect);
+	setvbuf(out, NULL, _IOLBF, 0);
+	status = run(p, report, name, o, NULL, out, true);
+	relaying = NULL;
+done:
+	nbds_metrics_detach(o->running_metrics);
+	nbds_relay_close(relay);
+	save_told = nbds_pipeline_save_error(p)[0];
+	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
+		if (!save_told)
+			nbds_complain("%s: %s", o->save, err);
+		status = STATUS_TROUBLE;
+	}
+	return status;
+}
+
 /* The exit status of a report without trouble. */
 static int judge(const struct nbds_report *report, const struct audit_options *o)
 {
@@ -1166,7 +1329,7 @@ static bool load_baseline(struct audit_options *o, char **files, int count, int 
 {
 	char err[256];
 
-	for (int i = 0; !o->interface && i < count; i++) {
+	for (int i = 0; !is_live(o) && i < count; i++) {
 		if (strcmp(files[i], "-") || strcmp(o->baseline, "-"))
 			continue;
 		nbds_complain("the earlier report and the capture cannot both come from standard "
@@ -1197,7 +1360,7 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 	}
 	if (!o->output || !strcmp(o->output, "-"))
 		return true;
-	if (!o->interface && is_input(o->output, files, count)) {
+	if (!is_live(o) && is_input(o->output, files, count)) {
 		nbds_complain("%s: the report would overwrite the capture", o->output);
 		return false;
 	}
@@ -1219,7 +1382,7 @@ static bool open_metrics(struct audit_options *o, char **files, int count)
 
 	if (!o->metrics.address && !o->metrics.file)
 		return true;
-	if (o->metrics.file && !o->interface && is_input(o->metrics.file, files, count)) {
+	if (o->metrics.file && !is_live(o) && is_input(o->metrics.file, files, count)) {
 		nbds_complain("%s: the metrics would overwrite the capture", o->metrics.file);
 		return false;
 	}
@@ -1274,7 +1437,7 @@ int main(int argc, char **argv)
 	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	captures = o.interface ? 1 : argc - optind;
+	captures = is_live(&o) ? 1 : argc - optind;
 	if (o.merge) {
 		reports = open_reports(argv + optind, argc - optind, &o);
 		if (!reports)
@@ -1293,7 +1456,7 @@ int main(int argc, char **argv)
 	}
 	if (o.report.format == NBDS_REPORT_TEXT)
 		prepare_paper(out, &o.report);
-	o.report.live = o.interface != NULL;
+	o.report.live = is_live(&o);
 	o.report.several = captures > 1;
 	/* What findings take while they wait is a share of the whole. */
 	if (!o.engine.memory)
@@ -1322,6 +1485,8 @@ int main(int argc, char **argv)
 		status = merge(reports, report, out);
 	} else if (o.interface) {
 		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
+	} else if (o.listen) {
+		status = audit_relay(&config, report, &o, out);
 	} else {
 		for (int i = optind; i < argc && !ferror(out); i++) {
 			int one = audit_file(argv[i], &config, report, &o, out, i == argc - 1);

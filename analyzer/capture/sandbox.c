@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <wchar.h>
 
@@ -111,6 +112,19 @@ static const int replacing[] = {
 	SCMP_SYS(unlinkat),
 };
 
+/* The relay's own: a loop that waits, connections that are taken and ended. They are made
+ * by another process, see dialer.h. */
+static const int relaying[] = {
+	SCMP_SYS(epoll_ctl),    SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
+	SCMP_SYS(epoll_pwait2), SCMP_SYS(accept4),    SCMP_SYS(shutdown),
+};
+
+/* The dialer's: one connection after the other, and in the end a file less. */
+static const int dialing[] = {
+	SCMP_SYS(socket),     SCMP_SYS(connect), SCMP_SYS(lstat),  SCMP_SYS(lstat64),
+	SCMP_SYS(newfstatat), SCMP_SYS(statx),   SCMP_SYS(unlink), SCMP_SYS(unlinkat),
+};
+
 /* What this machine does not have under that name is left out. */
 static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
 {
@@ -187,6 +201,28 @@ static int allow_serving(scmp_filter_ctx filter, const int *listeners, size_t co
 	return status;
 }
 
+/* Of settings of sockets two, and one question. */
+static int allow_sockets(scmp_filter_ctx filter)
+{
+	static const struct {
+		int level, name;
+	} settings[] = {{SOL_SOCKET, SO_LINGER}, {IPPROTO_TCP, TCP_NODELAY}};
+	int status = 0;
+
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]) && !status; i++) {
+		struct scmp_arg_cmp which[] = {
+			SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)settings[i].level),
+			SCMP_A2(SCMP_CMP_MASKED_EQ, UINT32_MAX, (unsigned)settings[i].name),
+		};
+
+		status = one_rule(filter, SCMP_SYS(setsockopt), 2, which);
+	}
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(ioctl), 1,
+				  &SCMP_A1(SCMP_CMP_MASKED_EQ, UINT32_MAX, SIOCOUTQ));
+	return status;
+}
+
 static bool enter(const int *more, size_t count, const int *listeners, size_t listener_count,
 		  char *err, size_t errsize)
 {
@@ -208,6 +244,8 @@ static bool enter(const int *more, size_t count, const int *listeners, size_t li
 		status = allow(filter, common, sizeof(common) / sizeof(common[0]));
 	if (!status)
 		status = allow(filter, more, count);
+	if (!status && more == relaying)
+		status = allow_sockets(filter);
 	if (!status)
 		status = allow_arguments(filter);
 	if (!status)
@@ -249,6 +287,18 @@ bool nbds_sandbox_enter_serving(const int *listeners, size_t count, char *err, s
 {
 	warm();
 	return enter(NULL, 0, listeners, count, err, errsize);
+}
+
+bool nbds_sandbox_relay(const int *listeners, size_t count, char *err, size_t errsize)
+{
+	warm();
+	return enter(relaying, sizeof(relaying) / sizeof(relaying[0]), listeners, count, err,
+		     errsize);
+}
+
+bool nbds_sandbox_dialer(char *err, size_t errsize)
+{
+	return enter(dialing, sizeof(dialing) / sizeof(dialing[0]), NULL, 0, err, errsize);
 }
 
 bool nbds_sandbox_opener(char *err, size_t errsize)

@@ -24,6 +24,11 @@ bool nbds_sandbox_enter(char *err, size_t errsize);
 /* The same for who also serves: connections of these listening sockets may be accepted,
  * answered and ended. */
 bool nbds_sandbox_enter_serving(const int *listeners, size_t count, char *err, size_t errsize);
+/* The same with what a relay needs: a loop that waits, and connections that are taken and
+ * ended. */
+bool nbds_sandbox_relay(const int *listeners, size_t count, char *err, size_t errsize);
+/* The same for the process of relay/dialer.h, which connects, and removes a file. */
+bool nbds_sandbox_dialer(char *err, size_t errsize);
 /* The same for the process of opener.h, which opens new files. */
 bool nbds_sandbox_opener(char *err, size_t errsize);
 /* And for one that replaces files, as metrics/file.h does. */

@@ -152,6 +152,11 @@ struct nbds_pipeline *nbds_pipeline_open_origin(const struct nbds_capture_origin
 	return p;
 }
 
+uint64_t nbds_pipeline_origin_dropped(const struct nbds_pipeline *p)
+{
+	return p->origin ? nbds_capture_origin_dropped(p->capture) : 0;
+}
+
 struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,
 						 char *err, size_t errsize)
 {

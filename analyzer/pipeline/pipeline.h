@@ -76,6 +76,9 @@ struct nbds_pipeline *nbds_pipeline_open_origin(const struct nbds_capture_origin
 						const struct nbds_pipeline_config *config,
 						char *err, size_t errsize);
 
+/* What of it was dropped so far; 0 of all else. */
+uint64_t nbds_pipeline_origin_dropped(const struct nbds_pipeline *p);
+
 /* No capture: packets come through nbds_pipeline_packet(), and end with
  * nbds_pipeline_finish(), which a step does here; nothing can be saved. */
 struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_config *config,

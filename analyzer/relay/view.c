@@ -31,15 +31,15 @@
 #define SECOND_NS INT64_C(1000000000)
 #define ALIGN     16u
 
-struct entry {
+struct view_entry {
 	uint32_t size; /* with all that belongs to it; multiple of ALIGN */
 	bool passed;   /* only the rest of the ring */
 	struct nbds_synthetic_flow flow;
 	struct nbds_synthetic_event event;
 };
 
-#define ENTRY_MOST                                                                     \
-	((sizeof(struct entry) + NBDS_SYNTHETIC_HEAD + NBDS_SYNTHETIC_BYTES + ALIGN) & \
+#define ENTRY_MOST                                                                          \
+	((sizeof(struct view_entry) + NBDS_SYNTHETIC_HEAD + NBDS_SYNTHETIC_BYTES + ALIGN) & \
 	 ~(size_t)(ALIGN - 1))
 
 struct nbds_view {
@@ -71,7 +71,7 @@ static void wake(struct nbds_view *v)
 }
 
 /* Where the next `size` bytes go; *at is moved there. NULL: no room. */
-static struct entry *room(struct nbds_view *v, size_t *at, size_t size)
+static struct view_entry *room(struct nbds_view *v, size_t *at, size_t size)
 {
 	size_t read = atomic_load_explicit(&v->read, memory_order_acquire);
 	size_t place = *at % v->size, rest = v->size - place;
@@ -80,8 +80,8 @@ static struct entry *room(struct nbds_view *v, size_t *at, size_t size)
 		/* passed over, if both fit */
 		if (*at + rest + size - read > v->size)
 			return NULL;
-		if (rest >= sizeof(struct entry)) {
-			struct entry *e = (struct entry *)(void *)(v->ring + place);
+		if (rest >= sizeof(struct view_entry)) {
+			struct view_entry *e = (struct view_entry *)(void *)(v->ring + place);
 
 			e->size = (uint32_t)rest;
 			e->passed = true;
@@ -91,16 +91,16 @@ static struct entry *room(struct nbds_view *v, size_t *at, size_t size)
 	} else if (*at + size - read > v->size) {
 		return NULL;
 	}
-	return (struct entry *)(void *)(v->ring + place);
+	return (struct view_entry *)(void *)(v->ring + place);
 }
 
 bool nbds_view_put(struct nbds_view *v, const struct nbds_synthetic_flow *flow,
 		   const struct nbds_synthetic_event *event, const uint8_t *bytes)
 {
 	size_t at = atomic_load_explicit(&v->written, memory_order_relaxed);
-	size_t size = (sizeof(struct entry) + NBDS_SYNTHETIC_HEAD + event->len + ALIGN - 1) &
+	size_t size = (sizeof(struct view_entry) + NBDS_SYNTHETIC_HEAD + event->len + ALIGN - 1) &
 		      ~(size_t)(ALIGN - 1);
-	struct entry *e;
+	struct view_entry *e;
 
 	NBDS_ASSERT(event->len <= NBDS_SYNTHETIC_BYTES);
 	e = room(v, &at, size);
@@ -183,7 +183,7 @@ static int each(void *origin, int most, void (*give)(void *ctx, struct nbds_pack
 		sleep_on(v);
 	while (count < most && there(v)) {
 		size_t place = read % v->size, rest = v->size - place;
-		struct entry *e = (struct entry *)(void *)(v->ring + place);
+		struct view_entry *e = (struct view_entry *)(void *)(v->ring + place);
 
 		if (rest < sizeof(*e) || e->passed) {
 			read += rest;

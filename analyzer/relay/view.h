@@ -38,6 +38,10 @@
 
 struct nbds_view;
 
+/* What holds a good while of what is faster than the audit, and is little beside the memory
+ * that that has itself. */
+#define NBDS_VIEW_BYTES ((size_t)64 << 20)
+
 /* `bytes`: of the ring; at least some for one event are taken. `name` and `comment` are
  * those of the interface in saved files. */
 struct nbds_view *nbds_view_new(size_t bytes, const char *name, const char *comment);

@@ -22,6 +22,7 @@ _nbdaudit() {
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
 		--memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--metrics= --metrics-file= --metrics-interval=
+		--listen= --connect=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -67,6 +68,11 @@ _nbdaudit() {
 	-o | --output | -w | --write | --baseline | --metrics-file)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
+	--listen | --connect)
+		mapfile -t COMPREPLY < <(compgen -W 'unix: vsock:' -- "$cur")
+		compopt -o nospace
 		return
 		;;
 	-p | --port | --why | --min-judged | --memory | --shard | --extract | --metrics | --metrics-interval)

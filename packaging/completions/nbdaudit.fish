@@ -30,6 +30,8 @@ complete -c nbdaudit -s Z -l relinquish-privileges -x -a "(__fish_complete_users
 complete -c nbdaudit -l metrics -x -d "Serve metrics for Prometheus"
 complete -c nbdaudit -l metrics-file -r -d "Write metrics to a file"
 complete -c nbdaudit -l metrics-interval -x -d "How often that file is written"
+complete -c nbdaudit -l listen -x -a "unix: vsock:" -d "Relay: clients connect here"
+complete -c nbdaudit -l connect -x -a "unix: vsock:" -d "Relay: to this server"
 complete -c nbdaudit -l list-rules -d "What is looked for"
 complete -c nbdaudit -l explain -x -a "(nbdaudit --list-rules 2>/dev/null | string split -f 1 ' ')" -d "What a rule means"
 complete -c nbdaudit -s h -l help -d "Help"

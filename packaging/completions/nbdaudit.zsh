@@ -43,6 +43,8 @@ _arguments -s -S \
 	'--metrics=[serve metrics for Prometheus]:address and port:' \
 	'--metrics-file=[write metrics to a file]:file:_files' \
 	'--metrics-interval=[how often that file is written]:seconds:' \
+	'--listen=[relay\: clients connect here]:address:(unix\: vsock\:)' \
+	'--connect=[relay\: to this server]:address:(unix\: vsock\:)' \
 	'--list-rules[what is looked for]' \
 	'--explain=[what a rule means]:rule:_nbdaudit_rules' \
 	'(-h --help)'{-h,--help}'[help]' \

@@ -16,7 +16,7 @@ from delivered import BIN, BUILD, ROOT
 PAGES = sorted((ROOT / "docs" / "man").glob("*.[1-8]")) + [BUILD / "man" / "nbdscope-rules.7"]
 
 # Lines of examples that need a network, another machine, or rights.
-ELSEWHERE = re.compile(r"^(tcpdump|ssh) |^nbd\w+ -i | nbd\.pcap$")
+ELSEWHERE = re.compile(r"^(tcpdump|ssh|nbdcopy) |^nbd\w+ (-i|--listen=\S+) | nbd\.pcap$")
 
 
 def examples(page):

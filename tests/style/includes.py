@@ -31,6 +31,7 @@ ROOMS = {
     "analyzer/session": PUBLIC | {"analyzer/latency", "analyzer/rules", "analyzer/consistency"},
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
     "analyzer/options": PUBLIC,
+    "analyzer/relay": PUBLIC | {"analyzer/capture"},
     "analyzer/evidence": PUBLIC | {"analyzer/capture", "analyzer/feed", "analyzer/pipeline"},
     "analyzer/compare": PUBLIC,
     "analyzer/baseline": PUBLIC | {"analyzer/compare", "analyzer/report"},
@@ -40,9 +41,10 @@ ROOMS = {
     "analyzer/library": PUBLIC | {"analyzer/pipeline", "analyzer/report"},
     "analyzer": PUBLIC | {"analyzer/baseline", "analyzer/capture", "analyzer/compare",
                           "analyzer/evidence", "analyzer/merge", "analyzer/metrics", "analyzer/options",
-                          "analyzer/pipeline", "analyzer/report"},
+                          "analyzer/pipeline", "analyzer/relay", "analyzer/report"},
     "tui": PUBLIC | {"analyzer/capture", "analyzer/latency", "analyzer/metrics",
-                     "analyzer/options", "analyzer/pipeline", "analyzer/report"},
+                     "analyzer/options", "analyzer/pipeline", "analyzer/relay",
+                     "analyzer/report"},
 }
 
 # The only modules that may include each other, and why.
