@@ -36,6 +36,7 @@
 #include "evidence/evidence.h"
 #include "merge/merge.h"
 #include "metrics/metrics.h"
+#include "options/keys.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
 #include "relay/relay.h"
@@ -65,6 +66,7 @@ struct audit_options {
 	bool list_rules;      /* only that */
 	const char *explain;  /* only this rule; NULL: none */
 	const char *baseline; /* an earlier report; NULL: none */
+	const char *tls_keys; /* a key log; NULL: none */
 	uint64_t extract;     /* the number of a finding; 0: none */
 	bool merge;           /* the files are reports */
 	bool anonymize;
@@ -124,6 +126,9 @@ static void print_help(void)
 	      "      --allow-unaudited   exit 0, not 3, if there was nothing to audit\n"
 	      "      --shard=K/N         judge only the servers of shard K of N; the findings of\n"
 	      "                          all N together are those of the whole\n"
+	      "      --tls-keys=FILE     look inside TLS with the keys of FILE, a key log as\n"
+	      "                          SSLKEYLOGFILE makes clients and servers write it;\n"
+	      "                          keys inside of a capture are used without it\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
 	      "\n"
@@ -345,6 +350,7 @@ enum {
 	OPT_METRICS,
 	OPT_METRICS_FILE,
 	OPT_METRICS_INTERVAL,
+	OPT_TLS_KEYS,
 };
 
 static const struct option long_options[] = {
@@ -373,6 +379,7 @@ static const struct option long_options[] = {
 	{"metrics", required_argument, NULL, OPT_METRICS},
 	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
 	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
+	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"listen", required_argument, NULL, OPT_LISTEN},
 	{"connect", required_argument, NULL, OPT_CONNECT},
@@ -560,6 +567,9 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 						 NBDS_METRICS_INTERVAL_MAX, &o->metrics.interval,
 						 err))
 				goto bad;
+			break;
+		case OPT_TLS_KEYS:
+			o->tls_keys = optarg;
 			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
@@ -1412,6 +1422,8 @@ int main(int argc, char **argv)
 	struct nbds_pipeline_config config = {0};
 	struct nbds_merge *reports = NULL;
 	struct nbds_report *report;
+	struct nbds_tls_reader *keys;
+	char err[NBDS_OPTION_ERROR];
 	FILE *out = stdout;
 	int status, captures;
 
@@ -1422,8 +1434,6 @@ int main(int argc, char **argv)
 		return status;
 	/* Files are read and written with the rights of who runs the program. */
 	if (nbds_privileges_borrowed() && (!o.interface || o.output)) {
-		char err[256];
-
 		if (o.interface) {
 			nbds_complain("--output with --interface: not with the set-user-ID bit");
 			return STATUS_TROUBLE;
@@ -1449,9 +1459,19 @@ int main(int argc, char **argv)
 		nbds_merge_free(reports);
 		return STATUS_TROUBLE;
 	}
+	if (!o.engine.memory)
+		o.engine.memory = MEMORY_DEFAULT;
+	keys = nbds_keys_open(o.tls_keys, o.interface != NULL, o.engine.memory, err);
+	if (!keys) {
+		nbds_complain("%s", err);
+		nbds_merge_free(reports);
+		nbds_compare_free(o.report.compare);
+		return STATUS_TROUBLE;
+	}
 	if (!open_outputs(&o, argv + optind, argc - optind, &out)) {
 		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
+		nbds_tls_reader_free(keys);
 		return STATUS_TROUBLE;
 	}
 	if (o.report.format == NBDS_REPORT_TEXT)
@@ -1459,8 +1479,6 @@ int main(int argc, char **argv)
 	o.report.live = is_live(&o);
 	o.report.several = captures > 1;
 	/* What findings take while they wait is a share of the whole. */
-	if (!o.engine.memory)
-		o.engine.memory = MEMORY_DEFAULT;
 	o.report.memory = o.engine.memory / 8;
 	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
@@ -1474,9 +1492,11 @@ int main(int argc, char **argv)
 		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
 		close_metrics(&o);
+		nbds_tls_reader_free(keys);
 		return STATUS_TROUBLE;
 	}
 	config.engine = o.engine;
+	nbds_keys_use(keys, &config);
 	nbds_report_callbacks(report, &config.ops);
 	config.ctx = report;
 
@@ -1515,6 +1535,7 @@ int main(int argc, char **argv)
 	nbds_report_free(report);
 	nbds_compare_free(o.report.compare);
 	nbds_merge_free(reports);
+	nbds_tls_reader_free(keys);
 
 	if (close_output(out, &o) < 0)
 		status = STATUS_TROUBLE;

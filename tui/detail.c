@@ -4,6 +4,8 @@
  */
 #include "detail.h"
 
+#include "../analyzer/report/tls_words.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -41,8 +43,14 @@ static void detail_handshake(struct nbds_buf *b, const struct nbds_connection *c
 					nbds_text_of(&nbds_reply_types, o->replies[k], name));
 		nbds_buf_puts(b, o->reply_count > 8 ? ", ...\n" : "\n");
 	}
-	if (n->tls)
-		nbds_buf_puts(b, "TLS\tall that follows is encrypted\n");
+	if (n->tls) {
+		nbds_buf_puts(b, "TLS\t");
+		if (c->tls.tried)
+			nbds_tls_sentence(b, c);
+		else
+			nbds_buf_puts(b, "all that follows is encrypted");
+		nbds_buf_puts(b, "\n");
+	}
 	if (n->transmission)
 		nbds_buf_printf(b, "replies\t%s\n",
 				n->extended     ? "extended headers"

@@ -53,6 +53,7 @@ struct connection_row {
 	char export_name[48]; /* printable, cut */
 	enum nbds_connection_end end;
 	bool ended, sure, from_start;
+	bool opaque; /* inside TLS, and not read */
 	struct nbds_negotiated negotiated;
 	uint64_t requests, replies, errors, max_in_flight, gaps;
 	/* What a loss left unanswered is not in it, nor in `oldest`. */
@@ -179,6 +180,7 @@ struct worker_config {
 	const char *interface; /* with the pcap filter, or NULL */
 	const char *filter;
 	const char *save;
+	const char *tls_keys;   /* a key log; NULL: none */
 	const char *user;       /* whom root becomes */
 	double replay;          /* 0: read at once */
 	const char *setup_path; /* the one file that is overwritten, at the user's word */

@@ -69,6 +69,9 @@ static void print_help(void)
 	      "                          hazard, note\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G)\n"
+	      "      --tls-keys=FILE     look inside TLS with the keys of FILE, a key log as\n"
+	      "                          SSLKEYLOGFILE makes clients and servers write it;\n"
+	      "                          keys inside of a capture are used without it\n"
 	      "      --ring=SIZE         live: memory for the last packets, so that they can be\n"
 	      "                          saved afterwards (a 16th of --memory); 0: none\n"
 	      "      --history=NUMBER    messages that are kept (live 65536, file 1000000);\n"
@@ -150,6 +153,7 @@ enum {
 	OPT_COLOUR,
 	OPT_ASCII,
 	OPT_NO_MOUSE,
+	OPT_TLS_KEYS,
 };
 
 static const struct option long_options[] = {
@@ -171,6 +175,7 @@ static const struct option long_options[] = {
 	{"colour", required_argument, NULL, OPT_COLOUR},
 	{"ascii", no_argument, NULL, OPT_ASCII},
 	{"no-mouse", no_argument, NULL, OPT_NO_MOUSE},
+	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
@@ -282,6 +287,9 @@ static int parse_options(int argc, char **argv, struct top_options *o)
 			break;
 		case OPT_ASCII:
 			o->screen.ascii = true;
+			break;
+		case OPT_TLS_KEYS:
+			o->worker.tls_keys = optarg;
 			break;
 		case OPT_NO_MOUSE:
 			o->screen.mouse = false;

@@ -639,6 +639,7 @@ static void row_refresh(struct rows *rows, struct track *t)
 	r->sure = c->sure;
 	r->from_start = c->from_start;
 	r->negotiated = c->negotiated;
+	r->opaque = nbds_opaque(c);
 	r->requests = c->requests;
 	r->replies = c->replies;
 	r->max_in_flight = c->max_in_flight;

@@ -790,7 +790,7 @@ static const char *state_of(const struct connection_row *r, enum style *style)
 		*style = STYLE_DIM;
 		return ends[r->end];
 	}
-	if (r->negotiated.tls)
+	if (r->opaque)
 		return "TLS";
 	if (!r->sure)
 		return "?";
@@ -798,7 +798,7 @@ static const char *state_of(const struct connection_row *r, enum style *style)
 		return "hello";
 	}
 	*style = STYLE_GOOD;
-	return "open";
+	return r->negotiated.tls ? "TLS+" : "open";
 }
 
 /* A letter for each flag that a server may offer; explained in the help. */

@@ -21,6 +21,7 @@
 
 #include "../analyzer/capture/live.h"
 #include "../analyzer/capture/privileges.h"
+#include "../analyzer/options/keys.h"
 
 /* Packets between two looks at the clock. */
 #define BATCH 256
@@ -530,6 +531,12 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 				      errsize);
 	if (!w->opener)
 		return false;
+	/* after the opener has begun: it has no use for keys */
+	w->keys = nbds_keys_open(c->tls_keys, !c->file,
+				 c->engine.memory ? c->engine.memory : MEMORY_DEFAULT, err);
+	if (!w->keys)
+		return false;
+	nbds_keys_use(w->keys, &config);
 	if (c->file) {
 		/* The file may be a pipe that never ends. */
 		config.engine.patience = FILE_PATIENCE;
@@ -538,8 +545,11 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 			return false;
 		if (c->replay > 0) {
 			w->capture = nbds_capture_open(c->file, err, errsize);
-			if (w->capture)
+			if (w->capture) {
+				nbds_capture_keep_words(w->capture, config.secrets,
+							config.secrets_ctx);
 				w->pipeline = nbds_pipeline_open_packets(&config, err, errsize);
+			}
 		} else {
 			w->pipeline = nbds_pipeline_open(c->file, &config, err, errsize);
 		}
@@ -570,6 +580,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 
 static void destroy(struct worker *w)
 {
+	nbds_tls_reader_free(w->keys);
 	log_free(w->told.log);
 	ring_close(&w->ring);
 	pick_free(w->orders.pick);

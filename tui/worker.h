@@ -42,6 +42,7 @@ struct worker {
 	/* The rest is the worker's own. */
 	struct snapshot snapshots[3], *back;
 	struct nbds_pipeline *pipeline;
+	struct nbds_tls_reader *keys;
 	struct told told;
 	struct packet_ring ring; /* of packets that cannot be read again */
 	int again;               /* the file, to be read again; -1: there is none */

@@ -132,6 +132,7 @@ static bool held_since(const struct nbds_feed_flow *f, uint64_t *since)
 
 	if (!f->stream || !f->tcp)
 		return false;
+	any = nbds_stream_held_since(f->stream, since);
 	for (int dir = NBDS_DIR_A; dir <= NBDS_DIR_B; dir++) {
 		if (!nbds_tcp_held_since(f->tcp, dir, &mark))
 			continue;

@@ -83,7 +83,8 @@ static bool reread(void *ctx, uint64_t at, uint8_t *bytes, size_t size)
 }
 
 /* The capture was opened, or not: then there is no pipeline. */
-static struct nbds_pipeline *opened(struct nbds_pipeline *p)
+static struct nbds_pipeline *opened(struct nbds_pipeline *p,
+				    const struct nbds_pipeline_config *config)
 {
 	struct nbds_tcp_reread from = {p->capture, place, reread};
 
@@ -93,6 +94,8 @@ static struct nbds_pipeline *opened(struct nbds_pipeline *p)
 	}
 	if (nbds_capture_can_reread(p->capture))
 		nbds_feed_reread(p->feed, &from);
+	if (config->secrets)
+		nbds_capture_keep_words(p->capture, config->secrets, config->secrets_ctx);
 	return p;
 }
 
@@ -105,7 +108,7 @@ struct nbds_pipeline *nbds_pipeline_open(const char *path,
 	if (!p)
 		return NULL;
 	p->capture = nbds_capture_open(path, err, errsize);
-	return opened(p);
+	return opened(p, config);
 }
 
 struct nbds_pipeline *nbds_pipeline_open_fd(int fd, const struct nbds_pipeline_config *config,
@@ -118,7 +121,7 @@ struct nbds_pipeline *nbds_pipeline_open_fd(int fd, const struct nbds_pipeline_c
 		return NULL;
 	}
 	p->capture = nbds_capture_open_fd(fd, err, errsize);
-	return opened(p);
+	return opened(p, config);
 }
 
 struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *filter,
@@ -130,7 +133,7 @@ struct nbds_pipeline *nbds_pipeline_open_live(const char *device, const char *fi
 	if (!p)
 		return NULL;
 	p->capture = nbds_capture_open_live(device, filter, config->snaplen, err, errsize);
-	return opened(p);
+	return opened(p, config);
 }
 
 struct nbds_pipeline *nbds_pipeline_open_origin(const struct nbds_capture_origin *origin,

@@ -47,6 +47,9 @@ struct nbds_pipeline_config {
 	struct nbds_engine_ops ops; /* the engine's callbacks, and their context */
 	void *ctx;
 	uint32_t snaplen; /* live: bytes of a packet that are captured; 0: all */
+	/* A file's decryption secrets, before the packets that they may be for; or NULL. */
+	void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s);
+	void *secrets_ctx;
 };
 
 enum nbds_step {

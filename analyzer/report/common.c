@@ -10,6 +10,7 @@
 
 #include "internal.h"
 #include "report.h"
+#include "tls_words.h"
 
 void nbds_report_write(struct nbds_report *r)
 {
@@ -82,7 +83,7 @@ int64_t nbds_report_since(const struct nbds_report *r, int64_t time)
 
 bool nbds_export_entered(const struct nbds_connection *c)
 {
-	return c->negotiated.transmission && !c->negotiated.tls;
+	return c->negotiated.transmission && (!c->negotiated.tls || c->negotiated.inside);
 }
 
 static int by_id(const void *a, const void *b)
@@ -201,7 +202,7 @@ static bool one_side_only(const struct nbds_connection *c)
 /* What comes before STARTTLS says nothing about what follows it. */
 static bool looked_into(const struct nbds_connection *c)
 {
-	return !c->negotiated.tls && decoded_bytes(c) > 0 && !heads_only(c) && !one_side_only(c);
+	return !nbds_opaque(c) && decoded_bytes(c) > 0 && !heads_only(c) && !one_side_only(c);
 }
 
 /* Bytes read that could not be judged as what they are held against is forgotten. */
@@ -296,6 +297,7 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	const struct nbds_capture_info *c = &o->info.capture;
 	const struct nbds_ip_stats *ip = &o->info.ip;
 	uint64_t connections = 0, tls = 0, cut = 0, one_side = 0;
+	struct nbds_connection tried = {.id = 0}; /* the first that there were keys for */
 
 	if (o->told && o->told->why) {
 		nbds_buf_puts(b, o->told->why);
@@ -315,7 +317,9 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	for (const struct nbds_connection *n = nbds_outcome_next(o, 0); n;
 	     n = nbds_outcome_next(o, n->id)) {
 		connections++;
-		if (n->negotiated.tls)
+		if (nbds_opaque(n) && n->tls.tried && !tried.id)
+			tried = *n;
+		if (nbds_opaque(n))
 			tls++;
 		else if (heads_only(n))
 			cut++;
@@ -327,7 +331,12 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 	else if (!c->frames)
 		nbds_buf_puts(b, "the capture holds no packets; capture while clients work, for "
 				 "example with tcpdump -s0 -w FILE 'port 10809'");
-	else if (tls && tls == connections)
+	else if (tried.id) {
+		nbds_buf_printf(b, "%s inside TLS, and connection %" PRIu32 " cannot be read%s: ",
+				tls == connections ? "all of it is" : "some of it is", tried.id,
+				tried.negotiated.inside ? " to its end" : "");
+		nbds_tls_reason(b, &tried);
+	} else if (tls && tls == connections)
 		nbds_buf_puts(b, "all of it is inside TLS; audit a connection without TLS");
 	else if (tls)
 		nbds_buf_puts(b, "what is not inside TLS could not be decoded; audit a "

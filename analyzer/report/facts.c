@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tls_words.h"
+
 /* --- the capture --- */
 
 void nbds_put_moment(struct nbds_buf *b, int64_t time)
@@ -198,7 +200,7 @@ static void put_end(struct nbds_buf *t, const struct nbds_connection *c)
 				c->closed[side].rst ? "cut off" : "closed", side_words[side],
 				c->closed[side].rst ? "" : " without goodbye",
 				c->closed[side].rst ? "RST" : "FIN", c->closed[side].frame);
-	if (n->handshake != NBDS_HANDSHAKE_UNSEEN && !n->transmission && !n->tls)
+	if (n->handshake != NBDS_HANDSHAKE_UNSEEN && !n->transmission && (!n->tls || n->inside))
 		nbds_buf_puts(t, ", before transmission began");
 }
 
@@ -341,7 +343,8 @@ static void put_export_facts(struct nbds_report *r, const struct nbds_connection
 		nbds_buf_size_exact(t, n->size);
 		between = ", ";
 	}
-	if (!n->tls && n->transmission && (n->handshake != NBDS_HANDSHAKE_UNSEEN || n->inferred))
+	if ((!n->tls || n->inside) && n->transmission &&
+	    (n->handshake != NBDS_HANDSHAKE_UNSEEN || n->inferred))
 		nbds_buf_printf(t, "%s%s replies%s", between,
 				n->extended     ? "extended"
 				: n->structured ? "structured"
@@ -377,8 +380,11 @@ void nbds_facts_negotiated(struct nbds_report *r, const struct nbds_connection *
 {
 	put_handshake(r, c);
 	put_options(r, c);
-	if (c->negotiated.tls)
-		nbds_item(&r->paper, "TLS", "all that follows NBD_OPT_STARTTLS is encrypted");
+	if (c->negotiated.tls) {
+		nbds_buf_clear(&r->text);
+		nbds_tls_sentence(&r->text, c);
+		nbds_item(&r->paper, "TLS", nbds_buf_text(&r->text));
+	}
 	put_export_facts(r, c);
 }
 
@@ -559,9 +565,14 @@ bool nbds_same_negotiation(const struct nbds_connection *a, const struct nbds_co
 	if (x->handshake != y->handshake || x->handshake_flags != y->handshake_flags ||
 	    x->client_flags != y->client_flags || x->client_flags_seen != y->client_flags_seen ||
 	    x->structured != y->structured || x->extended != y->extended ||
-	    x->inferred != y->inferred || x->tls != y->tls || x->transmission != y->transmission ||
-	    x->export_seen != y->export_seen || x->size != y->size ||
-	    x->transmission_flags != y->transmission_flags)
+	    x->inferred != y->inferred || x->tls != y->tls || x->inside != y->inside ||
+	    x->transmission != y->transmission || x->export_seen != y->export_seen ||
+	    x->size != y->size || x->transmission_flags != y->transmission_flags)
+		return false;
+	if (x->tls &&
+	    (a->tls.tried != b->tls.tried || a->tls.why != b->tls.why ||
+	     a->tls.why > NBDS_TLS_WAITS || a->tls.facts.version != b->tls.facts.version ||
+	     a->tls.facts.suite != b->tls.facts.suite))
 		return false;
 	if (!nbds_addr_equal(&a->server, &b->server) || a->block_size_seen != b->block_size_seen ||
 	    a->block_minimum != b->block_minimum || a->block_preferred != b->block_preferred ||
@@ -837,8 +848,8 @@ static void put_reservations(struct nbds_buf *t, const struct nbds_outcome *o)
 
 	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
 	     c = nbds_outcome_next(o, c->id)) {
-		tls += c->negotiated.tls;
-		unsure += !c->negotiated.tls && !c->sure;
+		tls += nbds_opaque(c);
+		unsure += !nbds_opaque(c) && !c->sure;
 		gaps += c->gaps != 0;
 	}
 	if (tls) {

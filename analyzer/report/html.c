@@ -93,7 +93,7 @@ static bool doubtful(const struct nbds_outcome *o)
 		return true;
 	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c;
 	     c = nbds_outcome_next(o, c->id))
-		if (c->negotiated.tls || !c->sure || c->gaps)
+		if (nbds_opaque(c) || !c->sure || c->gaps)
 			return true;
 	return false;
 }
@@ -381,7 +381,7 @@ static void put_connection_row(struct nbds_report *r, const struct nbds_connecti
 	put_time_cell(b, c->commands[NBD_CMD_WRITE].latency, 99);
 	put_count_cell(b, c->flushes_total);
 	put_size_cell(b, c->unflushed_bytes);
-	nbds_buf_printf(b, "<td>%s</td></tr>\n", c->negotiated.tls ? "in TLS" : end_word(c));
+	nbds_buf_printf(b, "<td>%s</td></tr>\n", nbds_opaque(c) ? "in TLS" : end_word(c));
 }
 
 static void put_command_row(struct nbds_report *r, const struct nbds_command_stats *s)

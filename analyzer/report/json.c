@@ -10,6 +10,7 @@
 #include <nbdscope/fields.h>
 
 #include "internal.h"
+#include "tls_words.h"
 
 static struct nbds_buf *begin(struct nbds_report *r, const char *type)
 {
@@ -181,6 +182,33 @@ static const char *end_name(enum nbds_connection_end how)
 	return "open";
 }
 
+/* What there were keys for. */
+static void put_tls(struct nbds_buf *b, const struct nbds_connection *c)
+{
+	const struct nbds_tls_facts *f = &c->tls.facts;
+	struct nbds_buf t = {0};
+
+	nbds_json_member_bool(b, "tls_read", !nbds_opaque(c));
+	if (f->version) {
+		nbds_tls_version(&t, f->version);
+		nbds_json_member_string(b, "tls_version", nbds_buf_text(&t));
+		nbds_buf_clear(&t);
+		nbds_tls_suite(&t, f->suite);
+		nbds_json_member_string(b, "tls_cipher_suite", nbds_buf_text(&t));
+		nbds_buf_clear(&t);
+	}
+	if (f->random_seen) {
+		nbds_tls_random(&t, f);
+		nbds_json_member_string(b, "tls_client_random", nbds_buf_text(&t));
+	}
+	if (nbds_opaque(c) && c->tls.why != NBDS_TLS_READ) {
+		nbds_json_member_string(b, "tls_unread", nbds_tls_reason_name(c->tls.why));
+		if (c->tls.frame)
+			nbds_json_member_u64(b, "tls_unread_frame", c->tls.frame);
+	}
+	nbds_buf_free(&t);
+}
+
 static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 {
 	const struct nbds_negotiated *n = &c->negotiated;
@@ -220,8 +248,10 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 		nbds_json_close(b, ']');
 	}
 	nbds_json_member_bool(b, "tls", n->tls);
+	if (n->tls && c->tls.tried)
+		put_tls(b, c);
 	/* Inside TLS the mode is agreed on anew, unseen. */
-	if (!n->tls && (n->handshake != NBDS_HANDSHAKE_UNSEEN || n->inferred))
+	if ((!n->tls || n->inside) && (n->handshake != NBDS_HANDSHAKE_UNSEEN || n->inferred))
 		nbds_json_member_string(b, "replies",
 					n->extended     ? "extended"
 					: n->structured ? "structured"

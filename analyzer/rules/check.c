@@ -18,12 +18,23 @@ void rules_begin(struct rules_connection *rc, const struct nbds_connection *c,
 
 /* --- what the session tells ---------------------------------------------- */
 
+/* The server forgot what was negotiated in clear. */
+static void inside_begins(struct rules_connection *rc)
+{
+	rc->inside = true;
+	rc->structured = rc->extended = rc->stateful = false;
+	rc->contexts_set = rc->set_repeated = false;
+	rc->contexts = rc->new_contexts = 0;
+}
+
 static void heard(struct rules_connection *rc, const struct nbds_message *m)
 {
 	if (!rc->heard[0] && !rc->heard[1])
 		rc->interface = m->first.interface;
 	else if (m->first.interface != rc->interface)
 		rc->mixed = true;
+	if (m->negotiated->inside && !rc->inside)
+		inside_begins(rc);
 	rc->heard[m->from] = true;
 	rc->sender = m->from;
 	rc->structured |= m->negotiated->structured && !m->negotiated->inferred;

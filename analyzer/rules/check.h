@@ -131,6 +131,8 @@ struct rules_connection {
 	struct nbds_mark early_at;
 	bool early_final;
 	bool structured, extended, tls, entered, aborted, closing;
+	bool inside; /* what is told comes from inside of TLS, */
+	bool unread; /* and not all of it */
 	bool go_tried, info_block_size;
 	bool starttls_refused, tls_required, tls_required_all, answered_clear, tls_mode_told;
 	bool shutdown_told;    /* NBD_REP_ERR_SHUTDOWN or NBD_ESHUTDOWN */

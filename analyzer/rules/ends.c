@@ -150,6 +150,7 @@ static void tls_bytes(struct rules_connection *rc, const struct nbds_trouble *t)
 	const uint8_t *p = t->bytes;
 	char bytes[64];
 
+	rc->unread = true;
 	if (!rc->tls || t->bytes_len < 3)
 		return;
 	if (p[0] < 20 || p[0] > 23 || p[1] != 3 || p[2] > 4) {
@@ -543,7 +544,7 @@ void rules_end(struct rules_connection *rc, bool open, const struct rules_open *
 	struct ending e;
 
 	rules_settle_early(rc, NULL);
-	if (rc->tls || !(rc->heard[0] || rc->heard[1]))
+	if ((rc->tls && (!rc->inside || rc->unread)) || !(rc->heard[0] || rc->heard[1]))
 		return;
 	rules_habits(rc);
 	ending_of(rc, open, where, &e);

@@ -129,7 +129,7 @@ static void context_option(struct rules_connection *rc, const struct nbds_messag
 	uint64_t seen[QUERIES_COMPARED];
 	size_t at;
 
-	if (!rc->structured && !rc->extended && !rc->tls) {
+	if (!rc->structured && !rc->extended && (!rc->tls || rc->inside)) {
 		about.needs = RULES_NEEDS_HANDSHAKE;
 		about.lower = o->number == NBD_OPT_LIST_META_CONTEXT;
 		about.level = NBDS_NOTE;
@@ -601,6 +601,9 @@ static void tls_modes(struct rules_connection *rc, const struct nbds_message *m,
 		     o->number != NBD_OPT_ABORT;
 	char name[NBDS_TEXT_OF_MAX];
 
+	/* inside nothing is demanded any more, and nothing is in clear */
+	if (rc->inside && type != NBD_REP_ERR_TLS_REQD)
+		return;
 	if (type == NBD_REP_ERR_TLS_REQD) {
 		if (o->infos) {
 			about.lower = !rc->tls_required_all;

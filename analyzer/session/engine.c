@@ -216,6 +216,7 @@ void nbds_engine_tick(struct nbds_engine *e, int64_t now)
 	    (uint64_t)now - (uint64_t)e->last_tick < TICK)
 		return;
 	e->last_tick = now;
+	secure_tick(e);
 	servers_tick(&e->servers, now);
 	doubts_pass(&e->doubts, now, false);
 	memory_tidy(e);

@@ -4,7 +4,7 @@
  *
  *	engine.c ─► stream.c ─► messages.c ─► negotiate.c ─► session.c ─► servers.c  (worlds)
  *	         │              commands.c ─► notice.c       exports.c, clients.c
- *	         │                                           doubts.c ─► findings.c
+ *	         │                            secure.c       doubts.c ─► findings.c
  *	         └► memory.c ──────────────────────────────► records.c  (what ended)
  *
  * Calls go to the right only.  The engine has streams, undecided or with a session;
@@ -37,6 +37,23 @@
 #define UNKNOWN_EXPORT "\0?"
 
 struct session;
+struct secure;
+
+/* What the session does with what is inside. */
+struct secure_ops {
+	/* Bytes in order for the decoder; acknowledgements count as it does. */
+	void (*data)(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
+		     const struct nbds_mark *where);
+	/* `len` of them are missing; 0: an unknown number. */
+	void (*lost)(struct session *s, enum nbds_side side, uint64_t len,
+		     const struct nbds_mark *where);
+	void (*half_close)(struct session *s, enum nbds_side side, const struct nbds_mark *where);
+};
+
+struct secure_list {
+	struct secure *first, *last;
+	uint32_t count;
+};
 
 struct inflight {
 	struct inflight *next_free;
@@ -60,6 +77,8 @@ struct session {
 	struct nbds_stream *stream; /* while it is fed */
 	struct nbds_decoder *decoder;
 	uint64_t decoder_takes; /* bytes, counted */
+	struct secure *secure;  /* NULL: it is in clear, or not looked into */
+	const struct secure_ops *secure_ops;
 	struct nbds_party *party;
 	struct nbds_table_node by_id;
 	struct session *next, *prev;           /* of the engine */
@@ -171,6 +190,7 @@ struct nbds_engine {
 	uint64_t read_bytes;
 	uint32_t connection_count, last_id;
 	struct inflight *free_inflight;
+	struct secure_list secure_waiting;
 	bool (*held)(void *ctx, uint64_t frame);
 	void *held_ctx;
 	struct session *current;
@@ -308,6 +328,34 @@ void counts_bytes(struct session *s, enum nbds_side side);
 void notice_multiplexed(struct session *s, const struct nbds_message *m);
 /* Bit 8 where qemu 3.0 meant SEND_CACHE. */
 void notice_bit_8(struct session *s, const struct nbds_message *m);
+
+/* secure.c */
+
+/* The decoder's ops.tls. */
+bool secure_begins(void *session, enum nbds_side side, uint64_t offset, const uint8_t *data,
+		   size_t len, const struct nbds_mark *where);
+/* After the decoder was fed: what began goes on. */
+void secure_go_on(struct session *s);
+/* Are the direction's bytes TLS? Only then are the next two to be called. */
+bool secure_on(const struct session *s, enum nbds_side side);
+void secure_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
+		 const struct nbds_mark *where);
+void secure_gap(struct session *s, enum nbds_side side, uint64_t len,
+		const struct nbds_mark *where);
+/* The direction ends. True: after what waits; the session is told then. */
+bool secure_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where);
+/* What waits is decided now. */
+void secure_hurry(struct session *s);
+/* Frees it. */
+void secure_end(struct session *s);
+/* Of `side`, the first `bytes` were acknowledged: so many of what was inside. */
+uint64_t secure_acked(const struct session *s, enum nbds_side side, uint64_t bytes);
+/* The messages that these bytes belong to. */
+void secure_range(const struct session *s, enum nbds_side side, uint64_t *offset, uint64_t *len);
+/* Since which frame something waits; false: nothing does. */
+bool secure_waits(const struct session *s, uint64_t *frame);
+/* Now and then: keys that have come, and who waits for too long. */
+void secure_tick(struct nbds_engine *e);
 
 /* messages.c */
 extern const struct nbds_decoder_ops session_decoder_ops;

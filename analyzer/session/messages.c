@@ -233,4 +233,5 @@ const struct nbds_decoder_ops session_decoder_ops = {
 	.payload_gap = on_payload_gap,
 	.message_end = on_message_end,
 	.trouble = on_trouble,
+	.tls = secure_begins,
 };

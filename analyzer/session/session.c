@@ -70,6 +70,8 @@ static void session_unlist(struct session *s, struct session_list *list)
 	*(s->next_open ? &s->next_open->prev_open : &list->oldest) = s->prev_open;
 }
 
+static const struct secure_ops session_secure_ops; /* below */
+
 /* --- birth and death ----------------------------------------------------- */
 
 /* What the decoder takes is counted as it grows. */
@@ -86,6 +88,7 @@ static void count_decoder(struct session *s)
 
 static void drop_decoder(struct session *s)
 {
+	secure_end(s);
 	nbds_decoder_free(s->decoder);
 	s->decoder = NULL;
 	count_decoder(s);
@@ -100,6 +103,7 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 	if (!s)
 		return NULL;
 	s->engine = e;
+	s->secure_ops = &session_secure_ops;
 	s->decoder = nbds_decoder_new(ops, s, start);
 	if (!s->decoder) {
 		nbds_budget_free(&e->budget, s, sizeof(*s));
@@ -370,12 +374,16 @@ void session_rejoin(struct session *s)
 	struct nbds_point at = point_of(&s->last_clean[NBDS_CLIENT]);
 
 	session_join(s);
-	if (s->party && (!s->decoder || s->c.negotiated.tls))
+	if (s->party && (!s->decoder || nbds_opaque(&s->c)))
 		nbds_party_opaque(s->party, &at);
 }
 
 void session_complete(struct session *s, uint64_t frame)
 {
+	uint64_t since;
+
+	if (secure_waits(s, &since))
+		return;
 	s->complete = frame;
 	if (s->party && !s->ended)
 		nbds_party_complete(s->party, frame);
@@ -430,6 +438,7 @@ void session_close(struct session *s, bool rst, bool open, const struct nbds_mar
 	if (s->ended)
 		return;
 	session_stir(s);
+	secure_hurry(s);
 	e->current = s;
 	if (s->decoder) {
 		nbds_decoder_end(s->decoder, NBDS_CLIENT, where);
@@ -552,6 +561,37 @@ void session_free(struct session *s)
 
 /* --- bytes in ------------------------------------------------------------ */
 
+static void decode(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
+		   const struct nbds_mark *where)
+{
+	session_stir(s);
+	s->engine->current = s;
+	nbds_decoder_data(s->decoder, side, data, len, where);
+	count_decoder(s);
+	if (s->engine->counts)
+		counts_bytes(s, side);
+	s->last_clean[side] = *where;
+	s->engine->current = NULL;
+}
+
+static void lose(struct session *s, enum nbds_side side, uint64_t len,
+		 const struct nbds_mark *where)
+{
+	session_stir(s);
+	s->engine->current = s;
+	if (side == NBDS_CLIENT) {
+		/* an option may have been lost: another name, and block sizes asked for */
+		s->name_final = false;
+		s->asked_block_size = true;
+	}
+	if (len)
+		nbds_decoder_gap(s->decoder, side, len, where);
+	else
+		nbds_decoder_lose(s->decoder, side, where);
+	count_decoder(s);
+	s->engine->current = NULL;
+}
+
 void session_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		  const struct nbds_mark *where)
 {
@@ -564,15 +604,17 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 		if (s->party)
 			nbds_party_heard(s->party, &s->first_heard);
 	}
-	s->engine->current = s;
-	nbds_decoder_data(s->decoder, side, data, len, where);
-	count_decoder(s);
-	if (s->engine->counts)
-		counts_bytes(s, side);
-	s->last_clean[side] = *where;
+	if (secure_on(s, side)) {
+		secure_data(s, side, data, len, where);
+	} else {
+		struct nbds_mark m = *where;
+
+		m.ack = secure_acked(s, !side, m.ack);
+		decode(s, side, data, len, &m);
+		secure_go_on(s);
+	}
 	s->c.heard[side].frame = where->frame;
 	s->c.heard[side].time = where->time;
-	s->engine->current = NULL;
 }
 
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,
@@ -580,8 +622,6 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 {
 	if (s->ended || !s->decoder)
 		return;
-	session_stir(s);
-	s->engine->current = s;
 	s->c.gaps++;
 	s->c.gap_bytes += len;
 	if (snaplen)
@@ -590,14 +630,14 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 		s->engine->counts->gaps++;
 		s->engine->counts->gap_bytes += len;
 	}
-	if (side == NBDS_CLIENT) {
-		/* an option may have been lost: another name, and block sizes asked for */
-		s->name_final = false;
-		s->asked_block_size = true;
+	if (secure_on(s, side)) {
+		secure_gap(s, side, len, where);
+	} else {
+		struct nbds_mark m = *where;
+
+		m.ack = secure_acked(s, !side, m.ack);
+		lose(s, side, len, &m);
 	}
-	nbds_decoder_gap(s->decoder, side, len, where);
-	count_decoder(s);
-	s->engine->current = NULL;
 }
 
 static void closed(struct session *s, enum nbds_side side, bool rst, const struct nbds_mark *where)
@@ -606,7 +646,7 @@ static void closed(struct session *s, enum nbds_side side, bool rst, const struc
 		return;
 	s->c.closed[side].frame = where->frame;
 	s->c.closed[side].time = where->time;
-	s->c.closed[side].ack = where->ack;
+	s->c.closed[side].ack = secure_acked(s, !side, where->ack);
 	if (s->decoder) {
 		struct nbds_accounting bytes;
 
@@ -628,6 +668,7 @@ void session_conflict(struct session *s, enum nbds_side side, uint64_t offset, u
 {
 	struct nbds_point since = {first->lo_frame, first->lo_time, first->interface};
 
+	secure_range(s, side, &offset, &len);
 	if (s->announced) {
 		doubts_bytes(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset,
 			     offset + len, &since);
@@ -640,17 +681,26 @@ void session_conflict(struct session *s, enum nbds_side side, uint64_t offset, u
 void session_acked(struct session *s, enum nbds_side side, uint64_t offset, uint64_t len,
 		   uint64_t first_ack, uint64_t ack, const struct nbds_mark *first)
 {
+	first_ack = secure_acked(s, !side, first_ack);
+	ack = secure_acked(s, !side, ack);
+	secure_range(s, side, &offset, &len);
+	if ((first_ack == NBDS_NO_ACK || ack == NBDS_NO_ACK) && s->secure) {
+		/* as if it proved less */
+		first_ack = 1;
+		ack = 0;
+	}
 	/* A server that had acknowledged more, and a client that had acknowledged less, than
 	 * the first copy says prove less by it.  And who sends an answer again has not
 	 * forgotten what was acknowledged with it: perhaps the first copy was not sent then. */
-	bool less = (side == NBDS_SERVER && ack != first_ack) || ack < first_ack;
 	struct nbds_point at = point_of(first);
+	bool less;
 
+	less = (side == NBDS_SERVER && ack != first_ack) || ack < first_ack;
 	doubts_order(&s->engine->doubts, s->server, s->c.id, s->spans[side], offset, offset + len,
 		     &at, less);
 }
 
-void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
+static void half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
 {
 	if (s->ended || !s->decoder)
 		return;
@@ -663,3 +713,11 @@ void session_half_close(struct session *s, enum nbds_side side, const struct nbd
 		nbds_party_alive(s->party, &s->disc);
 	s->engine->current = NULL;
 }
+
+void session_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where)
+{
+	if (!s->ended && s->decoder && !secure_half_close(s, side, where))
+		half_close(s, side, where);
+}
+
+static const struct secure_ops session_secure_ops = {decode, lose, half_close};

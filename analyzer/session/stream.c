@@ -481,6 +481,11 @@ bool nbds_stream_useless(const struct nbds_stream *s)
 	return s->useless;
 }
 
+bool nbds_stream_held_since(const struct nbds_stream *s, uint64_t *frame)
+{
+	return s->session && secure_waits(s->session, frame);
+}
+
 uint64_t nbds_stream_skipped(const struct nbds_stream *s, int dir)
 {
 	return s->skipped[dir];

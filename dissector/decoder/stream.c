@@ -252,6 +252,7 @@ void nbds_sink(struct nbds_decoder *d, struct nbds_direction *s, enum nbds_phase
 		return;
 	if (s->phase == NBDS_PHASE_SEARCH)
 		nbds_search_end(d, s, d->now);
+	s->outside = s->phase == NBDS_PHASE_START ? NBDS_PHASE_START : NBDS_PHASE_OPTIONS;
 	s->phase = phase;
 	s->told_sink = false;
 }
@@ -272,11 +273,33 @@ static void tell_sink(struct nbds_decoder *d, struct nbds_direction *s,
 			     d->aborted ? "bytes after NBD_OPT_ABORT" : "bytes after NBD_CMD_DISC");
 }
 
+/* The caller may look into TLS itself. True: it does, and has the bytes. */
+static bool hand_over(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
+{
+	size_t n = s->have + sp->len;
+
+	if (s->opaque || s->told_sink || !d->ops.tls)
+		return false;
+	if (!d->ops.tls(d->ctx, s->side, s->pos, s->have ? s->kept : sp->data,
+			s->have ? s->have : sp->len, s->have ? &s->first : sp->mark)) {
+		s->opaque = true;
+		return false;
+	}
+	if (s->have && sp->len)
+		d->ops.tls(d->ctx, s->side, s->pos + s->have, sp->data, sp->len, sp->mark);
+	nbds_consume(s, sp, n);
+	s->pos -= n;
+	s->count.fed -= n;
+	return true;
+}
+
 static bool step_sink(struct nbds_decoder *d, struct nbds_direction *s, struct nbds_span *sp)
 {
 	size_t n = s->have + sp->len;
 
 	if (!n)
+		return false;
+	if (s->phase == NBDS_PHASE_TLS && hand_over(d, s, sp))
 		return false;
 	/* whether it is TLS at all, its type and version tell */
 	if (s->phase == NBDS_PHASE_TLS && !s->told_sink && !nbds_peek(s, sp, TLS_TELLS))
@@ -457,6 +480,57 @@ void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 	}
 	nbds_run(d, s, &none); /* what is kept */
 	s->count.lost += len;
+	s->pos += len;
+}
+
+void nbds_decoder_lose(struct nbds_decoder *d, enum nbds_side side, const struct nbds_mark *where)
+{
+	struct nbds_direction *s = &d->streams[side];
+
+	do {
+		uint64_t rest = s->in_message ? s->m.payload_len - s->at : 0;
+
+		nbds_decoder_gap(d, side, rest + s->discard + 1, where);
+	} while (s->in_message && !s->ended);
+}
+
+void nbds_decoder_inside(struct nbds_decoder *d, enum nbds_side side)
+{
+	struct nbds_direction *s = &d->streams[side];
+
+	if (s->phase != NBDS_PHASE_TLS || s->opaque || s->ended)
+		return;
+	s->phase = s->outside;
+	d->neg.tls = d->neg.inside = true;
+}
+
+void nbds_decoder_opaque(struct nbds_decoder *d, enum nbds_side side, const uint8_t *bytes,
+			 size_t bytes_len, uint64_t len, uint64_t lost,
+			 const struct nbds_mark *first)
+{
+	struct nbds_direction *s = &d->streams[side];
+
+	NBDS_ASSERT(lost <= len);
+	if (s->ended)
+		return;
+	d->now = first;
+	if (side == NBDS_SERVER)
+		nbds_flush_export_name(d);
+	if (s->phase != NBDS_PHASE_TLS) {
+		nbds_decoder_lose(d, side, first);
+		d->neg.tls = true;
+		nbds_sink(d, s, NBDS_PHASE_TLS);
+	}
+	s->opaque = true;
+	if (!len)
+		return;
+	d->bytes = bytes_len ? bytes : NULL;
+	d->bytes_len = bytes_len;
+	tell_sink(d, s, first);
+	d->bytes = NULL;
+	s->count.fed += len;
+	s->count.lost += lost;
+	s->count.tls += len - lost;
 	s->pos += len;
 }
 

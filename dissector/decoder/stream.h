@@ -65,10 +65,12 @@ struct search_window;
 struct nbds_direction {
 	enum nbds_side side;
 	enum nbds_phase phase;
-	bool ended;      /* nbds_decoder_end() was called */
-	bool in_message; /* m was told, and its end not yet */
-	bool resynced;   /* the next message is the first after a search */
-	bool told_sink;  /* the one trouble of NBDS_PHASE_TLS or _OVER was told */
+	bool ended;              /* nbds_decoder_end() was called */
+	bool in_message;         /* m was told, and its end not yet */
+	bool resynced;           /* the next message is the first after a search */
+	bool told_sink;          /* the one trouble of NBDS_PHASE_TLS or _OVER was told */
+	bool opaque;             /* NBDS_PHASE_TLS: the caller does not look into it */
+	enum nbds_phase outside; /* NBDS_PHASE_TLS: the phase before */
 
 	uint64_t pos;  /* stream offset of the first byte not consumed */
 	uint32_t have; /* bytes kept from there on: as many as any head, in any phase, as what

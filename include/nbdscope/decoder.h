@@ -110,6 +110,7 @@ struct nbds_negotiated {
 	bool extended;     /* NBD_OPT_EXTENDED_HEADERS acknowledged (or inferred) */
 	bool inferred;     /* the mode is inferred from traffic, no handshake seen */
 	bool tls;          /* STARTTLS acknowledged: all that follows is TLS */
+	bool inside;       /* and what is inside was told by nbds_decoder_inside() */
 	bool transmission; /* the transmission phase was entered */
 	bool export_seen;  /* size and transmission_flags are those of the final
 	                    * GO, EXPORT_NAME or oldstyle greeting */
@@ -306,6 +307,12 @@ struct nbds_decoder_ops {
 	 * reply m->request dies when this returns. */
 	void (*message_end)(void *ctx, const struct nbds_message *m);
 	void (*trouble)(void *ctx, const struct nbds_trouble *t);
+	/* The next `len` bytes of `side`, at `offset`, are TLS, as all that follow. True: the caller looks
+	 * into them, and feeds no more of them, but what was inside, after
+	 * nbds_decoder_inside().  These bytes are in no account then.  False: they are told
+	 * as NBDS_TROUBLE_TLS.  Must not call the decoder. */
+	bool (*tls)(void *ctx, enum nbds_side side, uint64_t offset, const uint8_t *data,
+		    size_t len, const struct nbds_mark *where);
 };
 
 enum nbds_start {
@@ -328,6 +335,20 @@ void nbds_decoder_data(struct nbds_decoder *d, enum nbds_side side, const uint8_
 /* `len` bytes (> 0) sent by `side` are missing here from the capture. */
 void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 		      const struct nbds_mark *where);
+
+/* What is fed of `side` from now on was inside of TLS: the handshake goes on. */
+void nbds_decoder_inside(struct nbds_decoder *d, enum nbds_side side);
+
+/* The next `len` bytes of `side` (may be 0), of which `lost` are missing from the capture, are
+ * TLS into which nobody can look after all, and so are all that follow; `bytes` are the first
+ * of them (bytes_len, may be 0), `first` is where these were seen. */
+void nbds_decoder_opaque(struct nbds_decoder *d, enum nbds_side side, const uint8_t *bytes,
+			 size_t bytes_len, uint64_t len, uint64_t lost,
+			 const struct nbds_mark *first);
+
+/* An unknown number of bytes is missing here: as nbds_decoder_gap(), of more than would be
+ * the rest of a message. */
+void nbds_decoder_lose(struct nbds_decoder *d, enum nbds_side side, const struct nbds_mark *where);
 
 /* `side` will send nothing more (FIN, RST, end of capture). Tells the end of
  * an unfinished message. Safe to call once per side. */

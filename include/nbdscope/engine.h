@@ -34,6 +34,7 @@
 #include <nbdscope/address.h>
 #include <nbdscope/decoder.h>
 #include <nbdscope/finding.h>
+#include <nbdscope/tls.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -55,6 +56,9 @@ struct nbds_engine_config {
 	                         * `shards` 0: all. See analyzer/session/shard.h */
 	int64_t epsilon;        /* ns, margin of capture order between connections; 0: by the
 	                  * addresses (none on loopback, else 50 us) */
+	/* What looks into TLS; NULL: nothing does. The caller's, and used while the engine
+	 * lives. */
+	struct nbds_tls_reader *tls;
 };
 
 /* How latencies are kept: counts in buckets that grow by 1/16 (so percentiles
@@ -164,6 +168,14 @@ struct nbds_connection {
 	uint64_t first_frame, last_frame;
 	int64_t first_time, last_time;
 	struct nbds_negotiated negotiated;
+	/* Inside TLS, and there were keys to look into it with. */
+	struct {
+		bool tried;
+		bool partly;           /* the other direction is still read, or was for a while */
+		enum nbds_tls_why why; /* READ and WAITS: so far */
+		uint64_t frame;        /* where that showed */
+		struct nbds_tls_facts facts;
+	} tls;
 	enum nbds_connection_end end;
 	struct {
 		uint64_t frame; /* where the side ended its direction; 0: it was not seen to */
@@ -219,6 +231,12 @@ struct nbds_connection {
 
 	void *user; /* the front's own; at first its stream's */
 };
+
+/* It goes on inside TLS, and what is inside is not read, or not to its end. */
+static inline bool nbds_opaque(const struct nbds_connection *c)
+{
+	return c->negotiated.tls && (!c->negotiated.inside || c->tls.why > NBDS_TLS_WAITS);
+}
 
 struct nbds_export {
 	const char *name;
@@ -329,6 +347,9 @@ bool nbds_stream_useless(const struct nbds_stream *s);
 /* Bytes of direction `dir` that came before the first one that is decoded: the
  * messages of the stream count their offsets from there. */
 uint64_t nbds_stream_skipped(const struct nbds_stream *s, int dir);
+
+/* Since which frame bytes of it are kept that wait for keys. False: none are. */
+bool nbds_stream_held_since(const struct nbds_stream *s, uint64_t *frame);
 
 /* While bytes are held back before the engine sees them, verdicts wait: tell
  * how to ask. `held` answers: may anything be held back that was captured up to

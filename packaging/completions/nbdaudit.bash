@@ -20,7 +20,7 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--tls-keys= --memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--metrics= --metrics-file= --metrics-interval=
 		--listen= --connect=
 		--list-rules --explain= --help --version'

@@ -30,6 +30,7 @@ _arguments -s -S \
 	"--fail-on=[exit 1 on findings at or above]:level:($levels never)" \
 	'--min-judged=[exit 3 if less was judged]:percent:' \
 	'--allow-unaudited[exit 0 if there was nothing to audit]' \
+	'--tls-keys=[look inside TLS with the keys of this log]:file:_files' \
 	'--memory=[the most memory for contents and state]:size:' \
 	'--shard=[judge only the servers of shard K/N]:shard:' \
 	'--baseline=[compare with an earlier report in JSON]:file:_files' \

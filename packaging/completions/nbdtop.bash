@@ -19,7 +19,7 @@ _nbdtop() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} option
 	local options='--interface= --write= --overwrite --snaplen= --latency-only
 		--list-interfaces --relinquish-privileges= --replay= --port= --exclusive
-		--severity= --memory= --ring= --history= --color= --ascii --no-mouse --help
+		--severity= --tls-keys= --memory= --ring= --history= --color= --ascii --no-mouse --help
 		--version'
 
 	COMPREPLY=()
@@ -49,7 +49,7 @@ _nbdtop() {
 		mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 		return
 		;;
-	-w | --write)
+	-w | --write | --tls-keys)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return

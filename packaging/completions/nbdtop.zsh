@@ -18,6 +18,7 @@ _arguments -s -S \
 	'*'{-p+,--port=}'[further server ports]:ports:_ports' \
 	'--exclusive[no writer stays outside the capture]' \
 	'--severity=[leave out findings below]:level:(violation suspect hazard note)' \
+	'--tls-keys=[look inside TLS with the keys of this log]:file:_files' \
 	'--memory=[the most memory for contents and state]:size:' \
 	'--ring=[memory for the last packets]:size:' \
 	'--history=[messages that are kept]:number:' \

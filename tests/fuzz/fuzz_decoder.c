@@ -292,8 +292,8 @@ static void *unwilling(void *old, size_t size)
 
 static uint64_t run(const uint8_t *data, size_t size, unsigned manner)
 {
-	static const struct nbds_decoder_ops ops = {on_message, on_payload, on_payload_gap,
-						    on_message_end, on_trouble};
+	static const struct nbds_decoder_ops ops = {on_message,     on_payload, on_payload_gap,
+						    on_message_end, on_trouble, NULL};
 	struct nbds_mark mark = {.frame = 1, .ack = NBDS_NO_ACK};
 	uint64_t in_flight = 0;
 	struct run r;

@@ -30,13 +30,15 @@ ROOMS = {
     "analyzer/latency": PUBLIC,
     "analyzer/session": PUBLIC | {"analyzer/latency", "analyzer/rules", "analyzer/consistency"},
     "analyzer/pipeline": PUBLIC | {"analyzer/capture", "analyzer/feed"},
-    "analyzer/options": PUBLIC,
+    "analyzer/tls": PUBLIC,
+    "analyzer/options": PUBLIC | {"analyzer/capture", "analyzer/pipeline", "analyzer/tls"},
     "analyzer/relay": PUBLIC | {"analyzer/capture"},
     "analyzer/evidence": PUBLIC | {"analyzer/capture", "analyzer/feed", "analyzer/pipeline"},
     "analyzer/compare": PUBLIC,
     "analyzer/baseline": PUBLIC | {"analyzer/compare", "analyzer/report"},
     "analyzer/merge": PUBLIC | {"analyzer/baseline", "analyzer/latency", "analyzer/report"},
-    "analyzer/report": PUBLIC | {"analyzer/compare", "analyzer/latency", "analyzer/pipeline"},
+    "analyzer/report": PUBLIC | {"analyzer/compare", "analyzer/latency", "analyzer/pipeline",
+                                 "analyzer/tls"},
     "analyzer/metrics": PUBLIC | {"analyzer/capture", "analyzer/pipeline", "analyzer/report"},
     "analyzer/library": PUBLIC | {"analyzer/pipeline", "analyzer/report"},
     "analyzer": PUBLIC | {"analyzer/baseline", "analyzer/capture", "analyzer/compare",
@@ -58,6 +60,8 @@ CALL_CIRCLES = [
     # the chapters of one state machine: each goes on to the next
     {"dissector/decoder/stream", "dissector/decoder/handshake",
      "dissector/decoder/transmission", "dissector/decoder/requests", "dissector/decoder/resync"},
+    # and those of another
+    {"analyzer/tls/" + name for name in ("handshake", "records", "search")},
     # a flow, and its halves
     {"analyzer/tcp/tcp", "analyzer/tcp/reasm"},
     # what Wireshark asks the plugin for, and what follows from it

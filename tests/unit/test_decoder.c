@@ -515,8 +515,8 @@ static uint32_t random_below(uint32_t n)
  * 1 for single bytes, and random ones for more. */
 static void play(struct recorder *r, uint32_t most)
 {
-	static const struct nbds_decoder_ops ops = {on_message, on_payload, on_payload_gap,
-						    on_message_end, on_trouble};
+	static const struct nbds_decoder_ops ops = {on_message,     on_payload, on_payload_gap,
+						    on_message_end, on_trouble, NULL};
 	struct nbds_accounting a;
 	uint64_t in_flight = 0;
 	uint32_t frame = 0;
