@@ -57,7 +57,9 @@ file(GLOB samples CONFIGURE_DEPENDS ${NBDSCOPE_SOURCE}/samples/*.pcap*
 	${NBDSCOPE_SOURCE}/samples/README.md)
 install(FILES ${samples} DESTINATION ${CMAKE_INSTALL_DOCDIR}/samples COMPONENT tools)
 install(DIRECTORY ${NBDSCOPE_SOURCE}/examples DESTINATION ${CMAKE_INSTALL_DOCDIR}
-	COMPONENT development)
+	COMPONENT development PATTERN slurm EXCLUDE)
+install(PROGRAMS ${NBDSCOPE_SOURCE}/examples/slurm/nbdaudit-array COMPONENT tools
+	DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples/slurm)
 
 # --- Python ---
 
