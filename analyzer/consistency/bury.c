@@ -56,6 +56,8 @@
  * stays, and is tried again when there are twice as many. */
 #define LOOKED_EACH 64u
 #define LOOKED_MIN  4096u
+/* A block of more entries is looked at sector by sector. */
+#define ALIKE_LOOKED 32u
 /* Commands without data that a block is looked at with. */
 #define RANGES_MAX 64u
 /* Newer ones that one is compared with at most. */
@@ -314,10 +316,27 @@ static bool is_short(const struct nbds_world *w)
 	return w->memory > w->memory_cap / 2;
 }
 
+/* Is all that a successor depends on the same for all sectors of the block? So it is where
+ * blocks are written as a whole. */
+static bool alike(const struct burial *k)
+{
+	if (k->flying_count || k->range_count || k->ranges_crowded || k->count > ALIKE_LOOKED)
+		return false;
+	for (size_t n = 0; n < k->count; n++) {
+		uint8_t touched = k->list[n]->valued | k->list[n]->unknown;
+
+		if ((touched && touched != 0xff) || (touched && k->list[n]->full != 0xff))
+			return false;
+	}
+	return true;
+}
+
 static void bury(struct burial *k, size_t at, bool bytes)
 {
 	struct entry *e = k->list[at];
 	struct nbds_world *w = k->w;
+	struct nbds_op *of_all = NULL;
+	bool same = alike(k);
 
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
 		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
@@ -327,7 +346,10 @@ static void bury(struct burial *k, size_t at, bool bytes)
 
 		if (!touches(e, i))
 			continue;
-		by = successor(k, i, e->op, at + 1);
+		by = same && i ? of_all : successor(k, i, e->op, at + 1);
+		of_all = by;
+		if (!by && same)
+			return;
 		if (!by)
 			continue;
 		if (bytes && p && p->have == p->to - p->from) {
@@ -335,7 +357,8 @@ static void bury(struct burial *k, size_t at, bool bytes)
 			v.from = p->from;
 			v.to = p->to;
 		}
-		v.valued = (e->valued >> i & 1) && !(e->unknown >> i & 1) && !e->coarse;
+		v.valued = (e->valued >> i & 1) && !(e->unknown >> i & 1);
+		v.coarse = e->coarse;
 		v.value = e->value[i];
 		graves_succeed(k->b->graves, i, e->op, by);
 		/* only whole ones are known by their value; others byte by byte, or not at all */
@@ -517,13 +540,19 @@ void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point 
 	b->prune_at = b->count * 2;
 }
 
+/* Drops the bytes of whole sectors. */
+static void entry_thin(struct nbds_world *w, struct entry *e)
+{
+	for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
+		if (!(e->unknown >> i & 1))
+			piece_drop(w, e, i);
+}
+
 void block_thin(struct nbds_world *w, struct block *b)
 {
 	forget_range(w, b->number, 1, 0, graves_thin(w, &b->graves));
 	for (struct entry *e = b->entries; e; e = e->next)
-		for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
-			if (!(e->unknown >> i & 1))
-				piece_drop(w, e, i);
+		entry_thin(w, e);
 }
 
 void block_tidy(struct nbds_world *w, struct block *b)
@@ -534,6 +563,9 @@ void block_tidy(struct nbds_world *w, struct block *b)
 		block_prune(w, b, &now, false);
 		b->tidy = true;
 		graves_pack(w, b->graves);
+		/* what is left alone is known by its values, as if it slept */
+		if (b->count == 1)
+			entry_thin(w, b->entries);
 	}
 	if (w->memory > w->memory_cap / 2)
 		block_thin(w, b);

@@ -37,7 +37,7 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_
 	op_ref(op);
 	e->next = b->entries;
 	b->entries = e;
-	b->count++;
+	w->quiet->due |= b->count++ > 0;
 	if (op->write_class) {
 		for (looked = 0, e = e->next; e && e->op->serial >= op->flight_from && looked < 4;
 		     e = e->next, looked++)

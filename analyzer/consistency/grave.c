@@ -56,7 +56,7 @@ static const uint8_t *get_bytes(const uint8_t *at, uint64_t *number, unsigned n)
 
 static uint64_t who_of(const struct grave_item *i)
 {
-	return (uint64_t)i->connection << 3 | i->sector;
+	return (uint64_t)i->connection << 4 | i->sector;
 }
 
 static size_t chunk_width(const struct grave_chunk *c)
@@ -124,8 +124,8 @@ static struct grave_item chunk_item(const struct grave_chunk *c, unsigned i)
 	who += c->who;
 	return (struct grave_item){.value = c->value + value,
 				   .frame = c->frame + frame,
-				   .connection = (uint32_t)(who >> 3),
-				   .sector = (uint32_t)(who & 7)};
+				   .connection = (uint32_t)(who >> 4),
+				   .sector = (uint32_t)(who & 15)};
 }
 
 /* --- runs ---------------------------------------------------------------- */
@@ -428,7 +428,7 @@ bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op 
 	struct grave_item item = {.value = v->value,
 				  .frame = v->op->request_frame,
 				  .connection = v->op->party->id,
-				  .sector = i};
+				  .sector = i | (v->coarse ? GRAVE_COARSE : 0)};
 	struct grave *g = *list;
 
 	while (g && g->by[i] && g->by[i] != by)
@@ -450,6 +450,8 @@ bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op 
 		op_ref(by);
 	}
 	add_bytes(w, g, v);
+	if (v->valued && v->coarse)
+		g->coarse |= (uint8_t)(1u << i);
 	return !v->valued || add(w, g, &item);
 }
 
@@ -521,6 +523,7 @@ void graves_join(struct nbds_world *w, struct grave **list)
 			}
 			if (from->count > to->count)
 				swap_values(to, from);
+			to->coarse |= from->coarse;
 			if (!move_all(w, to, from)) {
 				at = &from->next;
 				continue;
@@ -580,24 +583,37 @@ static bool search(const struct grave_run *r, const struct grave_item *key,
 	return true;
 }
 
-bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct old_write *was)
+/* The newest item of this key into *best, if it is newer. */
+static bool newest_of(const struct grave *g, const struct grave_item *key, struct grave_item *best)
 {
-	const struct grave_item key = {.value = value, .sector = sector};
-	struct grave_item best = {0}, item;
+	struct grave_item item;
 	bool found = false;
 
 	for (unsigned i = 0; i < g->recent_count; i++)
-		if (compare(&g->recent[i], &key) == 0 &&
-		    (!found || g->recent[i].frame > best.frame)) {
-			best = g->recent[i];
+		if (compare(&g->recent[i], key) == 0) {
+			if (g->recent[i].frame >= best->frame)
+				*best = g->recent[i];
 			found = true;
 		}
 	for (const struct grave_run *r = g->runs; r; r = r->next) {
-		if (search(r, &key, &item) && compare(&item, &key) == 0 &&
-		    (!found || item.frame > best.frame)) {
-			best = item;
+		if (search(r, key, &item) && compare(&item, key) == 0) {
+			if (item.frame >= best->frame)
+				*best = item;
 			found = true;
 		}
+	}
+	return found;
+}
+
+bool grave_find(const struct grave *g, unsigned sector, uint64_t value, struct old_write *was)
+{
+	struct grave_item key = {.value = value, .sector = sector}, best = {0};
+	bool found = newest_of(g, &key, &best);
+
+	if (g->coarse >> sector & 1) {
+		key = (struct grave_item){.value = coarse_value(value),
+					  .sector = sector | GRAVE_COARSE};
+		found |= newest_of(g, &key, &best);
 	}
 	if (found)
 		*was = (struct old_write){

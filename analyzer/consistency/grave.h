@@ -39,8 +39,10 @@ struct grave_item {
 	uint64_t value;
 	uint64_t frame; /* of the request */
 	uint32_t connection;
-	uint32_t sector; /* of the block */
+	uint32_t sector; /* of the block; with GRAVE_COARSE if 32 bits are known of the value */
 };
+
+#define GRAVE_COARSE 8u
 
 /* Items in order of sector and value, in as few bytes as they take: what is the least of
  * each number, and by how much each item has more. */
@@ -75,17 +77,25 @@ struct grave {
 	uint64_t count;
 	struct byte_set *bytes[BLOCK_SECTORS]; /* complete as long as nothing came without */
 	uint8_t incomplete;                    /* sectors that are not */
+	uint8_t coarse;                        /* sectors that have such values */
 };
 
 /* One that is superseded in a sector of the block. */
 struct grave_value {
 	const struct nbds_op *op;
 	unsigned sector;
-	bool valued; /* `value` is that of the whole sector */
+	bool valued; /* `value` is that of the whole sector, */
+	bool coarse; /* as it is known after it slept */
 	uint64_t value;
 	const uint8_t *bytes; /* [from, to) of it, or NULL */
 	unsigned from, to;
 };
+
+/* What is known of a value after its block slept (quiet.c). */
+static inline uint64_t coarse_value(uint64_t value)
+{
+	return (value & UINT64_C(0xff) << 32) | (value & 0xffffff);
+}
 
 /* Superseded by `by`; the list is a block's. False without memory, or if it is not known of
  * all old ones which bytes they have, and this is known by its bytes alone. */

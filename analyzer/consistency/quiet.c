@@ -26,11 +26,8 @@
 #define AWAKE_MIN 512u
 #define QUIET_AGE INT64_C(1000000000)
 #endif
-
-uint64_t coarse_value(uint64_t value)
-{
-	return (value & UINT64_C(0xff) << 32) | (value & 0xffffff);
-}
+/* Of more blocks than these that are awake none need be old. */
+#define AWAKE_MOST 4096u
 
 static uint32_t pack(uint64_t value)
 {
@@ -209,7 +206,8 @@ static uint32_t past_get(struct nbds_op *op)
 	if (op->past)
 		return op->past;
 	if (!w->pasts->free) {
-		uint32_t room = w->pasts->room ? w->pasts->room * 2 : 64;
+		/* there are as many as there were writes: not twice as many */
+		uint32_t room = w->pasts->room + w->pasts->room / 4 + 64;
 		struct past *pasts;
 
 		if (room > UINT32_MAX / 4)
@@ -325,7 +323,8 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 		return false;
 	op = e->op;
 	if (e->valued != 0xff || e->full != 0xff || e->unknown || op->early || op->state != OP_OK ||
-	    !op->proves || !fits(op) || w->now < op->hi.time || w->now - op->hi.time < QUIET_AGE)
+	    !op->proves || !fits(op) || w->now < op->hi.time ||
+	    (w->now - op->hi.time < QUIET_AGE && w->blocks->count <= AWAKE_MOST))
 		return false;
 	if (op->type == NBD_CMD_READ ? e->wholly != 0xff
 				     : !in_force_for_all(op) || may_be_voided(op))
@@ -413,8 +412,13 @@ static void quiet_sweep(struct nbds_world *w)
 
 struct block *block_get(struct nbds_world *w, uint64_t number)
 {
-	struct block *b = block_find(w, number);
+	struct block *b;
 
+	if (w->quiet->due) {
+		w->quiet->due = false;
+		quiet_sweep(w);
+	}
+	b = block_find(w, number);
 	if (b && b == w->blocks->lru.lru_prev)
 		return b;
 	if (b) {

@@ -26,10 +26,9 @@ struct region {
 struct quiet {
 	struct region **regions, *oldest, *newest;
 	size_t buckets, count;
+	bool due; /* one block more has several versions: older ones are to be looked at */
 };
 
-/* What is known of a value after it slept. */
-uint64_t coarse_value(uint64_t value);
 struct cell *quiet_find(const struct nbds_world *w, uint64_t block);
 uint64_t quiet_value(const struct cell *c, unsigned i);
 /* Makes a command of a past. */

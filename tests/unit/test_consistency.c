@@ -864,6 +864,48 @@ static void test_after_sleep(void **state)
 	assert_int_equal(r.severity, NBDS_SUSPECT);
 }
 
+static void write_many(struct run *r, uint64_t from, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		write_at(r, 0, from + i * UINT64_C(4096), 4096, 1);
+		if (i % 64 == 63)
+			flush(r, 0);
+	}
+	flush(r, 0);
+}
+
+/* What slept, was overwritten, and left its block since is still known as an old version. */
+static void test_old_after_sleep(void **state)
+{
+	static const uint64_t far = UINT64_C(1) << 30;
+	struct run r;
+	struct nbds_world_stats s;
+
+	(void)state;
+	start(&r, 2, MC, 0);
+	write_at(&r, 0, 0, 4096, 1);
+	flush(&r, 0);
+	/* it sleeps */
+	write_many(&r, far, 20000);
+	write_at(&r, 0, 0, 4096, 2);
+	flush(&r, 0);
+	/* one version is left */
+	write_many(&r, 2 * far, 20000);
+	read_at(&r, 1, 0, 4096, 2);
+	assert_int_equal(r.findings, 0);
+	read_at(&r, 1, 0, 4096, 1);
+	nbds_world_finish(r.w);
+	assert_int_equal(r.findings, 1);
+	assert_string_equal(r.rule, "stale-read-after-flush");
+	assert_int_equal(r.severity, NBDS_VIOLATION);
+	nbds_world_stats(r.w, &s);
+	assert_int_equal(s.pruned, 0);
+	/* all that is written once and flushed takes little */
+	print_message("%llu bytes for 40,001 blocks\n", (unsigned long long)s.memory_max);
+	assert_true(s.memory_max < 40001 * UINT64_C(200) + (4 << 20));
+	nbds_world_free(r.w);
+}
+
 /* Past the cap contents are forgotten: silence, not guesses. */
 static void test_memory_cap(void **state)
 {
@@ -1251,6 +1293,7 @@ int main(void)
 		cmocka_unit_test(test_broken_preconditions),
 		cmocka_unit_test(test_hot_sector),
 		cmocka_unit_test(test_after_sleep),
+		cmocka_unit_test(test_old_after_sleep),
 		cmocka_unit_test(test_memory_cap),
 		cmocka_unit_test(test_huge_ranges),
 		cmocka_unit_test(test_many_extents),
