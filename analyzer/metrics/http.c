@@ -23,18 +23,23 @@
 #include "../capture/live.h"
 #include "text.h"
 
-#define CONNECTIONS  32u
-#define PER_ADDRESS  24u /* of them, so that one client leaves some to others */
+/* The library's limit; of more than so many the oldest ends for the newest, so that those
+ * who only hold on do not keep others out. As many as wait to be accepted come at once. */
+#define CONNECTIONS  64u
+#define WELCOME      32u
 #define SECONDS_IDLE 3u
 #define LIFE_MS      5000
 #define REQUEST_SIZE ((size_t)8 << 10)
-#define BACKLOG      16
+#define BACKLOG      16u
 
 /* A connection, until it is closed. */
 struct guest {
 	int fd; /* -1: none */
 	int64_t until;
+	bool over; /* it was ended, and is not closed yet */
 };
+
+_Static_assert(WELCOME + BACKLOG < CONNECTIONS, "the limit would be reached");
 
 struct nbds_metrics_http {
 	pthread_t thread;
@@ -279,6 +284,31 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Its time is over; what is sent already arrives. */
+static void end(struct guest *g, int64_t now)
+{
+	shutdown(g->fd, SHUT_RDWR);
+	g->until = now + LIFE_MS; /* the library sees it and closes */
+	g->over = true;
+}
+
+/* The oldest goes, if there are too many. */
+static void make_room(struct nbds_metrics_http *h)
+{
+	struct guest *oldest = NULL;
+	unsigned count = 0;
+
+	for (struct guest *g = h->guests; g < h->guests + CONNECTIONS; g++) {
+		if (g->fd < 0 || g->over)
+			continue;
+		count++;
+		if (!oldest || g->until < oldest->until)
+			oldest = g;
+	}
+	if (count > WELCOME)
+		end(oldest, now_ms());
+}
+
 static void on_connection(void *ctx, struct MHD_Connection *c, void **mine,
 			  enum MHD_ConnectionNotificationCode what)
 {
@@ -295,8 +325,9 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **mine,
 	for (g = h->guests; info && g < h->guests + CONNECTIONS; g++) {
 		if (g->fd >= 0)
 			continue;
-		*g = (struct guest){info->connect_fd, now_ms() + LIFE_MS};
+		*g = (struct guest){.fd = info->connect_fd, .until = now_ms() + LIFE_MS};
 		*mine = g;
+		make_room(h);
 		return;
 	}
 }
@@ -309,10 +340,8 @@ static int64_t expire(struct nbds_metrics_http *h)
 	for (struct guest *g = h->guests; g < h->guests + CONNECTIONS; g++) {
 		if (g->fd < 0)
 			continue;
-		if (g->until <= now) {
-			shutdown(g->fd, SHUT_RDWR);
-			g->until = now + LIFE_MS; /* the library sees that it is over */
-		}
+		if (g->until <= now)
+			end(g, now);
 		if (g->until - now < next)
 			next = g->until - now;
 	}
@@ -388,14 +417,11 @@ struct nbds_metrics_http *nbds_metrics_http_start(int socket, char *err, size_t 
 	h->front = &h->snapshots[2];
 	h->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (h->wake >= 0 && h->wake < FD_SETSIZE)
-		h->daemon = MHD_start_daemon(MHD_NO_FLAG, 0, NULL, NULL, on_request, h,
-					     MHD_OPTION_LISTEN_SOCKET, socket,
-					     MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
-					     MHD_OPTION_PER_IP_CONNECTION_LIMIT, PER_ADDRESS,
-					     MHD_OPTION_CONNECTION_TIMEOUT, SECONDS_IDLE,
-					     MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_SIZE,
-					     MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-					     MHD_OPTION_END);
+		h->daemon = MHD_start_daemon(
+			MHD_NO_FLAG, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, socket,
+			MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+			SECONDS_IDLE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_SIZE,
+			MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
 	if (!h->daemon) {
 		snprintf(err, errsize, "--metrics: cannot serve HTTP");
 		close(socket);

@@ -6,8 +6,8 @@
  * request prefers.  The protocol is libmicrohttpd's; the thread, which waits and runs it,
  * is our own, so that it is started at the right moment and with the right priority.
  *
- * Whoever may connect may be slow, or mean ill: there are 32 connections at most, each is
- * for one request and closed after 5 seconds whatever it does, a request has 8 KiB, and a
+ * Whoever may connect may be slow, or mean ill: of more than 32 connections the oldest ends,
+ * each is for one request and closed after 5 seconds whatever it does, a request has 8 KiB, and a
  * text is written once for each snapshot, not for each request.  The engine's thread does
  * not wait for this one: it hands over a snapshot when it can do so at once.
  *
