@@ -40,6 +40,16 @@ foreach(program nbdaudit nbdtop)
 		DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 endforeach()
 
+# --- for whoever watches many hosts ---
+
+install(FILES ${NBDSCOPE_SOURCE}/packaging/prometheus/nbdscope.rules.yml
+	DESTINATION ${CMAKE_INSTALL_DATADIR}/nbdscope/prometheus COMPONENT tools)
+install(FILES ${NBDSCOPE_SOURCE}/packaging/grafana/nbdscope.json
+	DESTINATION ${CMAKE_INSTALL_DATADIR}/nbdscope/grafana COMPONENT tools)
+# systemd looks below /usr/local and /usr alike; it is started by whoever enables it.
+install(FILES ${NBDSCOPE_SOURCE}/packaging/systemd/nbdaudit@.service
+	DESTINATION lib/systemd/system COMPONENT tools)
+
 # --- documents, samples, examples ---
 
 install(FILES ${NBDSCOPE_SOURCE}/README.md ${NBDSCOPE_SOURCE}/SECURITY.md

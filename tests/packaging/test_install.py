@@ -59,6 +59,9 @@ class Install(unittest.TestCase):
                     lib + "/libnbdscope.so.0", lib + "/pkgconfig/nbdscope.pc"]
         expected += ["include/nbdscope/%s.h" % name
                      for name in ("audit", "common", "messages", "nbdscope")]
+        expected += ["share/nbdscope/prometheus/nbdscope.rules.yml",
+                     "share/nbdscope/grafana/nbdscope.json",
+                     "lib/systemd/system/nbdaudit@.service"]
         expected += ["share/man/man1/nbdaudit.1", "share/man/man1/nbdtop.1"]
         expected += ["share/man/man7/nbdscope-%s.7" % name
                      for name in ("consistency", "rules", "wireshark")]
