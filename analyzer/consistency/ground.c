@@ -61,7 +61,8 @@ size_t hash_number(const struct nbds_world *w, uint64_t n)
 bool point_before(const struct nbds_world *w, const struct nbds_point *a,
 		  const struct nbds_point *b)
 {
-	if (w->no_t3 || a->interface != b->interface || a->frame >= b->frame)
+	if (w->no_t3 || a->interface != b->interface || a->interface == SEVERAL_INTERFACES ||
+	    a->frame >= b->frame)
 		return false;
 	/* the times are any 64-bit values: no overflow allowed */
 	return b->time > a->time &&
@@ -72,7 +73,7 @@ void later_of(struct nbds_point *to, const struct nbds_point *point)
 {
 	/* of several interfaces: an order with none of them */
 	if (to->interface != point->interface)
-		to->interface = UINT32_MAX;
+		to->interface = SEVERAL_INTERFACES;
 	if (point->frame > to->frame)
 		to->frame = point->frame;
 	if (point->time > to->time)
@@ -82,7 +83,7 @@ void later_of(struct nbds_point *to, const struct nbds_point *point)
 void earlier_of(struct nbds_point *to, const struct nbds_point *point)
 {
 	if (to->interface != point->interface)
-		to->interface = UINT32_MAX;
+		to->interface = SEVERAL_INTERFACES;
 	if (point->frame < to->frame)
 		to->frame = point->frame;
 	if (point->time < to->time)

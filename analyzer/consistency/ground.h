@@ -69,6 +69,10 @@ static inline uint64_t world_age(const struct nbds_world *w, int64_t time)
 	return UINT64_MAX;
 }
 
+/* The interface of a point that is the earliest, or the latest, of several ones': it is in no
+ * order with any other, nor with its like. */
+#define SEVERAL_INTERFACES UINT32_MAX
+
 /* Points a and b: a is certainly earlier (T3). */
 bool point_before(const struct nbds_world *w, const struct nbds_point *a,
 		  const struct nbds_point *b);
