@@ -38,7 +38,7 @@ struct strangers {
 struct kin {
 	struct family *family;
 	struct kin *newer, *older;
-	struct nbds_world *world; /* NULL: gone, having written */
+	struct nbds_world *world; /* NULL: gone, having written, or perhaps */
 	struct xport *xport;
 };
 
@@ -160,12 +160,13 @@ void kin_leave(struct xport *x, struct nbds_world *w)
 {
 	struct nbds_kin *all = w->config.kin;
 	struct kin *k = x->kin;
+	bool wrote = w->parties->written || w->poisoned || w->open_world;
 
 	if (!k)
 		return;
 	x->kin = NULL;
-	if (!w->parties->written || all->gone == GONE_MAX) {
-		all->lost |= w->parties->written;
+	if (!wrote || all->gone == GONE_MAX) {
+		all->lost |= wrote;
 		forget(all, k);
 		return;
 	}

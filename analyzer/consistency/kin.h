@@ -14,7 +14,8 @@
 
 /* The export is one of its world's. */
 void kin_enter(struct xport *x, struct nbds_world *w);
-/* The world goes: what it wrote is not known any more, but that it did. */
+/* The world goes: what it wrote is not known any more, but that it did, or may have done so
+ * unseen. */
 void kin_leave(struct xport *x, struct nbds_world *w);
 /* A write is sent. */
 void kin_write(const struct nbds_op *op);
