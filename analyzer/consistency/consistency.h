@@ -210,6 +210,10 @@ void nbds_world_free(struct nbds_world *w);
 struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool from_start,
 				      const struct nbds_point *at);
 
+/* The size and flags of its export, which nbds_party_export() tells, were shown at `at`; if
+ * this is not told: when it appeared. */
+void nbds_party_shown(struct nbds_party *p, const struct nbds_point *at);
+
 /* It entered transmission on export `name` with these transmission flags
  * (NBD_FLAG_*); `known` false: flags and size were not seen. */
 void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,

@@ -106,7 +106,7 @@ static void trail_add(struct trail *to, const struct trail *t)
 	if (t->lo.time < to->lo.time)
 		to->lo.time = t->lo.time;
 	if (to->lo.interface != t->lo.interface)
-		to->lo.interface = UINT32_MAX;
+		to->lo.interface = SEVERAL_INTERFACES;
 	later_of(&to->hi, &t->hi);
 	if (t->header_end < to->header_end)
 		to->header_end = t->header_end;
@@ -226,26 +226,63 @@ void wrote_nothing(struct nbds_party *p)
 	p->voided = false;
 }
 
+/* Faces that are looked at for one question, or passed by one that is told late: with more of
+ * them, one is taken to have changed just then. */
+#define FACES_LOOKED 64u
+
+static void face_add(struct nbds_world *w, struct xport *x, const struct face *f)
+{
+	size_t at = x->face_count;
+	unsigned passed = 0;
+
+	if (!world_grow(w, (void **)&x->faces, &x->face_room, sizeof(*x->faces),
+			x->face_count + 1)) {
+		w->blind = true;
+		return;
+	}
+	if (!x->face_count) {
+		x->face_first = f->from;
+		x->face_interface = f->shown.interface;
+	}
+	earlier_of(&x->face_first, &f->from);
+	if (x->face_interface != f->shown.interface)
+		x->face_interface = SEVERAL_INTERFACES;
+	/* those of different connections can be told out of order */
+	for (; at > 0 && x->faces[at - 1].shown.frame > f->shown.frame; at--) {
+		if (++passed > FACES_LOOKED) {
+			x->faces_lost = true;
+			break;
+		}
+		x->faces[at] = x->faces[at - 1];
+	}
+	x->faces[at] = *f;
+	x->face_count++;
+}
+
 void face_shown(struct nbds_party *p)
 {
 	struct xport *x = p->xport;
 	uint16_t flags = p->flags & FLAGS_COMPARED;
+	struct face face = {p->connected, p->shown};
 
 	if (!x->shown) {
 		x->shown = true;
 		x->face_flags = flags;
 		x->face_size = p->size;
+		x->all_alike = face;
 		return;
 	}
-	if (!x->faces_differ && x->face_flags == flags && x->face_size == p->size)
+	if (!x->faces_differ && x->face_flags == flags && x->face_size == p->size) {
+		earlier_of(&x->all_alike.from, &face.from);
+		later_of(&x->all_alike.shown, &face.shown);
 		return;
-	/* once there are two, every one differs from one before */
+	}
+	/* once there are two, every one differs from one before; and so do those that were told
+	 * before, if they were shown after this one */
+	if (!x->faces_differ && !point_before(p->world, &x->all_alike.shown, &face.shown))
+		face_add(p->world, x, &(struct face){face.from, x->all_alike.shown});
 	x->faces_differ = true;
-	if (world_grow(p->world, (void **)&x->faces, &x->face_room, sizeof(*x->faces),
-		       x->face_count + 1))
-		x->faces[x->face_count++] = p->connected;
-	else
-		p->world->blind = true;
+	face_add(p->world, x, &face);
 }
 
 bool face_changed(const struct nbds_world *w, const struct xport *x, const struct nbds_point *since,
@@ -253,16 +290,23 @@ bool face_changed(const struct nbds_world *w, const struct xport *x, const struc
 {
 	size_t lo = 0, hi = x ? x->face_count : 0;
 
-	/* the first one since then: those after it are later yet */
-	while (since && lo < hi) {
+	if (!hi || point_before(w, upto, &x->face_first))
+		return false;
+	if (!since || x->faces_lost || x->face_interface != since->interface)
+		return true;
+	/* the first one that was shown since then */
+	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (x->faces[mid].frame >= since->frame)
+		if (x->faces[mid].shown.frame >= since->frame)
 			hi = mid;
 		else
 			lo = mid + 1;
 	}
-	return x && lo < x->face_count && !point_before(w, upto, &x->faces[lo]);
+	for (unsigned n = 0; lo < x->face_count; lo++, n++)
+		if (n == FACES_LOOKED || !point_before(w, upto, &x->faces[lo].from))
+			return true;
+	return false;
 }
 
 void op_unref(struct nbds_op *op)

@@ -54,6 +54,11 @@ struct party_link {
 
 #define WROTE_AS 3u
 
+/* A connection was shown the size and flags of its export. */
+struct face {
+	struct nbds_point from, shown; /* it appeared, and they were */
+};
+
 struct xport {
 	struct nbds_table_node node; /* by name */
 	struct xport *next;          /* of all */
@@ -75,10 +80,14 @@ struct xport {
 	} wrote_as[WROTE_AS];
 	uint32_t wrote_sizes;
 	/* what connections were shown of it (G9) */
-	bool shown, faces_differ;
+	bool shown, faces_differ, faces_lost;
 	uint16_t face_flags;
 	uint64_t face_size;
-	struct nbds_point *faces; /* when another size, or other flags, were */
+	struct face all_alike;        /* of those before another size, or other flags, were: the
+	                        * earliest and the latest moments */
+	struct face *faces;           /* of those since then, by when they were shown */
+	struct nbds_point face_first; /* the earliest of their connections */
+	uint32_t face_interface;      /* that all were shown on, or SEVERAL_INTERFACES */
 	size_t face_count, face_room;
 	/* what connections wrote that are folded */
 	bool past_written;
@@ -120,6 +129,7 @@ struct nbds_party {
 	bool from_start, known, opaque, ended;
 	bool left; /* by its caller */
 	struct nbds_point connected, end;
+	struct nbds_point shown; /* size and flags were */
 	uint64_t size;
 	bool size_known;
 	bool heard, alive;

@@ -118,10 +118,15 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 	party_append(&w->parties->open, PARTY_PLACE, p);
 	/* nothing is complete of it yet */
 	party_prepend(&w->parties->silent, PARTY_SILENT, p);
-	p->connected = *at;
+	p->connected = p->shown = *at;
 	if (!from_start)
 		world_opens(w, at);
 	return p;
+}
+
+void nbds_party_shown(struct nbds_party *p, const struct nbds_point *at)
+{
+	p->shown = *at;
 }
 
 void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, uint64_t size,

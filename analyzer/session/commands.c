@@ -196,8 +196,6 @@ void command_answered(struct session *s, const struct nbds_message *m)
 	if (s->engine->counts)
 		counts_answered(s->engine->counts, r, took);
 	if (m->first.frame < f->first.frame)
-		session_join(s);
-	if (m->first.frame < f->first.frame)
 		session_join(s); /* which has to know that order is not to be trusted */
 	if (m->first.frame < f->first.frame && s->server && s->server->world)
 		nbds_world_inversion(s->server->world, nbds_elapsed(m->first.time, f->first.time));

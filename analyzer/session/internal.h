@@ -89,6 +89,7 @@ struct session {
 	bool announced, ended;
 	bool elsewhere; /* it would be announced in its server's shard */
 	bool closing;   /* its requests in flight are noted as left open */
+	struct nbds_point appeared;
 	bool heard;
 	struct nbds_point first_heard;  /* first payload of the server */
 	struct nbds_point disc;         /* where DISC was sent; frame 0: it was not */
@@ -104,6 +105,7 @@ struct session {
 	bool asked_block_size, got_block_size, block_bound, block_unasked;
 	uint64_t export_frame; /* where size and flags were last told */
 	int64_t export_time;
+	struct nbds_point shown; /* the last message that did; frame 0: there is none */
 	struct nbds_context *new_contexts;
 	unsigned new_count;
 	unsigned replies_kept, texts_kept;

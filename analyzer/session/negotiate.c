@@ -40,9 +40,12 @@ void negotiate_done(struct session *s, const struct nbds_message *msg)
 	x = export_get(&s->engine->exports, &s->c.server, s->c.export_name, s->c.export_name_len);
 	if (x && export_join(&s->engine->exports, x, s->c.id, n))
 		s->c.export = &x->e;
-	if (s->party)
+	s->shown = point_of(&msg->last);
+	if (s->party) {
+		nbds_party_shown(s->party, &s->shown);
 		nbds_party_export(s->party, s->c.export_name, s->c.export_name_len, n->size,
 				  n->transmission_flags, n->export_seen);
+	}
 	s->export_frame = msg->last.frame;
 	s->export_time = msg->last.time;
 }

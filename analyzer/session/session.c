@@ -117,6 +117,7 @@ struct session *session_new(struct nbds_engine *e, const struct nbds_addr *clien
 	s->c.first_frame = s->c.last_frame = first->frame;
 	s->c.first_time = s->c.last_time = first->time;
 	s->last_clean[0] = s->last_clean[1] = *first;
+	s->appeared = point_of(first);
 	session_list(s, &e->open);
 	return s;
 }
@@ -136,12 +137,13 @@ static void on_rule(void *ctx, struct nbds_finding *f)
 
 static void connect_party(struct session *s)
 {
-	struct nbds_point at = {s->c.first_frame, s->c.first_time, 0};
 	bool from_start = s->c.from_start && !s->parted;
 
-	s->party = nbds_world_connect(s->server->world, s->c.id, from_start, &at);
+	s->party = nbds_world_connect(s->server->world, s->c.id, from_start, &s->appeared);
 	if (!s->party)
 		return;
+	if (s->shown.frame)
+		nbds_party_shown(s->party, &s->shown);
 	if (s->c.export)
 		nbds_party_export(s->party, s->c.export_name, s->c.export_name_len,
 				  s->c.negotiated.size, s->c.negotiated.transmission_flags,
