@@ -382,7 +382,7 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 	c->lone_from = UINT64_MAX;
 	if (e->extra && e->extra->seen) {
 		c->hi = e->extra->hi;
-		if (e->extra->alone[i])
+		if (e->extra->alone[i] && !order_outdated(e->op))
 			c->lone_from = e->op->serial - e->extra->alone[i];
 	} else {
 		c->hi = e->op->hi;
@@ -423,7 +423,7 @@ static bool gather_run(struct nbds_world *w, const struct range *r, const struct
 	c->to = run->end < last ? (uint16_t)(run->end - first) : NBDS_SECTOR;
 	c->value = w->zero_value;
 	c->hi = r->hi;
-	c->lone_from = r->lone_from;
+	c->lone_from = order_outdated(r->op) ? UINT64_MAX : r->lone_from;
 	switch ((enum range_kind)r->kind) {
 	case RANGE_ZERO:
 		c->establishes = true;

@@ -501,8 +501,7 @@ void miss_judge(struct nbds_world *w, struct miss *m, unsigned around, struct ve
 				.from = m->from,
 				.to = m->to,
 				.hi = m->hi,
-				.lone_from = (w->no_t3 && w->parties->many_writers) ||
-							     (around & BROKEN_WRITER)
+				.lone_from = order_outdated(m->read) || (around & BROKEN_WRITER)
 						     ? UINT64_MAX
 						     : m->lone_from};
 	struct view view = {.final = true, .around = around};

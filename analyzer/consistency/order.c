@@ -85,8 +85,9 @@ struct nbds_op *flush_between(const struct nbds_op *w, const struct nbds_op *c, 
 {
 	struct nbds_op *f;
 
-	/* what covered it once is known even if the log has lost it */
-	if (any_conn && w->cover && op_before(w->cover, c))
+	/* what covered it once is known even if the log has lost it; unless the order that showed
+	 * it is not trusted any more */
+	if (any_conn && w->cover && op_before(w->cover, c) && op_before(w, w->cover))
 		return w->cover;
 	f = find_between(w, c, any_conn);
 	if (f && any_conn && !w->cover && w->refs && w->write_class) {

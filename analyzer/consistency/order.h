@@ -28,7 +28,9 @@ struct order {
 	uint32_t void_count, void_room;
 	bool void_all; /* too many to keep: nothing is established any more */
 	struct nbds_op *flight_first, *flight_last; /* awaited, oldest first */
-	bool fails; /* for now: what is in flight is taken for never answered */
+	uint64_t trusted_since; /* serial: up to it, what was found was so by an order that is not
+	                         * trusted any more */
+	bool fails;             /* for now: what is in flight is taken for never answered */
 };
 
 /* a << b: a's outcome was decided before b could begin. */
@@ -73,6 +75,13 @@ bool lone_writer(const struct nbds_op *w);
 /* Every reader that will ever come finds N in force, or can prove nothing against a
  * server about this place anyway. */
 bool in_force_for_all(const struct nbds_op *n);
+/* Does what was found of G10 when that command was told hold no more? */
+static inline bool order_outdated(const struct nbds_op *op)
+{
+	const struct nbds_world *w = op->world;
+
+	return w->parties->many_writers && (w->no_t3 || op->serial <= w->order->trusted_since);
+}
 /* Is there a voider in flight that may yet drop n? */
 bool may_be_voided(const struct nbds_op *n);
 void order_free(struct nbds_world *w);

@@ -1338,6 +1338,8 @@ void nbds_world_interfaces(struct nbds_world *w)
 
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
+	int64_t before = w->no_t3 ? INT64_MAX : w->config.epsilon;
+
 	life_forget(w);
 	w->order->version++;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
@@ -1347,6 +1349,11 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 	/* a reply that overtook all of its way and a bit more shows only the bit */
 	if (w->config.epsilon < EPSILON_INVERTED)
 		w->config.epsilon = EPSILON_INVERTED;
+	if (before == (w->no_t3 ? INT64_MAX : w->config.epsilon))
+		return;
+	/* nor is what was found by it: who was alone, and what those who are gone left */
+	w->order->trusted_since = w->serial;
+	w->parties->loose |= w->parties->past_written > 0;
 }
 
 bool nbds_world_tick(struct nbds_world *w, int64_t now)

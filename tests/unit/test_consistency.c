@@ -674,6 +674,195 @@ static void test_other_ports_told_late(void **state)
 	assert_int_equal(told_late(ports, second, 2, true), NBDS_SUSPECT);
 }
 
+/* Another size is shown to a connection that was there long before: what counts is when it is
+ * shown, in whatever order connections are told of. */
+static enum nbds_severity unstable_beside(bool between, bool other_after)
+{
+	static const struct recipe how = {RULE_UNSTABLE_READ, BY_TWO_READS, 0, false, false};
+	struct nbds_world_config config = {.settle = 1000000, .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	struct run r = {.time = INT64_C(1700000000) * 1000000000};
+	struct nbds_party *others[2];
+	struct nbds_point early, later, shown;
+
+	r.w = nbds_world_new(&config, &ops, &r);
+	join(&r, &how, MET, 0);
+	early = now(&r);
+	others[0] = nbds_world_connect(r.w, 8, true, &early);
+	later = now(&r);
+	others[1] = nbds_world_connect(r.w, 9, true, &later);
+	if (other_after) {
+		/* of two that were shown another one, that which came later is told first */
+		shown = now(&r);
+		nbds_party_shown(others[1], &shown);
+		nbds_party_export(others[1], "x", 1, SIZE + 4096, MC, true);
+	}
+	cause(&r, &how, MET);
+	show(&r, 0, 1, false, false, false);
+	shown = now(&r);
+	if (between) {
+		nbds_party_shown(others[0], &shown);
+		nbds_party_export(others[0], "x", 1, SIZE + 4096, MC, true);
+	}
+	show(&r, 0, 2, false, false, false);
+	finish(&r);
+	return r.findings ? r.highest : NBDS_NOTE;
+}
+
+/* The first one that is told of is shown its size last. */
+static enum nbds_severity unstable_after_alike(bool between)
+{
+	static const struct recipe how = {RULE_UNSTABLE_READ, BY_TWO_READS, 0, false, false};
+	struct nbds_world_config config = {.settle = 1000000, .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	struct run r = {.time = INT64_C(1700000000) * 1000000000};
+	struct nbds_party *other;
+	struct nbds_point early, shown;
+
+	r.w = nbds_world_new(&config, &ops, &r);
+	join(&r, &how, MET, 0);
+	early = now(&r);
+	cause(&r, &how, MET);
+	show(&r, 0, 1, false, false, false);
+	shown = now(&r);
+	other = nbds_world_connect(r.w, 8, true, &early);
+	nbds_party_shown(other, between ? &shown : &early);
+	nbds_party_export(other, "x", 1, SIZE, MC, true);
+	other = nbds_world_connect(r.w, 9, true, &early);
+	nbds_party_shown(other, &early);
+	nbds_party_export(other, "x", 1, SIZE + 4096, MC, true);
+	show(&r, 0, 2, false, false, false);
+	finish(&r);
+	return r.findings ? r.highest : NBDS_NOTE;
+}
+
+static void test_faces_told_late(void **state)
+{
+	(void)state;
+	assert_int_equal(unstable_beside(false, false), NBDS_VIOLATION);
+	assert_int_equal(unstable_beside(true, false), NBDS_SUSPECT);
+	assert_int_equal(unstable_beside(false, true), NBDS_VIOLATION);
+	assert_int_equal(unstable_beside(true, true), NBDS_SUSPECT);
+	assert_int_equal(unstable_after_alike(false), NBDS_VIOLATION);
+	assert_int_equal(unstable_after_alike(true), NBDS_SUSPECT);
+}
+
+/* An order that is not to be trusted any more is not so for what was found by it before. */
+static enum nbds_severity inverted(unsigned reader, int64_t inversion, bool gone, bool after)
+{
+	struct nbds_world_config config = {.settle = 1000000, .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	struct run r = {.time = INT64_C(1700000000) * 1000000000};
+	struct nbds_request_order o = {.acked = NBDS_NO_ACK};
+	struct nbds_op *op;
+	uint8_t buf[512];
+
+	r.w = nbds_world_new(&config, &ops, &r);
+	for (unsigned k = 0; k < 3; k++) {
+		struct nbds_point p = now(&r);
+
+		r.party[k] = nbds_world_connect(r.w, k + 1, true, &p);
+		nbds_party_export(r.party[k], "x", 1, SIZE, MC, true);
+	}
+	write_at(&r, 0, 0, 512, 1);
+	flush(&r, 1);
+	r.time += INT64_C(100000000);
+	if (reader == 0) {
+		/* by another, who is taken to be in force by a flush: or nobody was alone */
+		write_at(&r, 2, 1 << 20, 512, 1);
+		flush(&r, 1);
+		if (gone)
+			end(&r, 2);
+		for (unsigned n = 0; n < 8 && gone; n++) {
+			rest(&r);
+			nbds_world_tick(r.w, r.time);
+		}
+		r.time += INT64_C(100000000);
+		write_at(&r, 0, 0, 512, 2);
+	} else {
+		write_at(&r, 0, 0, 512, 2);
+		flush(&r, 1);
+	}
+	if (inversion && !after)
+		nbds_world_inversion(r.w, inversion);
+	r.time += INT64_C(100000000);
+	/* the reader's own TCP shows that its flush, or its write, was over */
+	o.lo = now(&r);
+	o.frame = o.lo.frame;
+	o.acked = 1000;
+	op = nbds_world_request(r.party[reader], NBD_CMD_READ, 0, 0, 512, &o);
+	o.lo = now(&r);
+	fill(buf, sizeof(buf), 0, 1);
+	nbds_op_read_data(op, 0, buf, sizeof(buf), &o.lo);
+	reply(&r, op);
+	if (inversion && after)
+		nbds_world_inversion(r.w, inversion);
+	finish(&r);
+	return r.findings ? r.highest : NBDS_NOTE;
+}
+
+static void test_inverted_since(void **state)
+{
+	(void)state;
+	for (unsigned way = 0; way < 8; way++) {
+		unsigned reader = way & 1;
+		bool gone = way & 2, after = way & 4;
+
+		assert_int_equal(inverted(reader, 0, gone, after), NBDS_VIOLATION);
+		assert_true(inverted(reader, 1000, gone, after) < NBDS_VIOLATION);
+		assert_true(inverted(reader, 20000000, gone, after) < NBDS_VIOLATION);
+		assert_true(inverted(reader, INT64_MAX, gone, after) < NBDS_VIOLATION);
+	}
+}
+
+/* A world that goes may have been written to unseen. */
+static enum nbds_severity unseen_port(bool opaque, bool gap)
+{
+	struct nbds_budget budget = {0};
+	struct nbds_world_config config = {.settle = 1000000,
+					   .kin = nbds_kin_new(&budget),
+					   .server = "[::1]:10809",
+					   .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	struct run r = {.time = INT64_C(1700000000) * 1000000000}, other = r;
+	struct nbds_point p;
+
+	r.w = nbds_world_new(&config, &ops, &r);
+	snprintf(config.server, sizeof(config.server), "[::1]:1");
+	other.w = nbds_world_new(&config, &ops, &other);
+	p = now(&r);
+	other.party[0] = nbds_world_connect(other.w, 9, true, &p);
+	nbds_party_export(other.party[0], "x", 1, SIZE, MC, true);
+	for (unsigned k = 0; k < 2; k++) {
+		p = now(&r);
+		r.party[k] = nbds_world_connect(r.w, k + 1, true, &p);
+		nbds_party_export(r.party[k], "x", 1, SIZE, MC, true);
+	}
+	write_at(&r, 0, 0, 512, 1);
+	write_at(&r, 0, 0, 512, 2);
+	flush(&r, 0);
+	p = now(&r);
+	if (opaque)
+		nbds_party_opaque(other.party[0], &p);
+	if (gap)
+		nbds_party_gap(other.party[0], &p);
+	nbds_world_finish(other.w);
+	nbds_world_free(other.w);
+	read_at(&r, 1, 0, 512, 1);
+	finish(&r);
+	nbds_kin_free(config.kin);
+	assert_int_equal(budget.used, 0);
+	return r.findings ? r.highest : NBDS_NOTE;
+}
+
+static void test_unseen_port_gone(void **state)
+{
+	(void)state;
+	assert_int_equal(unseen_port(false, false), NBDS_VIOLATION);
+	assert_int_equal(unseen_port(true, false), NBDS_SUSPECT);
+	assert_int_equal(unseen_port(false, true), NBDS_SUSPECT);
+}
+
 /* The same, from commands to findings: each condition broken for each rule, and the level
  * falls where the rule needs it, and stays where it does not. */
 static void test_broken_preconditions(void **state)
@@ -1290,6 +1479,9 @@ int main(void)
 		cmocka_unit_test(test_sequential_memory),
 		cmocka_unit_test(test_preconditions),
 		cmocka_unit_test(test_other_ports_told_late),
+		cmocka_unit_test(test_faces_told_late),
+		cmocka_unit_test(test_inverted_since),
+		cmocka_unit_test(test_unseen_port_gone),
 		cmocka_unit_test(test_broken_preconditions),
 		cmocka_unit_test(test_hot_sector),
 		cmocka_unit_test(test_after_sleep),
