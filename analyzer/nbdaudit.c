@@ -39,6 +39,7 @@
 #include "options/keys.h"
 #include "options/options.h"
 #include "pipeline/pipeline.h"
+#include "probing.h"
 #include "relay/relay.h"
 #include "report/catalogue.h"
 #include "report/report.h"
@@ -72,6 +73,7 @@ struct audit_options {
 	bool anonymize;
 	struct nbds_metrics_config metrics;
 	struct nbds_metrics *running_metrics; /* NULL: none */
+	struct probing probing;
 };
 
 /* What a signal stops; NULL: none. What the relay has handed on is still audited. */
@@ -90,6 +92,7 @@ static void print_help(void)
 	      "       nbdaudit [OPTION]... -i INTERFACE [FILTER]\n"
 	      "       nbdaudit [OPTION]... --listen=ADDRESS --connect=ADDRESS\n"
 	      "       nbdaudit [OPTION]... --merge REPORT...\n"
+	      "       nbdaudit [OPTION]... --probe=URI --scratch\n"
 	      "\n"
 	      "Decodes the NBD traffic in capture files, or on an interface, and reports what\n"
 	      "each connection did and where flush, FUA or multi-conn promises were broken.\n"
@@ -170,6 +173,21 @@ static void print_help(void)
 	      "                          Unix sockets and vsock, which no interface shows\n"
 	      "      --connect=ADDRESS   the server; ADDRESS is unix:PATH, HOST:PORT or\n"
 	      "                          vsock:CID:PORT\n"
+	      "\n"
+	      "Probing:\n"
+	      "      --probe=URI         drive a server on purpose, and audit that: does it keep\n"
+	      "                          what flush, FUA and multi-conn promise? URI is nbd://,\n"
+	      "                          nbd+unix:// or nbd+vsock://; nobody may be connected\n"
+	      "      --scratch           what the export holds may be destroyed, and nobody else\n"
+	      "                          writes there meanwhile (as with --exclusive); needed\n"
+	      "      --probe-connections=N\n"
+	      "                          connections at a time (4)\n"
+	      "      --probe-rounds=N    how often each question is asked, in other ways (4)\n"
+	      "      --probe-seconds=N   begin nothing new after so long (10)\n"
+	      "      --probe-seed=N      of contents and of what is left to chance (1)\n"
+	      "      --probe-kill=COMMAND\n"
+	      "                          ends the server and starts it anew: is what was flushed\n"
+	      "                          still there?\n"
 	      "\n"
 	      "Rules:\n"
 	      "      --list-rules        what is looked for, one rule a line\n"
@@ -380,6 +398,13 @@ static const struct option long_options[] = {
 	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
 	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
 	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
+	{"probe", required_argument, NULL, OPT_PROBE},
+	{"scratch", no_argument, NULL, OPT_SCRATCH},
+	{"probe-connections", required_argument, NULL, OPT_PROBE_CONNECTIONS},
+	{"probe-rounds", required_argument, NULL, OPT_PROBE_ROUNDS},
+	{"probe-seconds", required_argument, NULL, OPT_PROBE_SECONDS},
+	{"probe-seed", required_argument, NULL, OPT_PROBE_SEED},
+	{"probe-kill", required_argument, NULL, OPT_PROBE_KILL},
 	{"list-interfaces", no_argument, NULL, 'D'},
 	{"listen", required_argument, NULL, OPT_LISTEN},
 	{"connect", required_argument, NULL, OPT_CONNECT},
@@ -466,6 +491,19 @@ static bool check_relay(const struct audit_options *o, char **words, int count)
 	else
 		return true;
 	return false;
+}
+
+/* --probe and what goes with it. */
+static bool check_probe(struct audit_options *o, int files)
+{
+	bool others = files || is_live(o) || o->extract || o->merge || o->engine.shards ||
+		      o->metrics.address || o->metrics.file;
+
+	o->probing.save = o->save;
+	o->probing.allow_unknown = o->report.allow_unaudited;
+	o->engine.exclusive |= o->probing.config.uri != NULL;
+	return probing_check(&o->probing, others,
+			     !o->report.quiet && (!o->output || !strcmp(o->output, "-")));
 }
 
 /* -1: go on; else the exit status. */
@@ -601,18 +639,20 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			printf("nbdaudit (nbdscope) %s\n", NBDSCOPE_VERSION);
 			return nbds_finish_stdout(STATUS_OK);
 		default:
-			return nbds_usage_error();
+			if (!probing_option(&o->probing, c, optarg))
+				return nbds_usage_error();
+			break;
 		}
 	}
 	if (o->list_rules || o->explain)
 		return tell_rules(o);
-	if (!check_extract(o, argc - optind) || !check_metrics(o))
+	if (!check_probe(o, argc - optind) || !check_extract(o, argc - optind) || !check_metrics(o))
 		return nbds_usage_error();
 	if (!check_relay(o, argv + optind, argc - optind))
 		return nbds_usage_error();
-	if (o->save && !is_live(o) && !o->extract) {
+	if (o->save && !is_live(o) && !o->extract && !o->probing.config.uri) {
 		nbds_complain("--write saves live packets: it needs --interface or --listen (or "
-			      "--extract)");
+			      "--extract, or --probe)");
 		return nbds_usage_error();
 	}
 	if (o->report.messages && o->report.format != NBDS_REPORT_TEXT &&
@@ -637,7 +677,7 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			      o->report.summary ? "--summary" : "--quiet");
 		return nbds_usage_error();
 	}
-	if (!is_live(o) && optind == argc) {
+	if (!is_live(o) && !o->probing.config.uri && optind == argc) {
 		nbds_complain(o->merge ? "no report is named"
 				       : "no capture file is named, nor an interface with -i");
 		return nbds_usage_error();
@@ -800,6 +840,7 @@ static void on_signal(int number)
 
 	(void)number;
 	stopped = 1;
+	probing_stop();
 	if (r)
 		nbds_relay_stop(r);
 	else if (p)
@@ -1418,7 +1459,7 @@ static bool close_metrics(struct audit_options *o)
 
 int main(int argc, char **argv)
 {
-	struct audit_options o = {.report.fail_on = NBDS_VIOLATION};
+	struct audit_options o = {.report.fail_on = NBDS_VIOLATION, .probing.config.seed = 1};
 	struct nbds_pipeline_config config = {0};
 	struct nbds_merge *reports = NULL;
 	struct nbds_report *report;
@@ -1447,7 +1488,7 @@ int main(int argc, char **argv)
 	 * an end. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	captures = is_live(&o) ? 1 : argc - optind;
+	captures = is_live(&o) || o.probing.config.uri ? 1 : argc - optind;
 	if (o.merge) {
 		reports = open_reports(argv + optind, argc - optind, &o);
 		if (!reports)
@@ -1503,6 +1544,9 @@ int main(int argc, char **argv)
 	status = STATUS_OK;
 	if (reports) {
 		status = merge(reports, report, out);
+	} else if (o.probing.config.uri) {
+		catch_signals();
+		status = probing_run(&o.probing, &config, report, &stopped, STATUS_UNAUDITED);
 	} else if (o.interface) {
 		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
 	} else if (o.listen) {
@@ -1530,8 +1574,12 @@ int main(int argc, char **argv)
 			      strerror(nbds_report_error(report)));
 		status = STATUS_TROUBLE;
 	}
-	if (status == STATUS_OK)
-		status = judge(report, &o);
+	if (status == STATUS_OK || status == STATUS_UNAUDITED) {
+		int judged = judge(report, &o);
+
+		if (judged == STATUS_FOUND || status == STATUS_OK)
+			status = judged;
+	}
 	nbds_report_free(report);
 	nbds_compare_free(o.report.compare);
 	nbds_merge_free(reports);

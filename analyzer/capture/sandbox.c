@@ -223,8 +223,20 @@ static int allow_sockets(scmp_filter_ctx filter)
 	return status;
 }
 
+/* On sockets that are connected: to send to where they are, and to end. */
+static int allow_speaking(scmp_filter_ctx filter)
+{
+	int status = one_rule(filter, SCMP_SYS(sendto), 1, &SCMP_A4(SCMP_CMP_EQ, 0));
+
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(send), 0, NULL);
+	if (!status)
+		status = one_rule(filter, SCMP_SYS(shutdown), 0, NULL);
+	return status;
+}
+
 static bool enter(const int *more, size_t count, const int *listeners, size_t listener_count,
-		  char *err, size_t errsize)
+		  bool speaks, char *err, size_t errsize)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int status = filter ? 0 : -ENOMEM;
@@ -248,6 +260,8 @@ static bool enter(const int *more, size_t count, const int *listeners, size_t li
 		status = allow_sockets(filter);
 	if (!status)
 		status = allow_arguments(filter);
+	if (!status && speaks)
+		status = allow_speaking(filter);
 	if (!status)
 		status = allow_serving(filter, listeners, listener_count);
 	if (!status)
@@ -286,29 +300,36 @@ bool nbds_sandbox_enter(char *err, size_t errsize)
 bool nbds_sandbox_enter_serving(const int *listeners, size_t count, char *err, size_t errsize)
 {
 	warm();
-	return enter(NULL, 0, listeners, count, err, errsize);
+	return enter(NULL, 0, listeners, count, false, err, errsize);
+}
+
+bool nbds_sandbox_probe(char *err, size_t errsize)
+{
+	warm();
+	return enter(NULL, 0, NULL, 0, true, err, errsize);
 }
 
 bool nbds_sandbox_relay(const int *listeners, size_t count, char *err, size_t errsize)
 {
 	warm();
-	return enter(relaying, sizeof(relaying) / sizeof(relaying[0]), listeners, count, err,
+	return enter(relaying, sizeof(relaying) / sizeof(relaying[0]), listeners, count, false, err,
 		     errsize);
 }
 
 bool nbds_sandbox_dialer(char *err, size_t errsize)
 {
-	return enter(dialing, sizeof(dialing) / sizeof(dialing[0]), NULL, 0, err, errsize);
+	return enter(dialing, sizeof(dialing) / sizeof(dialing[0]), NULL, 0, false, err, errsize);
 }
 
 bool nbds_sandbox_opener(char *err, size_t errsize)
 {
-	return enter(opening, sizeof(opening) / sizeof(opening[0]), NULL, 0, err, errsize);
+	return enter(opening, sizeof(opening) / sizeof(opening[0]), NULL, 0, false, err, errsize);
 }
 
 bool nbds_sandbox_replacer(char *err, size_t errsize)
 {
-	return enter(replacing, sizeof(replacing) / sizeof(replacing[0]), NULL, 0, err, errsize);
+	return enter(replacing, sizeof(replacing) / sizeof(replacing[0]), NULL, 0, false, err,
+		     errsize);
 }
 
 #if defined(__has_feature)

@@ -29,6 +29,9 @@ bool nbds_sandbox_enter_serving(const int *listeners, size_t count, char *err, s
 bool nbds_sandbox_relay(const int *listeners, size_t count, char *err, size_t errsize);
 /* The same for the process of relay/dialer.h, which connects, and removes a file. */
 bool nbds_sandbox_dialer(char *err, size_t errsize);
+/* The same for who also speaks to sockets that it has: it sends on them where they are
+ * connected to, and shuts them down. */
+bool nbds_sandbox_probe(char *err, size_t errsize);
 /* The same for the process of opener.h, which opens new files. */
 bool nbds_sandbox_opener(char *err, size_t errsize);
 /* And for one that replaces files, as metrics/file.h does. */

@@ -829,6 +829,8 @@ static void put_nav(struct nbds_report *r, const struct nbds_outcome *o, const c
 	bool any = nbds_outcome_next(o, 0) != NULL;
 
 	nbds_buf_puts(b, "<nav aria-label=\"Sections\"><ul>");
+	if (r->probed)
+		nbds_buf_printf(b, "<li><a href=\"#%sprobed\">Probed</a></li>", id);
 	if (r->counted)
 		nbds_buf_printf(b, "<li><a href=\"#%sfindings\">Findings</a></li>", id);
 	if (r->options.compare)
@@ -943,6 +945,8 @@ static void html_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	if (!r->options.summary)
 		put_nav(r, o, id);
 	nbds_html_write(r);
+	if (r->probed)
+		nbds_html_probed(r, id);
 	if (r->counted) {
 		nbds_buf_printf(&r->line, "<section id=\"%sfindings\"><h2>Findings</h2>\n", id);
 		put_table(r, id);

@@ -56,6 +56,9 @@ void nbds_html_findings(struct nbds_report *r, const char *id, uint64_t left);
 /* html_charts.c: what happened when, and where. */
 void nbds_html_charts(struct nbds_report *r, const struct nbds_outcome *o);
 
+/* html_probed.c: what came of a probe (r->probed). */
+void nbds_html_probed(struct nbds_report *r, const char *id);
+
 /* html_compared.c: beside an earlier report (options.compare). */
 void nbds_html_compared(struct nbds_report *r, const char *id);
 

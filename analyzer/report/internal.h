@@ -53,6 +53,8 @@ extern const struct nbds_form nbds_text_form, nbds_json_form, nbds_html_form, nb
 	nbds_sarif_form;
 
 struct nbds_json_fields; /* json.c */
+struct nbds_probed;      /* probed.h */
+struct nbds_probed_row;
 
 struct nbds_report {
 	FILE *out;
@@ -64,24 +66,25 @@ struct nbds_report {
 	const struct nbds_told *told_of; /* in its place: what others said; NULL: nothing */
 	NBDS_VECTOR(nbds_judged_vector, struct nbds_judged) why; /* reads at options.why */
 	struct nbds_budget why_budget;
-	uint64_t why_before, why_after; /* frames where others end and begin; 0: none */
-	struct nbds_judged why_during;  /* that is under way then; length 0: none is */
-	struct nbds_keep keep;          /* findings for the end */
-	struct nbds_tally *tally;       /* of this capture, by place in nbds_rules */
-	uint64_t counted;               /* findings of this capture, repeats included */
-	uint64_t hidden;                /* of them below options.severity */
-	uint64_t lost;                  /* of all captures, for want of memory */
-	int worst;                      /* greatest severity of all captures, -1: none; of what is
+	uint64_t why_before, why_after;   /* frames where others end and begin; 0: none */
+	struct nbds_judged why_during;    /* that is under way then; length 0: none is */
+	struct nbds_keep keep;            /* findings for the end */
+	struct nbds_tally *tally;         /* of this capture, by place in nbds_rules */
+	uint64_t counted;                 /* findings of this capture, repeats included */
+	uint64_t hidden;                  /* of them below options.severity */
+	uint64_t lost;                    /* of all captures, for want of memory */
+	int worst;                        /* greatest severity of all captures, -1: none; of what is
 	                                 * new, if there is an earlier report */
-	const char *verdict;            /* of the last capture; NULL: none ended yet */
-	bool unaudited;                 /* one of the captures was */
-	double least_judged;            /* percent */
-	bool told;                      /* text: messages were printed before the report */
-	struct nbds_waiting waiting;    /* lines of messages whose end is awaited */
-	struct nbds_buf broken;         /* scratch: such a line, if it is broken off */
-	FILE *spool;                    /* JSON: messages, which follow `capture`; HTML: captures,
+	const struct nbds_probed *probed; /* what came of a probe; NULL: it was none */
+	const char *verdict;              /* of the last capture; NULL: none ended yet */
+	bool unaudited;                   /* one of the captures was */
+	double least_judged;              /* percent */
+	bool told;                        /* text: messages were printed before the report */
+	struct nbds_waiting waiting;      /* lines of messages whose end is awaited */
+	struct nbds_buf broken;           /* scratch: such a line, if it is broken off */
+	FILE *spool;                      /* JSON: messages, which follow `capture`; HTML: captures,
 	                                 * which follow their sum; NULL: none */
-	int spool_error;                /* errno of what became of it; 0: well */
+	int spool_error;                  /* errno of what became of it; 0: well */
 	unsigned captures;
 	bool interface;             /* the capture is that of an interface */
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
@@ -165,6 +168,14 @@ void nbds_compared_text(struct nbds_report *r);
 /* In labelled paragraphs: how many findings are new, and which are gone. */
 void nbds_compared_facts(struct nbds_report *r);
 void nbds_compared_json(struct nbds_report *r);
+
+/* probed.c: only with r->probed. What is said of a history: "kept", and a sentence or two. */
+const char *nbds_probed_word(const struct nbds_probed_row *row);
+enum nbds_ink nbds_probed_ink(const struct nbds_probed_row *row);
+void nbds_probed_about(const struct nbds_probed_row *row, struct nbds_buf *b);
+/* In labelled paragraphs: what was probed, and what follows for CAN_MULTI_CONN. */
+void nbds_probed_facts(struct nbds_report *r);
+void nbds_probed_text(struct nbds_report *r);
 
 /* finding.c */
 void nbds_text_finding(struct nbds_report *r, const struct nbds_finding *f);

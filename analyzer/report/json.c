@@ -10,6 +10,7 @@
 #include <nbdscope/fields.h>
 
 #include "internal.h"
+#include "probed.h"
 #include "tls_words.h"
 
 static struct nbds_buf *begin(struct nbds_report *r, const char *type)
@@ -705,6 +706,60 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 	end(r);
 }
 
+/* --- probe --- */
+
+static void put_history(struct nbds_report *r, const struct nbds_probed_row *row)
+{
+	struct nbds_buf *b = begin(r, "probe");
+
+	nbds_json_member_string(b, "history", row->name);
+	nbds_json_member_string(b, "asks", row->asks);
+	nbds_json_member_string(b, "promise", row->promise);
+	nbds_json_member_bool(b, "promised", row->promised);
+	nbds_json_member_string(b, "outcome", nbds_probed_outcomes[row->outcome]);
+	if (row->reason)
+		member_bytes(b, "reason", row->reason, strlen(row->reason));
+	if (row->rule)
+		nbds_json_member_string(b, "rule", row->rule->name);
+	member_open(b, "findings", '{');
+	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--)
+		nbds_json_member_u64(b, nbds_severity_name((enum nbds_severity)s),
+				     row->findings[s]);
+	nbds_json_close(b, '}');
+	member_open(b, "rounds", '{');
+	nbds_json_member_u64(b, "done", row->rounds);
+	nbds_json_member_u64(b, "planned", row->planned);
+	nbds_json_close(b, '}');
+	nbds_json_member_u64(b, "reads", row->reads);
+	if (row->first_frame) {
+		nbds_json_member_u64(b, "first_frame", row->first_frame);
+		nbds_json_member_u64(b, "last_frame", row->last_frame);
+	}
+	end(r);
+}
+
+static void put_probed(struct nbds_report *r)
+{
+	const struct nbds_probed *p = r->probed;
+	struct nbds_buf *b;
+
+	for (size_t i = 0; i < p->count; i++)
+		put_history(r, &p->rows[i]);
+	b = begin(r, "probed");
+	member_bytes(b, "uri", p->uri, strlen(p->uri));
+	nbds_json_member_u64(b, "connections", p->connections);
+	nbds_json_member_bool(b, "multi_conn", p->multi_conn);
+	nbds_json_member_bool(b, "untrue", p->untrue);
+	nbds_json_member_string(b, "conclusion", p->conclusion);
+	member_bytes(b, "others", p->others, strlen(p->others));
+	if (p->limit)
+		member_bytes(b, "limit", p->limit, strlen(p->limit));
+	if (p->stopped)
+		member_bytes(b, "stopped", p->stopped, strlen(p->stopped));
+	nbds_json_member_u64(b, "seed", p->seed);
+	end(r);
+}
+
 /* --- why --- */
 
 static void put_why(struct nbds_report *r, const struct nbds_judged *j)
@@ -770,6 +825,8 @@ static void json_capture(struct nbds_report *r, const struct nbds_outcome *o)
 		while ((f = nbds_keep_next_in_time(&r->keep)))
 			nbds_json_finding(r, f);
 	}
+	if (r->probed)
+		put_probed(r);
 	for (size_t i = 0; i < r->why.count; i++)
 		put_why(r, &r->why.at[i]);
 	if (r->options.compare)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "internal.h"
+#include "probed.h"
 
 /* Findings of one rule that are told one by one. */
 #define TOLD_MAX 100
@@ -167,10 +168,43 @@ static void put_property(struct nbds_buf *b, const char *name, const char *value
 	nbds_buf_puts(b, "/>\n");
 }
 
+/* A history of a probe: a promise that was broken, or may have been, as findings are. */
+static bool history_failed(const struct nbds_report *r, const struct nbds_probed_row *row)
+{
+	for (int s = NBDS_VIOLATION; s >= (int)r->options.fail_on; s--)
+		if (row->findings[s] && !r->options.never_fail)
+			return true;
+	return false;
+}
+
+static void put_history(struct nbds_report *r, const struct nbds_probed_row *row)
+{
+	struct nbds_buf *b = &r->line;
+	bool failed = history_failed(r, row);
+
+	nbds_buf_clear(&r->text);
+	nbds_probed_about(row, &r->text);
+	nbds_buf_puts(b, "    <testcase classname=\"nbdaudit.probe\"");
+	put_attribute(b, "name", row->name);
+	if (!failed && row->outcome <= NBDS_PROBED_BROKEN) {
+		nbds_buf_puts(b, "><system-out>");
+		put_xml(b, nbds_probed_word(row));
+		nbds_buf_puts(b, ": ");
+		put_xml(b, nbds_buf_text(&r->text));
+		nbds_buf_puts(b, "</system-out></testcase>\n");
+		return;
+	}
+	nbds_buf_printf(b, "><%s", failed ? "failure" : "skipped");
+	put_attribute(b, "message", nbds_buf_text(&r->text));
+	if (failed)
+		put_attribute(b, "type", row->rule ? row->rule->name : "probe");
+	nbds_buf_puts(b, "/></testcase>\n");
+}
+
 static void put_suite(struct nbds_report *r, const struct nbds_outcome *o, struct rule_case *cases)
 {
 	struct nbds_buf *b = &r->line, head = {0};
-	size_t failures = 0;
+	size_t failures = 0, histories = r->probed ? r->probed->count : 0, skipped = 0;
 	bool error;
 
 	for (size_t i = 0; i < nbds_rules_count; i++)
@@ -189,13 +223,22 @@ static void put_suite(struct nbds_report *r, const struct nbds_outcome *o, struc
 	error = put_audit(r, o);
 	for (size_t i = 0; i < nbds_rules_count; i++)
 		put_case(r, &nbds_rules[i], &cases[i], !o->unaudited);
+	for (size_t i = 0; i < histories; i++) {
+		const struct nbds_probed_row *row = &r->probed->rows[i];
+
+		put_history(r, row);
+		if (history_failed(r, row))
+			failures++;
+		else if (row->outcome > NBDS_PROBED_BROKEN)
+			skipped++;
+	}
 	nbds_buf_puts(b, "  </testsuite>\n");
 
 	nbds_buf_puts(&head, "  <testsuite");
 	put_name(r, &head);
 	nbds_buf_printf(&head, " tests=\"%zu\" failures=\"%zu\" errors=\"%d\" skipped=\"%zu\">\n",
-			nbds_rules_count + 1, failures, error,
-			o->unaudited ? nbds_rules_count + !error : 0);
+			nbds_rules_count + 1 + histories, failures, error,
+			skipped + (o->unaudited ? nbds_rules_count + !error : 0));
 	fputs(nbds_buf_text(&head), r->out);
 	nbds_buf_free(&head);
 	nbds_report_write(r);

@@ -279,6 +279,7 @@ static void finish(struct nbds_report *r, struct nbds_outcome *o)
 	if (r->form->capture)
 		r->form->capture(r, o);
 	nbds_keep_clear(&r->keep);
+	r->probed = NULL;
 	r->pipeline = NULL;
 }
 
@@ -299,6 +300,11 @@ uint64_t nbds_report_numbered(const struct nbds_report *r)
 	for (int s = 0; s < NBDS_LEVELS; s++)
 		count += r->keep.by[s].count;
 	return count;
+}
+
+void nbds_report_probed(struct nbds_report *r, const struct nbds_probed *probed)
+{
+	r->probed = probed;
 }
 
 void nbds_report_end(struct nbds_report *r, const char *error)

@@ -34,6 +34,7 @@
 
 #include "../pipeline/pipeline.h"
 #include "options.h"
+#include "probed.h"
 
 struct nbds_report;
 
@@ -52,6 +53,9 @@ uint64_t nbds_report_numbered(const struct nbds_report *r);
 /* A capture begins: `name` is that of its file or interface. Both stay the
  * caller's, and readable until nbds_report_end(). */
 void nbds_report_begin(struct nbds_report *r, const char *name, struct nbds_pipeline *p);
+
+/* It was a probe: what came of it, before nbds_report_end() and readable until that. */
+void nbds_report_probed(struct nbds_report *r, const struct nbds_probed *probed);
 
 /* It is over: the rest of its report is written. `error` is why it could not be
  * read to its end, or "". */

@@ -9,6 +9,7 @@
 
 #include "facts.h"
 #include "internal.h"
+#include "probed.h"
 
 /* Findings of one rule that are shown in full. */
 static const uint64_t findings_shown[] = {
@@ -322,6 +323,8 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	put_verdict(r, o);
 	nbds_facts_judged(r, o);
 	put_table(r);
+	if (r->probed)
+		nbds_probed_text(r);
 	nbds_facts_why(r);
 	if (r->options.summary) {
 		if (r->options.compare)
@@ -344,6 +347,8 @@ static void text_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_facts_judged(r, o);
 	nbds_facts_not_judged(r, o);
 	put_verdict(r, o);
+	if (r->probed)
+		nbds_item(&r->paper, "multi-conn", r->probed->conclusion);
 }
 
 static void text_line(void *ctx, const char *line, size_t len)

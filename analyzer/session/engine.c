@@ -159,6 +159,7 @@ struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 	e->findings.key = nbds_hash_key_new();
 	e->clients.key = nbds_hash_key_new();
 	e->findings.deliver = ops->finding;
+	e->findings.wanted = ops->wanted;
 	e->findings.ctx = ctx;
 	e->findings.known = id_known;
 	e->findings.engine = e;

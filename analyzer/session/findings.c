@@ -69,6 +69,8 @@ static struct repeat *repeat_get(struct findings *all, uint32_t connection,
 
 static void deliver(struct findings *all, const struct nbds_finding *f)
 {
+	if (all->wanted && !all->wanted(all->ctx, f))
+		return;
 	all->count[f->severity] += f->count;
 	if (all->deliver)
 		all->deliver(all->ctx, f);

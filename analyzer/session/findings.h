@@ -39,6 +39,7 @@ struct findings {
 	struct nbds_hash_key key;
 	struct nbds_budget *budget;
 	void (*deliver)(void *ctx, const struct nbds_finding *f); /* or NULL */
+	bool (*wanted)(void *ctx, const struct nbds_finding *f);  /* or NULL: all are */
 	void *ctx;
 	/* False: the connection was forgotten, and will not end again. NULL: never. */
 	bool (*known)(const void *engine, uint32_t connection);

@@ -291,6 +291,9 @@ struct nbds_engine_ops {
 	/* A finding. After 1,000 of one rule on one connection, repeats are only
 	 * counted, and told once more at the end with their `count`. */
 	void (*finding)(void *ctx, const struct nbds_finding *f);
+	/* Whether a finding is one: if not, it is neither told nor counted. NULL: all are.
+	 * For who provokes, and knows what of. */
+	bool (*wanted)(void *ctx, const struct nbds_finding *f);
 	/* The final word on each read, for who wants to know why. Before its finding. */
 	void (*judged)(void *ctx, const struct nbds_judged *j);
 	/* The connection ended (or the capture did). */

@@ -23,6 +23,7 @@ _nbdaudit() {
 		--tls-keys= --memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--metrics= --metrics-file= --metrics-interval=
 		--listen= --connect=
+		--probe= --scratch --probe-connections= --probe-rounds= --probe-seconds= --probe-seed= --probe-kill=
 		--list-rules --explain= --help --version'
 
 	COMPREPLY=()
@@ -75,7 +76,7 @@ _nbdaudit() {
 		compopt -o nospace
 		return
 		;;
-	-p | --port | --why | --min-judged | --memory | --shard | --extract | --metrics | --metrics-interval)
+	-p | --port | --why | --min-judged | --memory | --shard | --extract | --metrics | --metrics-interval | --probe | --probe-*)
 		return
 		;;
 	esac

@@ -37,6 +37,13 @@ _arguments -s -S \
 	'--merge[make one report of reports in JSON]' \
 	'--extract=[also write what proves a finding]:number:' \
 	'--anonymize[with other addresses, names and contents]' \
+	'--probe=[drive a server on purpose]:uri:' \
+	'--scratch[what the export holds may be destroyed]' \
+	'--probe-connections=[connections at a time]:number:' \
+	'--probe-rounds=[how often each question is asked]:number:' \
+	'--probe-seconds=[begin nothing new after so long]:seconds:' \
+	'--probe-seed=[of contents and of what is left to chance]:number:' \
+	'--probe-kill=[a command that starts the server anew]:command:_cmdstring' \
 	'(-i --interface)'{-i+,--interface=}'[audit live traffic]:interface:_net_interfaces' \
 	'(-w --write)'{-w+,--write=}'[also save the packets]:file:_files' \
 	'(-D --list-interfaces)'{-D,--list-interfaces}'[the interfaces that there are]' \
