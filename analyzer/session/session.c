@@ -573,6 +573,8 @@ static void decode(struct session *s, enum nbds_side side, const uint8_t *data, 
 	if (s->engine->counts)
 		counts_bytes(s, side);
 	s->last_clean[side] = *where;
+	s->c.heard[side].frame = where->frame;
+	s->c.heard[side].time = where->time;
 	s->engine->current = NULL;
 }
 
@@ -615,8 +617,6 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 		decode(s, side, data, len, &m);
 		secure_go_on(s);
 	}
-	s->c.heard[side].frame = where->frame;
-	s->c.heard[side].time = where->time;
 }
 
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,

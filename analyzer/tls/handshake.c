@@ -70,8 +70,10 @@ static void server_hello(struct nbds_tls_session *s, const uint8_t *p, size_t le
 
 	if (len < 35 || len < 38 + (size_t)p[34])
 		return;
-	if (!memcmp(p + 2, retry, sizeof(retry)))
+	if (!memcmp(p + 2, retry, sizeof(retry))) {
+		s->facts.version = TLS_1_3; /* no other has it */
 		return;
+	}
 	id = p[34];
 	memcpy(s->server_random, p + 2, NBDS_TLS_RANDOM);
 	s->facts.version = nbds_be16(p);

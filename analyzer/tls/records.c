@@ -129,6 +129,8 @@ static enum outcome take_record(struct nbds_tls_session *s, struct tls_direction
 	case RECORD_DATA:
 		break;
 	}
+	if (type == RECORD_CCS && s->facts.version == TLS_1_3)
+		return DONE; /* for the sake of boxes in between (RFC 8446, D.4) */
 	/* Which version it is, the server says. */
 	if (!s->hello) {
 		if (!s->hurried && !s->dir[NBDS_SERVER].holed &&
@@ -144,8 +146,6 @@ static enum outcome take_record(struct nbds_tls_session *s, struct tls_direction
 			session_failed(s, NBDS_TLS_NO_HANDSHAKE); /* its change was not seen */
 		return out;
 	}
-	if (type == RECORD_CCS)
-		return DONE; /* for the sake of boxes in between (RFC 8446, D.4) */
 	if (d->stage == STAGE_PLAIN) {
 		d->stage = STAGE_HANDSHAKE;
 		handshake_forget(s, d);
