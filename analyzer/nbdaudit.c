@@ -1273,7 +1273,7 @@ static int audit_relay(struct nbds_pipeline_config *config, struct nbds_report *
 		       const struct audit_options *o, FILE *out)
 {
 	struct nbds_endpoint listening, server;
-	char err[512], name[2 * NBDS_ENDPOINT_TEXT + 32], comment[NBDS_ORIGIN_WORDS];
+	char err[512], name[NBDS_RELAY_NAME], comment[NBDS_ORIGIN_WORDS];
 	struct nbds_pipeline *p = NULL;
 	struct nbds_relay *relay;
 	struct nbds_view *view;
@@ -1286,7 +1286,7 @@ static int audit_relay(struct nbds_pipeline_config *config, struct nbds_report *
 		return STATUS_TROUBLE;
 	}
 	catch_signals();
-	nbds_relay_name(&listening, &server, o->report.ascii, name, sizeof(name));
+	nbds_relay_name(o->listen, o->connect, o->report.ascii, name);
 	nbds_relay_comment(&listening, &server, comment, sizeof(comment));
 	/* There is one order of all that it sees: strictly later is later. */
 	config->engine.epsilon = 1;
@@ -1502,7 +1502,7 @@ int main(int argc, char **argv)
 	}
 	if (!o.engine.memory)
 		o.engine.memory = MEMORY_DEFAULT;
-	keys = nbds_keys_open(o.tls_keys, o.interface != NULL, o.engine.memory, err);
+	keys = nbds_keys_open(o.tls_keys, is_live(&o), o.engine.memory, err);
 	if (!keys) {
 		nbds_complain("%s", err);
 		nbds_merge_free(reports);

@@ -69,8 +69,12 @@ static void drop_words(const struct snapshot *s, char *text, size_t size, enum s
 	char k[SHORT_TEXT], i[SHORT_TEXT];
 
 	*style = c->dropped ? STYLE_VIOLATION : STYLE_DIM;
-	if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped &&
-	    screen_columns < DROPS_COLUMNS)
+	if (s->relayed)
+		snprintf(text, size,
+			 screen_columns < DROPS_COLUMNS ? "drops %s" : "dropped from view: %s",
+			 short_count(k, (double)c->dropped));
+	else if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped &&
+		 screen_columns < DROPS_COLUMNS)
 		snprintf(text, size, "drops %s", short_count(k, (double)c->dropped));
 	else if ((s->state == STATE_LIVE || s->state == STATE_FAILED) && !s->piped)
 		snprintf(text, size, "drops: kernel %s, interface %s",
@@ -82,9 +86,40 @@ static void drop_words(const struct snapshot *s, char *text, size_t size, enum s
 		text[0] = '\0';
 }
 
+/* Of a path its last part. */
+static const char *last_part(const char *text)
+{
+	const char *slash = strrchr(text, '/');
+
+	return slash ? slash + 1 : text;
+}
+
+/* What is looked at, as far as there is room. */
+static const char *source_words(const struct ui *ui, int room, char *text, size_t size)
+{
+	const struct worker_config *c = ui->config;
+	const char *name = ui->source;
+	char part[2][64];
+
+	if (columns_of(name) <= room)
+		return name;
+	if (c->listen) {
+		nbds_escape_text(last_part(c->listen), strlen(last_part(c->listen)), part[0],
+				 sizeof(part[0]));
+		nbds_escape_text(last_part(c->connect), strlen(last_part(c->connect)), part[1],
+				 sizeof(part[1]));
+		snprintf(text, size, "relay %s %s %s", part[0], screen_ascii() ? "->" : "→",
+			 part[1]);
+		return text;
+	}
+	while (columns_of(name) > room && strchr(name, '/'))
+		name = strchr(name, '/') + 1;
+	return name;
+}
+
 static void draw_title(const struct ui *ui)
 {
-	char words[64], drops[96] = "", n[SHORT_TEXT], r[SHORT_TEXT], b[SHORT_TEXT];
+	char words[64], drops[96] = "", source[160], n[SHORT_TEXT], r[SHORT_TEXT], b[SHORT_TEXT];
 	const struct snapshot *s = ui->s;
 	enum style style, drop_style = STYLE_DIM;
 	struct nbds_buf middle = {0};
@@ -99,10 +134,7 @@ static void draw_title(const struct ui *ui)
 	put_on(0, right, screen_columns - right, drop_style, drops);
 	right -= *drops ? 2 : 0;
 	room = right - x - 26 > 8 ? right - x - 26 : right - x - 14 > 8 ? right - x - 14 : 8;
-	name = ui->source;
-	/* Of a path that is too long, its last part. */
-	while (columns_of(name) > room && strchr(name, '/'))
-		name = strchr(name, '/') + 1;
+	name = source_words(ui, room, source, sizeof(source));
 	x += put_on(0, x, room, STYLE_BOLD, name) + 1;
 	x += put_on(0, x, right - x, STYLE_PLAIN, " ");
 	x += put_on(0, x, right - x, state_words(ui, words, &style) ? style : STYLE_PLAIN,

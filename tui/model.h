@@ -139,6 +139,7 @@ struct snapshot {
 	enum worker_state state;
 	bool cancelled; /* the user stopped the reading */
 	bool piped;     /* what is live comes from another program, that knows what it drops */
+	bool relayed;   /* it comes from a relay of this program, that drops from its view only */
 	bool finite;    /* rates are those of all the time, as nothing will come */
 	char error[512];
 	char notice[256];   /* e.g. why a file could not be written */
@@ -179,6 +180,7 @@ struct worker_config {
 	const char *file;      /* NULL: live */
 	const char *interface; /* with the pcap filter, or NULL */
 	const char *filter;
+	const char *listen, *connect; /* of a relay; or NULL */
 	const char *save;
 	const char *tls_keys;   /* a key log; NULL: none */
 	const char *user;       /* whom root becomes */

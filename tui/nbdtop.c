@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <langinfo.h>
 #include <limits.h>
 #include <locale.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include "../analyzer/capture/privileges.h"
 #include "../analyzer/capture/sandbox.h"
 #include "../analyzer/options/options.h"
+#include "../analyzer/relay/relay.h"
 #include "ui.h"
 
 enum { STATUS_OK = 0, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
@@ -36,6 +38,7 @@ struct top_options {
 static void print_help(void)
 {
 	fputs("Usage: nbdtop [OPTION]... -i INTERFACE [FILTER]\n"
+	      "       nbdtop [OPTION]... --listen=ADDRESS --connect=ADDRESS\n"
 	      "       nbdtop [OPTION]... FILE\n"
 	      "\n"
 	      "Shows NBD traffic on the terminal: who talks to which export over how many\n"
@@ -48,6 +51,11 @@ static void print_help(void)
 	      "Source:\n"
 	      "  -i, --interface=INTERFACE\n"
 	      "                          live traffic of this interface, 'any' for all\n"
+	      "      --listen=ADDRESS    stand between clients, which connect here, and the server\n"
+	      "                          of --connect; every byte is handed on, and shown. For Unix\n"
+	      "                          sockets and vsock, which no interface shows\n"
+	      "      --connect=ADDRESS   the server; ADDRESS is unix:PATH, HOST:PORT or\n"
+	      "                          vsock:CID:PORT\n"
 	      "  -w, --write=FILE        live: also save the packets, as pcapng\n"
 	      "      --overwrite         do not ask before that FILE is overwritten\n"
 	      "  -s, --snaplen=BYTES     live: so much of each packet; what is cut off is not\n"
@@ -142,7 +150,9 @@ static bool parse_history(const char *text, uint64_t *history)
 }
 
 enum {
-	OPT_SEVERITY = 256,
+	OPT_LISTEN = 256,
+	OPT_CONNECT,
+	OPT_SEVERITY,
 	OPT_EXCLUSIVE,
 	OPT_MEMORY,
 	OPT_REPLAY,
@@ -158,6 +168,8 @@ enum {
 
 static const struct option long_options[] = {
 	{"interface", required_argument, NULL, 'i'},
+	{"listen", required_argument, NULL, OPT_LISTEN},
+	{"connect", required_argument, NULL, OPT_CONNECT},
 	{"write", required_argument, NULL, 'w'},
 	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"port", required_argument, NULL, 'p'},
@@ -181,9 +193,30 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
+/* What goes with --listen and --connect. -1: go on. */
+static int check_relay(int argc, const struct top_options *o, char **argv)
+{
+	if (!o->worker.listen || !o->worker.connect)
+		nbds_complain("a relay needs both --listen and --connect");
+	else if (o->worker.interface)
+		nbds_complain("--listen and --interface exclude each other");
+	else if (o->worker.replay > 0)
+		nbds_complain("--replay is for files");
+	else if (o->worker.snaplen || o->worker.heads)
+		nbds_complain("%s is for packets of an interface: it needs --interface",
+			      o->worker.heads ? "--latency-only" : "--snaplen");
+	else if (optind < argc)
+		nbds_complain("--listen takes no file and no filter: '%s'", argv[optind]);
+	else
+		return -1;
+	return nbds_usage_error();
+}
+
 /* What options mean together. -1: go on. */
 static int check(int argc, struct top_options *o, char **argv)
 {
+	if (o->worker.listen || o->worker.connect)
+		return check_relay(argc, o, argv);
 	if (o->worker.interface) {
 		if (o->worker.replay > 0) {
 			nbds_complain("--replay is for files");
@@ -199,7 +232,7 @@ static int check(int argc, struct top_options *o, char **argv)
 		return nbds_usage_error();
 	}
 	if (o->worker.save) {
-		nbds_complain("--write saves live packets: it needs --interface");
+		nbds_complain("--write saves live packets: it needs --interface or --listen");
 		return nbds_usage_error();
 	}
 	if (optind == argc) {
@@ -224,6 +257,12 @@ static int parse_options(int argc, char **argv, struct top_options *o)
 		switch (c) {
 		case 'i':
 			o->worker.interface = optarg;
+			break;
+		case OPT_LISTEN:
+			o->worker.listen = optarg;
+			break;
+		case OPT_CONNECT:
+			o->worker.connect = optarg;
 			break;
 		case 'w':
 			o->worker.save = optarg;
@@ -319,7 +358,11 @@ static bool has_terminal(const struct top_options *o, const char *filter)
 
 	if (!which)
 		return true;
-	if (o->worker.interface)
+	if (o->worker.listen)
+		nbds_complain("standard %s is no terminal; without one, use: nbdaudit --listen=%s "
+			      "--connect=%s",
+			      which, o->worker.listen, o->worker.connect);
+	else if (o->worker.interface)
 		nbds_complain("standard %s is no terminal; without one, use: nbdaudit -i %s%s%s%s",
 			      which, o->worker.interface, *filter ? " '" : "", filter,
 			      *filter ? "'" : "");
@@ -364,7 +407,8 @@ int main(int argc, char **argv)
 {
 	struct top_options o = {.screen = {.mouse = true}, .colour = "auto"};
 	static struct ui ui;
-	char err[512], source[200], setup_path[PATH_MAX] = "", *filter;
+	char err[512], source[2 * NBDS_RELAY_NAME], relay[NBDS_RELAY_NAME],
+		setup_path[PATH_MAX] = "", *filter;
 	const char *name;
 	int status;
 
@@ -398,11 +442,21 @@ int main(int argc, char **argv)
 	o.worker.filter = *filter ? filter : NULL;
 	ui.worker = worker_start(&o.worker, err, sizeof(err));
 	if (!ui.worker) {
-		nbds_complain("%s: %s", o.worker.file ? o.worker.file : o.worker.interface, err);
+		if (o.worker.listen)
+			nbds_complain("%s", err);
+		else
+			nbds_complain("%s: %s", o.worker.file ? o.worker.file : o.worker.interface,
+				      err);
 		free(filter);
 		return STATUS_TROUBLE;
 	}
 	name = o.worker.file ? o.worker.file : o.worker.interface;
+	if (o.worker.listen) {
+		nbds_relay_name(o.worker.listen, o.worker.connect,
+				o.screen.ascii || strcmp(nl_langinfo(CODESET), "UTF-8") != 0,
+				relay);
+		name = relay;
+	}
 	NBDS_ASSERT(name); /* or worker_start() had failed */
 	nbds_escape_text(name, strlen(name), source, sizeof(source));
 	ui.source = source;
@@ -410,7 +464,9 @@ int main(int argc, char **argv)
 	o.screen.colour = wants_colour(&o);
 	o.screen.keyboard_from_tty = o.worker.file && !strcmp(o.worker.file, "-");
 	if (screen_open(&o.screen, err, sizeof(err))) {
-		if (nbds_sandbox_possible() && !nbds_sandbox_enter(err, sizeof(err)))
+		if (nbds_sandbox_possible() &&
+		    !(o.worker.listen ? nbds_sandbox_relay(NULL, 0, err, sizeof(err))
+				      : nbds_sandbox_enter(err, sizeof(err))))
 			ui_notice(&ui, "%s", err);
 		worker_go(ui.worker);
 		ui_run(&ui);

@@ -115,6 +115,25 @@ static void publish_latency(struct worker *w, struct snapshot *s, bool second)
 	w->latency_stale = false;
 }
 
+/* What the relay's user would not notice. */
+static void look_at_relay(struct worker *w)
+{
+	struct nbds_relay_status status;
+
+	if (!w->relay)
+		return;
+	nbds_relay_status(w->relay, &status);
+	if (status.refused > w->refused)
+		notice(w, "a client was closed, as the server is not reached: %s", status.error);
+	else if (status.crowded && !w->crowded)
+		notice(w, "clients wait: no more connections can be open at a time (ulimit -n)");
+	else if (!w->behind && nbds_pipeline_origin_dropped(w->pipeline))
+		notice(w, "this screen is behind, and misses packets; the traffic goes on");
+	w->behind = nbds_pipeline_origin_dropped(w->pipeline);
+	w->crowded = status.crowded;
+	w->refused = status.refused;
+}
+
 static void publish(struct worker *w)
 {
 	bool over = w->state == STATE_DONE || w->state == STATE_FAILED;
@@ -124,6 +143,7 @@ static void publish(struct worker *w)
 	struct snapshot *s = w->back;
 	bool second;
 
+	look_at_relay(w);
 	w->published = clock;
 	pipeline_info(w, &s->info);
 	now = capture_now(w, &s->info);
@@ -155,6 +175,7 @@ static void publish(struct worker *w)
 		notice(w, "%s", nbds_pipeline_save_error(w->pipeline));
 	}
 	s->state = w->state;
+	s->relayed = w->relay;
 	s->cancelled = w->cancelled;
 	s->piped = w->config.file;
 	s->finite = finite;
@@ -515,6 +536,43 @@ static void open_again(struct worker *w)
 	w->again = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 }
 
+/* Between client and server; with the rights of who runs the program. */
+static bool open_relay(struct worker *w, const struct nbds_pipeline_config *config, char *err,
+		       size_t errsize)
+{
+	const struct worker_config *c = &w->config;
+	char name[NBDS_RELAY_NAME], comment[NBDS_ORIGIN_WORDS];
+	struct nbds_endpoint listening, server;
+	struct nbds_view *view;
+
+	if (!nbds_endpoint_parse(c->listen, true, &listening, err, errsize) ||
+	    !nbds_endpoint_parse(c->connect, false, &server, err, errsize))
+		return false;
+	nbds_relay_name(c->listen, c->connect, false, name);
+	nbds_relay_comment(&listening, &server, comment, sizeof(comment));
+	view = nbds_view_new(NBDS_VIEW_BYTES, name, comment);
+	if (!view) {
+		snprintf(err, errsize, "out of memory");
+		return false;
+	}
+	w->relay = nbds_relay_open(&listening, &server, view, err, errsize);
+	if (!w->relay) {
+		nbds_view_free(view);
+		return false;
+	}
+	w->pipeline = nbds_pipeline_open_origin(nbds_view_origin(view), config, err, errsize);
+	if (!w->pipeline)
+		return false;
+	w->state = STATE_LIVE;
+	if (c->save && nbds_pipeline_save(w->pipeline, c->save) < 0) {
+		snprintf(err, errsize, "%s: %s", c->save, nbds_pipeline_error(w->pipeline));
+		return false;
+	}
+	w->saving = c->save;
+	return nbds_privileges_drop(c->user, err, errsize) == 0 &&
+	       nbds_relay_start(w->relay, err, errsize);
+}
+
 static bool open_all(struct worker *w, char *err, size_t errsize)
 {
 	const struct worker_config *c = &w->config;
@@ -556,6 +614,13 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 		open_again(w);
 		w->state = c->replay > 0 ? STATE_REPLAY : STATE_LOADING;
 		return w->pipeline;
+	}
+	if (c->listen) {
+		if (borrowed && nbds_privileges_drop(c->user, err, errsize) < 0)
+			return false;
+		/* There is one order of all that it sees: strictly later is later. */
+		config.engine.epsilon = 1;
+		return open_relay(w, &config, err, errsize);
 	}
 	w->pipeline = nbds_pipeline_open_live(c->interface, c->filter, &config, err, errsize);
 	if (!w->pipeline)
@@ -674,6 +739,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	return w;
 
 failed:
+	nbds_relay_close(w->relay); /* it writes to what the pipeline closes */
 	nbds_pipeline_close(w->pipeline, NULL, 0);
 	if (w->capture)
 		nbds_capture_close(w->capture);
@@ -690,6 +756,7 @@ int worker_stop(struct worker *w, char *err, size_t errsize)
 	pthread_cond_signal(&w->wake);
 	pthread_mutex_unlock(&w->lock);
 	pthread_join(w->thread, NULL);
+	nbds_relay_close(w->relay);
 	result = nbds_pipeline_close(w->pipeline, err, errsize);
 	if (w->capture)
 		nbds_capture_close(w->capture);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "../analyzer/capture/opener.h"
+#include "../analyzer/relay/relay.h"
 #include "ring.h"
 #include "snapshot.h"
 #include "told.h"
@@ -42,6 +43,9 @@ struct worker {
 	/* The rest is the worker's own. */
 	struct snapshot snapshots[3], *back;
 	struct nbds_pipeline *pipeline;
+	struct nbds_relay *relay; /* or NULL */
+	uint64_t refused;         /* clients of it, as was said */
+	bool crowded, behind;
 	struct nbds_tls_reader *keys;
 	struct told told;
 	struct packet_ring ring; /* of packets that cannot be read again */

@@ -1080,10 +1080,10 @@ void nbds_relay_status(struct nbds_relay *r, struct nbds_relay_status *status)
 		status->bytes[i] = atomic_load_explicit(&r->bytes[i], memory_order_relaxed);
 }
 
-void nbds_relay_name(const struct nbds_endpoint *listen, const struct nbds_endpoint *connect,
-		     bool ascii, char *name, size_t size)
+void nbds_relay_name(const char *listen, const char *connect, bool ascii,
+		     char name[NBDS_RELAY_NAME])
 {
-	snprintf(name, size, "relay %s %s %s", listen->text, ascii ? "->" : "→", connect->text);
+	snprintf(name, NBDS_RELAY_NAME, "relay %s %s %s", listen, ascii ? "->" : "→", connect);
 }
 
 void nbds_relay_comment(const struct nbds_endpoint *listen, const struct nbds_endpoint *connect,

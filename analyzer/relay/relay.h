@@ -74,9 +74,10 @@ struct nbds_relay_status {
 };
 void nbds_relay_status(struct nbds_relay *r, struct nbds_relay_status *status);
 
-/* "relay unix:a → unix:b", or with "->". */
-void nbds_relay_name(const struct nbds_endpoint *listen, const struct nbds_endpoint *connect,
-		     bool ascii, char *name, size_t size);
+/* "relay unix:a → unix:b", or with "->"; of the addresses as they were given. */
+#define NBDS_RELAY_NAME (2 * NBDS_ENDPOINT_TEXT + 32)
+void nbds_relay_name(const char *listen, const char *connect, bool ascii,
+		     char name[NBDS_RELAY_NAME]);
 /* What saved files say of their packets. */
 void nbds_relay_comment(const struct nbds_endpoint *listen, const struct nbds_endpoint *connect,
 			char *comment, size_t size);

@@ -17,7 +17,7 @@ _nbdtop_captures() {
 
 _nbdtop() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} option
-	local options='--interface= --write= --overwrite --snaplen= --latency-only
+	local options='--interface= --listen= --connect= --write= --overwrite --snaplen= --latency-only
 		--list-interfaces --relinquish-privileges= --replay= --port= --exclusive
 		--severity= --tls-keys= --memory= --ring= --history= --color= --ascii --no-mouse --help
 		--version'
@@ -52,6 +52,11 @@ _nbdtop() {
 	-w | --write | --tls-keys)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		return
+		;;
+	--listen | --connect)
+		mapfile -t COMPREPLY < <(compgen -W 'unix: vsock:' -- "$cur")
+		compopt -o nospace
 		return
 		;;
 	-s | --snaplen | --replay | -p | --port | --memory | --ring | --history)

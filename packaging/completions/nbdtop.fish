@@ -2,6 +2,8 @@
 # Completion of nbdtop(1) for fish. Captures have any names, so files stay offered.
 
 complete -c nbdtop -s i -l interface -x -a "any (__fish_print_interfaces)" -d "Live traffic of an interface"
+complete -c nbdtop -l listen -x -a "unix: vsock:" -d "Relay: clients connect here"
+complete -c nbdtop -l connect -x -a "unix: vsock:" -d "Relay: to this server"
 complete -c nbdtop -s w -l write -r -d "Also save the packets"
 complete -c nbdtop -l overwrite -d "Do not ask before the file is overwritten"
 complete -c nbdtop -s s -l snaplen -x -d "So much of each packet"

@@ -8,6 +8,8 @@ _nbdtop_captures() {
 
 _arguments -s -S \
 	'(-i --interface)'{-i+,--interface=}'[live traffic of an interface]:interface:_net_interfaces' \
+	'--listen=[relay\: clients connect here]:address:(unix\: vsock\:)' \
+	'--connect=[relay\: to this server]:address:(unix\: vsock\:)' \
 	'(-w --write)'{-w+,--write=}'[also save the packets]:file:_files' \
 	'--overwrite[do not ask before the file is overwritten]' \
 	'(-s --snaplen)'{-s+,--snaplen=}'[so much of each packet]:bytes:' \
