@@ -52,7 +52,7 @@ enum { CLIENT = NBDS_SYNTHETIC_CLIENT, SERVER = NBDS_SYNTHETIC_SERVER };
 #define PORTS      28000u
 
 /* One direction of a connection, by who sends. */
-struct half {
+struct relay_half {
 	uint8_t *kept; /* NBDS_RELAY_BUFFER, or NULL: what could not be written yet */
 	size_t from, to;
 	uint64_t read, written;
@@ -73,12 +73,12 @@ struct relay_side {
 	uv_poll_t poll;
 };
 
-struct connection {
+struct relay_connection {
 	struct nbds_relay *relay;
-	struct connection *next, *previous;
-	struct connection *next_dialed; /* behind it in the queue of questions */
+	struct relay_connection *next, *previous;
+	struct relay_connection *next_dialed; /* behind it in the queue of questions */
 	struct relay_side side[2];
-	struct half half[2];
+	struct relay_half half[2];
 	struct nbds_synthetic_flow flow;
 	bool connected, closing, named, cut;
 	unsigned address; /* of the server, that is tried */
@@ -112,7 +112,7 @@ struct nbds_relay {
 	uv_poll_t dialed, adding;
 	uv_timer_t pause, drain;
 	bool paused, draining;
-	struct connection *connections, *asked_first, *asked_last;
+	struct relay_connection *connections, *asked_first, *asked_last;
 	unsigned count, most;
 	atomic_uint_fast64_t bytes[2];
 	bool settled; /* one address of the server was reached: the others are not tried any more */
@@ -139,7 +139,7 @@ static int64_t now(struct nbds_relay *r)
 	return r->last;
 }
 
-static void put(struct connection *c, enum nbds_synthetic_kind kind, int dir, uint64_t had,
+static void put(struct relay_connection *c, enum nbds_synthetic_kind kind, int dir, uint64_t had,
 		bool had_end, const uint8_t *bytes, size_t len)
 {
 	struct nbds_synthetic_event e = {
@@ -164,9 +164,9 @@ static void put(struct connection *c, enum nbds_synthetic_kind kind, int dir, ui
 
 /* Bytes, or the end, of `dir` are seen. Of the server's bytes it counts what it can have
  * had at most, of all else what its sender had at least: see synthetic.h. */
-static void put_data(struct connection *c, int dir, const uint8_t *bytes, size_t len)
+static void put_data(struct relay_connection *c, int dir, const uint8_t *bytes, size_t len)
 {
-	const struct half *h = &c->half[dir], *other = &c->half[!dir];
+	const struct relay_half *h = &c->half[dir], *other = &c->half[!dir];
 
 	if (dir == SERVER)
 		put(c, NBDS_SYNTHETIC_DATA, dir, other->written, other->finished, bytes, len);
@@ -174,14 +174,14 @@ static void put_data(struct connection *c, int dir, const uint8_t *bytes, size_t
 		put(c, NBDS_SYNTHETIC_DATA, dir, h->known, h->known_end, bytes, len);
 }
 
-static void put_end(struct connection *c, int dir, enum nbds_synthetic_kind kind)
+static void put_end(struct relay_connection *c, int dir, enum nbds_synthetic_kind kind)
 {
 	put(c, kind, dir, c->half[dir].known, c->half[dir].known_end, NULL, 0);
 	c->half[dir].told = true;
 }
 
 /* Bytes of the other direction, and their end, that side `dir` has certainly received. */
-static uint64_t delivered(const struct connection *c, int dir, bool *end)
+static uint64_t delivered(const struct relay_connection *c, int dir, bool *end)
 {
 	const struct relay_side *s = &c->side[dir];
 	uint64_t written = c->half[!dir].written;
@@ -211,7 +211,7 @@ static void reset_on_close(const struct relay_side *s)
 		setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
-static void release(struct connection *c)
+static void release(struct relay_connection *c)
 {
 	struct nbds_relay *r = c->relay;
 
@@ -244,7 +244,7 @@ static void released(uv_handle_t *handle)
 	release(handle->data);
 }
 
-static void close_connection(struct connection *c)
+static void close_connection(struct relay_connection *c)
 {
 	if (c->closing)
 		return;
@@ -256,9 +256,9 @@ static void close_connection(struct connection *c)
 }
 
 /* Nothing more comes of it, but not by both ends: what is seen of it says so. */
-static void break_off(struct connection *c)
+static void break_off(struct relay_connection *c)
 {
-	const struct half *h = c->half;
+	const struct relay_half *h = c->half;
 
 	if (c->connected && !h[0].broken_off && !h[1].broken_off && !(h[0].told && h[1].told))
 		put_end(c, h[SERVER].told ? SERVER : CLIENT, NBDS_SYNTHETIC_RST);
@@ -270,10 +270,10 @@ static void break_off(struct connection *c)
 static void on_side(uv_poll_t *poll, int status, int events);
 
 /* What is waited for follows from the state. */
-static void arm(struct connection *c)
+static void arm(struct relay_connection *c)
 {
 	for (int i = 0; i < 2 && !c->closing; i++) {
-		const struct half *in = &c->half[i], *out = &c->half[!i];
+		const struct relay_half *in = &c->half[i], *out = &c->half[!i];
 		int events = 0;
 
 		if (!in->ended && in->from == in->to && !c->relay->draining)
@@ -291,9 +291,9 @@ static void arm(struct connection *c)
 }
 
 /* As much of the bytes as the other side takes. How many; it may be broken after it. */
-static size_t write_some(struct connection *c, int dir, const uint8_t *bytes, size_t len)
+static size_t write_some(struct relay_connection *c, int dir, const uint8_t *bytes, size_t len)
 {
-	struct half *h = &c->half[dir];
+	struct relay_half *h = &c->half[dir];
 	size_t done = 0;
 
 	while (done < len && !h->deaf) {
@@ -313,9 +313,9 @@ static size_t write_some(struct connection *c, int dir, const uint8_t *bytes, si
 	return done;
 }
 
-static void keep(struct connection *c, int dir, const uint8_t *bytes, size_t len)
+static void keep(struct relay_connection *c, int dir, const uint8_t *bytes, size_t len)
 {
-	struct half *h = &c->half[dir];
+	struct relay_half *h = &c->half[dir];
 
 	NBDS_ASSERT(len <= NBDS_RELAY_BUFFER && h->from == h->to);
 	if (!h->kept)
@@ -332,9 +332,9 @@ static void keep(struct connection *c, int dir, const uint8_t *bytes, size_t len
 }
 
 /* After something was written: what follows from it. */
-static void go_on(struct connection *c, int dir)
+static void go_on(struct relay_connection *c, int dir)
 {
-	struct half *h = &c->half[dir];
+	struct relay_half *h = &c->half[dir];
 
 	if (c->closing)
 		return;
@@ -366,9 +366,9 @@ static void go_on(struct connection *c, int dir)
 		close_connection(c);
 }
 
-static void write_kept(struct connection *c, int dir)
+static void write_kept(struct relay_connection *c, int dir)
 {
-	struct half *h = &c->half[dir];
+	struct relay_half *h = &c->half[dir];
 
 	if (h->from < h->to)
 		h->from += write_some(c, dir, h->kept + h->from, h->to - h->from);
@@ -376,9 +376,9 @@ static void write_kept(struct connection *c, int dir)
 }
 
 /* Reads what there is of side `dir`, and hands it on. False: there was nothing. */
-static bool read_some(struct connection *c, int dir)
+static bool read_some(struct relay_connection *c, int dir)
 {
-	struct half *h = &c->half[dir];
+	struct relay_half *h = &c->half[dir];
 	struct nbds_relay *r = c->relay;
 
 	for (int i = 0; i < READS_MOST && !h->ended && !c->closing && h->from == h->to; i++) {
@@ -419,7 +419,7 @@ static bool read_some(struct connection *c, int dir)
 
 static void on_side(uv_poll_t *poll, int status, int events)
 {
-	struct connection *c = poll->data;
+	struct relay_connection *c = poll->data;
 	int dir = poll == &c->side[SERVER].poll ? SERVER : CLIENT;
 
 	/* An error is told by reading, too; the loop waits no more for this side. */
@@ -440,7 +440,7 @@ static void on_side(uv_poll_t *poll, int status, int events)
 
 /* --- connecting --- */
 
-static void refuse(struct connection *c, int error)
+static void refuse(struct relay_connection *c, int error)
 {
 	struct nbds_relay *r = c->relay;
 
@@ -452,14 +452,14 @@ static void refuse(struct connection *c, int error)
 	close_connection(c);
 }
 
-static void ask(struct connection *c);
+static void ask(struct relay_connection *c);
 
 static void on_again(uv_timer_t *timer)
 {
 	ask(timer->data);
 }
 
-static void ask(struct connection *c)
+static void ask(struct relay_connection *c)
 {
 	struct nbds_relay *r = c->relay;
 
@@ -492,7 +492,7 @@ static void configure(struct relay_side *s)
 }
 
 /* The server is there: from now on it is a connection. */
-static void established(struct connection *c)
+static void established(struct relay_connection *c)
 {
 	struct nbds_relay *r = c->relay;
 	struct nbds_addr *client = &c->flow.address[CLIENT], *server = &c->flow.address[SERVER];
@@ -515,7 +515,7 @@ static void established(struct connection *c)
 	arm(c);
 }
 
-static void dial_failed(struct connection *c, int error)
+static void dial_failed(struct relay_connection *c, int error)
 {
 	struct nbds_relay *r = c->relay;
 
@@ -539,7 +539,7 @@ static void dial_failed(struct connection *c, int error)
 /* The poll handle of a failed connection is closed: another address may be tried. */
 static void on_unpolled(uv_handle_t *handle)
 {
-	struct connection *c = handle->data;
+	struct relay_connection *c = handle->data;
 
 	c->side[SERVER].poll.data = NULL;
 	if (c->closing) {
@@ -552,7 +552,7 @@ static void on_unpolled(uv_handle_t *handle)
 
 static void on_connected(uv_poll_t *poll, int status, int events)
 {
-	struct connection *c = poll->data;
+	struct relay_connection *c = poll->data;
 	socklen_t length = sizeof(int);
 	int error = 0;
 
@@ -571,7 +571,7 @@ static void on_connected(uv_poll_t *poll, int status, int events)
 	uv_close((uv_handle_t *)poll, on_unpolled);
 }
 
-static bool poll_init(struct connection *c, int i)
+static bool poll_init(struct relay_connection *c, int i)
 {
 	struct relay_side *s = &c->side[i];
 
@@ -590,7 +590,7 @@ static void on_dialed(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	while ((got = nbds_dialer_hear(r->dialer, &fd, &error)) > 0) {
-		struct connection *c = r->asked_first;
+		struct relay_connection *c = r->asked_first;
 
 		if (!c) { /* not an answer to any question */
 			if (fd >= 0)
@@ -622,7 +622,7 @@ static void on_dialed(uv_poll_t *poll, int status, int events)
 		/* Without it nothing can be connected any more. */
 		uv_poll_stop(poll);
 		while (r->asked_first) {
-			struct connection *c = r->asked_first;
+			struct relay_connection *c = r->asked_first;
 
 			r->asked_first = c->next_dialed;
 			if (!c->closing)
@@ -636,7 +636,7 @@ static void on_dialed(uv_poll_t *poll, int status, int events)
 /* A client is there; the descriptor becomes the connection's. */
 static void take(struct nbds_relay *r, int fd, const struct sockaddr_storage *from)
 {
-	struct connection *c = calloc(1, sizeof(*c));
+	struct relay_connection *c = calloc(1, sizeof(*c));
 
 	if (!c) {
 		close(fd);
@@ -763,7 +763,7 @@ static void on_drained(uv_timer_t *timer)
 {
 	struct nbds_relay *r = timer->data;
 
-	for (struct connection *c = r->connections, *next; c; c = next) {
+	for (struct relay_connection *c = r->connections, *next; c; c = next) {
 		next = c->next;
 		close_connection(c);
 	}
@@ -781,7 +781,7 @@ static void on_stop(uv_async_t *async)
 		uv_close((uv_handle_t *)&r->listeners[i].poll, NULL);
 	uv_close((uv_handle_t *)&r->pause, NULL);
 	uv_close((uv_handle_t *)&r->adding, NULL);
-	for (struct connection *c = r->connections, *next; c; c = next) {
+	for (struct relay_connection *c = r->connections, *next; c; c = next) {
 		bool kept = c->half[0].from < c->half[0].to || c->half[1].from < c->half[1].to;
 
 		next = c->next;
