@@ -193,6 +193,8 @@ struct worker_config {
 	uint64_t history;       /* messages kept, other things in proportion; 0: as usual */
 	enum nbds_severity severity;
 	struct nbds_engine_config engine;
+	struct nbds_metrics *metrics; /* the caller's; NULL: none */
+	bool headless;                /* nobody looks at snapshots but at the last one */
 };
 
 struct worker;

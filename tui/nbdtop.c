@@ -2,8 +2,9 @@
 /*
  * nbdtop.c - NBD traffic on a terminal, live or of a file.
  *
- * Exit status: 0; 2 for bad usage, what cannot be opened, no terminal, or packets
- * that could not be saved.  docs/nbdtop.md is the manual.
+ * Exit status: 0; 2 for bad usage, what cannot be opened, no terminal, or packets or
+ * metrics that could not be saved; without a screen also for a file that could not be read
+ * to its end.  docs/nbdtop.md is the manual.
  */
 #include <base/assert.h>
 
@@ -17,22 +18,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../analyzer/capture/live.h"
 #include "../analyzer/capture/privileges.h"
 #include "../analyzer/capture/sandbox.h"
+#include "../analyzer/metrics/metrics.h"
 #include "../analyzer/options/options.h"
 #include "../analyzer/relay/relay.h"
 #include "ui.h"
 
 enum { STATUS_OK = 0, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
 
+/* What --memory means if it is not given. */
+#define MEMORY_DEFAULT ((uint64_t)1 << 30)
+
 struct top_options {
 	struct worker_config worker;
 	struct screen_options screen;
 	const char *colour; /* auto, always, never */
 	bool overwrite;     /* unasked */
+	bool headless;      /* no screen */
+	struct nbds_metrics_config metrics;
 };
 
 static void print_help(void)
@@ -85,6 +93,17 @@ static void print_help(void)
 	      "      --history=NUMBER    messages that are kept (live 65536, file 1000000);\n"
 	      "                          findings and finished connections in proportion\n"
 	      "\n"
+	      "Metrics:\n"
+	      "      --metrics=ADDRESS:PORT\n"
+	      "                          live: serve OpenMetrics over HTTP, for Prometheus; ':PORT'\n"
+	      "                          is this machine's loopback\n"
+	      "      --metrics-file=FILE     write them to FILE, for node_exporter's textfile\n"
+	      "                          collector, and for the last time at the end\n"
+	      "      --metrics-interval=SECONDS\n"
+	      "                          how often FILE is written (15)\n"
+	      "      --headless          without the screen, and without a terminal, until a signal;\n"
+	      "                          so it is with metrics where there is no terminal\n"
+	      "\n"
 	      "Screen:\n"
 	      "      --color=WHEN        auto (default), always, never; NO_COLOR is respected\n"
 	      "      --ascii             no line drawing characters\n"
@@ -93,7 +112,7 @@ static void print_help(void)
 	      "  -h, --help              this help\n"
 	      "  -V, --version           the version\n"
 	      "\n"
-	      "Without a terminal: nbdaudit.\n",
+	      "Without a terminal: --headless, or nbdaudit.\n",
 	      stdout);
 }
 
@@ -163,6 +182,10 @@ enum {
 	OPT_COLOUR,
 	OPT_ASCII,
 	OPT_NO_MOUSE,
+	OPT_METRICS,
+	OPT_METRICS_FILE,
+	OPT_METRICS_INTERVAL,
+	OPT_HEADLESS,
 	OPT_TLS_KEYS,
 };
 
@@ -187,6 +210,10 @@ static const struct option long_options[] = {
 	{"colour", required_argument, NULL, OPT_COLOUR},
 	{"ascii", no_argument, NULL, OPT_ASCII},
 	{"no-mouse", no_argument, NULL, OPT_NO_MOUSE},
+	{"metrics", required_argument, NULL, OPT_METRICS},
+	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
+	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
+	{"headless", no_argument, NULL, OPT_HEADLESS},
 	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
@@ -215,6 +242,10 @@ static int check_relay(int argc, const struct top_options *o, char **argv)
 /* What options mean together. -1: go on. */
 static int check(int argc, struct top_options *o, char **argv)
 {
+	if (o->metrics.interval && !o->metrics.file) {
+		nbds_complain("--metrics-interval is for the file: it needs --metrics-file");
+		return nbds_usage_error();
+	}
 	if (o->worker.listen || o->worker.connect)
 		return check_relay(argc, o, argv);
 	if (o->worker.interface) {
@@ -225,6 +256,12 @@ static int check(int argc, struct top_options *o, char **argv)
 		if (o->worker.heads && !o->worker.snaplen)
 			o->worker.snaplen = SNAPLEN_HEADS;
 		return -1;
+	}
+	if (o->metrics.address) {
+		nbds_complain(
+			"--metrics serves while traffic is live: it needs --interface or --listen; "
+			"of a capture file there is --metrics-file");
+		return nbds_usage_error();
 	}
 	if (o->worker.snaplen || o->worker.heads) {
 		nbds_complain("%s is for live packets: it needs --interface",
@@ -333,6 +370,21 @@ static int parse_options(int argc, char **argv, struct top_options *o)
 		case OPT_NO_MOUSE:
 			o->screen.mouse = false;
 			break;
+		case OPT_METRICS:
+			o->metrics.address = optarg;
+			break;
+		case OPT_METRICS_FILE:
+			o->metrics.file = optarg;
+			break;
+		case OPT_METRICS_INTERVAL:
+			if (!nbds_option_seconds("--metrics-interval", optarg,
+						 NBDS_METRICS_INTERVAL_MAX, &o->metrics.interval,
+						 err))
+				goto bad;
+			break;
+		case OPT_HEADLESS:
+			o->headless = true;
+			break;
 		case 'h':
 			print_help();
 			return nbds_finish_stdout(STATUS_OK);
@@ -349,15 +401,29 @@ bad:
 	return nbds_usage_error();
 }
 
-static bool has_terminal(const struct top_options *o, const char *filter)
+static bool same_file(const char *one, const char *other)
+{
+	struct stat a, b;
+
+	return stat(one, &a) == 0 && stat(other, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+/* True also where none is needed. */
+static bool has_terminal(struct top_options *o, const char *filter)
 {
 	bool from_stdin = o->worker.file && !strcmp(o->worker.file, "-");
 	const char *which = !isatty(STDOUT_FILENO)                 ? "output"
 			    : !from_stdin && !isatty(STDIN_FILENO) ? "input"
 								   : NULL;
 
-	if (!which)
+	if (!which || o->headless)
 		return true;
+	/* Somebody else looks. */
+	if (o->metrics.address || o->metrics.file) {
+		o->headless = true;
+		return true;
+	}
 	if (o->worker.listen)
 		nbds_complain("standard %s is no terminal; without one, use: nbdaudit --listen=%s "
 			      "--connect=%s",
@@ -403,6 +469,59 @@ static void last_words(const struct snapshot *s)
 	nbds_buf_free(&b);
 }
 
+/* --- metrics --- */
+
+/* As the options want; also if they want none. */
+static bool open_metrics(struct top_options *o)
+{
+	char err[512];
+
+	if (!o->metrics.address && !o->metrics.file)
+		return true;
+	/* What there is at the same name may be the capture. */
+	if (o->metrics.file && o->worker.file && same_file(o->metrics.file, o->worker.file)) {
+		nbds_complain("%s: the metrics would overwrite the capture", o->metrics.file);
+		return false;
+	}
+	o->metrics.program = "nbdtop";
+	o->metrics.overwrite = o->overwrite;
+	o->metrics.memory = o->worker.engine.memory ? o->worker.engine.memory : MEMORY_DEFAULT;
+	o->worker.metrics = nbds_metrics_new(&o->metrics, err, sizeof(err));
+	if (!o->worker.metrics)
+		nbds_complain("%s", err);
+	return o->worker.metrics;
+}
+
+/* A port that was left to the system has to be told; on a screen there is no place. */
+static void tell_where(const struct top_options *o)
+{
+	const char *where = nbds_metrics_where(o->worker.metrics);
+
+	if (*where && (isatty(STDERR_FILENO) || strcmp(where, o->metrics.address) != 0))
+		fprintf(stderr, "Metrics: http://%s/metrics\n", where);
+}
+
+/* --- the end --- */
+
+/* What packets can make of the program ends here. False: reason in `err`. */
+static bool confine(const struct top_options *o, char *err, size_t errsize)
+{
+	int listener = nbds_metrics_socket(o->worker.metrics);
+
+	return !nbds_sandbox_possible() ||
+	       (o->worker.listen ? nbds_sandbox_relay : nbds_sandbox_enter_serving)(
+		       &listener, listener >= 0, err, errsize);
+}
+
+/* Of a file that could not be read to its end, as there is no screen that shows it. */
+static int headless_status(const struct snapshot *s)
+{
+	if (!s || s->state != STATE_FAILED)
+		return STATUS_OK;
+	nbds_complain("%s", s->error);
+	return STATUS_TROUBLE;
+}
+
 int main(int argc, char **argv)
 {
 	struct top_options o = {.screen = {.mouse = true}, .colour = "auto"};
@@ -440,6 +559,11 @@ int main(int argc, char **argv)
 		return STATUS_TROUBLE;
 	}
 	o.worker.filter = *filter ? filter : NULL;
+	o.worker.headless = o.headless;
+	if (!open_metrics(&o)) {
+		free(filter);
+		return STATUS_TROUBLE;
+	}
 	ui.worker = worker_start(&o.worker, err, sizeof(err));
 	if (!ui.worker) {
 		if (o.worker.listen)
@@ -447,6 +571,7 @@ int main(int argc, char **argv)
 		else
 			nbds_complain("%s: %s", o.worker.file ? o.worker.file : o.worker.interface,
 				      err);
+		nbds_metrics_close(o.worker.metrics, err, sizeof(err));
 		free(filter);
 		return STATUS_TROUBLE;
 	}
@@ -463,10 +588,17 @@ int main(int argc, char **argv)
 	ui.config = &o.worker;
 	o.screen.colour = wants_colour(&o);
 	o.screen.keyboard_from_tty = o.worker.file && !strcmp(o.worker.file, "-");
-	if (screen_open(&o.screen, err, sizeof(err))) {
-		if (nbds_sandbox_possible() &&
-		    !(o.worker.listen ? nbds_sandbox_relay(NULL, 0, err, sizeof(err))
-				      : nbds_sandbox_enter(err, sizeof(err))))
+	if (o.headless) {
+		tell_where(&o);
+		if (!confine(&o, err, sizeof(err)))
+			nbds_complain("%s", err);
+		worker_go(ui.worker);
+		headless_run(&ui);
+		status = headless_status(ui.s);
+		last_words(ui.s);
+		status = nbds_finish_stdout(status);
+	} else if (screen_open(&o.screen, err, sizeof(err))) {
+		if (!confine(&o, err, sizeof(err)))
 			ui_notice(&ui, "%s", err);
 		worker_go(ui.worker);
 		ui_run(&ui);
@@ -479,6 +611,12 @@ int main(int argc, char **argv)
 	}
 	if (worker_stop(ui.worker, err, sizeof(err)) < 0) {
 		nbds_complain("%s", err);
+		status = STATUS_TROUBLE;
+	}
+	*err = '\0';
+	if (!nbds_metrics_close(o.worker.metrics, err, sizeof(err))) {
+		if (*err)
+			nbds_complain("%s", err);
 		status = STATUS_TROUBLE;
 	}
 	free(filter);

@@ -593,6 +593,11 @@ void ui_catch_signals(void)
 	signal(SIGXFSZ, SIG_IGN);
 }
 
+bool ui_ended(void)
+{
+	return ended;
+}
+
 void ui_run(struct ui *ui)
 {
 	unsigned keyless = 0;

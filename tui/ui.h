@@ -151,6 +151,10 @@ void views_free(struct ui *ui);
 
 /* To be called before anything is opened: a signal ends ui_run(), also before it begins. */
 void ui_catch_signals(void);
+/* One came. */
+bool ui_ended(void);
+/* headless.c: in place of ui_run(), until the end of the file or a signal. */
+void headless_run(struct ui *ui);
 /* Runs until the user quits. */
 void ui_run(struct ui *ui);
 /* Draws all: what is around the screen, and the screen (frame.c). */

@@ -21,13 +21,15 @@
 
 #include "../analyzer/capture/live.h"
 #include "../analyzer/capture/privileges.h"
+#include "../analyzer/metrics/metrics.h"
 #include "../analyzer/options/keys.h"
 
 /* Packets between two looks at the clock. */
 #define BATCH 256
 
-#define PUBLISH_NS INT64_C(100000000)
-#define SECOND_NS  INT64_C(1000000000)
+#define PUBLISH_NS  INT64_C(100000000)
+#define HEADLESS_NS INT64_C(1000000000) /* where there is no screen */
+#define SECOND_NS   INT64_C(1000000000)
 
 /* While a file is read, or live, no more rows than so many are shown. */
 #define ROWS_MAX 2000
@@ -394,6 +396,17 @@ static bool is_live(struct worker *w)
 	return info.capture.frames && age > -FRESH_NS && age < FRESH_NS;
 }
 
+/* Time has passed, for who scrapes. */
+static void update_metrics(struct worker *w)
+{
+	const char *trouble;
+
+	nbds_metrics_update(w->config.metrics);
+	trouble = nbds_metrics_trouble(w->config.metrics);
+	if (trouble)
+		notice(w, "%s", trouble);
+}
+
 /* A pipe says nothing for the time being: what has come is shown. False: enough. */
 static bool waiting(void *arg)
 {
@@ -401,6 +414,7 @@ static bool waiting(void *arg)
 
 	if (w->state == STATE_LOADING && is_live(w))
 		w->state = STATE_LIVE;
+	update_metrics(w);
 	if (obey(w) || changed(w))
 		publish(w);
 	return !w->cancelled && !atomic_load(&w->quit);
@@ -507,7 +521,9 @@ static void *work(void *arg)
 		case STATE_FAILED:
 			break;
 		}
+		update_metrics(w);
 		if (w->state == STATE_DONE || w->state == STATE_FAILED) {
+			nbds_metrics_detach(w->config.metrics);
 			if (now || !w->settled)
 				publish(w);
 			rest(w, -1);
@@ -517,7 +533,9 @@ static void *work(void *arg)
 		/* Not only once a second if they come by the thousand. */
 		if (rows_crowded(&w->told.rows))
 			rows_age(&w->told.rows, nbds_pipeline_engine(w->pipeline), INT64_MIN);
-		if (now || (clock_ns(CLOCK_MONOTONIC) - w->published >= PUBLISH_NS && changed(w)))
+		if (now || (clock_ns(CLOCK_MONOTONIC) - w->published >=
+				    (w->config.headless ? HEADLESS_NS : PUBLISH_NS) &&
+			    changed(w)))
 			publish(w);
 		if (wait)
 			rest(w, replay_wait(w));
@@ -730,6 +748,9 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 		nbds_capture_on_wait(w->capture, waiting, w);
 	w->second_clock = w->published = w->replay_clock = clock_ns(CLOCK_MONOTONIC);
 	w->second_now = w->config.file ? 0 : clock_ns(CLOCK_REALTIME);
+	nbds_metrics_attach(config->metrics, w->pipeline);
+	if (!nbds_metrics_begin(config->metrics, err, errsize))
+		goto failed;
 	errno = pthread_create(&w->thread, NULL, work, w);
 	if (errno) {
 		snprintf(err, errsize, "cannot start a thread: %s", strerror(errno));
@@ -739,6 +760,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	return w;
 
 failed:
+	nbds_metrics_detach(config->metrics);
 	nbds_relay_close(w->relay); /* it writes to what the pipeline closes */
 	nbds_pipeline_close(w->pipeline, NULL, 0);
 	if (w->capture)
@@ -757,6 +779,9 @@ int worker_stop(struct worker *w, char *err, size_t errsize)
 	pthread_mutex_unlock(&w->lock);
 	pthread_join(w->thread, NULL);
 	nbds_relay_close(w->relay);
+	/* What was under way is counted, too. */
+	nbds_pipeline_finish(w->pipeline);
+	nbds_metrics_detach(w->config.metrics);
 	result = nbds_pipeline_close(w->pipeline, err, errsize);
 	if (w->capture)
 		nbds_capture_close(w->capture);

@@ -115,6 +115,7 @@ void nbds_metrics_attach(struct nbds_metrics *m, struct nbds_pipeline *p)
 	if (!m)
 		return;
 	m->pipeline = p;
+	m->now.running = true;
 	nbds_engine_count(nbds_pipeline_engine(p), &m->now.counts);
 }
 
@@ -221,7 +222,10 @@ void nbds_metrics_detach(struct nbds_metrics *m)
 {
 	if (!m || !m->pipeline)
 		return;
+	m->now.running = false;
 	take(m);
+	if (m->http)
+		nbds_metrics_http_put(m->http, &m->now);
 	m->before = m->now.packets;
 	m->pipeline = NULL;
 }
@@ -233,7 +237,6 @@ bool nbds_metrics_close(struct nbds_metrics *m, char *err, size_t errsize)
 	if (!m)
 		return true;
 	if (m->file) {
-		m->now.running = false;
 		take(m);
 		/* One that is at work may have older numbers. */
 		good = nbds_metrics_file_wait(m->file, LAST_MS);

@@ -19,7 +19,8 @@ _nbdtop() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} option
 	local options='--interface= --listen= --connect= --write= --overwrite --snaplen= --latency-only
 		--list-interfaces --relinquish-privileges= --replay= --port= --exclusive
-		--severity= --tls-keys= --memory= --ring= --history= --color= --ascii --no-mouse --help
+		--severity= --tls-keys= --memory= --ring= --history= --color= --ascii --no-mouse
+		--metrics= --metrics-file= --metrics-interval= --headless --help
 		--version'
 
 	COMPREPLY=()
@@ -49,7 +50,7 @@ _nbdtop() {
 		mapfile -t COMPREPLY < <(compgen -u -- "$cur")
 		return
 		;;
-	-w | --write | --tls-keys)
+	-w | --write | --tls-keys | --metrics-file)
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return
@@ -59,7 +60,8 @@ _nbdtop() {
 		compopt -o nospace
 		return
 		;;
-	-s | --snaplen | --replay | -p | --port | --memory | --ring | --history)
+	-s | --snaplen | --replay | -p | --port | --memory | --ring | --history | \
+		--metrics | --metrics-interval)
 		return
 		;;
 	esac

@@ -26,6 +26,10 @@ _arguments -s -S \
 	'--history=[messages that are kept]:number:' \
 	'--color=[colours]:when:(auto always never)' \
 	'--ascii[no line drawing characters]' \
+	'--metrics=[serve metrics for Prometheus]:address and port:' \
+	'--metrics-file=[write metrics to a file]:file:_files' \
+	'--metrics-interval=[how often that file is written]:seconds:' \
+	'--headless[without the screen, until a signal]' \
 	'--no-mouse[leave the mouse to the terminal]' \
 	'(-h --help)'{-h,--help}'[help]' \
 	'(-V --version)'{-V,--version}'[the version]' \
