@@ -239,8 +239,8 @@ class Serve(peers.LiveTest):
         if os.geteuid() == 0 and not sanitized():
             nice = sorted(os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks)
             self.assertEqual(nice, [-10, 0])
-        (helper,) = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)],
-                                   stdout=subprocess.PIPE, text=True).stdout.split()
+        main = pathlib.Path("/proc/%d/task/%d" % (self.process.pid, self.process.pid))
+        (helper,) = (main / "children").read_text().split()
         status = pathlib.Path("/proc/%s/status" % helper).read_text()
         if not sanitized():
             self.assertIn("Seccomp:\t2", status)
