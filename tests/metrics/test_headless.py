@@ -55,7 +55,7 @@ class Files(unittest.TestCase):
 
     def test_options(self):
         sample = SAMPLES / "multi-conn.pcap"
-        for options, words in ((["--metrics=:0", sample], "needs --interface"),
+        for options, words in ((["--metrics=:0", sample], "needs --interface or --listen"),
                                (["--metrics-interval=1", sample], "needs --metrics-file"),
                                (["--metrics-file=%s" % sample, sample], "overwrite the capture"),
                                (["--headless", "no-such-file"], "No such file")):
