@@ -83,19 +83,36 @@ struct burial {
 	uint64_t start, end; /* bytes of the export that it is about */
 };
 
-/* No read that is in flight, and waited for, began before this was answered. */
+static bool too_old(const struct nbds_point *lo, const struct nbds_point *now)
+{
+	return nbds_elapsed(lo->time, now->time) > READ_AGE;
+}
+
+static void not_waited_for(struct nbds_op *read)
+{
+	read->late = true;
+	flying_remove(read, FLYING_READS);
+}
+
+/* No read that is in flight, and waited for, or held back, began before this was answered. */
 static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
 			     const struct nbds_point *now)
 {
-	struct nbds_op *r = w->reads->first;
+	struct flying *f = &w->reads->flying[FLYING_READS];
+	unsigned looked = 0;
 
 	if (!point_before(w, &op->hi, now))
 		return false;
-	for (; r && nbds_elapsed(r->lo.time, now->time) > READ_AGE; r = w->reads->first) {
-		r->late = true;
-		reads_remove(r);
+	while (f->first && too_old(&f->first->lo, now))
+		not_waited_for(f->first);
+	for (struct nbds_op *r = f->late, *next;
+	     r && looked < FLYING_LOOKED && too_old(&f->late_lo, now); r = next, looked++) {
+		next = r->flying[FLYING_READS].next;
+		if (too_old(&r->lo, now))
+			not_waited_for(r);
 	}
-	return !r || point_before(w, &op->hi, &r->lo);
+	return flying_after(w, FLYING_READS, &op->hi) &&
+	       !(w->ops.settled && !w->ops.settled(w->ctx, &op->hi));
 }
 
 static bool counts(const struct nbds_op *op)

@@ -177,7 +177,6 @@ static void overrun(struct nbds_world *w, const struct nbds_point *now)
 
 void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 {
-	const struct nbds_op *telling = w->reads->telling_first;
 	struct miss *m;
 
 	if (w->ranges->overrun)
@@ -185,7 +184,7 @@ void misses_close(struct nbds_world *w, const struct nbds_point *lo)
 	/* nor as long as a command from before it has something to say, or is still held back:
 	 * it will be told late */
 	while ((m = w->misses->young_first) && point_before(w, &m->hi, lo) &&
-	       !(telling && !point_before(w, &m->hi, &telling->lo)) &&
+	       flying_after(w, FLYING_TELLING, &m->hi) &&
 	       !(w->ops.settled && !w->ops.settled(w->ctx, &m->hi))) {
 		grown_up(w, m);
 		if (contents_gather(w, m->sector, m->value))

@@ -9,45 +9,90 @@ void op_ref(struct nbds_op *op)
 	op->refs++;
 }
 
-void reads_add(struct nbds_op *op)
+static struct flying *flying_of(const struct nbds_op *op, enum flying_role role)
 {
-	struct reads *r = op->world->reads;
-
-	op->reads = true;
-	op->prev_read = r->last;
-	*(r->last ? &r->last->next_read : &r->first) = op;
-	r->last = op;
+	return &op->world->reads->flying[role];
 }
 
-void reads_remove(struct nbds_op *op)
+static bool in_order(const struct flying *f, const struct nbds_point *lo)
 {
-	struct reads *r = op->world->reads;
-
-	op->reads = false;
-	*(op->prev_read ? &op->prev_read->next_read : &r->first) = op->next_read;
-	*(op->next_read ? &op->next_read->prev_read : &r->last) = op->prev_read;
+	return !f->first || (lo->interface == f->newest.interface && lo->frame >= f->newest.frame &&
+			     lo->time >= f->newest.time);
 }
 
-void telling_add(struct nbds_op *op)
+void flying_add(struct nbds_op *op, enum flying_role role)
 {
-	struct reads *r = op->world->reads;
+	struct flying *f = flying_of(op, role);
+	struct op_link *at = &op->flying[role];
 
-	op->telling = true;
-	op->prev_telling = r->telling_last;
-	*(r->telling_last ? &r->telling_last->next_telling : &r->telling_first) = op;
-	r->telling_last = op;
-}
-
-void telling_remove(struct nbds_op *op)
-{
-	struct reads *r = op->world->reads;
-
-	if (!op->telling)
+	if (in_order(f, &op->lo)) {
+		op->places[role] = FLYING_IN_ORDER;
+		f->newest = op->lo;
+		at->prev = f->last;
+		*(f->last ? &f->last->flying[role].next : &f->first) = op;
+		f->last = op;
 		return;
-	op->telling = false;
-	*(op->prev_telling ? &op->prev_telling->next_telling : &r->telling_first) =
-		op->next_telling;
-	*(op->next_telling ? &op->next_telling->prev_telling : &r->telling_last) = op->prev_telling;
+	}
+	op->places[role] = FLYING_LATE;
+	if (f->late) {
+		f->late->flying[role].prev = op;
+		earlier_of(&f->late_lo, &op->lo);
+	} else {
+		f->late_lo = op->lo;
+		f->late_gone = false;
+	}
+	at->next = f->late;
+	f->late = op;
+	f->late_count++;
+}
+
+void flying_remove(struct nbds_op *op, enum flying_role role)
+{
+	struct flying *f = flying_of(op, role);
+	struct op_link *at = &op->flying[role];
+
+	if (op->places[role] == FLYING_NOT)
+		return;
+	if (op->places[role] == FLYING_IN_ORDER) {
+		*(at->prev ? &at->prev->flying[role].next : &f->first) = at->next;
+		*(at->next ? &at->next->flying[role].prev : &f->last) = at->prev;
+	} else {
+		*(at->prev ? &at->prev->flying[role].next : &f->late) = at->next;
+		if (at->next)
+			at->next->flying[role].prev = at->prev;
+		f->late_count--;
+		f->late_gone = true;
+	}
+	op->places[role] = FLYING_NOT;
+	*at = (struct op_link){0};
+}
+
+/* When the first one of those that were told late began. */
+static const struct nbds_point *late_first(struct flying *f, enum flying_role role)
+{
+	if (!f->late_gone || f->late_count > FLYING_LOOKED)
+		return &f->late_lo;
+	f->late_gone = false;
+	f->late_lo = f->late->lo;
+	for (const struct nbds_op *op = f->late; op; op = op->flying[role].next)
+		earlier_of(&f->late_lo, &op->lo);
+	return &f->late_lo;
+}
+
+bool flying_after(const struct nbds_world *w, enum flying_role role, const struct nbds_point *hi)
+{
+	struct flying *f = &w->reads->flying[role];
+
+	return (!f->first || point_before(w, hi, &f->first->lo)) &&
+	       (!f->late || point_before(w, hi, late_first(f, role)));
+}
+
+bool flying_after_frame(const struct nbds_world *w, enum flying_role role, uint64_t frame)
+{
+	struct flying *f = &w->reads->flying[role];
+
+	return (!f->first || frame < f->first->lo.frame) &&
+	       (!f->late || frame < late_first(f, role)->frame);
 }
 
 int64_t op_shown(const struct nbds_op *op)

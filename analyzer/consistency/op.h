@@ -18,6 +18,22 @@
 
 enum op_state { OP_FLIGHT, OP_OK, OP_FAILED, OP_OPEN };
 
+/*
+ * Commands in flight of which it is asked whether all began after something was over:
+ *
+ *	READS    reads and block status
+ *	TELLING  those that may still say something of contents: writes with payload to come,
+ *	         block status
+ *	AWAITED  those whose outcome verdicts wait for
+ */
+enum flying_role { FLYING_READS, FLYING_TELLING, FLYING_AWAITED, FLYING_ROLES };
+
+enum flying_place { FLYING_NOT, FLYING_IN_ORDER, FLYING_LATE };
+
+struct op_link {
+	struct nbds_op *prev, *next;
+};
+
 struct nbds_op {
 	struct nbds_world *world;
 	struct nbds_party *party;
@@ -34,12 +50,11 @@ struct nbds_op {
 	bool proves;     /* legal and unambiguous: can establish something */
 	bool breach;     /* voids, but it was never offered, and refused */
 	bool early;      /* answered before its payload, which has not come yet */
-	bool reads;      /* READ or BLOCK_STATUS, in the list of those in flight */
 	bool arrived;    /* answered before its payload, which has come; not told yet */
 	bool early_told; /* early: it was told, or is not going to be */
 	bool owed;       /* early: the caller still has its payload to tell */
-	bool telling;    /* may still say something of contents */
 	bool late;       /* READ: others did not wait for it any more */
+	uint8_t places[FLYING_ROLES]; /* enum flying_place */
 	uint32_t refs;
 	uint32_t past; /* index + 1 of what is kept of it for sleeping blocks */
 	uint32_t error;
@@ -56,8 +71,7 @@ struct nbds_op {
 	struct nbds_table_node place;              /* WRITE: among those that may be sent again, */
 	bool placed;                               /* if it is */
 	struct nbds_op *next_early;                /* the party's answered before their payload */
-	struct nbds_op *prev_telling, *next_telling;
-	struct nbds_op *prev_read, *next_read; /* reads in flight, oldest first */
+	struct op_link flying[FLYING_ROLES];
 
 	/* WRITE in progress */
 	uint64_t next_at; /* bytes of payload seen or known lost */
@@ -79,11 +93,20 @@ struct reading {
 	uint64_t unchecked[NBDS_UNCHECKED_MAX];
 };
 
+/* Nearly all are told in the order in which they began: the first one stands for them. Those
+ * that are told late, since their first bytes filled a hole, are kept apart, as are those of
+ * another interface. */
+struct flying {
+	struct nbds_op *first, *last; /* in order, oldest first */
+	struct nbds_point newest;     /* when the last one that was put there began */
+	struct nbds_op *late;         /* the others, in no order */
+	uint32_t late_count;
+	bool late_gone;            /* one of them went since */
+	struct nbds_point late_lo; /* was when the first of them began */
+};
+
 struct reads {
-	struct nbds_op *first, *last; /* in flight, oldest first */
-	/* commands that may still say something of contents: writes with payload to come,
-	 * block status in flight; oldest first */
-	struct nbds_op *telling_first, *telling_last;
+	struct flying flying[FLYING_ROLES];
 	uint64_t waiting; /* for their verdicts */
 };
 
@@ -110,10 +133,15 @@ void op_ref(struct nbds_op *op);
 /* When it was sent, for people: where nothing seen before bounds it, when it was answered,
  * or what is now. */
 int64_t op_shown(const struct nbds_op *op);
-/* Into, and out of, the reads in flight. */
-void reads_add(struct nbds_op *op);
-void reads_remove(struct nbds_op *op);
-void telling_add(struct nbds_op *op);
-void telling_remove(struct nbds_op *op);
+void flying_add(struct nbds_op *op, enum flying_role role);
+/* If it is among them. */
+void flying_remove(struct nbds_op *op, enum flying_role role);
+/* Did all of them certainly begin after `hi`? */
+bool flying_after(const struct nbds_world *w, enum flying_role role, const struct nbds_point *hi);
+/* Was each one's beginning captured in a frame after this? */
+bool flying_after_frame(const struct nbds_world *w, enum flying_role role, uint64_t frame);
+/* So many of those that were told late are looked at; more of them are taken to have begun
+ * when the first one did that there ever was. */
+#define FLYING_LOOKED 64u
 
 #endif

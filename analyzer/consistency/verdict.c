@@ -240,8 +240,23 @@ struct haste {
 	bool early; /* data from nowhere did not wait for all that may be written */
 	bool held;  /* there are bytes from before that are held back */
 	const struct nbds_op *flights; /* of these some are from before; NULL: none is */
-	uint64_t serial;               /* ... up to this one */
+	uint64_t serial;               /* that were told by then, */
+	const struct nbds_point *hi;   /* or may have begun by then */
 };
+
+/* The order of such points is trusted as far as it goes; else that of the capture is taken. */
+static bool ordered_by_time(const struct nbds_world *w)
+{
+	return !w->no_t3 && !w->parties->interfaces;
+}
+
+/* It was told before the read was over, or later, and may have begun before. */
+static bool from_before(const struct haste *haste, const struct nbds_op *x)
+{
+	return x->serial <= haste->serial ||
+	       (ordered_by_time(x->world) ? !point_before(x->world, haste->hi, &x->lo)
+					  : x->lo.frame <= haste->hi->frame);
+}
 
 /* Block status of the sector that was sent before, and may yet be told to be undefined. */
 static bool status_open(const struct haste *haste, const struct miss *m)
@@ -249,10 +264,11 @@ static bool status_open(const struct haste *haste, const struct miss *m)
 	uint64_t start = m->sector * NBDS_SECTOR, end = start + NBDS_SECTOR;
 	unsigned looked = 0;
 
-	for (const struct nbds_op *x = haste->flights; x && x->serial <= haste->serial;
-	     x = x->next_flight)
+	for (const struct nbds_op *x = haste->flights; x; x = x->next_flight)
 		if (++looked > AWAITED_SCAN)
 			return true;
+		else if (!from_before(haste, x))
+			continue;
 		else if (x->type == NBD_CMD_BLOCK_STATUS && x->offset < end &&
 			 (x->offset >= start || start - x->offset < x->length))
 			return true;
@@ -536,11 +552,16 @@ static void pending_free(struct nbds_world *w, struct pending *p)
 static struct haste haste_of(const struct nbds_world *w, const struct pending *p, bool all)
 {
 	const struct nbds_op *first = w->order->flight_first;
+	const struct nbds_point *hi = &p->read->hi;
+	bool open = first &&
+		    (first->serial <= p->serial ||
+		     !(ordered_by_time(w) ? flying_after(w, FLYING_AWAITED, hi)
+					  : flying_after_frame(w, FLYING_AWAITED, hi->frame)));
 
-	return (struct haste){.held = !all && w->ops.settled &&
-				      !w->ops.settled(w->ctx, &p->read->hi),
-			      .flights = first && first->serial <= p->serial ? first : NULL,
-			      .serial = p->serial};
+	return (struct haste){.held = !all && w->ops.settled && !w->ops.settled(w->ctx, hi),
+			      .flights = open ? first : NULL,
+			      .serial = p->serial,
+			      .hi = hi};
 }
 
 /* Tells the oldest read with data from nowhere. */

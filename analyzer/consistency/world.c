@@ -357,9 +357,9 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		p->xport->flush_sent = op->lo;
 	}
 	if (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)
-		reads_add(op);
+		flying_add(op, FLYING_READS);
 	if (type == NBD_CMD_BLOCK_STATUS || (type == NBD_CMD_WRITE && op->write_class))
-		telling_add(op);
+		flying_add(op, FLYING_TELLING);
 	op->proves =
 		!order->ambiguous && !order->illegal && range_fits(offset, length) &&
 		!(p->size_known && length && (offset > p->size || length > p->size - offset)) &&
@@ -371,6 +371,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		*(w->order->flight_last ? &w->order->flight_last->next_flight
 					: &w->order->flight_first) = op;
 		w->order->flight_last = op;
+		flying_add(op, FLYING_AWAITED);
 	}
 	if (op->write_class) {
 		op->flight_from = op->serial;
@@ -564,7 +565,7 @@ void nbds_op_write_end(struct nbds_op *op)
 	if (!op->write_class || op->payload_over)
 		return;
 	op->payload_over = true;
-	telling_remove(op);
+	flying_remove(op, FLYING_TELLING);
 	if (op->type != NBD_CMD_WRITE || !range_fits(op->offset, op->length))
 		return;
 	if (op->next_at < op->length)
@@ -1056,9 +1057,8 @@ static void flight_remove(struct nbds_op *op)
 		*(op->next_flight ? &op->next_flight->prev_flight : &w->order->flight_last) =
 			op->prev_flight;
 	}
-	telling_remove(op);
-	if (op->reads)
-		reads_remove(op);
+	for (unsigned role = 0; role < FLYING_ROLES; role++)
+		flying_remove(op, role);
 	if (op->write_class) {
 		*(op->prev_write ? &op->prev_write->next_write : &w->parties->write_first) =
 			op->next_write;
@@ -1387,6 +1387,7 @@ void nbds_world_finish(struct nbds_world *w)
 		if (x->voider)
 			fails(x);
 		w->order->flight_first = x->next_flight;
+		flying_remove(x, FLYING_AWAITED);
 		x->awaited = x->voider = false; /* no longer in the list */
 	}
 	w->order->flight_last = NULL;

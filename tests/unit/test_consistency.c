@@ -863,6 +863,172 @@ static void test_unseen_port_gone(void **state)
 	assert_int_equal(unseen_port(false, true), NBDS_SUSPECT);
 }
 
+/* --- told late ------------------------------------------------------------- */
+
+/* Commands whose first bytes filled a hole are told after others that began later. What is
+ * held back, from this frame on: */
+struct late {
+	struct run r;
+	uint64_t held; /* 0: nothing */
+};
+
+static void late_finding(void *ctx, const struct nbds_finding *f)
+{
+	on_finding(&((struct late *)ctx)->r, f);
+}
+
+static bool late_settled(void *ctx, const struct nbds_point *upto)
+{
+	const struct late *l = ctx;
+
+	return !l->held || upto->frame < l->held;
+}
+
+/* Value 1 and then 2, in force for all. */
+static struct run *late_start(struct late *l)
+{
+	struct nbds_world_config config = {.settle = 1000000, .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = late_finding, .settled = late_settled};
+	struct run *r = &l->r;
+
+	*l = (struct late){.r = {.time = INT64_C(1700000000) * 1000000000}};
+	r->w = nbds_world_new(&config, &ops, l);
+	for (unsigned k = 0; k < 4; k++) {
+		struct nbds_point p = now(r);
+
+		r->party[k] = nbds_world_connect(r->w, k + 1, true, &p);
+		nbds_party_export(r->party[k], "x", 1, SIZE, MC, true);
+	}
+	write_at(r, 0, 0, 512, 1);
+	flush(r, 0);
+	return r;
+}
+
+static struct nbds_op *request_at(struct run *r, unsigned k, uint16_t type, uint64_t offset,
+				  uint64_t length, struct nbds_point lo)
+{
+	struct nbds_request_order o = {.lo = lo, .frame = lo.frame, .acked = NBDS_NO_ACK};
+
+	return nbds_world_request(r->party[k], type, 0, offset, length, &o);
+}
+
+static enum nbds_severity late_end(struct run *r)
+{
+	finish(r);
+	return r->findings ? r->highest : NBDS_NOTE;
+}
+
+/* A write that was there before the read ended, and whose payload comes last: it is what was
+ * read. `beside`: a write that began later is told before it; `same`: it writes what was read. */
+static enum nbds_severity late_payload(bool beside, bool same)
+{
+	struct late l;
+	struct run *r = late_start(&l);
+	struct nbds_op *other = NULL, *late;
+	struct nbds_point lo;
+	uint8_t buf[512];
+
+	write_at(r, 0, 0, 512, 2);
+	flush(r, 0);
+	lo = now(r);
+	l.held = lo.frame;
+	read_at(r, 0, 0, 512, 1);
+	if (beside)
+		other = request(r, 1, NBD_CMD_WRITE, 1 << 20, 512);
+	late = request_at(r, 2, NBD_CMD_WRITE, 0, 512, lo);
+	l.held = 0;
+	reply(r, request(r, 3, NBD_CMD_CACHE, 0, 512));
+	fill(buf, sizeof(buf), 0, same ? 1 : 3);
+	nbds_op_write_data(late, 0, buf, sizeof(buf));
+	reply(r, late);
+	if (other)
+		reply(r, other);
+	return late_end(r);
+}
+
+/* A flush that was sent before the read ended, and fails after the verdict could be passed; or
+ * block status, which says that nothing is defined there. */
+static enum nbds_severity late_outcome(uint16_t type, bool excuses)
+{
+	struct late l;
+	struct run *r = late_start(&l);
+	struct nbds_op *late;
+	struct nbds_point lo, p;
+
+	write_at(r, 0, 0, 512, 2);
+	lo = now(r);
+	flush(r, 0);
+	l.held = lo.frame;
+	read_at(r, 1, 0, 512, 1);
+	late = request_at(r, 2, type, 0, type == NBD_CMD_FLUSH ? 0 : 512, lo);
+	l.held = 0;
+	rest(r);
+	nbds_world_tick(r->w, r->time);
+	p = now(r);
+	if (type == NBD_CMD_BLOCK_STATUS)
+		nbds_op_status_extent(late, 0, 512, excuses ? NBD_STATE_HOLE : 0, &p);
+	if (type == NBD_CMD_FLUSH && excuses)
+		refuse(r, late);
+	else
+		reply(r, late);
+	return late_end(r);
+}
+
+/* A report that excuses a read is superseded by one that came after the read, which is told
+ * last: behind another read, or once it is not held back any more. */
+static enum nbds_severity late_reader(bool behind, bool reported)
+{
+	struct late l;
+	struct run *r = late_start(&l);
+	struct nbds_op *other = NULL, *late = NULL;
+	struct nbds_point lo, hi;
+	uint8_t buf[512];
+
+	write_at(r, 0, 0, 512, 2);
+	flush(r, 0);
+	if (reported)
+		status(r, 3, NBD_STATE_HOLE, false, false, false);
+	lo = now(r);
+	hi = now(r);
+	l.held = lo.frame;
+	for (unsigned n = 0; n < 40; n++) {
+		status(r, 3, NBD_STATE_HOLE, false, false, false);
+		if (n == 14) {
+			l.held = behind ? 0 : l.held;
+			other = request(r, 2, NBD_CMD_READ, 1 << 20, 512);
+			if (behind)
+				late = request_at(r, 1, NBD_CMD_READ, 0, 512, lo);
+		}
+	}
+	l.held = 0;
+	if (!behind)
+		late = request_at(r, 1, NBD_CMD_READ, 0, 512, lo);
+	fill(buf, sizeof(buf), 0, 1);
+	nbds_op_read_data(late, 0, buf, sizeof(buf), &hi);
+	nbds_op_reply(
+		late, 0,
+		&(struct nbds_reply_order){.hi = hi, .frame = hi.frame, .acked = NBDS_NO_ACK});
+	reply(r, other);
+	return late_end(r);
+}
+
+static void test_told_late(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(late_payload(i, false), NBDS_VIOLATION);
+		assert_int_equal(late_payload(i, true), NBDS_NOTE);
+	}
+	assert_int_equal(late_outcome(NBD_CMD_FLUSH, false), NBDS_VIOLATION);
+	assert_true(late_outcome(NBD_CMD_FLUSH, true) < NBDS_VIOLATION);
+	assert_int_equal(late_outcome(NBD_CMD_BLOCK_STATUS, false), NBDS_VIOLATION);
+	assert_int_equal(late_outcome(NBD_CMD_BLOCK_STATUS, true), NBDS_NOTE);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(late_reader(i, false), NBDS_VIOLATION);
+		assert_int_equal(late_reader(i, true), NBDS_NOTE);
+	}
+}
+
 /* The same, from commands to findings: each condition broken for each rule, and the level
  * falls where the rule needs it, and stays where it does not. */
 static void test_broken_preconditions(void **state)
@@ -1480,6 +1646,7 @@ int main(void)
 		cmocka_unit_test(test_preconditions),
 		cmocka_unit_test(test_other_ports_told_late),
 		cmocka_unit_test(test_faces_told_late),
+		cmocka_unit_test(test_told_late),
 		cmocka_unit_test(test_inverted_since),
 		cmocka_unit_test(test_unseen_port_gone),
 		cmocka_unit_test(test_broken_preconditions),
