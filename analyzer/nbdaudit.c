@@ -497,7 +497,7 @@ static bool check_relay(const struct audit_options *o, char **words, int count)
 static bool check_probe(struct audit_options *o, int files)
 {
 	bool others = files || is_live(o) || o->extract || o->merge || o->engine.shards ||
-		      o->metrics.address || o->metrics.file;
+		      o->metrics.address || o->metrics.file || o->tls_keys;
 
 	o->probing.save = o->save;
 	o->probing.allow_unknown = o->report.allow_unaudited;

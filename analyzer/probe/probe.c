@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "driver.h"
 #include "peers.h"
@@ -41,6 +42,21 @@ struct nbds_probe {
 
 /* --- before --- */
 
+/* Who has just gone may still be in the tables: a server needs a moment to notice. */
+static enum nbds_peers look_twice(const struct nbds_probe *p, char *who, size_t size)
+{
+	const struct timespec moment = {.tv_nsec = 50000000};
+	enum nbds_peers seen = NBDS_PEERS_SOME;
+
+	for (int times = 0; times < 10 && seen == NBDS_PEERS_SOME; times++) {
+		if (times)
+			nanosleep(&moment, NULL);
+		seen = nbds_peers_look(&p->uri, &p->driver.ready.local, &p->driver.ready.remote, 1,
+				       who, size);
+	}
+	return seen;
+}
+
 static bool look_around(struct nbds_probe *p, char *err, size_t errsize)
 {
 	char who[128] = "";
@@ -48,8 +64,7 @@ static bool look_around(struct nbds_probe *p, char *err, size_t errsize)
 	if (!nbds_probe_dialer_connect(p->dialer, &p->driver.ready, err, errsize))
 		return false;
 	p->driver.dialed = true;
-	switch (nbds_peers_look(&p->uri, &p->driver.ready.local, &p->driver.ready.remote, 1, who,
-				sizeof(who))) {
+	switch (look_twice(p, who, sizeof(who))) {
 	case NBDS_PEERS_SOME:
 		snprintf(err, errsize,
 			 "another client is connected to the server (%s): a probe would destroy "
