@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -209,6 +211,139 @@ static void test_sandbox(void **state)
 	assert_file("there", "there");
 	unlink("there");
 	unlink("mine");
+}
+
+/* --- who also serves --- */
+
+static int listen_somewhere(struct sockaddr_in *at)
+{
+	socklen_t size = sizeof(*at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	*at = (struct sockaddr_in){.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)at, sizeof(*at)), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)at, &size), 0);
+	return fd;
+}
+
+static int connect_to(const struct sockaddr_in *at)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)at, sizeof(*at)), 0);
+	return fd;
+}
+
+/* Bits of what is wrong; 0: it is as it should be. */
+static unsigned serves(int mine, int other, int spare, const struct sockaddr_in *at)
+{
+	unsigned wrong = 0;
+	int on = 1, fd = accept4(mine, NULL, NULL, SOCK_CLOEXEC);
+
+	wrong |= (fd < 0) << 0;
+	wrong |= (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0) << 1;
+	wrong |= (send(fd, "x", 1, MSG_NOSIGNAL) != 1) << 2;
+	wrong |= (shutdown(fd, SHUT_RDWR) != 0) << 3;
+	wrong |= (accept4(other, NULL, NULL, SOCK_CLOEXEC) >= 0) << 4;
+	wrong |= (connect(spare, (const struct sockaddr *)at, sizeof(*at)) == 0) << 5;
+	wrong |=
+		(sendto(spare, "x", 1, MSG_NOSIGNAL, (const struct sockaddr *)at, sizeof(*at)) >= 0)
+		<< 6;
+	wrong |= (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &on, sizeof(on)) == 0) << 7;
+	wrong |= (bind(spare, (const struct sockaddr *)at, sizeof(*at)) == 0) << 8;
+	wrong |= (listen(spare, 1) == 0) << 9;
+	return wrong;
+}
+
+static void test_serving(void **state)
+{
+	struct sockaddr_in at, others;
+	int mine = listen_somewhere(&at), other = listen_somewhere(&others);
+	int client = connect_to(&at), stranger = connect_to(&others);
+	int spare = socket(AF_INET, SOCK_STREAM, 0), ends[2], status;
+	unsigned told[3] = {0};
+	char byte = 0;
+	pid_t child;
+
+	(void)state;
+	put_file("there", "there");
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char err[256];
+
+		told[0] = nbds_sandbox_enter_serving(&mine, 1, err, sizeof(err));
+		told[1] = serves(mine, other, spare, &others);
+		told[2] = forbidden();
+		_exit(write(ends[1], told, sizeof(told)) != sizeof(told));
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], told, sizeof(told)), sizeof(told));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	close(ends[0]);
+	if (told[0]) {
+		assert_int_equal(told[1], 0);
+		assert_int_equal(told[2], 0);
+		assert_int_equal(read(client, &byte, 1), 1);
+		assert_int_equal(byte, 'x');
+	} else {
+		print_message("skipped: this kernel has no seccomp\n");
+	}
+	close(client);
+	close(stranger);
+	close(mine);
+	close(other);
+	close(spare);
+	unlink("there");
+}
+
+/* --- who replaces files --- */
+
+static void test_replacer(void **state)
+{
+	char name[] = "true", *arguments[] = {name, NULL};
+	int ends[2], status;
+	unsigned told[2] = {0};
+	pid_t child;
+
+	(void)state;
+	put_file("there", "there");
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char err[256];
+		int fd;
+
+		told[0] = nbds_sandbox_replacer(err, sizeof(err));
+		fd = openat(AT_FDCWD, "new", O_CREAT | O_WRONLY, 0600);
+		told[1] |= (fd < 0 || write(fd, "new", 3) != 3) << 0;
+		told[1] |= (renameat(AT_FDCWD, "new", AT_FDCWD, "there") != 0) << 1;
+		told[1] |= (socket(AF_INET, SOCK_STREAM, 0) >= 0) << 2;
+		told[1] |= (execv("/bin/true", arguments) == 0) << 3;
+		told[1] |= (mkdir("folder", 0700) == 0) << 4;
+		told[1] |= (kill(getppid(), 0) == 0) << 5;
+		told[1] |= (setuid(0) == 0) << 6;
+		_exit(write(ends[1], told, sizeof(told)) != sizeof(told));
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], told, sizeof(told)), sizeof(told));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	close(ends[0]);
+	if (told[0]) {
+		assert_int_equal(told[1], 0);
+		assert_file("there", "new");
+	} else {
+		print_message("skipped: this kernel has no seccomp\n");
+	}
+	unlink("there");
 }
 
 /* --- the opener --- */
@@ -417,7 +552,8 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sandbox),        cmocka_unit_test(test_opener),
+		cmocka_unit_test(test_sandbox),        cmocka_unit_test(test_serving),
+		cmocka_unit_test(test_replacer),       cmocka_unit_test(test_opener),
 		cmocka_unit_test(test_opener_of_root), cmocka_unit_test(test_create),
 		cmocka_unit_test(test_full),
 	};
