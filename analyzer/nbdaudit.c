@@ -34,6 +34,7 @@
 #include "capture/privileges.h"
 #include "capture/sandbox.h"
 #include "evidence/evidence.h"
+#include "log/log.h"
 #include "merge/merge.h"
 #include "metrics/metrics.h"
 #include "options/keys.h"
@@ -61,15 +62,16 @@ struct audit_options {
 	const char *interface; /* NULL: files, or a relay: */
 	const char *listen, *connect;
 	const char *save;
-	const char *user;     /* whom root becomes; NULL: the usual one */
-	double min_judged;    /* percent */
-	bool overwrite;       /* unasked */
-	bool list_rules;      /* only that */
-	const char *explain;  /* only this rule; NULL: none */
-	const char *baseline; /* an earlier report; NULL: none */
-	const char *tls_keys; /* a key log; NULL: none */
-	uint64_t extract;     /* the number of a finding; 0: none */
-	bool merge;           /* the files are reports */
+	const char *user;        /* whom root becomes; NULL: the usual one */
+	double min_judged;       /* percent */
+	bool overwrite;          /* unasked */
+	bool list_rules;         /* only that */
+	const char *explain;     /* only this rule; NULL: none */
+	const char *baseline;    /* an earlier report; NULL: none */
+	const char *tls_keys;    /* a key log; NULL: none */
+	uint64_t extract;        /* the number of a finding; 0: none */
+	bool merge;              /* the files are reports */
+	enum nbds_log_where log; /* where findings go besides */
 	bool anonymize;
 	struct nbds_metrics_config metrics;
 	struct nbds_metrics *running_metrics; /* NULL: none */
@@ -106,6 +108,9 @@ static void print_help(void)
 	      "  -o, --output=FILE       write the report to FILE, not to standard output\n"
 	      "  -m, --messages          also every decoded message, in capture order\n"
 	      "      --severity=LEVEL    leave out findings below LEVEL (note)\n"
+	      "      --log=journal|syslog\n"
+	      "                          also send each finding to systemd's journal, or to\n"
+	      "                          syslog, as it is told\n"
 	      "      --overwrite         do not ask before FILE is overwritten; without a\n"
 	      "                          terminal nobody is asked\n"
 	      "      --summary           only the verdict and the counts a rule\n"
@@ -304,6 +309,19 @@ static bool parse_number(const char *option, const char *text, const char *of, u
 	return false;
 }
 
+static bool parse_log(const char *text, enum nbds_log_where *where)
+{
+	if (!strcmp(text, "journal"))
+		*where = NBDS_LOG_JOURNAL;
+	else if (!strcmp(text, "syslog"))
+		*where = NBDS_LOG_SYSLOG;
+	else
+		*where = NBDS_LOG_NOWHERE;
+	if (*where == NBDS_LOG_NOWHERE)
+		nbds_complain("--log: '%s' is not journal or syslog", text);
+	return *where != NBDS_LOG_NOWHERE;
+}
+
 /* So many shards at most: each reads the whole capture. */
 #define SHARDS_MOST 65536
 
@@ -365,6 +383,7 @@ enum {
 	OPT_BASELINE,
 	OPT_SHARD,
 	OPT_MERGE,
+	OPT_LOG,
 	OPT_METRICS,
 	OPT_METRICS_FILE,
 	OPT_METRICS_INTERVAL,
@@ -394,6 +413,7 @@ static const struct option long_options[] = {
 	{"baseline", required_argument, NULL, OPT_BASELINE},
 	{"shard", required_argument, NULL, OPT_SHARD},
 	{"merge", no_argument, NULL, OPT_MERGE},
+	{"log", required_argument, NULL, OPT_LOG},
 	{"metrics", required_argument, NULL, OPT_METRICS},
 	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
 	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
@@ -590,6 +610,10 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 				return nbds_usage_error();
 			o->report.shard = o->engine.shard;
 			o->report.shards = o->engine.shards;
+			break;
+		case OPT_LOG:
+			if (!parse_log(optarg, &o->log))
+				return nbds_usage_error();
 			break;
 		case OPT_MERGE:
 			o->merge = true;
@@ -1234,13 +1258,9 @@ static int merge(struct nbds_merge *m, struct nbds_report *report, FILE *out)
 	char err[2048];
 
 	for (size_t i = 0; i < nbds_merge_captures(m) && !ferror(out); i++) {
-		char name[256];
-
 		if (nbds_merge_capture(m, i, report, err, sizeof(err)))
 			continue;
-		nbds_escape_text(nbds_merge_name(m, i), strlen(nbds_merge_name(m, i)), name,
-				 sizeof(name));
-		nbds_complain("%s: %s", name, err);
+		nbds_complain("%s: %s", nbds_merge_name(m, i), err);
 		status = STATUS_TROUBLE;
 	}
 	if (nbds_merge_left_out(m))
@@ -1457,6 +1477,40 @@ static bool close_metrics(struct audit_options *o)
 	return good;
 }
 
+/* --- log --- */
+
+/* Connects, before anything is confined or confines. */
+static bool open_log(struct audit_options *o)
+{
+	char err[256];
+
+	if (!o->log)
+		return true;
+	o->report.hooks = &nbds_log_hooks;
+	o->report.hooks_ctx = nbds_log_open(o->log, NBDSCOPE_VERSION, err, sizeof(err));
+	if (!o->report.hooks_ctx)
+		nbds_complain("--log: %s", err);
+	return o->report.hooks_ctx;
+}
+
+/* False: the logger did not take all. What came too fast is said, and is no trouble. */
+static bool close_log(const struct audit_options *o)
+{
+	struct nbds_log *log = o->report.hooks_ctx;
+	uint64_t lost = log ? nbds_log_finish(log) : 0;
+	int reason = log ? nbds_log_error(log) : 0;
+
+	if (lost && reason)
+		nbds_complain("--log: %" PRIu64 " findings were not logged: %s", lost,
+			      strerror(reason));
+	else if (lost)
+		nbds_complain("--log: %" PRIu64
+			      " findings were not logged: more than %u within %d s",
+			      lost, NBDS_LOG_BURST, NBDS_LOG_INTERVAL);
+	nbds_log_close(log);
+	return !reason;
+}
+
 int main(int argc, char **argv)
 {
 	struct audit_options o = {.report.fail_on = NBDS_VIOLATION, .probing.config.seed = 1};
@@ -1523,8 +1577,11 @@ int main(int argc, char **argv)
 	o.report.memory = o.engine.memory / 8;
 	o.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
-	if (!open_metrics(&o, argv + optind, argc - optind)) {
+	if (!open_log(&o) || !open_metrics(&o, argv + optind, argc - optind)) {
+		nbds_log_close(o.report.hooks_ctx);
+		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
+		nbds_tls_reader_free(keys);
 		return STATUS_TROUBLE;
 	}
 	report = nbds_report_new(out, &o.report);
@@ -1533,6 +1590,7 @@ int main(int argc, char **argv)
 		nbds_merge_free(reports);
 		nbds_compare_free(o.report.compare);
 		close_metrics(&o);
+		nbds_log_close(o.report.hooks_ctx);
 		nbds_tls_reader_free(keys);
 		return STATUS_TROUBLE;
 	}
@@ -1560,6 +1618,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (!close_metrics(&o))
+		status = STATUS_TROUBLE;
+	if (!close_log(&o))
 		status = STATUS_TROUBLE;
 	nbds_report_finish(report);
 	if (nbds_report_lost(report)) {

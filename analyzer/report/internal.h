@@ -88,6 +88,7 @@ struct nbds_report {
 	unsigned captures;
 	bool interface;             /* the capture is that of an interface */
 	struct nbds_buf line, text; /* scratch; `text` is the text form's */
+	struct nbds_buf hooked;     /* scratch: a finding as JSON */
 	struct nbds_buf compared;   /* scratch: names of exports */
 	struct nbds_buf assumed;    /* text: the assumptions that were printed last */
 	struct nbds_buf artifacts;  /* SARIF: the captures so far, */
@@ -159,6 +160,9 @@ void nbds_report_write(struct nbds_report *r);
 
 /* json.c */
 void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f);
+/* The same as a text alone, into `line`. */
+void nbds_json_finding_text(struct nbds_report *r, const struct nbds_finding *f,
+			    struct nbds_buf *line);
 void nbds_json_fields_free(struct nbds_json_fields *fields);
 
 /* compared.c: only with options.compare */

@@ -586,7 +586,7 @@ static void member_hex(struct nbds_buf *b, const char *key, const uint8_t *bytes
 	nbds_json_member_string(b, key, text);
 }
 
-void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
+static void build_finding(struct nbds_report *r, const struct nbds_finding *f)
 {
 	struct nbds_buf *b = begin(r, "finding");
 
@@ -633,7 +633,26 @@ void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
 			member_hex(b, "expected", f->differ.expected, f->differ.count);
 		nbds_json_close(b, '}');
 	}
-	end(r);
+	nbds_json_close(b, '}');
+}
+
+void nbds_json_finding(struct nbds_report *r, const struct nbds_finding *f)
+{
+	build_finding(r, f);
+	nbds_buf_puts(&r->line, "\n");
+	nbds_report_write(r);
+}
+
+void nbds_json_finding_text(struct nbds_report *r, const struct nbds_finding *f,
+			    struct nbds_buf *line)
+{
+	struct nbds_buf kept = r->line;
+
+	/* whatever is being written there */
+	r->line = *line;
+	build_finding(r, f);
+	*line = r->line;
+	r->line = kept;
 }
 
 /* --- summary --- */

@@ -88,6 +88,7 @@ void nbds_report_free(struct nbds_report *r)
 	nbds_buf_free(&r->text);
 	nbds_buf_free(&r->assumed);
 	nbds_buf_free(&r->compared);
+	nbds_buf_free(&r->hooked);
 	nbds_buf_free(&r->artifacts);
 	nbds_buf_free(&r->notices);
 	nbds_json_fields_free(r->fields);
@@ -121,6 +122,11 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 		f = &compared;
 	}
 	count(r, f);
+	if (r->options.hooks && f->severity >= r->options.severity) {
+		nbds_json_finding_text(r, f, &r->hooked);
+		r->options.hooks->finding(r->options.hooks_ctx, r->name, f, nbds_finding_frame(f),
+					  nbds_buf_text(&r->hooked));
+	}
 	if (r->form->activity && f->severity >= r->options.severity)
 		activity_finding(&r->activity, f, nbds_rule_place(f->rule));
 	if (f->severity < r->options.severity)
@@ -270,6 +276,9 @@ static void finish(struct nbds_report *r, struct nbds_outcome *o)
 		if (judged < r->least_judged)
 			r->least_judged = judged;
 	}
+	if (r->options.hooks)
+		r->options.hooks->capture(r->options.hooks_ctx, r->name, r->verdict,
+					  o->totals.findings, o->error);
 	nbds_waiting_finish(&r->waiting);
 	if (r->options.compare && !r->options.quiet)
 		nbds_compared_gather(r, o);

@@ -18,7 +18,7 @@ _nbdaudit_captures() {
 _nbdaudit() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} option
 	local levels='violation suspect hazard note'
-	local options='--format= --output= --messages --severity= --overwrite --summary --quiet
+	local options='--format= --output= --messages --severity= --log= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
 		--tls-keys= --memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--metrics= --metrics-file= --metrics-interval=
@@ -38,6 +38,10 @@ _nbdaudit() {
 	case $option in
 	-f | --format)
 		mapfile -t COMPREPLY < <(compgen -W 'text json html junit sarif' -- "$cur")
+		return
+		;;
+	--log)
+		mapfile -t COMPREPLY < <(compgen -W 'journal syslog' -- "$cur")
 		return
 		;;
 	--severity)

@@ -7,6 +7,7 @@ complete -c nbdaudit -s f -l format -x -a "text json html junit sarif" -d "Form 
 complete -c nbdaudit -s o -l output -r -d "Write the report to a file"
 complete -c nbdaudit -s m -l messages -d "Also every decoded message"
 complete -c nbdaudit -l severity -x -a "$levels" -d "Leave out findings below"
+complete -c nbdaudit -l log -x -a "journal syslog" -d "Also send each finding to the journal, or to syslog"
 complete -c nbdaudit -l overwrite -d "Do not ask before a file is overwritten"
 complete -c nbdaudit -l summary -d "Only the verdict and the counts a rule"
 complete -c nbdaudit -s q -l quiet -d "No report, only the exit status"

@@ -20,6 +20,7 @@ _arguments -s -S \
 	'(-o --output)'{-o+,--output=}'[write the report to a file]:file:_files' \
 	'(-m --messages)'{-m,--messages}'[also every decoded message]' \
 	"--severity=[leave out findings below]:level:($levels)" \
+	'--log=[also send each finding to the journal, or to syslog]:log:(journal syslog)' \
 	'--overwrite[do not ask before a file is overwritten]' \
 	'--summary[only the verdict and the counts a rule]' \
 	'(-q --quiet)'{-q,--quiet}'[no report, only the exit status]' \
