@@ -108,9 +108,8 @@ static void print_help(void)
 	      "  -o, --output=FILE       write the report to FILE, not to standard output\n"
 	      "  -m, --messages          also every decoded message, in capture order\n"
 	      "      --severity=LEVEL    leave out findings below LEVEL (note)\n"
-	      "      --log=journal|syslog\n"
-	      "                          also send each finding to systemd's journal, or to\n"
-	      "                          syslog, as it is told\n"
+	      "      --log=WHERE         also send each finding to systemd's journal, or to\n"
+	      "                          syslog, as it is told: journal or syslog\n"
 	      "      --overwrite         do not ask before FILE is overwritten; without a\n"
 	      "                          terminal nobody is asked\n"
 	      "      --summary           only the verdict and the counts a rule\n"
@@ -1264,7 +1263,8 @@ static int merge(struct nbds_merge *m, struct nbds_report *report, FILE *out)
 		status = STATUS_TROUBLE;
 	}
 	if (nbds_merge_left_out(m))
-		nbds_complain("%lu lines of messages, of --why or of --baseline are not merged",
+		nbds_complain("%lu lines of messages, or of what --why, --baseline and --probe "
+			      "added, are not merged",
 			      nbds_merge_left_out(m));
 	return status;
 }

@@ -244,7 +244,7 @@ static bool index_line(void *ctx, json_t *o, const struct nbds_json_place *at)
 
 		s->told += count ? count : 1;
 	} else if (!strcmp(type, "message") || !strcmp(type, "why") || !strcmp(type, "gone") ||
-		   !strcmp(type, "baseline")) {
+		   !strcmp(type, "baseline") || !strcmp(type, "probe") || !strcmp(type, "probed")) {
 		m->left_out++;
 	} else if (!strcmp(type, "summary")) {
 		const json_t *findings = json_object_get(o, "findings");

@@ -33,7 +33,7 @@ void nbds_merge_free(struct nbds_merge *m);
 size_t nbds_merge_captures(const struct nbds_merge *m);
 /* The first file that was written with --summary, and lacks its findings; NULL: none. */
 const char *nbds_merge_summary_only(const struct nbds_merge *m);
-/* Messages that reports have (--messages), and what --why and --baseline added, are not
+/* Messages that reports have (--messages), and what --why, --baseline and --probe added, are not
  * merged: how many such lines there are. */
 unsigned long nbds_merge_left_out(const struct nbds_merge *m);
 

@@ -13,6 +13,7 @@
 
 #include "../baseline/lines.h"
 #include "../latency/latency.h"
+#include "../report/tls_words.h"
 #include "../report/words.h"
 
 /* Memory that is given back at once. */
@@ -384,6 +385,37 @@ static void take_handshake(const json_t *o, struct nbds_connection *c)
 	n->inferred = is_true(o, "replies_inferred");
 }
 
+static void take_tls(const json_t *o, struct nbds_connection *c)
+{
+	const char *version = nbds_json_text(o, "tls_version");
+	const char *suite = nbds_json_text(o, "tls_cipher_suite");
+	const char *random = nbds_json_text(o, "tls_client_random");
+	const char *why = nbds_json_text(o, "tls_unread");
+	struct nbds_tls_facts *f = &c->tls.facts;
+	unsigned byte;
+
+	c->tls.tried = json_object_get(o, "tls_read");
+	c->tls.partly = is_true(o, "tls_unread_partly");
+	c->tls.frame = nbds_json_number(o, "tls_unread_frame");
+	/* What is agreed on inside is known where something inside was read. */
+	c->negotiated.inside = c->negotiated.tls &&
+			       (is_true(o, "tls_read") || json_object_get(o, "replies") ||
+				json_object_get(o, "export"));
+	if (version)
+		f->version = (uint16_t)(!strncmp(version, "1.", 2)
+						? 0x0301 + strtoul(version + 2, NULL, 10)
+						: strtoul(version, NULL, 16));
+	if (suite)
+		f->suite = nbds_tls_suite_number(suite);
+	f->random_seen = random && strlen(random) == 2 * sizeof(f->client_random);
+	for (size_t i = 0; f->random_seen && i < sizeof(f->client_random); i++)
+		if (sscanf(random + 2 * i, "%2x", &byte) == 1)
+			f->client_random[i] = (uint8_t)byte;
+	for (int i = NBDS_TLS_READ; why && i <= NBDS_TLS_MEMORY; i++)
+		if (!strcmp(nbds_tls_reason_name((enum nbds_tls_why)i), why))
+			c->tls.why = (enum nbds_tls_why)i;
+}
+
 static bool take_export_facts(struct told_parts *t, const json_t *o, struct nbds_connection *c)
 {
 	const json_t *blocks = json_object_get(o, "block_size");
@@ -397,9 +429,9 @@ static bool take_export_facts(struct told_parts *t, const json_t *o, struct nbds
 	n->export_seen = json_object_get(o, "size");
 	n->size = nbds_json_number(o, "size");
 	n->transmission_flags = (uint16_t)flags(o, "transmission_flags", &nbds_transmission_flags);
-	n->transmission =
-		entered || n->inferred ||
-		(!asked && !n->tls && (n->export_seen || nbds_json_number(o, "requests")));
+	n->transmission = entered || n->inferred ||
+			  (!asked && (!n->tls || n->inside) &&
+			   (n->export_seen || nbds_json_number(o, "requests")));
 	c->block_size_seen = blocks;
 	c->block_minimum = (uint32_t)nbds_json_number(blocks, "minimum");
 	c->block_preferred = (uint32_t)nbds_json_number(blocks, "preferred");
@@ -629,6 +661,7 @@ static bool take_connection(struct told_parts *t, json_t *o)
 	c->given_up = is_true(o, "given_up");
 	c->first_nonsense = plain(t, nbds_json_text(o, "nonsense"));
 	take_handshake(o, c);
+	take_tls(o, c);
 	take_chunks(o, c);
 	take_bytes(o, c);
 	take_end(o, c);

@@ -206,6 +206,8 @@ static void put_tls(struct nbds_buf *b, const struct nbds_connection *c)
 		nbds_json_member_string(b, "tls_unread", nbds_tls_reason_name(c->tls.why));
 		if (c->tls.frame)
 			nbds_json_member_u64(b, "tls_unread_frame", c->tls.frame);
+		if (c->tls.partly)
+			nbds_json_member_bool(b, "tls_unread_partly", true);
 	}
 	nbds_buf_free(&t);
 }

@@ -3,6 +3,8 @@
 #include "tls_words.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const struct {
 	uint16_t number;
@@ -24,6 +26,14 @@ void nbds_tls_suite(struct nbds_buf *b, uint16_t suite)
 		}
 	}
 	nbds_buf_printf(b, "0x%04x", suite);
+}
+
+uint16_t nbds_tls_suite_number(const char *name)
+{
+	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
+		if (!strcmp(suites[i].name, name))
+			return suites[i].number;
+	return (uint16_t)strtoul(name, NULL, 16);
 }
 
 void nbds_tls_version(struct nbds_buf *b, uint16_t version)

@@ -20,6 +20,8 @@ void nbds_tls_reason(struct nbds_buf *b, const struct nbds_connection *c);
 const char *nbds_tls_reason_name(enum nbds_tls_why why);
 /* "TLS_AES_128_GCM_SHA256", or "0x1234". */
 void nbds_tls_suite(struct nbds_buf *b, uint16_t suite);
+/* And back from there; 0: it is neither. */
+uint16_t nbds_tls_suite_number(const char *name);
 /* "1.3", or "0x0301". */
 void nbds_tls_version(struct nbds_buf *b, uint16_t version);
 void nbds_tls_random(struct nbds_buf *b, const struct nbds_tls_facts *facts);
