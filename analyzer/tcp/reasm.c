@@ -116,13 +116,14 @@ static void remember(struct nbds_flow *f, struct nbds_half *h, uint64_t offset, 
 static bool ends_at(const struct nbds_tcp *t, const struct nbds_half *h, uint64_t offset)
 {
 	const struct nbds_recall_record *record;
-	bool lost;
+	bool lost, any = false;
 
 	if (offset == h->seen || !offset)
 		return true;
-	for (unsigned i = 0; i < NBDS_ENDS; i++)
-		if (h->ends[i] == (uint32_t)offset)
-			return true;
+	for (unsigned i = 0; i < NBDS_ENDS; i++) /* all of them, several at a time */
+		any |= h->ends[i] == (uint32_t)offset;
+	if (any)
+		return true;
 	record = nbds_recall_find(&t->recall, h->told, offset - 1, &lost);
 	return record && record->key + ((const struct told_head *)(record + 1))->len == offset;
 }

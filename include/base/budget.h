@@ -33,7 +33,7 @@
 
 #include <base/assert.h>
 
-#define NBDS_SPARES 32u /* sizes, in steps of 16 bytes */
+#define NBDS_SPARES 40u /* sizes, in steps of 16 bytes: a sector fits */
 
 struct nbds_spare {
 	struct nbds_spare *next;
