@@ -339,10 +339,15 @@ void rows_tick(struct rows *rows, int64_t now)
 	}
 }
 
-void track_took(struct rows *rows, struct track *t, uint64_t ns)
+void track_took(struct rows *rows, struct track *t, uint16_t type, uint64_t ns)
 {
-	if (t->x)
-		latency_add(&rows->budget, &t->x->latency, ns);
+	unsigned kind = type < NBDS_COMMAND_KINDS - 1 ? type : NBDS_COMMAND_KINDS - 1;
+
+	latency_add(&rows->budget, &rows->took[kind], ns);
+	if (!t->x)
+		return;
+	latency_add(&rows->budget, &t->x->latency, ns);
+	latency_add(&rows->budget, &t->x->took[kind], ns);
 }
 
 static void export_free(struct rows *rows, struct export_track *x)
@@ -351,6 +356,8 @@ static void export_free(struct rows *rows, struct export_track *x)
 	nbds_list_remove(&x->marked);
 	order_free(rows, x);
 	latency_free(&rows->budget, x->latency);
+	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
+		latency_free(&rows->budget, x->took[k]);
 	nbds_table_remove(&rows->by_name, &x->by_name);
 	nbds_budget_free(&rows->budget, x->name, x->name_len + 1);
 	nbds_budget_free(&rows->budget, x, sizeof(*x));
@@ -467,6 +474,8 @@ void rows_free(struct rows *rows)
 		track_free(rows, nbds_owner(rows->all.next, struct track, all));
 	for (size_t i = 0; i < rows->exports.count; i++)
 		export_free(rows, rows->exports.at[i]);
+	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
+		latency_free(&rows->budget, rows->took[k]);
 	nbds_vector_free(&rows->exports, &rows->budget);
 	nbds_table_free(&rows->by_id, &rows->budget);
 	nbds_table_free(&rows->by_name, &rows->budget);
@@ -787,9 +796,6 @@ static bool is_forgotten(void *arg, const struct nbds_connection *c)
 static void remember(struct rows *rows, struct track *t)
 {
 	row_refresh(rows, t);
-	for (unsigned k = 0; k < NBDS_COMMAND_KINDS; k++)
-		if (t->c->commands[k].latency)
-			latency_merge(&rows->past[k], t->c->commands[k].latency);
 	if (!t->x)
 		return;
 	/* Before the engine's own sums go. */

@@ -86,6 +86,7 @@ struct export_track {
 	uint64_t flying;              /* requests that wait, at this moment */
 	struct nbds_list ordered;     /* those with one, the one that was used last at the end */
 	struct nbds_latency *latency; /* of all replies; NULL: none yet */
+	struct nbds_latency *took[NBDS_COMMAND_KINDS]; /* of each kind */
 	struct nbds_list marked;
 	struct nbds_list gone;
 	struct nbds_table_node by_name;
@@ -117,8 +118,9 @@ struct rows {
 	bool moves; /* live: of a history the oldest part goes */
 	uint32_t export_ids;
 	uint64_t connections_forgotten;
-	struct latency_sum merged;                   /* for its memory */
-	struct latency_sum past[NBDS_COMMAND_KINDS]; /* of connections that are forgotten */
+	struct latency_sum merged; /* for its memory */
+	/* Of all replies of a kind, also of connections that are forgotten. */
+	struct nbds_latency *took[NBDS_COMMAND_KINDS];
 };
 
 /* How much is kept, by the memory that there is for it, and by what the user asked
@@ -146,7 +148,7 @@ void track_history(struct rows *rows, struct track *t, const struct nbds_message
 /* The time that histories have come to, once a second. */
 void rows_tick(struct rows *rows, int64_t now);
 /* A final reply of the connection came after so many ns. */
-void track_took(struct rows *rows, struct track *t, uint64_t ns);
+void track_took(struct rows *rows, struct track *t, uint16_t type, uint64_t ns);
 /* A flush of the connection was sent. */
 void track_flush_sent(struct track *t, uint64_t frame);
 /* It was answered. `ok`: without an error, and what others have not flushed may be less.

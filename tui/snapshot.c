@@ -132,35 +132,28 @@ void snapshot_wanted(struct snapshot *s, const struct rows *rows)
 	s->outstanding_count = nbds_connection_outstanding(t->c, s->outstanding, OUTSTANDING_SHOWN);
 }
 
-static void add_latencies(struct latency_sum *sum, const struct track *t, unsigned kind)
-{
-	if (t->c->commands[kind].latency)
-		latency_merge(sum, t->c->commands[kind].latency);
-}
-
 static void sum_latencies(struct latency_sum *sum, const struct rows *rows,
 			  const struct wanted *want, unsigned kind)
 {
 	const struct export_track *x = rows_export(rows, want->scope_id);
 	const struct track *t = rows_track(rows, want->scope_id);
 
+	const struct nbds_latency *of = NULL;
+
 	memset(sum, 0, sizeof(*sum));
 	switch (want->scope) {
 	case SCOPE_ALL:
-		*sum = rows->past[kind];
-		for (const struct nbds_list *n = rows->all.next; n != &rows->all; n = n->next)
-			add_latencies(sum, nbds_owner(n, struct track, all), kind);
+		of = rows->took[kind];
 		break;
 	case SCOPE_EXPORT:
-		for (const struct nbds_list *n = x ? x->members.next : NULL; x && n != &x->members;
-		     n = n->next)
-			add_latencies(sum, nbds_owner(n, struct track, member), kind);
+		of = x ? x->took[kind] : NULL;
 		break;
 	case SCOPE_CONNECTION:
-		if (t)
-			add_latencies(sum, t, kind);
+		of = t ? t->c->commands[kind].latency : NULL;
 		break;
 	}
+	if (of)
+		latency_merge(sum, of);
 }
 
 void snapshot_latency(struct snapshot *s, const struct rows *rows, struct latency_sum *sum)

@@ -90,7 +90,7 @@ static void answered(struct told *told, struct track *t, const struct nbds_messa
 	if (!known)
 		return;
 	track_answered(t, seen.frame, true);
-	track_took(&told->rows, t, took);
+	track_took(&told->rows, t, m->request->type, took);
 }
 
 static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)

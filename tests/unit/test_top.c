@@ -981,6 +981,16 @@ static void test_worker_file(void **state)
 	assert_non_null(strstr(nbds_buf_text(&s->detail), "NBD_FLAG_CAN_MULTI_CONN"));
 	assert_int_equal(s->histograms[NBD_CMD_READ].count, 8);
 	assert_int_equal(s->histograms[NBD_CMD_FLUSH].count, 6);
+	/* of one export, which is the only one; and of one of its connections, some */
+	wanted.scope = SCOPE_EXPORT;
+	wanted.scope_id = s->exports[0].id;
+	s = want(w, &wanted);
+	assert_int_equal(s->histograms[NBD_CMD_READ].count, 8);
+	assert_int_equal(s->histograms[NBD_CMD_FLUSH].count, 6);
+	wanted.scope = SCOPE_CONNECTION;
+	wanted.scope_id = s->connections[0].id;
+	s = want(w, &wanted);
+	assert_true(s->histograms[NBD_CMD_FLUSH].count < 6);
 	assert_int_equal(worker_stop(w, err, sizeof(err)), 0);
 }
 
