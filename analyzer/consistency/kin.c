@@ -270,6 +270,14 @@ void nbds_kin_free(struct nbds_kin *all)
 	nbds_budget_free(all->budget, all, sizeof(*all));
 }
 
+/* Is what was over at `hi` certainly before what began in another world? Its order may be
+ * doubted more than the reader's. */
+static bool over_before(const struct nbds_op *read, const struct nbds_world *w,
+			const struct nbds_point *hi, const struct nbds_point *lo)
+{
+	return point_before(read->world, hi, lo) && point_before(w, hi, lo);
+}
+
 /* Of this world's writes to the sector, is one of the export and not certainly after the
  * read? */
 static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds_op *read,
@@ -284,7 +292,7 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 	    g->shadow)
 		return true;
 	begun = begun_first(w, sector);
-	if (begun && !point_before(read->world, &read->hi, begun))
+	if (begun && !over_before(read, w, &read->hi, begun))
 		return true;
 	for (size_t i = 0; i < g->count; i++) {
 		const struct candidate *c = &g->list[i];
@@ -297,8 +305,7 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 		if (op->party->xport == x && op->party->known &&
 		    op->party->size == read->party->size &&
 		    /* some replaced others, which began before */
-		    !point_before(read->world, &read->hi,
-				  op->type == NBD_CMD_WRITE ? &op->lo : &c->hi))
+		    !over_before(read, w, &read->hi, op->type == NBD_CMD_WRITE ? &op->lo : &c->hi))
 			return true;
 	}
 	return false;
@@ -326,12 +333,12 @@ void kin_write(const struct nbds_op *op)
 		x->wrote_sizes++;
 }
 
-static bool wrote_any(const struct xport *x, const struct nbds_op *read,
+static bool wrote_any(const struct nbds_world *w, const struct xport *x, const struct nbds_op *read,
 		      const struct nbds_point *hi)
 {
 	for (unsigned i = 0; i < x->wrote_sizes && i < WROTE_AS; i++)
 		if (x->wrote_as[i].size == read->party->size &&
-		    !point_before(read->world, hi, &x->wrote_as[i].lo))
+		    !over_before(read, w, hi, &x->wrote_as[i].lo))
 			return true;
 	return x->wrote_sizes > WROTE_AS;
 }
@@ -340,8 +347,8 @@ static bool wrote_any(const struct xport *x, const struct nbds_op *read,
 static bool unseen_by(const struct nbds_world *w, const struct nbds_op *read,
 		      const struct nbds_point *hi)
 {
-	return (w->poisoned && !point_before(read->world, hi, &w->poison)) ||
-	       (w->open_world && !point_before(read->world, hi, &w->open_since));
+	return (w->poisoned && !over_before(read, w, hi, &w->poison)) ||
+	       (w->open_world && !over_before(read, w, hi, &w->open_since));
 }
 
 /* Did any kin of the reader's export do so: write to the sector; or, with `hi`, anything? */
@@ -364,7 +371,8 @@ static bool any_wrote(const struct nbds_op *read, uint64_t sector, const struct 
 			continue;
 		if (!k->world || ++looked > LOOKED_MAX ||
 		    unseen_by(k->world, read, hi ? hi : &read->hi) ||
-		    (hi ? wrote_any(k->xport, read, hi) : wrote(k->world, k->xport, read, sector)))
+		    (hi ? wrote_any(k->world, k->xport, read, hi)
+			: wrote(k->world, k->xport, read, sector)))
 			return true;
 	}
 	return false;
