@@ -18,7 +18,7 @@
 #include "withhold.h"
 
 #define SILENCE_MAX  UINT64_C(30000000000) /* ns of capture time */
-#define WITHHELD_MAX 4096u
+#define WITHHELD_MAX 4096u                 /* then the first one is told */
 #define ASSUME_MAX   8u
 
 struct withheld {
@@ -43,6 +43,15 @@ static bool all_told(const struct nbds_world *w, const struct nbds_party *reader
 	return !p || p->complete > frame;
 }
 
+/* It is not told after all. */
+static void unchecked(struct nbds_world *w, const struct nbds_finding *f, enum nbds_unchecked why)
+{
+	struct nbds_world_stats *s = &w->stats;
+
+	s->checked_bytes -= f->length < s->checked_bytes ? f->length : s->checked_bytes;
+	s->unchecked[why] += f->length;
+}
+
 static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 {
 	struct nbds_finding f = *h->finding;
@@ -52,9 +61,7 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 	unsigned n = 0;
 
 	if (w->poisoned && h->hi.frame > w->poison.frame) {
-		w->stats.checked_bytes -=
-			f.length < w->stats.checked_bytes ? f.length : w->stats.checked_bytes;
-		w->stats.unchecked[NBDS_UNCHECKED_GAP] += f.length;
+		unchecked(w, &f, NBDS_UNCHECKED_GAP);
 		return;
 	}
 	broken = (w->dropped ? BROKEN_DROPPED : 0u) | (w->open_world ? BROKEN_UNSEEN : 0u) |
@@ -75,18 +82,35 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 	w->ops.finding(w->ctx, &f);
 }
 
-static void deliver_first(struct nbds_world *w, bool told)
+static void withheld_drop(struct nbds_world *w)
 {
 	struct withheld *h = w->withheld->first;
 
-	deliver(w, h, told);
 	w->withheld->first = h->next;
 	if (!w->withheld->first)
 		w->withheld->tail = &w->withheld->first;
 	w->withheld->count--;
-	h->reader->ops--;
+	nbds_budget_give(w->budget, nbds_finding_size(h->finding));
 	nbds_finding_free(h->finding);
 	world_dealloc(w, h, sizeof(*h));
+}
+
+static void deliver_first(struct nbds_world *w, bool told)
+{
+	struct nbds_party *reader = w->withheld->first->reader;
+
+	deliver(w, w->withheld->first, told);
+	reader->ops--;
+	withheld_drop(w);
+}
+
+/* No more can wait for the end, and nobody knows before what it is. */
+static bool crowded(const struct nbds_world *w)
+{
+	const struct nbds_budget *b = w->budget;
+
+	return w->parties->interfaces && w->withheld->count >= WITHHELD_MAX &&
+	       b->used > (b->limit ? b->limit : w->memory_cap) / 2;
 }
 
 void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbds_finding *f)
@@ -99,21 +123,23 @@ void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbd
 		w->ops.finding(w->ctx, f);
 		return;
 	}
-	h = world_alloc(w, sizeof(*h));
+	h = crowded(w) ? NULL : world_alloc(w, sizeof(*h));
 	if (h)
 		h->finding = nbds_finding_copy(f);
 	if (!h || !h->finding) {
 		/* no memory to wait with */
 		world_dealloc(w, h, sizeof(*h));
-		w->stats.unchecked[NBDS_UNCHECKED_FORGOTTEN] += f->length;
+		unchecked(w, f, NBDS_UNCHECKED_FORGOTTEN);
 		return;
 	}
+	nbds_budget_take(w->budget, nbds_finding_size(h->finding));
 	h->reader = read->party;
 	h->reader->ops++;
 	h->hi = read->hi;
 	*w->withheld->tail = h;
 	w->withheld->tail = &h->next;
-	if (++w->withheld->count > WITHHELD_MAX)
+	/* of several interfaces all wait for the end */
+	if (++w->withheld->count > WITHHELD_MAX && !w->parties->interfaces)
 		deliver_first(w, false);
 }
 
@@ -132,11 +158,6 @@ void withheld_pass(struct nbds_world *w, bool all)
 
 void withheld_free(struct nbds_world *w)
 {
-	while (w->withheld->first) {
-		struct withheld *h = w->withheld->first;
-
-		w->withheld->first = h->next;
-		nbds_finding_free(h->finding);
-		world_dealloc(w, h, sizeof(*h));
-	}
+	while (w->withheld->first)
+		withheld_drop(w);
 }
