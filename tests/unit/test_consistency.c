@@ -816,7 +816,7 @@ static void test_inverted_since(void **state)
 }
 
 /* A world that goes may have been written to unseen. */
-static enum nbds_severity unseen_port(bool opaque, bool gap)
+static enum nbds_severity unseen_port(bool opaque, bool gap, bool inverted)
 {
 	struct nbds_budget budget = {0};
 	struct nbds_world_config config = {.settle = 1000000,
@@ -846,10 +846,21 @@ static enum nbds_severity unseen_port(bool opaque, bool gap)
 		nbds_party_opaque(other.party[0], &p);
 	if (gap)
 		nbds_party_gap(other.party[0], &p);
+	if (inverted) {
+		/* as captured it wrote after the read */
+		nbds_world_inversion(other.w, 1000);
+		read_at(&r, 1, 0, 512, 1);
+		other.frame = r.frame;
+		other.time = r.time;
+		write_at(&other, 0, 0, 512, 1);
+		finish(&r);
+	}
 	nbds_world_finish(other.w);
 	nbds_world_free(other.w);
-	read_at(&r, 1, 0, 512, 1);
-	finish(&r);
+	if (!inverted) {
+		read_at(&r, 1, 0, 512, 1);
+		finish(&r);
+	}
 	nbds_kin_free(config.kin);
 	assert_int_equal(budget.used, 0);
 	return r.findings ? r.highest : NBDS_NOTE;
@@ -858,9 +869,40 @@ static enum nbds_severity unseen_port(bool opaque, bool gap)
 static void test_unseen_port_gone(void **state)
 {
 	(void)state;
-	assert_int_equal(unseen_port(false, false), NBDS_VIOLATION);
-	assert_int_equal(unseen_port(true, false), NBDS_SUSPECT);
-	assert_int_equal(unseen_port(false, true), NBDS_SUSPECT);
+	assert_int_equal(unseen_port(false, false, false), NBDS_VIOLATION);
+	assert_int_equal(unseen_port(true, false, false), NBDS_SUSPECT);
+	assert_int_equal(unseen_port(false, true, false), NBDS_SUSPECT);
+	assert_int_equal(unseen_port(false, false, true), NBDS_SUSPECT);
+}
+
+/* Of several interfaces nothing is told before the end, however much there is: only then it is
+ * known whether commands were on one of them alone. */
+static void test_many_on_interfaces(void **state)
+{
+	struct run r;
+
+	(void)state;
+	for (unsigned mixed = 0; mixed < 2; mixed++) {
+		struct nbds_request_order o = {.acked = NBDS_NO_ACK};
+
+		start(&r, 2, MC, 0);
+		nbds_world_interfaces(r.w);
+		write_at(&r, 0, 0, 512, 1);
+		write_at(&r, 0, 0, 512, 2);
+		flush(&r, 0);
+		for (unsigned n = 0; n < 4200; n++)
+			read_at(&r, 1, 0, 512, 1);
+		rest(&r);
+		nbds_world_tick(r.w, r.time);
+		assert_int_equal(r.findings, 0);
+		o.lo = now(&r);
+		o.lo.interface = mixed;
+		o.frame = o.lo.frame;
+		nbds_op_open(nbds_world_request(r.party[1], NBD_CMD_CACHE, 0, 0, 512, &o));
+		finish(&r);
+		assert_int_equal(r.findings, 4200);
+		assert_int_equal(r.highest, mixed ? NBDS_SUSPECT : NBDS_VIOLATION);
+	}
 }
 
 /* --- told late ------------------------------------------------------------- */
@@ -1649,6 +1691,7 @@ int main(void)
 		cmocka_unit_test(test_told_late),
 		cmocka_unit_test(test_inverted_since),
 		cmocka_unit_test(test_unseen_port_gone),
+		cmocka_unit_test(test_many_on_interfaces),
 		cmocka_unit_test(test_broken_preconditions),
 		cmocka_unit_test(test_hot_sector),
 		cmocka_unit_test(test_after_sleep),
