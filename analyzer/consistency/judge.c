@@ -270,6 +270,8 @@ static bool compare(const struct work *k, const struct candidate *c, struct mask
 		return true;
 	}
 	*maybe = piece;
+	if (!s->bytes && !whole(s)) /* it has no value of its own */
+		return false;
 	for (unsigned i = 0; c->valued && i < (c->coarse ? 1u : SAMPLES); i++) {
 		unsigned at = sample_at(i);
 		uint64_t bit = UINT64_C(1) << (at % 64);

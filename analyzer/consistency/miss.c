@@ -271,9 +271,10 @@ static void missed_unref(struct nbds_world *w, struct missed_block *b)
 
 static void foreign_add(struct nbds_world *w, struct miss *m)
 {
-	m->unsure = m->at->count >= FOREIGN_SECTOR;
-	if (m->unsure)
+	if (m->at->count >= FOREIGN_SECTOR) {
+		m->unsure = true;
 		return;
+	}
 	m->foreign = true;
 	m->next_foreign = m->at->foreign;
 	if (m->next_foreign)
@@ -314,6 +315,7 @@ static void written_so(struct miss *m, unsigned from, unsigned to, const uint8_t
 			same = *bytes == m->bytes[from - m->from];
 		if (same && !m->later)
 			m->later = world_alloc(w, sizeof(*m->later));
+		m->unsure |= same && !m->later;
 		if (same && m->later)
 			m->later->bits[from / 64] |= same << (from % 64);
 		from += n;
@@ -478,6 +480,7 @@ void miss_add(const struct sample *s, bool foreign)
 			   .young = true};
 	if (s->bytes)
 		bytes_keep(w, m, s);
+	m->unsure = !m->bytes;
 	read->reading->misses = m;
 	read->reading->miss_count++;
 	m->prev_young = w->misses->young_last;

@@ -62,7 +62,7 @@ struct miss {
 	bool alone;           /* young, and some of its own writes were alone so far (G10) */
 	bool foreign;         /* in the sector's list, */
 	bool unsure;          /* or not, because it has too many: what is written there later is
-	                     * not looked at */
+	                     * not looked at; or there was no memory to note it */
 	const uint8_t *bytes; /* [from, to), or NULL; they are a write's, */
 	struct piece *piece;  /* as it was read, */
 	struct shown *shown;  /* or its own, which others may share */

@@ -527,6 +527,11 @@ void verdict_await(struct nbds_op *r)
 	struct pending *p = r->reading->misses ? world_alloc(w, sizeof(*p)) : NULL;
 
 	if (!p) {
+		/* without memory to wait with nothing is said of them */
+		for (const struct miss *m = r->reading->misses; m; m = m->next) {
+			r->reading->unchecked[NBDS_UNCHECKED_FORGOTTEN] += m->to - m->from;
+			w->stats.unchecked[NBDS_UNCHECKED_FORGOTTEN] += m->to - m->from;
+		}
 		verdict_judged(r, NULL, NBDS_NOTE);
 		reading_drop(r);
 		return;
