@@ -73,6 +73,8 @@ class Packages(unittest.TestCase):
                                  "nbdscope-wireshark.7.gz", "nbdtop.1.gz"])
         folder = delivered.run("pkg-config", "--variable=plugindir", "wireshark").stdout.strip()
         self.assertTrue((self.root / folder.lstrip("/") / "epan/nbdscope.so").is_file())
+        extcap = pathlib.Path(folder.lstrip("/")).parent.parent / "extcap"
+        self.assertTrue(os.access(self.root / extcap / "nbdrelay", os.X_OK))
         self.assertTrue((self.root / "usr/share/zsh/vendor-completions/_nbdaudit").is_file())
 
     def test_runs(self):

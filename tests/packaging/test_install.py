@@ -75,6 +75,7 @@ class Install(unittest.TestCase):
                                              "examples/library/audit.c")]
         if wireshark():
             expected += ["%s/wireshark/plugins/%s/epan/nbdscope.so" % (lib, wireshark()),
+                         "%s/wireshark/extcap/nbdrelay" % lib,
                          "share/wireshark/profiles/NBD/colorfilters"]
         for name in expected:
             with self.subTest(name):
