@@ -1594,6 +1594,7 @@ int main(int argc, char **argv)
 		nbds_tls_reader_free(keys);
 		return STATUS_TROUBLE;
 	}
+	o.engine.tls = keys;
 	config.engine = o.engine;
 	nbds_keys_use(keys, &config);
 	nbds_report_callbacks(report, &config.ops);

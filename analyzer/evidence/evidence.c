@@ -853,6 +853,16 @@ static bool make_plan(struct cut *c, bool everything)
 	return c->states ? true : fail(c, "not enough memory");
 }
 
+/* What is encrypted cannot be written anew with other contents. */
+static bool any_inside_tls(struct nbds_engine *told)
+{
+	const struct nbds_connection *n = nbds_engine_next_connection(told, 0);
+
+	while (n && !n->negotiated.inside)
+		n = nbds_engine_next_connection(told, n->id);
+	return n;
+}
+
 bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 		       struct nbds_evidence_result *result)
 {
@@ -860,6 +870,8 @@ bool nbds_evidence_cut(const struct nbds_evidence_config *config,
 	bool done = false;
 
 	*result = (struct nbds_evidence_result){0};
+	if (config->anonymize && any_inside_tls(config->told))
+		return fail(&c, "what is inside TLS cannot be anonymized");
 	if (config->anonymize) {
 		c.mask = nbds_mask_new();
 		if (!c.mask)

@@ -346,7 +346,7 @@ void secure_gap(struct session *s, enum nbds_side side, uint64_t len,
 		const struct nbds_mark *where);
 /* The direction ends. True: after what waits; the session is told then. */
 bool secure_half_close(struct session *s, enum nbds_side side, const struct nbds_mark *where);
-/* What waits is decided now. */
+/* Nothing more comes: what waits is decided now. */
 void secure_hurry(struct session *s);
 /* Frees it. */
 void secure_end(struct session *s);

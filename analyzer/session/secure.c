@@ -57,7 +57,7 @@ struct waiting {
 	uint8_t data[];
 };
 
-struct half {
+struct secure_half {
 	bool on;
 	bool dead;        /* it cannot be read (any more) */
 	uint64_t base;    /* the session's bytes before TLS */
@@ -83,7 +83,7 @@ struct half {
 struct secure {
 	struct session *session;
 	struct nbds_tls_session *tls; /* NULL: nothing can be read of it */
-	struct half half[2];          /* by enum nbds_side */
+	struct secure_half half[2];   /* by enum nbds_side */
 	struct waiting *first, *last;
 	uint64_t waiting; /* bytes */
 	bool listed;
@@ -111,13 +111,13 @@ static uint64_t inside_so_far(const struct session *s, enum nbds_side side)
 	return bytes.fed;
 }
 
-static const struct place *place(const struct half *h, uint32_t i)
+static const struct place *place(const struct secure_half *h, uint32_t i)
 {
 	return &h->places[(h->next + h->room - h->count + i) % h->room];
 }
 
 /* Into a ring that grows; without memory the oldest one goes. */
-static void remember(struct secure *c, struct half *h, uint64_t end, uint64_t inside)
+static void remember(struct secure *c, struct secure_half *h, uint64_t end, uint64_t inside)
 {
 	if (h->count == h->room && h->room < PLACES_MOST) {
 		uint32_t room = h->room ? h->room * 2 : 16;
@@ -145,7 +145,7 @@ static void remember(struct secure *c, struct half *h, uint64_t end, uint64_t in
 }
 
 /* The number of records that end at `end` or before. */
-static uint32_t records_before(const struct half *h, uint64_t end)
+static uint32_t records_before(const struct secure_half *h, uint64_t end)
 {
 	uint32_t from = 0, to = h->count;
 
@@ -162,7 +162,7 @@ static uint32_t records_before(const struct half *h, uint64_t end)
 
 uint64_t secure_acked(const struct session *s, enum nbds_side side, uint64_t bytes)
 {
-	const struct half *h = s->secure ? &s->secure->half[side] : NULL;
+	const struct secure_half *h = s->secure ? &s->secure->half[side] : NULL;
 	uint64_t at;
 	uint32_t n;
 
@@ -188,7 +188,7 @@ uint64_t secure_acked(const struct session *s, enum nbds_side side, uint64_t byt
 
 void secure_range(const struct session *s, enum nbds_side side, uint64_t *offset, uint64_t *len)
 {
-	const struct half *h = s->secure ? &s->secure->half[side] : NULL;
+	const struct secure_half *h = s->secure ? &s->secure->half[side] : NULL;
 	uint64_t from = *offset, to = *offset + *len;
 	uint32_t n;
 
@@ -209,7 +209,7 @@ void secure_range(const struct session *s, enum nbds_side side, uint64_t *offset
 
 static struct nbds_mark mark_of(const struct secure *c, enum nbds_side side, uint64_t start)
 {
-	const struct half *h = &c->half[side];
+	const struct secure_half *h = &c->half[side];
 	struct nbds_mark m = h->span, begun = h->span;
 	bool known = start >= h->span_from;
 
@@ -277,7 +277,7 @@ static void note(struct secure *c, uint64_t frame)
  * it if nothing was told. */
 static void bury(struct secure *c, enum nbds_side side)
 {
-	struct half *h = &c->half[side];
+	struct secure_half *h = &c->half[side];
 	struct session *s = c->session;
 
 	h->dead = true;
@@ -312,7 +312,7 @@ static void look_back(struct secure *c, uint64_t frame)
 static size_t feed_data(struct secure *c, enum nbds_side side, const uint8_t *data, size_t len,
 			const struct nbds_mark *where)
 {
-	struct half *h = &c->half[side];
+	struct secure_half *h = &c->half[side];
 	struct nbds_tls_reader *r = reader_of(c);
 	uint64_t begun;
 	size_t taken;
@@ -342,7 +342,7 @@ static size_t feed_data(struct secure *c, enum nbds_side side, const uint8_t *da
 static void feed_gap(struct secure *c, enum nbds_side side, uint64_t len,
 		     const struct nbds_mark *where)
 {
-	struct half *h = &c->half[side];
+	struct secure_half *h = &c->half[side];
 
 	if (h->dead) {
 		c->session->secure_ops->lost(c->session, side, len, where);
@@ -458,7 +458,7 @@ static void run(struct secure *c)
 		return;
 	unlist(c);
 	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++) {
-		struct half *h = &c->half[side];
+		struct secure_half *h = &c->half[side];
 
 		if (h->closing)
 			c->session->secure_ops->half_close(c->session, side, &h->closing_mark);
@@ -572,8 +572,16 @@ bool secure_on(const struct session *s, enum nbds_side side)
 
 void secure_hurry(struct session *s)
 {
-	if (s->secure && s->secure->first)
-		hurry(s->secure);
+	struct secure *c = s->secure;
+
+	if (!c)
+		return;
+	if (c->first)
+		hurry(c);
+	if (!s->decoder)
+		return;
+	reader_of(c)->finish(c->tls);
+	look_back(c, s->c.last_frame);
 }
 
 void secure_end(struct session *s)

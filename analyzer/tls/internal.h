@@ -33,6 +33,7 @@ struct tls_reader {
 	uint64_t log_read; /* bytes */
 	struct keylog_line log_line;
 	bool expect; /* secrets inside of the capture */
+	bool news;   /* such came since that was asked */
 	/* what was opened last; one at a time */
 	uint8_t plain[RECORD_MOST];
 };
@@ -68,6 +69,7 @@ struct tls_direction {
 	bool searching;  /* where a record begins is not known */
 	uint64_t passed; /* bytes that may have been records since the last one opened */
 	uint64_t credit; /* bytes that may yet be tried */
+	uint64_t sought; /* bytes that were looked through */
 	bool gone;       /* of what is missing, some was not damaged but not captured */
 	bool told;       /* that something is missing here was told */
 	bool nonce_seen; /* of the last record with an explicit one */
@@ -125,6 +127,10 @@ void search_begin(struct nbds_tls_session *s, struct tls_direction *d, uint64_t 
  * Returns how many were taken: one at least. */
 size_t search_bytes(struct nbds_tls_session *s, struct tls_direction *d, const uint8_t *data,
 		    size_t len);
+/* Nothing more comes. */
+void search_end(struct nbds_tls_session *s, struct tls_direction *d);
+/* The same with what is kept already. */
+void search_kept(struct nbds_tls_session *s, struct tls_direction *d);
 /* Opens a record under the number that it has, or under a later one, as bytes are missing. */
 bool search_open(struct nbds_tls_session *s, struct tls_direction *d, const uint8_t *record,
 		 size_t len, size_t *plain_len, uint8_t *type);

@@ -65,14 +65,15 @@ static int read_log(struct tls_reader *r, bool wait, bool *news)
 static bool reader_refresh(struct nbds_tls_reader *pub)
 {
 	struct tls_reader *r = reader_of(pub);
-	bool news = false;
+	bool before = r->news, news = false;
 
+	r->news = false;
 	if (!r->follow || r->log < 0)
-		return false;
+		return before;
 	rewound(r);
 	if (read_log(r, false, &news) < 0)
 		r->follow = false; /* it cannot be read any more: nothing will come */
-	return news;
+	return before || news;
 }
 
 static bool reader_growing(const struct nbds_tls_reader *pub)
@@ -164,10 +165,11 @@ bool nbds_tls_reader_log_fd(struct nbds_tls_reader *pub, int fd, bool follow, ch
 
 void nbds_tls_reader_secrets(struct nbds_tls_reader *pub, const uint8_t *text, size_t len)
 {
+	struct tls_reader *r = reader_of(pub);
 	struct keylog_line line = {.len = 0};
 
-	keylog_add(&reader_of(pub)->keys, &line, (const char *)text, len);
-	keylog_end(&reader_of(pub)->keys, &line);
+	r->news |= keylog_add(&r->keys, &line, (const char *)text, len);
+	r->news |= keylog_end(&r->keys, &line);
 }
 
 void nbds_tls_reader_expect(struct nbds_tls_reader *pub, bool more)

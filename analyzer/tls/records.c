@@ -180,7 +180,7 @@ static void no_record(struct nbds_tls_session *s, struct tls_direction *d)
 		if (!d->told)
 			s->sink.lost(s->ctx, d->side, RECORD_HEADER, false, d->start);
 		d->told = true;
-		search_begin(s, d, RECORD_HEADER);
+		search_begin(s, d, 0);
 	} else {
 		session_failed(s, NBDS_TLS_NO_RECORD);
 	}
@@ -189,14 +189,16 @@ static void no_record(struct nbds_tls_session *s, struct tls_direction *d)
 /* A search ended, and kept more than the record that it found. */
 static void kept_records(struct nbds_tls_session *s, struct tls_direction *d)
 {
-	while (!d->searching && d->why <= NBDS_TLS_WAITS && d->have >= RECORD_HEADER) {
+	while (d->why <= NBDS_TLS_WAITS && d->have >= RECORD_HEADER) {
 		size_t body, whole;
 
-		if (!record_header(s, d, d->record, &body)) {
+		if (!d->searching && !record_header(s, d, d->record, &body))
 			no_record(s, d);
-			d->start += d->have;
-			d->have = 0;
-			return;
+		if (d->searching) {
+			search_kept(s, d);
+			if (d->searching)
+				return;
+			continue;
 		}
 		whole = RECORD_HEADER + body;
 		if (d->have < whole)
@@ -241,9 +243,6 @@ static size_t step(struct nbds_tls_session *s, struct tls_direction *d, const ui
 	}
 	if (!record_header(s, d, d->have ? d->record : data, &body)) {
 		no_record(s, d);
-		/* what was kept of the header goes with it, and is nothing that a search needs */
-		d->start += d->have;
-		d->have = 0;
 		return d->searching ? 0 : len;
 	}
 	whole = RECORD_HEADER + body;
@@ -385,6 +384,12 @@ static void session_hurry(struct nbds_tls_session *s)
 	s->hurried = true;
 }
 
+static void session_finish(struct nbds_tls_session *s)
+{
+	search_end(s, &s->dir[NBDS_CLIENT]);
+	search_end(s, &s->dir[NBDS_SERVER]);
+}
+
 static enum nbds_tls_why session_why(const struct nbds_tls_session *s, enum nbds_side from)
 {
 	return s->dir[from].why;
@@ -406,6 +411,7 @@ const struct nbds_tls_reader nbds_tls_sessions = {
 	.data = session_data,
 	.gap = session_gap,
 	.hurry = session_hurry,
+	.finish = session_finish,
 	.why = session_why,
 	.facts = session_facts,
 	.begun = session_begun,

@@ -172,8 +172,8 @@ static size_t senseless(const struct nbds_tls_session *s, const struct tls_direc
 		const uint8_t *p = d->record + at;
 		size_t left = d->have - at;
 
-		/* what is looked for is data */
-		if (p[0] != RECORD_DATA || (left > 1 && p[1] != 3) ||
+		/* what is looked for is encrypted */
+		if (p[0] < RECORD_ALERT || p[0] > RECORD_DATA || (left > 1 && p[1] != 3) ||
 		    (left > 2 && p[2] != (uint8_t)TLS_1_2))
 			continue;
 		if (left < RECORD_HEADER || record_header(s, d, p, &body))
@@ -210,6 +210,7 @@ static enum sight look(struct nbds_tls_session *s, struct tls_direction *d)
 		return MORE;
 	}
 	d->searching = d->told = false;
+	d->sought = 0;
 	d->opened = true;
 	session_inside(s, d, type, s->reader->plain, plain_len, d->start + whole);
 	if (d->why > NBDS_TLS_WAITS)
@@ -218,6 +219,24 @@ static enum sight look(struct nbds_tls_session *s, struct tls_direction *d)
 	memmove(d->record, d->record + whole, d->have);
 	d->start += whole;
 	return FOUND;
+}
+
+void search_kept(struct nbds_tls_session *s, struct tls_direction *d)
+{
+	if (!d->cipher.suite) {
+		gave_up(s, d);
+		return;
+	}
+	drop(d, senseless(s, d, 0));
+	while (d->searching && d->why <= NBDS_TLS_WAITS && look(s, d) == PASS)
+		drop(d, senseless(s, d, 1));
+}
+
+void search_end(struct nbds_tls_session *s, struct tls_direction *d)
+{
+	/* where nothing came after what is missing, nothing else is */
+	if (d->searching && d->sought)
+		gave_up(s, d);
 }
 
 size_t search_bytes(struct nbds_tls_session *s, struct tls_direction *d, const uint8_t *data,
@@ -240,12 +259,7 @@ size_t search_bytes(struct nbds_tls_session *s, struct tls_direction *d, const u
 	n = len < room - d->have ? len : room - d->have;
 	memcpy(d->record + d->have, data, n);
 	d->have += n;
-	if (!d->cipher.suite) {
-		gave_up(s, d);
-		return len;
-	}
-	drop(d, senseless(s, d, 0));
-	while (d->searching && d->why <= NBDS_TLS_WAITS && look(s, d) == PASS)
-		drop(d, senseless(s, d, 1));
+	d->sought += n;
+	search_kept(s, d);
 	return n;
 }

@@ -81,6 +81,8 @@ struct nbds_tls_reader {
 	void (*gap)(struct nbds_tls_session *s, enum nbds_side from, uint64_t len);
 	/* What it waits for will not come: from now on it takes all. */
 	void (*hurry)(struct nbds_tls_session *s);
+	/* Nothing more comes: what is looked for is not found. */
+	void (*finish)(struct nbds_tls_session *s);
 	/* What became of a direction. Once it is neither READ nor WAITS, it stays so. */
 	enum nbds_tls_why (*why)(const struct nbds_tls_session *s, enum nbds_side from);
 	void (*facts)(const struct nbds_tls_session *s, struct nbds_tls_facts *facts);
