@@ -472,11 +472,6 @@ static bool check_merge(const struct audit_options *o)
 	else if (o->engine.shards || o->engine.exclusive || o->engine.port_count)
 		nbds_complain("--shard, --exclusive and --port are for audits: give them where the "
 			      "reports are made");
-	else if (o->report.format == NBDS_REPORT_HTML)
-		nbds_complain(
-			"--format=html draws what happened when, which reports in JSON do not "
-			"have: merge them as text, json, junit or sarif, or audit the captures "
-			"themselves");
 	else
 		return true;
 	return false;

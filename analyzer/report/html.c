@@ -835,7 +835,7 @@ static void put_nav(struct nbds_report *r, const struct nbds_outcome *o, const c
 		nbds_buf_printf(b, "<li><a href=\"#%sfindings\">Findings</a></li>", id);
 	if (r->options.compare)
 		nbds_buf_printf(b, "<li><a href=\"#%scompared\">Compared</a></li>", id);
-	if (r->activity.op_count)
+	if (r->activity.op_count || (o->told && any))
 		nbds_buf_printf(b, "<li><a href=\"#%straffic\">Traffic</a></li>", id);
 	if (o->exports)
 		nbds_buf_printf(b, "<li><a href=\"#%sexports\">Exports</a></li>", id);
@@ -965,6 +965,15 @@ static void html_capture(struct nbds_report *r, const struct nbds_outcome *o)
 				id);
 			nbds_html_charts(r, o);
 			nbds_buf_puts(&r->line, "</section>\n");
+		} else if (o->told && nbds_outcome_next(o, 0)) {
+			nbds_buf_printf(
+				&r->line,
+				"<section class=\"traffic\" id=\"%straffic\"><h2>Traffic</h2>\n"
+				"<p class=\"note\">What happened when is not in the reports that "
+				"this one was made of. The page of the capture itself has its "
+				"charts, and in the pictures above also what went on beside a "
+				"proof.</p></section>\n",
+				id);
 		}
 		put_exports(r, o, id);
 		put_connections(r, o, id);

@@ -17,12 +17,14 @@ import rewrap  # noqa: E402
 
 
 def captures():
-    """All samples, all captures that the tests have, and those of NBDSCOPE_CAPTURES."""
+    """All samples, all captures that the tests have, and those of NBDSCOPE_CAPTURES; or one of
+    NBDSCOPE_SHARE of them."""
     folders = [SAMPLES, ROOT / "tests"]
     if os.environ.get("NBDSCOPE_CAPTURES"):
         folders.append(pathlib.Path(os.environ["NBDSCOPE_CAPTURES"]))
     return sorted(path for folder in folders for path in folder.rglob("*")
-                  if path.is_file() and (".pcap" in path.name or path.suffix == ".cap"))
+                  if path.is_file() and (".pcap" in path.name or path.suffix == ".cap"))[
+                      ::int(os.environ.get("NBDSCOPE_SHARE", 1))]
 
 
 def nbdaudit(*arguments):

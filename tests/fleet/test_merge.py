@@ -6,10 +6,14 @@ import copy
 import json
 import pathlib
 import random
+import sys
 import tempfile
 import unittest
 
 import fleet
+
+sys.path.insert(0, str(fleet.ROOT / "tests" / "html"))
+import test_page  # noqa: E402
 
 LIAR, HONEST = (fleet.SAMPLES / (name + ".pcap") for name in ("multi-conn-unsafe", "multi-conn"))
 ERRORS = fleet.SAMPLES / "errors.pcap"
@@ -87,6 +91,25 @@ class Merge(unittest.TestCase):
                     for one, other in zip(out.splitlines(), again.splitlines()):
                         self.assertEqual(one, other)
                     self.assertEqual(len(out), len(again))
+
+    def test_html(self):
+        """The page is one, and has what the capture's own has but for the charts."""
+        files = [self.report("%s.json" % c.name, c) for c in (LIAR, ERRORS)]
+        status, out, error = fleet.nbdaudit("-f", "html", "--merge", *files)
+        self.assertEqual((status, error), (1, ""))
+        page = test_page.Page(out)
+        self.assertEqual(page.faults, [])
+        self.assertEqual([link for link in page.links if link[0] == "#"
+                          and link[1:] not in page.ids], [])
+        words = " ".join("".join(page.texts).split())
+        self.assertIn("What happened when is not in the reports", words)
+        for o in self.lines_of(*files):
+            if o["type"] == "finding":
+                self.assertIn(" ".join(o["message"].split()), words)
+
+    @staticmethod
+    def lines_of(*files):
+        return [o for file in files for o in fleet.lines(file.read_text())]
 
     def test_shards(self):
         """Of all shards it is the report of the whole: but for the order of exports, which is
@@ -220,7 +243,7 @@ class Merge(unittest.TestCase):
         status, objects, error = self.merge(said)
         self.assertEqual(status, 1)
         self.assertIn("lines of messages", error)
-        for bad in (("-f", "html"), ("-i", "lo"), ("-m",), ("--why=3",), ("--shard=1/2",),
+        for bad in (("-i", "lo"), ("-m",), ("--why=3",), ("--shard=1/2",),
                     ("--exclusive",), ("--port=5",), ("--extract=1", "-w", self.here / "x")):
             with self.subTest(bad):
                 status, out, error = fleet.nbdaudit("--merge", *bad, *files)
@@ -257,7 +280,7 @@ class Merge(unittest.TestCase):
             # It lacks findings by now, as if it had been written with --summary.
             files.remove(pathlib.Path(error.split(": ")[1]))
         self.assertGreater(len(files), 200)
-        for form in ("text", "json", "junit", "sarif"):
+        for form in ("text", "json", "junit", "sarif", "html"):
             status, out, error = fleet.nbdaudit("-f", form, "--merge", *files)
             self.assertEqual(status, 2, error[:2000])
             self.assertGreater(len(out), 10000)
