@@ -570,8 +570,6 @@ static void decode(struct session *s, enum nbds_side side, const uint8_t *data, 
 	s->engine->current = s;
 	nbds_decoder_data(s->decoder, side, data, len, where);
 	count_decoder(s);
-	if (s->engine->counts)
-		counts_bytes(s, side);
 	s->last_clean[side] = *where;
 	s->c.heard[side].frame = where->frame;
 	s->c.heard[side].time = where->time;
@@ -617,6 +615,8 @@ void session_data(struct session *s, enum nbds_side side, const uint8_t *data, s
 		decode(s, side, data, len, &m);
 		secure_go_on(s);
 	}
+	if (s->engine->counts && s->decoder)
+		counts_bytes(s, side);
 }
 
 void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snaplen,

@@ -105,8 +105,9 @@ static void check_plan(const struct nbds_probe_facts *f)
 
 static void test_any_server(void **state)
 {
-	static const uint64_t sizes[] = {1,     2,     511,    512,      513,       1024,      4096,
-					 5000, 65535, 100000, 1u << 20, 67108864, 67239936, UINT64_MAX / 2};
+	static const uint64_t sizes[] = {1,        2,        511,      512,           513,
+					 1024,     4096,     5000,     65535,         100000,
+					 1u << 20, 67108864, 67239936, UINT64_MAX / 2};
 	static const uint32_t minima[] = {0, 1, 512, 4096, 65536};
 
 	(void)state;
@@ -150,8 +151,7 @@ static void test_what_is_asked(void **state)
 	/* All come once before any comes again, and what ends all comes last. */
 	for (size_t i = 1; i < plan->runs.count - 1; i++)
 		assert_true(plan->runs.at[i].round >= plan->runs.at[i - 1].round);
-	assert_int_equal(plan->runs.at[plan->runs.count - 1].history,
-			 NBDS_HISTORY_AFTER_ALL_LEFT);
+	assert_int_equal(plan->runs.at[plan->runs.count - 1].history, NBDS_HISTORY_AFTER_ALL_LEFT);
 	nbds_probe_plan_free(plan);
 	f.connections = 1;
 	plan = nbds_probe_plan_new(&f);
