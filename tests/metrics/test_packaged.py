@@ -132,7 +132,7 @@ class Packaged(unittest.TestCase):
         said = self.tool("systemd-analyze", "security", "--offline=true", "--threshold=30", unit)
         self.assertIn("Overall exposure level", said)
         # its options are some that there are
-        options = re.search(r"^Environment=OPTIONS=(.*)$", SERVICE.read_text(), re.M)[1]
+        options = re.search(r"^Environment=\"OPTIONS=(.*)\"$", SERVICE.read_text(), re.M)[1]
         said = self.tool(BIN / "nbdaudit", "--help")
         for option in options.split():
             self.assertIn(option.partition("=")[0], said)
