@@ -331,11 +331,16 @@ static void put_cells(const struct map *map, unsigned which)
 static void find(struct map *map, const struct nbds_finding *f)
 {
 	int64_t since = nbds_elapsed(map->c->a->start, activity_moment(f));
+	const struct nbds_connection *c;
 	uint64_t column, row;
 
 	if (f->severity < NBDS_HAZARD || !f->has_range || !f->export_name ||
 	    f->export_name_len != map->export->name_len ||
 	    memcmp(f->export_name, map->export->name, f->export_name_len) != 0)
+		return;
+	/* another server may have one of this name */
+	c = nbds_report_connection(map->c->r, f->connection);
+	if (c && !nbds_addr_equal(&c->server, &map->export->server))
 		return;
 	column = since < 0 ? 0 : (uint64_t)since / (uint64_t)map->c->a->width / 2;
 	row = f->offset / map->m->range;

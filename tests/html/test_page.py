@@ -290,6 +290,24 @@ class Html(unittest.TestCase):
                  (e[1].get("class") or "").startswith("m-write")]
         self.assertGreater(sum(e[1]["d"].count("z") for e in drawn), 100)
 
+    def test_other_port(self):
+        """A finding is on the map of its own server's export, not on those of its name."""
+        cap = captures.S.Capture()
+        for port in (10809, 10810):
+            x = captures.S.open(cap, flags=captures.MULTI, port=port)
+            captures.write(x, 1, 0, 1, tag=1)
+            captures.write(x, 1, 0, 2, tag=2)
+            captures.flush(x, 3)
+            captures.read(x, 0, 4, captures.block(1, 1 if port == 10809 else 2))
+            x.bye()
+        path = self.work / "other-port.pcap"
+        cap.write(path)
+        maps = [m.split("</figure>")[0]
+                for m in captures.page(path).split('<figure class="chart')
+                if m.startswith(" map")]
+        self.assertEqual([(":10809" in m, 'class="mark' in m) for m in maps],
+                         [(True, True), (False, False)])
+
     def test_neighbours(self):
         """Around a finding stands what else went on, once each."""
         text = captures.page(captures.ROOT / "samples" / "multi-conn-unsafe.pcap")
