@@ -308,3 +308,15 @@ void nbds_json_member_bool(struct nbds_buf *b, const char *key, bool value)
 	nbds_json_key(b, key);
 	nbds_json_bool(b, value);
 }
+
+void nbds_json_member_bytes(struct nbds_buf *b, const char *key, const void *bytes, size_t len)
+{
+	nbds_json_key(b, key);
+	nbds_json_bytes(b, bytes, len);
+}
+
+void nbds_json_member_open(struct nbds_buf *b, const char *key, char bracket)
+{
+	nbds_json_key(b, key);
+	nbds_json_open(b, bracket);
+}

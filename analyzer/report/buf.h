@@ -71,5 +71,8 @@ void nbds_json_flags(struct nbds_buf *b, const struct nbds_name_table *table, ui
 void nbds_json_member_u64(struct nbds_buf *b, const char *key, uint64_t value);
 void nbds_json_member_string(struct nbds_buf *b, const char *key, const char *s);
 void nbds_json_member_bool(struct nbds_buf *b, const char *key, bool value);
+void nbds_json_member_bytes(struct nbds_buf *b, const char *key, const void *bytes, size_t len);
+/* Key and opening bracket. */
+void nbds_json_member_open(struct nbds_buf *b, const char *key, char bracket);
 
 #endif

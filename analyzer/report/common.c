@@ -18,6 +18,25 @@ void nbds_report_write(struct nbds_report *r)
 	nbds_buf_clear(&r->line);
 }
 
+struct nbds_buf *nbds_json_begin(struct nbds_report *r, const char *type)
+{
+	struct nbds_buf *b = &r->line;
+
+	nbds_buf_clear(b);
+	nbds_json_open(b, '{');
+	nbds_json_member_string(b, "type", type);
+	if (r->options.several)
+		nbds_json_member_u64(b, "capture", r->captures);
+	return b;
+}
+
+void nbds_json_end(struct nbds_report *r)
+{
+	nbds_json_close(&r->line, '}');
+	nbds_buf_puts(&r->line, "\n");
+	nbds_report_write(r);
+}
+
 bool nbds_message_waits(const struct nbds_message *m)
 {
 	return (m->type == NBDS_MSG_SIMPLE_REPLY || m->type == NBDS_MSG_CHUNK) &&
@@ -268,6 +287,7 @@ void nbds_put_forgotten(const struct nbds_engine_totals *totals, struct nbds_buf
 		nbds_buf_puts(t, between);
 		nbds_buf_count(t, totals->given_up, "connection", NULL);
 		nbds_buf_puts(t, " that were not followed to their end");
+		between = ", ";
 	}
 	if (totals->forgotten_blocks || totals->forgotten_versions) {
 		char range[80];

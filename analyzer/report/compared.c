@@ -280,25 +280,6 @@ void nbds_compared_text(struct nbds_report *r)
 
 /* --- JSON --- */
 
-static struct nbds_buf *begin(struct nbds_report *r, const char *type)
-{
-	struct nbds_buf *b = &r->line;
-
-	nbds_buf_clear(b);
-	nbds_json_open(b, '{');
-	nbds_json_member_string(b, "type", type);
-	if (r->options.several)
-		nbds_json_member_u64(b, "capture", r->captures);
-	return b;
-}
-
-static void end(struct nbds_report *r)
-{
-	nbds_json_close(&r->line, '}');
-	nbds_buf_puts(&r->line, "\n");
-	nbds_report_write(r);
-}
-
 /* What was made of names by nbds_json_bytes() goes out as it is. */
 static void member_raw(struct nbds_buf *b, const char *key, const char *json)
 {
@@ -306,15 +287,9 @@ static void member_raw(struct nbds_buf *b, const char *key, const char *json)
 	nbds_buf_puts(b, json);
 }
 
-static void member_open(struct nbds_buf *b, const char *key, char bracket)
-{
-	nbds_json_key(b, key);
-	nbds_json_open(b, bracket);
-}
-
 static void put_levels(struct nbds_buf *b, const char *key, const uint64_t counts[4])
 {
-	member_open(b, key, '{');
+	nbds_json_member_open(b, key, '{');
 	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--)
 		nbds_json_member_u64(b, nbds_severity_name((enum nbds_severity)s), counts[s]);
 	nbds_json_close(b, '}');
@@ -333,13 +308,13 @@ static void put_side(struct nbds_buf *b, const char *key, const struct nbds_comp
 
 	if (!s->there)
 		return;
-	member_open(b, key, '{');
+	nbds_json_member_open(b, key, '{');
 	nbds_json_member_u64(b, "writes", s->writes);
 	nbds_json_member_u64(b, "flushes", s->flushes);
 	nbds_json_member_u64(b, "fua_writes", s->fua_writes);
 	nbds_json_member_u64(b, "unflushed_writes", s->unflushed_writes);
 	nbds_json_member_u64(b, "unflushed_bytes", s->unflushed_bytes);
-	member_open(b, "commands", '{');
+	nbds_json_member_open(b, "commands", '{');
 	for (int i = 0; i < NBDS_COMPARE_COMMANDS && e->commands[i]; i++) {
 		const struct nbds_compare_command *c = &e->command[side][i];
 
@@ -352,7 +327,7 @@ static void put_side(struct nbds_buf *b, const char *key, const struct nbds_comp
 		nbds_json_member_u64(b, "errors", c->errors);
 		nbds_json_member_u64(b, "bytes", c->bytes);
 		if (c->replies) {
-			member_open(b, "latency_us", '{');
+			nbds_json_member_open(b, "latency_us", '{');
 			put_us(b, "p50", c->p50);
 			put_us(b, "p99", c->p99);
 			put_us(b, "max", c->max);
@@ -367,27 +342,23 @@ static void put_side(struct nbds_buf *b, const char *key, const struct nbds_comp
 static void put_json_gone(struct nbds_report *r, const struct nbds_compare_finding *f,
 			  uint64_t count)
 {
-	struct nbds_buf *b = begin(r, "gone");
+	struct nbds_buf *b = nbds_json_begin(r, "gone");
 
-	nbds_json_key(b, "rule");
-	nbds_json_bytes(b, f->rule, strlen(f->rule));
-	nbds_json_key(b, "ref");
-	nbds_json_bytes(b, or_nothing(f->ref), strlen(or_nothing(f->ref)));
+	nbds_json_member_string(b, "rule", f->rule);
+	nbds_json_member_string(b, "ref", or_nothing(f->ref));
 	nbds_json_member_string(b, "severity", f->severity);
-	nbds_json_key(b, "message");
-	nbds_json_bytes(b, or_nothing(f->message), strlen(or_nothing(f->message)));
+	nbds_json_member_string(b, "message", or_nothing(f->message));
 	if (f->export)
 		member_raw(b, "export", f->export);
 	if (f->command) {
-		nbds_json_key(b, "command");
-		nbds_json_bytes(b, f->command, strlen(f->command));
+		nbds_json_member_string(b, "command", f->command);
 	}
 	if (f->has_range) {
 		nbds_json_member_u64(b, "offset", f->offset);
 		nbds_json_member_u64(b, "length", f->length);
 	}
 	nbds_json_member_u64(b, "count", count);
-	end(r);
+	nbds_json_end(r);
 }
 
 void nbds_compared_json(struct nbds_report *r)
@@ -408,15 +379,13 @@ void nbds_compared_json(struct nbds_report *r)
 			put_json_gone(r, f, count);
 	}
 	nbds_compare_counts(c, r->captures, &counts);
-	b = begin(r, "baseline");
-	nbds_json_key(b, "file");
-	nbds_json_bytes(b, nbds_compare_file(c), strlen(nbds_compare_file(c)));
-	nbds_json_key(b, "version");
-	nbds_json_bytes(b, nbds_compare_version(c), strlen(nbds_compare_version(c)));
+	b = nbds_json_begin(r, "baseline");
+	nbds_json_member_string(b, "file", nbds_compare_file(c));
+	nbds_json_member_string(b, "version", nbds_compare_version(c));
 	put_levels(b, "new", counts.fresh);
 	put_levels(b, "known", counts.known);
 	put_levels(b, "gone", gone);
-	member_open(b, "exports", '[');
+	nbds_json_member_open(b, "exports", '[');
 	for (size_t i = 0; !r->options.summary && (e = nbds_compare_export(c, r->captures, i));
 	     i++) {
 		nbds_json_open(b, '{');
@@ -426,5 +395,5 @@ void nbds_compared_json(struct nbds_report *r)
 		nbds_json_close(b, '}');
 	}
 	nbds_json_close(b, ']');
-	end(r);
+	nbds_json_end(r);
 }

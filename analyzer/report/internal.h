@@ -52,8 +52,13 @@ struct nbds_form {
 extern const struct nbds_form nbds_text_form, nbds_json_form, nbds_html_form, nbds_junit_form,
 	nbds_sarif_form;
 
-struct nbds_json_fields; /* json.c */
-struct nbds_probed;      /* probed.h */
+struct nbds_json_fields; /* The scratch line becomes an object of the JSON form, which begins with its type; and it is
+ * written. */
+struct nbds_buf *nbds_json_begin(struct nbds_report *r, const char *type);
+void nbds_json_end(struct nbds_report *r);
+
+/* json.c */
+struct nbds_probed; /* probed.h */
 struct nbds_probed_row;
 
 struct nbds_report {

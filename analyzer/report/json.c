@@ -13,25 +13,6 @@
 #include "probed.h"
 #include "tls_words.h"
 
-static struct nbds_buf *begin(struct nbds_report *r, const char *type)
-{
-	struct nbds_buf *b = &r->line;
-
-	nbds_buf_clear(b);
-	nbds_json_open(b, '{');
-	nbds_json_member_string(b, "type", type);
-	if (r->options.several)
-		nbds_json_member_u64(b, "capture", r->captures);
-	return b;
-}
-
-static void end(struct nbds_report *r)
-{
-	nbds_json_close(&r->line, '}');
-	nbds_buf_puts(&r->line, "\n");
-	nbds_report_write(r);
-}
-
 static void member_address(struct nbds_buf *b, const char *key, const struct nbds_addr *a)
 {
 	char text[NBDS_ADDR_TEXT];
@@ -39,22 +20,10 @@ static void member_address(struct nbds_buf *b, const char *key, const struct nbd
 	nbds_json_member_string(b, key, nbds_addr_text(a, text));
 }
 
-static void member_bytes(struct nbds_buf *b, const char *key, const void *bytes, size_t len)
-{
-	nbds_json_key(b, key);
-	nbds_json_bytes(b, bytes, len);
-}
-
 static void member_time(struct nbds_buf *b, const char *key, int64_t time)
 {
 	nbds_json_key(b, key);
 	nbds_json_time(b, time);
-}
-
-static void member_open(struct nbds_buf *b, const char *key, char bracket)
-{
-	nbds_json_key(b, key);
-	nbds_json_open(b, bracket);
 }
 
 /* --- capture --- */
@@ -66,7 +35,7 @@ static void put_shard(struct nbds_buf *b, unsigned shard, unsigned shards)
 {
 	if (!shards)
 		return;
-	member_open(b, "shard", '{');
+	nbds_json_member_open(b, "shard", '{');
 	nbds_json_member_u64(b, "number", shard);
 	nbds_json_member_u64(b, "of", shards);
 	nbds_json_close(b, '}');
@@ -74,11 +43,11 @@ static void put_shard(struct nbds_buf *b, unsigned shard, unsigned shards)
 
 static struct nbds_buf *begin_capture(struct nbds_report *r)
 {
-	struct nbds_buf *b = begin(r, "capture");
+	struct nbds_buf *b = nbds_json_begin(r, "capture");
 
 	nbds_json_member_u64(b, "schema", SCHEMA);
 	nbds_json_member_string(b, "version", r->options.version);
-	member_bytes(b, "file", r->name, strlen(r->name));
+	nbds_json_member_bytes(b, "file", r->name, strlen(r->name));
 	put_shard(b, r->options.shard, r->options.shards);
 	return b;
 }
@@ -102,11 +71,11 @@ static void put_read(struct nbds_report *r, struct nbds_buf *b, const struct nbd
 	nbds_json_member_bool(b, "complete",
 			      o->opened && !*o->error && (c->complete || r->options.live));
 	if (*o->error)
-		member_bytes(b, "error", o->error, strlen(o->error));
+		nbds_json_member_bytes(b, "error", o->error, strlen(o->error));
 	if (!o->opened)
 		return;
 	nbds_json_member_u64(b, "interfaces", c->interfaces);
-	member_open(b, "ip", '{');
+	nbds_json_member_open(b, "ip", '{');
 	nbds_json_member_u64(b, "tcp_segments", ip->segments);
 	nbds_json_member_u64(b, "fragments", ip->fragments);
 	nbds_json_member_u64(b, "fragments_lost", ip->fragments_lost);
@@ -115,7 +84,7 @@ static void put_read(struct nbds_report *r, struct nbds_buf *b, const struct nbd
 	nbds_json_member_u64(b, "unknown_link", ip->unknown_link);
 	nbds_json_member_u64(b, "truncated_headers", ip->truncated_headers);
 	nbds_json_close(b, '}');
-	member_open(b, "tcp", '{');
+	nbds_json_member_open(b, "tcp", '{');
 	nbds_json_member_u64(b, "flows", tcp->flows);
 	nbds_json_member_u64(b, "bytes", tcp->bytes);
 	nbds_json_member_u64(b, "retransmitted_bytes", tcp->retransmitted_bytes);
@@ -139,14 +108,14 @@ static void put_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	if (c->compression)
 		nbds_json_member_string(b, "compression", c->compression);
 	put_read(r, b, o);
-	end(r);
+	nbds_json_end(r);
 }
 
 /* On an interface `capture` cannot wait for what is known at the end. */
 static void put_end_of_capture(struct nbds_report *r, const struct nbds_outcome *o)
 {
-	put_read(r, begin(r, "capture-end"), o);
-	end(r);
+	put_read(r, nbds_json_begin(r, "capture-end"), o);
+	nbds_json_end(r);
 }
 
 /* --- connections --- */
@@ -229,7 +198,7 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 		nbds_json_flags(b, &nbds_client_flags, n->client_flags);
 	}
 	if (newstyle || c->option_count) {
-		member_open(b, "options", '[');
+		nbds_json_member_open(b, "options", '[');
 		for (unsigned i = 0; i < c->option_count; i++) {
 			const struct nbds_option_seen *o = &c->options[i];
 			unsigned kept = o->reply_kept;
@@ -237,7 +206,7 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 			nbds_json_open(b, '{');
 			nbds_json_member_string(b, "option",
 						nbds_text_of(&nbds_options, o->option, name));
-			member_open(b, "replies", '[');
+			nbds_json_member_open(b, "replies", '[');
 			for (unsigned k = 0; k < o->reply_count && k < kept; k++)
 				nbds_json_string(b, nbds_text_of(&nbds_reply_types, o->replies[k],
 								 name));
@@ -245,7 +214,7 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 			nbds_json_member_u64(b, "reply_count", o->reply_count);
 			nbds_json_member_bool(b, "final", o->final);
 			if (o->text)
-				member_bytes(b, "text", o->text, o->text_len);
+				nbds_json_member_bytes(b, "text", o->text, o->text_len);
 			nbds_json_close(b, '}');
 		}
 		nbds_json_close(b, ']');
@@ -266,25 +235,25 @@ static void put_handshake(struct nbds_buf *b, const struct nbds_connection *c)
 static void put_export_facts(struct nbds_buf *b, const struct nbds_connection *c)
 {
 	if (c->export_name_seen)
-		member_bytes(b, nbds_export_entered(c) ? "export" : "export_asked", c->export_name,
-			     c->export_name_len);
+		nbds_json_member_bytes(b, nbds_export_entered(c) ? "export" : "export_asked",
+				       c->export_name, c->export_name_len);
 	if (c->negotiated.export_seen) {
 		nbds_json_member_u64(b, "size", c->negotiated.size);
 		nbds_json_key(b, "transmission_flags");
 		nbds_json_flags(b, &nbds_transmission_flags, c->negotiated.transmission_flags);
 	}
 	if (c->block_size_seen) {
-		member_open(b, "block_size", '{');
+		nbds_json_member_open(b, "block_size", '{');
 		nbds_json_member_u64(b, "minimum", c->block_minimum);
 		nbds_json_member_u64(b, "preferred", c->block_preferred);
 		nbds_json_member_u64(b, "maximum", c->payload_maximum);
 		nbds_json_close(b, '}');
 	}
-	member_open(b, "contexts", '[');
+	nbds_json_member_open(b, "contexts", '[');
 	for (unsigned i = 0; i < c->context_count; i++) {
 		nbds_json_open(b, '{');
 		nbds_json_member_u64(b, "id", c->contexts[i].id);
-		member_bytes(b, "name", c->contexts[i].name, c->contexts[i].name_len);
+		nbds_json_member_bytes(b, "name", c->contexts[i].name, c->contexts[i].name_len);
 		nbds_json_close(b, '}');
 	}
 	nbds_json_close(b, ']');
@@ -292,7 +261,7 @@ static void put_export_facts(struct nbds_buf *b, const struct nbds_connection *c
 
 static void put_latency(struct nbds_buf *b, const struct nbds_latency *l)
 {
-	member_open(b, "latency_us", '{');
+	nbds_json_member_open(b, "latency_us", '{');
 	nbds_json_key(b, "p50");
 	nbds_json_us(b, nbds_latency_percentile(l, 50));
 	nbds_json_key(b, "p99");
@@ -306,20 +275,20 @@ static void put_commands(struct nbds_buf *b, const struct nbds_connection *c)
 {
 	char name[NBDS_TEXT_OF_MAX];
 
-	member_open(b, "commands", '{');
+	nbds_json_member_open(b, "commands", '{');
 	for (unsigned i = 0; i < NBDS_COMMAND_KINDS; i++) {
 		const struct nbds_command_stats *s = &c->commands[i];
 
 		if (!s->count)
 			continue;
-		member_open(b, nbds_text_of(&nbds_commands, s->type, name), '{');
+		nbds_json_member_open(b, nbds_text_of(&nbds_commands, s->type, name), '{');
 		nbds_json_member_u64(b, "count", s->count);
 		nbds_json_member_u64(b, "replies", s->replies);
 		nbds_json_member_u64(b, "bytes", s->bytes);
 		nbds_json_member_u64(b, "data_bytes", s->data_bytes);
 		if (s->fua)
 			nbds_json_member_u64(b, "fua", s->fua);
-		member_open(b, "errors", '{');
+		nbds_json_member_open(b, "errors", '{');
 		for (unsigned k = 0; k < s->error_kinds && k < NBDS_ERRORS_MAX; k++)
 			nbds_json_member_u64(b,
 					     nbds_text_of(&nbds_errors, s->errors[k].error, name),
@@ -343,7 +312,7 @@ static void put_chunks(struct nbds_buf *b, const struct nbds_connection *c)
 		[NBDS_CHUNK_OTHER] = "other",
 	};
 
-	member_open(b, "chunks", '{');
+	nbds_json_member_open(b, "chunks", '{');
 	for (unsigned i = 0; i < NBDS_CHUNK_KINDS; i++)
 		if (c->chunks[i])
 			nbds_json_member_u64(b, names[i], c->chunks[i]);
@@ -353,7 +322,7 @@ static void put_chunks(struct nbds_buf *b, const struct nbds_connection *c)
 static void put_flushes(struct nbds_buf *b, const struct nbds_connection *c)
 {
 	nbds_json_member_u64(b, "flushes", c->flushes_total);
-	member_open(b, "flush_order", '[');
+	nbds_json_member_open(b, "flush_order", '[');
 	for (unsigned i = 0; i < c->flush_kept; i++) {
 		const struct nbds_flush_seen *f = &c->flushes[i];
 
@@ -374,7 +343,7 @@ static void put_flushes(struct nbds_buf *b, const struct nbds_connection *c)
 
 static void put_accounting(struct nbds_buf *b, const char *side, const struct nbds_accounting *a)
 {
-	member_open(b, side, '{');
+	nbds_json_member_open(b, side, '{');
 	nbds_json_member_u64(b, "fed", a->fed);
 	nbds_json_member_u64(b, "decoded", a->decoded);
 	nbds_json_member_u64(b, "lost", a->lost);
@@ -395,7 +364,7 @@ static void member_place(struct nbds_buf *b, const char *key, uint64_t frame, in
 {
 	if (!frame)
 		return;
-	member_open(b, key, '{');
+	nbds_json_member_open(b, key, '{');
 	nbds_json_member_u64(b, "frame", frame);
 	member_time(b, "time", time);
 	nbds_json_close(b, '}');
@@ -410,22 +379,22 @@ static void put_end(struct nbds_buf *b, const struct nbds_connection *c)
 	nbds_json_member_string(b, "end", end_name(c->end));
 	if (nbds_closed_first(c, &first))
 		nbds_json_member_string(b, "closed_by", side_names[first]);
-	member_open(b, "closed", '{');
+	nbds_json_member_open(b, "closed", '{');
 	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++) {
 		if (!c->closed[side].frame)
 			continue;
-		member_open(b, side_names[side], '{');
+		nbds_json_member_open(b, side_names[side], '{');
 		nbds_json_member_u64(b, "frame", c->closed[side].frame);
 		member_time(b, "time", c->closed[side].time);
 		nbds_json_member_string(b, "how", c->closed[side].rst ? "rst" : "fin");
 		nbds_json_close(b, '}');
 	}
 	nbds_json_close(b, '}');
-	member_open(b, "heard", '{');
+	nbds_json_member_open(b, "heard", '{');
 	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++)
 		member_place(b, side_names[side], c->heard[side].frame, c->heard[side].time);
 	nbds_json_close(b, '}');
-	member_open(b, "left_open", '[');
+	nbds_json_member_open(b, "left_open", '[');
 	for (unsigned i = 0; i < c->left_open_count; i++) {
 		const struct nbds_outstanding *q = &c->left_open[i];
 
@@ -446,7 +415,7 @@ static void put_end(struct nbds_buf *b, const struct nbds_connection *c)
 
 static void put_connection(struct nbds_report *r, const struct nbds_connection *c)
 {
-	struct nbds_buf *b = begin(r, "connection");
+	struct nbds_buf *b = nbds_json_begin(r, "connection");
 
 	nbds_json_member_u64(b, "id", c->id);
 	member_address(b, "client", &c->client);
@@ -491,26 +460,26 @@ static void put_connection(struct nbds_report *r, const struct nbds_connection *
 		nbds_json_member_string(b, "nonsense", c->first_nonsense);
 		nbds_json_member_u64(b, "nonsense_frame", c->nonsense_frame);
 	}
-	member_open(b, "bytes", '{');
+	nbds_json_member_open(b, "bytes", '{');
 	put_accounting(b, "client", &c->bytes[NBDS_CLIENT]);
 	put_accounting(b, "server", &c->bytes[NBDS_SERVER]);
 	nbds_json_close(b, '}');
 	put_end(b, c);
-	end(r);
+	nbds_json_end(r);
 }
 
 /* --- exports --- */
 
 static void put_export(struct nbds_report *r, const struct nbds_export *e)
 {
-	struct nbds_buf *b = begin(r, "export");
+	struct nbds_buf *b = nbds_json_begin(r, "export");
 	uint32_t *ids = nbds_export_ids(e);
 
-	member_bytes(b, "name", e->name, e->name_len);
+	nbds_json_member_bytes(b, "name", e->name, e->name_len);
 	member_address(b, "server", &e->server);
 	if (e->size_seen)
 		nbds_json_member_u64(b, "size", e->size);
-	member_open(b, "connections", '[');
+	nbds_json_member_open(b, "connections", '[');
 	for (unsigned i = 0; ids && i < e->connection_count; i++)
 		nbds_json_u64(b, ids[i]);
 	free(ids);
@@ -533,7 +502,7 @@ static void put_export(struct nbds_report *r, const struct nbds_export *e)
 	nbds_json_member_u64(b, "writes", e->writes);
 	nbds_json_member_u64(b, "flushes", e->flushes);
 	nbds_json_member_u64(b, "fua_writes", e->fua_writes);
-	end(r);
+	nbds_json_end(r);
 }
 
 /* --- findings --- */
@@ -555,7 +524,7 @@ static void put_witnesses(struct nbds_buf *b, const struct nbds_finding *f)
 {
 	char name[NBDS_TEXT_OF_MAX];
 
-	member_open(b, "witnesses", '[');
+	nbds_json_member_open(b, "witnesses", '[');
 	for (unsigned i = 0; i < f->witness_count && i < NBDS_WITNESSES_MAX; i++) {
 		const struct nbds_witness *w = &f->witnesses[i];
 
@@ -590,32 +559,32 @@ static void member_hex(struct nbds_buf *b, const char *key, const uint8_t *bytes
 
 static void build_finding(struct nbds_report *r, const struct nbds_finding *f)
 {
-	struct nbds_buf *b = begin(r, "finding");
+	struct nbds_buf *b = nbds_json_begin(r, "finding");
 
 	nbds_json_member_string(b, "rule", f->rule->name);
 	nbds_json_member_string(b, "ref", f->rule->ref);
 	nbds_json_member_string(b, "severity", nbds_severity_name(f->severity));
 	nbds_json_member_string(b, "side", side_name(nbds_finding_side(f)));
-	member_bytes(b, "message", f->message, strlen(f->message));
+	nbds_json_member_bytes(b, "message", f->message, strlen(f->message));
 	nbds_json_member_string(b, "basis",
 				f->rule->basis == NBDS_BASIS_EXPLICIT ? "explicit" : "implied");
 	if (f->connection)
 		nbds_json_member_u64(b, "connection", f->connection);
 	if (f->export_name)
-		member_bytes(b, "export", f->export_name, f->export_name_len);
+		nbds_json_member_bytes(b, "export", f->export_name, f->export_name_len);
 	if (f->command)
 		nbds_json_member_string(b, "command", f->command);
 	if (f->has_range) {
 		nbds_json_member_u64(b, "offset", f->offset);
 		nbds_json_member_u64(b, "length", f->length);
 	}
-	member_open(b, "frames", '{');
+	nbds_json_member_open(b, "frames", '{');
 	for (int role = 0; role < NBDS_ROLE_MAX; role++)
 		if (f->frames[role])
 			nbds_json_member_u64(b, nbds_role_names[role], f->frames[role]);
 	nbds_json_close(b, '}');
 	member_time(b, "time", f->time);
-	member_open(b, "assumptions", '[');
+	nbds_json_member_open(b, "assumptions", '[');
 	for (size_t i = 0; f->assumptions && f->assumptions[i]; i++)
 		nbds_json_string(b, f->assumptions[i]);
 	nbds_json_close(b, ']');
@@ -628,7 +597,7 @@ static void build_finding(struct nbds_report *r, const struct nbds_finding *f)
 	if (f->witness_count)
 		put_witnesses(b, f);
 	if (f->differ.count) {
-		member_open(b, "differs", '{');
+		nbds_json_member_open(b, "differs", '{');
 		nbds_json_member_u64(b, "offset", f->differ.offset);
 		member_hex(b, "came", f->differ.came, f->differ.count);
 		if (f->differ.expected_known)
@@ -663,16 +632,16 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 {
 	const struct nbds_engine_totals *t = &o->totals;
 	size_t reasons = sizeof(t->unchecked) / sizeof(t->unchecked[0]);
-	struct nbds_buf *b = begin(r, "summary");
+	struct nbds_buf *b = nbds_json_begin(r, "summary");
 	uint64_t no_room = 0;
 
 	nbds_json_member_u64(b, "connections", t->connections);
 	nbds_json_member_u64(b, "exports", t->exports);
-	member_open(b, "findings", '{');
+	nbds_json_member_open(b, "findings", '{');
 	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--)
 		nbds_json_member_u64(b, nbds_severity_name((enum nbds_severity)s), t->findings[s]);
 	nbds_json_close(b, '}');
-	member_open(b, "rules", '{');
+	nbds_json_member_open(b, "rules", '{');
 	for (size_t i = 0; i < nbds_rules_count; i++) {
 		uint64_t count = 0;
 
@@ -689,23 +658,23 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 		nbds_unaudited_why(o, &r->text);
 		nbds_json_member_string(b, "why", nbds_buf_text(&r->text));
 	}
-	member_open(b, "checked", '{');
+	nbds_json_member_open(b, "checked", '{');
 	nbds_json_member_u64(b, "reads", t->checked_reads);
 	nbds_json_member_u64(b, "bytes", t->checked_bytes);
 	nbds_json_close(b, '}');
-	member_open(b, "judged", '{');
+	nbds_json_member_open(b, "judged", '{');
 	nbds_json_member_u64(b, "reads", t->checked_reads);
 	nbds_json_member_u64(b, "bytes", t->checked_bytes);
 	nbds_json_member_u64(b, "of_bytes", o->read_bytes);
 	nbds_json_close(b, '}');
-	member_open(b, "unchecked", '{');
+	nbds_json_member_open(b, "unchecked", '{');
 	for (size_t i = 0; i < reasons && t->unchecked[i].reason; i++)
 		nbds_json_member_u64(b, t->unchecked[i].reason, t->unchecked[i].bytes);
 	nbds_json_close(b, '}');
 	nbds_json_member_u64(b, "memory", t->memory);
 	if (t->forgotten_connections || t->forgotten_exports || t->forgotten_servers ||
 	    t->given_up || t->forgotten_to) {
-		member_open(b, "forgotten", '{');
+		nbds_json_member_open(b, "forgotten", '{');
 		nbds_json_member_u64(b, "connections", t->forgotten_connections);
 		nbds_json_member_u64(b, "exports", t->forgotten_exports);
 		nbds_json_member_u64(b, "servers", t->forgotten_servers);
@@ -724,14 +693,14 @@ static void put_summary(struct nbds_report *r, const struct nbds_outcome *o)
 		no_room += r->keep.left_out[s];
 	if (no_room)
 		nbds_json_member_u64(b, "no_room", no_room);
-	end(r);
+	nbds_json_end(r);
 }
 
 /* --- probe --- */
 
 static void put_history(struct nbds_report *r, const struct nbds_probed_row *row)
 {
-	struct nbds_buf *b = begin(r, "probe");
+	struct nbds_buf *b = nbds_json_begin(r, "probe");
 
 	nbds_json_member_string(b, "history", row->name);
 	nbds_json_member_string(b, "asks", row->asks);
@@ -739,15 +708,15 @@ static void put_history(struct nbds_report *r, const struct nbds_probed_row *row
 	nbds_json_member_bool(b, "promised", row->promised);
 	nbds_json_member_string(b, "outcome", nbds_probed_outcomes[row->outcome]);
 	if (row->reason)
-		member_bytes(b, "reason", row->reason, strlen(row->reason));
+		nbds_json_member_bytes(b, "reason", row->reason, strlen(row->reason));
 	if (row->rule)
 		nbds_json_member_string(b, "rule", row->rule->name);
-	member_open(b, "findings", '{');
+	nbds_json_member_open(b, "findings", '{');
 	for (int s = NBDS_VIOLATION; s >= NBDS_NOTE; s--)
 		nbds_json_member_u64(b, nbds_severity_name((enum nbds_severity)s),
 				     row->findings[s]);
 	nbds_json_close(b, '}');
-	member_open(b, "rounds", '{');
+	nbds_json_member_open(b, "rounds", '{');
 	nbds_json_member_u64(b, "done", row->rounds);
 	nbds_json_member_u64(b, "planned", row->planned);
 	nbds_json_close(b, '}');
@@ -756,7 +725,7 @@ static void put_history(struct nbds_report *r, const struct nbds_probed_row *row
 		nbds_json_member_u64(b, "first_frame", row->first_frame);
 		nbds_json_member_u64(b, "last_frame", row->last_frame);
 	}
-	end(r);
+	nbds_json_end(r);
 }
 
 static void put_probed(struct nbds_report *r)
@@ -766,26 +735,26 @@ static void put_probed(struct nbds_report *r)
 
 	for (size_t i = 0; i < p->count; i++)
 		put_history(r, &p->rows[i]);
-	b = begin(r, "probed");
-	member_bytes(b, "uri", p->uri, strlen(p->uri));
+	b = nbds_json_begin(r, "probed");
+	nbds_json_member_bytes(b, "uri", p->uri, strlen(p->uri));
 	nbds_json_member_u64(b, "connections", p->connections);
 	nbds_json_member_bool(b, "multi_conn", p->multi_conn);
 	nbds_json_member_bool(b, "untrue", p->untrue);
 	nbds_json_member_string(b, "conclusion", p->conclusion);
-	member_bytes(b, "others", p->others, strlen(p->others));
+	nbds_json_member_bytes(b, "others", p->others, strlen(p->others));
 	if (p->limit)
-		member_bytes(b, "limit", p->limit, strlen(p->limit));
+		nbds_json_member_bytes(b, "limit", p->limit, strlen(p->limit));
 	if (p->stopped)
-		member_bytes(b, "stopped", p->stopped, strlen(p->stopped));
+		nbds_json_member_bytes(b, "stopped", p->stopped, strlen(p->stopped));
 	nbds_json_member_u64(b, "seed", p->seed);
-	end(r);
+	nbds_json_end(r);
 }
 
 /* --- why --- */
 
 static void put_why(struct nbds_report *r, const struct nbds_judged *j)
 {
-	struct nbds_buf *b = begin(r, "why");
+	struct nbds_buf *b = nbds_json_begin(r, "why");
 	char name[NBDS_TEXT_OF_MAX];
 
 	nbds_json_member_u64(b, "connection", j->connection);
@@ -797,11 +766,11 @@ static void put_why(struct nbds_report *r, const struct nbds_judged *j)
 		nbds_json_member_u64(b, "reply_frame", j->reply_frame);
 	nbds_json_member_bool(b, "failed", j->failed);
 	nbds_json_member_u64(b, "checked", j->checked);
-	member_open(b, "unchecked", '{');
+	nbds_json_member_open(b, "unchecked", '{');
 	for (unsigned i = 0; i < 16 && j->unchecked[i].reason; i++)
 		nbds_json_member_u64(b, j->unchecked[i].reason, j->unchecked[i].bytes);
 	nbds_json_close(b, '}');
-	member_open(b, "needed", '[');
+	nbds_json_member_open(b, "needed", '[');
 	for (unsigned i = 0; i < 16 && j->unchecked[i].reason; i++)
 		nbds_json_string(b, nbds_unchecked_needs(j->unchecked[i].reason));
 	nbds_json_close(b, ']');
@@ -809,7 +778,7 @@ static void put_why(struct nbds_report *r, const struct nbds_judged *j)
 		nbds_json_member_string(b, "rule", j->rule->name);
 		nbds_json_member_string(b, "severity", nbds_severity_name(j->severity));
 	}
-	end(r);
+	nbds_json_end(r);
 }
 
 /* --- the whole --- */
@@ -818,7 +787,7 @@ static void json_opened(struct nbds_report *r)
 {
 	if (r->options.live) {
 		nbds_json_member_string(begin_capture(r), "format", "live");
-		end(r);
+		nbds_json_end(r);
 	} else if (r->options.messages && !r->spool) {
 		/* While files can still be opened. */
 		errno = 0;
@@ -1017,14 +986,14 @@ static void json_message(struct nbds_report *r, struct nbds_connection *c,
 		{NBDS_MSG_RESYNCED, "resynced"},
 		{NBDS_MSG_REPLAYED, "replayed"},
 	};
-	struct nbds_buf *b = begin(r, "message");
+	struct nbds_buf *b = nbds_json_begin(r, "message");
 
 	nbds_json_member_u64(b, "frame", m->first.frame);
 	member_time(b, "time", m->first.time);
 	nbds_json_member_u64(b, "connection", c->id);
 	nbds_json_member_string(b, "from", m->from == NBDS_CLIENT ? "client" : "server");
-	member_bytes(b, "name", m->name, strlen(m->name));
-	member_open(b, "fields", '{');
+	nbds_json_member_bytes(b, "name", m->name, strlen(m->name));
+	nbds_json_member_open(b, "fields", '{');
 	if (!r->fields)
 		r->fields = fields_new();
 	if (r->fields)

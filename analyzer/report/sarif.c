@@ -23,16 +23,10 @@ static const char *const sides[] = {
 	[NBDS_FAULT_EITHER] = "either",
 };
 
-static void member_open(struct nbds_buf *b, const char *key, char bracket)
-{
-	nbds_json_key(b, key);
-	nbds_json_open(b, bracket);
-}
-
 /* "key":{"text":"..."} */
 static void member_text(struct nbds_buf *b, const char *key, const char *text)
 {
-	member_open(b, key, '{');
+	nbds_json_member_open(b, key, '{');
 	nbds_json_member_string(b, "text", text);
 	nbds_json_close(b, '}');
 }
@@ -66,10 +60,10 @@ static void put_rule(struct nbds_buf *b, const struct nbds_rule *rule)
 		member_text(b, "fullDescription", rule->explain);
 	if (rule->advice && *rule->advice)
 		member_text(b, "help", rule->advice);
-	member_open(b, "defaultConfiguration", '{');
+	nbds_json_member_open(b, "defaultConfiguration", '{');
 	nbds_json_member_string(b, "level", level(rule->severity));
 	nbds_json_close(b, '}');
-	member_open(b, "properties", '{');
+	nbds_json_member_open(b, "properties", '{');
 	nbds_json_member_string(b, "ref", rule->ref);
 	nbds_json_member_string(b, "severity", nbds_severity_name(rule->severity));
 	nbds_json_member_string(b, "side", sides[rule->side]);
@@ -88,32 +82,32 @@ static void sarif_begin(struct nbds_report *r)
 				"https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/"
 				"schemas/sarif-schema-2.1.0.json");
 	nbds_json_member_string(b, "version", "2.1.0");
-	member_open(b, "runs", '[');
+	nbds_json_member_open(b, "runs", '[');
 	nbds_json_open(b, '{');
-	member_open(b, "tool", '{');
-	member_open(b, "driver", '{');
+	nbds_json_member_open(b, "tool", '{');
+	nbds_json_member_open(b, "driver", '{');
 	nbds_json_member_string(b, "name", "nbdaudit");
 	nbds_json_member_string(b, "version", r->options.version);
-	member_open(b, "rules", '[');
+	nbds_json_member_open(b, "rules", '[');
 	for (size_t i = 0; i < nbds_rules_count; i++)
 		put_rule(b, &nbds_rules[i]);
 	nbds_json_close(b, ']');
 	nbds_json_close(b, '}');
 	nbds_json_close(b, '}');
-	member_open(b, "results", '[');
+	nbds_json_member_open(b, "results", '[');
 	nbds_report_write(r);
 	r->first_result = true;
 }
 
 static void put_location(struct nbds_report *r, struct nbds_buf *b, uint64_t frame)
 {
-	member_open(b, "physicalLocation", '{');
-	member_open(b, "artifactLocation", '{');
+	nbds_json_member_open(b, "physicalLocation", '{');
+	nbds_json_member_open(b, "artifactLocation", '{');
 	member_uri(r, b);
 	nbds_json_member_u64(b, "index", r->captures - 1);
 	nbds_json_close(b, '}');
 	if (frame) {
-		member_open(b, "region", '{');
+		nbds_json_member_open(b, "region", '{');
 		nbds_json_member_u64(b, "startLine", frame);
 		nbds_json_close(b, '}');
 	}
@@ -139,12 +133,12 @@ static void put_result(struct nbds_report *r, const struct nbds_finding *f)
 	nbds_json_open(b, '{');
 	nbds_json_member_string(b, "text", f->message);
 	nbds_json_close(b, '}');
-	member_open(b, "locations", '[');
+	nbds_json_member_open(b, "locations", '[');
 	nbds_json_open(b, '{');
 	put_location(r, b, frame);
 	nbds_json_close(b, '}');
 	nbds_json_close(b, ']');
-	member_open(b, "relatedLocations", '[');
+	nbds_json_member_open(b, "relatedLocations", '[');
 	for (int role = 0; role < NBDS_ROLE_MAX; role++) {
 		if (!f->frames[role])
 			continue;
@@ -156,7 +150,7 @@ static void put_result(struct nbds_report *r, const struct nbds_finding *f)
 	}
 	nbds_json_close(b, ']');
 	nbds_json_member_u64(b, "occurrenceCount", f->count);
-	member_open(b, "properties", '{');
+	nbds_json_member_open(b, "properties", '{');
 	nbds_json_member_string(b, "ref", f->rule->ref);
 	nbds_json_member_string(b, "severity", nbds_severity_name(f->severity));
 	nbds_json_member_string(b, "side", sides[nbds_finding_side(f)]);
@@ -183,7 +177,7 @@ static void put_notice(struct nbds_report *r, const char *id, const char *text)
 	struct nbds_buf *b = &r->notices;
 
 	nbds_json_open(b, '{');
-	member_open(b, "descriptor", '{');
+	nbds_json_member_open(b, "descriptor", '{');
 	nbds_json_member_string(b, "id", id);
 	nbds_json_close(b, '}');
 	nbds_json_member_string(b, "level", "error");
@@ -191,7 +185,7 @@ static void put_notice(struct nbds_report *r, const char *id, const char *text)
 	nbds_json_open(b, '{');
 	nbds_json_member_string(b, "text", text);
 	nbds_json_close(b, '}');
-	member_open(b, "locations", '[');
+	nbds_json_member_open(b, "locations", '[');
 	nbds_json_open(b, '{');
 	put_location(r, b, 0);
 	nbds_json_close(b, '}');
@@ -219,10 +213,10 @@ static void sarif_capture(struct nbds_report *r, const struct nbds_outcome *o)
 	nbds_buf_free(&why);
 
 	nbds_json_open(b, '{');
-	member_open(b, "location", '{');
+	nbds_json_member_open(b, "location", '{');
 	member_uri(r, b);
 	nbds_json_close(b, '}');
-	member_open(b, "properties", '{');
+	nbds_json_member_open(b, "properties", '{');
 	nbds_json_member_u64(b, "frames", o->info.capture.frames);
 	nbds_json_member_string(b, "verdict", nbds_verdict(o));
 	if (o->shards) {
@@ -241,13 +235,13 @@ static void sarif_finish(struct nbds_report *r)
 
 	nbds_buf_clear(b);
 	nbds_buf_puts(b, r->first_result ? "]" : "\n]");
-	member_open(b, "artifacts", '[');
+	nbds_json_member_open(b, "artifacts", '[');
 	nbds_buf_puts(b, nbds_buf_text(&r->artifacts));
 	nbds_json_close(b, ']');
-	member_open(b, "invocations", '[');
+	nbds_json_member_open(b, "invocations", '[');
 	nbds_json_open(b, '{');
 	nbds_json_member_bool(b, "executionSuccessful", !r->sarif_failed);
-	member_open(b, "toolExecutionNotifications", '[');
+	nbds_json_member_open(b, "toolExecutionNotifications", '[');
 	nbds_buf_puts(b, nbds_buf_text(&r->notices));
 	nbds_buf_puts(b, "]}]}]}\n");
 	nbds_report_write(r);
