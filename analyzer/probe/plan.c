@@ -170,10 +170,10 @@ static struct extent next_slot(struct planner *p)
 {
 	struct extent r = {.offset = p->next_slot * p->slot, .length = (uint32_t)p->slot};
 
-	/* What is there from before is seen once: what is old can be told from what is not
-	 * explained. */
+	/* What is there from before is seen once, so that what is old can be told from what is
+	 * not explained; by who writes there first, so that nobody else keeps it. */
 	if (p->next_slot == p->fresh) {
-		read_by(p, who(p, 1), r);
+		read_by(p, who(p, 0), r);
 		wait(p);
 		p->fresh++;
 	}

@@ -24,6 +24,17 @@ static const char *class_of(const struct nbds_probed_row *row)
 	}
 }
 
+/* In one line. */
+static void put_word(struct nbds_buf *b, const char *word)
+{
+	for (; *word; word++) {
+		if (*word == ' ')
+			nbds_buf_puts(b, "&nbsp;");
+		else
+			nbds_buf_add(b, word, 1);
+	}
+}
+
 void nbds_html_probed(struct nbds_report *r, const char *id)
 {
 	const struct nbds_probed *p = r->probed;
@@ -42,10 +53,11 @@ void nbds_html_probed(struct nbds_report *r, const char *id)
 
 		nbds_buf_clear(&r->text);
 		nbds_probed_about(row, &r->text);
-		nbds_buf_printf(b,
-				"<tr class=\"%s\"><td><code>%s</code></td><td><span "
-				"class=\"chip\">%s</span></td><td>",
-				class_of(row), row->name, nbds_probed_word(row));
+		nbds_buf_printf(
+			b, "<tr class=\"%s\"><td><code>%s</code></td><td><span class=\"chip\">",
+			class_of(row), row->name);
+		put_word(b, nbds_probed_word(row));
+		nbds_buf_puts(b, "</span></td><td>");
 		nbds_html_text(b, nbds_buf_text(&r->text));
 		nbds_buf_printf(b,
 				"</td><td class=\"num\">%u</td><td class=\"num\">%" PRIu64

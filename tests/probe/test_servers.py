@@ -53,7 +53,7 @@ class Servers(probing.ProbeTest):
             with self.subTest(mode):
                 self.setUp()
                 probe = self.nbdkit("--filter=multi-conn", "python", PLUGIN,
-                                    "multi-conn-mode=" + mode)
+                                    "multi-conn-mode=" + mode, "size=4M")
                 if mode == "unsafe":
                     self.assertEqual(probe.status, 1)
                     self.assertTrue(probe.probed["untrue"])
@@ -101,6 +101,13 @@ class Servers(probing.ProbeTest):
         with open("/proc/net/tcp", encoding="ascii") as table:
             rows = [line.split() for line in table]
         return sum(row[1].endswith(":%04X" % port) and row[3] == state for row in rows[1:])
+
+    def greets(self, port):
+        with socket.create_connection(("127.0.0.1", port), 2) as client:
+            try:
+                return client.recv(18)
+            except TimeoutError:
+                return False
 
     def listens(self, port):
         return self.sockets(port, "0A") > 0
@@ -154,6 +161,9 @@ class Servers(probing.ProbeTest):
                        stderr=subprocess.DEVNULL)
         self.wait_until(lambda: pid.exists() and pid.read_text() and self.listens(port))
         self.addCleanup(os.kill, int(pid.read_text()), signal.SIGTERM)
+        # Its first connection it sometimes overlooks until there is another one.
+        self.wait_until(lambda: self.greets(port))
+        self.wait_until(lambda: not self.sockets(port, "01"))
         return self.probe("nbd://127.0.0.1:%d/disk" % port)
 
     def test_nbd_server(self):
