@@ -944,6 +944,7 @@ static void update_metrics(struct nbds_metrics *metrics)
 struct relay_told {
 	uint64_t refused, crowded, dropped;
 	time_t last;
+	bool unread; /* nobody reads the report */
 };
 
 /* What its user would not notice: at most once a second, and `finally` all of it. */
@@ -1120,9 +1121,17 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 		confine(o->running_metrics);
 	for (;;) {
 		step = nbds_pipeline_step(p, BATCH);
-		if (step > NBDS_STEP_IDLE || ferror(out) ||
-		    (step == NBDS_STEP_IDLE && reader_gone(out)))
+		if (step > NBDS_STEP_IDLE)
 			break;
+		if (ferror(out) || (step == NBDS_STEP_IDLE && reader_gone(out))) {
+			/* Clients and server of a relay have nothing to do with that. */
+			if (!relaying)
+				break;
+			if (!told.unread)
+				nbds_complain("the report cannot be written any more; bytes are "
+					      "handed on until a signal comes");
+			told.unread = true;
+		}
 		progress_show(&progress, p, report);
 		update_metrics(o->running_metrics);
 		tell_save_error(p, o, &save_told);

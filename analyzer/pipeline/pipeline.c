@@ -346,6 +346,8 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 			break;
 		}
 		/* Silence: time goes on all the same. */
+		if (p->origin)
+			drops(p);
 		if (p->started)
 			nbds_feed_time(p->feed, clock_now() - LIVE_DELAY_NS);
 		drops(p);

@@ -117,6 +117,7 @@ struct nbds_relay {
 	atomic_uint_fast64_t bytes[2];
 	bool settled; /* one address of the server was reached: the others are not tried any more */
 	unsigned address;
+	bool wide; /* frames are IPv6 */
 	uint64_t serial;
 	int64_t base, last; /* realtime when monotonic was 0; the last time given */
 	uint8_t *scratch;
@@ -491,6 +492,16 @@ static void configure(struct relay_side *s)
 		setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
 }
 
+/* The server has one address from now on, and all frames one family. */
+static void settle(struct nbds_relay *r, unsigned address)
+{
+	r->settled = true;
+	r->address = address;
+	r->wide = r->connect.address[address].shown.family == 6;
+	for (unsigned i = 0; i < r->listen.count; i++)
+		r->wide |= r->listen.address[i].shown.family == 6;
+}
+
 /* The server is there: from now on it is a connection. */
 static void established(struct relay_connection *c)
 {
@@ -499,14 +510,17 @@ static void established(struct relay_connection *c)
 	uint64_t serial = ++r->serial;
 
 	c->connected = true;
-	r->settled = true;
-	r->address = c->address;
+	if (!r->settled)
+		settle(r, c->address);
 	*server = r->connect.address[c->address].shown;
 	if (!c->named)
 		*client = (struct nbds_addr){.ip = {127, 0, 0, 1},
 					     .port = (uint16_t)(PORT_FIRST + serial % PORTS),
 					     .family = 4};
-	nbds_synthetic_pair(client, server);
+	if (r->wide) {
+		nbds_synthetic_widen(client);
+		nbds_synthetic_widen(server);
+	}
 	c->flow.isn[CLIENT] = (uint32_t)(serial * 2654435761u);
 	c->flow.isn[SERVER] = c->flow.isn[CLIENT] ^ 0x5bd1e995u;
 	put(c, NBDS_SYNTHETIC_OPEN, CLIENT, 0, false, NULL, 0);
@@ -528,6 +542,9 @@ static void dial_failed(struct relay_connection *c, int error)
 	if (error == EAGAIN && c->waited < DIAL_MOST_MS) {
 		c->waited += DIAL_AGAIN_MS;
 		uv_timer_start(&c->again, on_again, DIAL_AGAIN_MS, 0);
+	} else if (r->settled && c->address != r->address) {
+		c->address = r->address;
+		ask(c);
 	} else if (!r->settled && c->address + 1 < r->connect.count) {
 		c->address++;
 		ask(c);
@@ -553,6 +570,7 @@ static void on_unpolled(uv_handle_t *handle)
 static void on_connected(uv_poll_t *poll, int status, int events)
 {
 	struct relay_connection *c = poll->data;
+	const struct nbds_relay *r = c->relay;
 	socklen_t length = sizeof(int);
 	int error = 0;
 
@@ -561,6 +579,9 @@ static void on_connected(uv_poll_t *poll, int status, int events)
 		error = errno;
 	if (!error && status < 0)
 		error = -status;
+	/* Others have reached another address meanwhile, which may be another server. */
+	if (!error && r->settled && c->address != r->address)
+		error = EADDRNOTAVAIL;
 	if (!error) {
 		uv_poll_stop(poll);
 		established(c);
@@ -612,10 +633,9 @@ static void on_dialed(uv_poll_t *poll, int status, int events)
 			dial_failed(c, error);
 		} else if (!poll_init(c, SERVER)) {
 			dial_failed(c, ENOMEM);
-		} else if (error) {
-			uv_poll_start(&c->side[SERVER].poll, UV_WRITABLE, on_connected);
 		} else {
-			established(c);
+			/* connected, or on its way: it is writable then */
+			uv_poll_start(&c->side[SERVER].poll, UV_WRITABLE, on_connected);
 		}
 	}
 	if (got < 0) {

@@ -136,7 +136,7 @@ void nbds_synthetic_packets(const struct nbds_synthetic_flow *flow,
 	each(ctx, &p);
 }
 
-static void widen(struct nbds_addr *a)
+void nbds_synthetic_widen(struct nbds_addr *a)
 {
 	uint8_t four[4];
 
@@ -153,6 +153,6 @@ void nbds_synthetic_pair(struct nbds_addr *a, struct nbds_addr *b)
 {
 	if (a->family == b->family)
 		return;
-	widen(a);
-	widen(b);
+	nbds_synthetic_widen(a);
+	nbds_synthetic_widen(b);
 }

@@ -83,7 +83,10 @@ static inline unsigned nbds_synthetic_count(const struct nbds_synthetic_event *e
 	return e->kind == NBDS_SYNTHETIC_OPEN ? 3 : 1;
 }
 
-/* Makes both of one family: IPv4 becomes IPv6 (::ffff:192.0.2.1) where they differ. */
+/* IPv4 becomes IPv6 (::ffff:192.0.2.1), where the other side may have that: one server has
+ * one address for all its clients, or it would be taken for two. */
+void nbds_synthetic_widen(struct nbds_addr *a);
+/* Of a flow that is alone: both, where they differ. */
 void nbds_synthetic_pair(struct nbds_addr *a, struct nbds_addr *b);
 
 #endif

@@ -66,12 +66,10 @@ class Relay:
             with open("/proc/net/unix") as file:  # the flag of those that listen, and the path
                 return any(line.split()[3] == "00010000" and line.split()[7:] == [self.listen[5:]]
                            for line in file)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", int(self.listen.rpartition(":")[2])))
-            except OSError:
-                return True
-        return False
+        port = ":%04X" % int(self.listen.rpartition(":")[2])
+        with open("/proc/net/tcp") as file:
+            return any(line.split()[1].endswith(port) and line.split()[3] == "0A"
+                       for line in file)
 
     def memory(self):
         """Its resident memory, bytes."""

@@ -3,6 +3,7 @@
 and nothing is proved with what is left of it."""
 
 import os
+import subprocess
 import threading
 import unittest
 
@@ -92,6 +93,30 @@ class Behind(relaying.RelayTest):
         reader.join(relaying.SECONDS)
         self.assertGreater(report.capture["dropped"], 0)
         self.assertRegex(report.said, "the audit (is|was) behind")
+
+
+    def test_no_reader(self):
+        """Nobody reads the report any more: the connections go on."""
+        self.nbdkit("memory", "1M")
+        ours, its = os.pipe()
+        process = subprocess.Popen([relaying.BIN / "nbdaudit", "--messages",
+                                    "--listen=unix:%s" % (self.work / "relay"),
+                                    "--connect=unix:server"], cwd=self.work,
+                                   stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.PIPE)
+        self.running.append(process)
+        os.close(its)
+        wait_until((self.work / "relay").exists, "the relay")
+        os.close(ours)
+        self.assertIn(b"the report cannot be written any more", process.stderr.readline())
+        a = client.connect(self.uri())
+        for turn in range(20):
+            a.pwrite(bytes(4096), turn * 4096)
+            self.assertEqual(a.pread(4096, turn * 4096), bytes(4096))
+        a.shutdown()
+        process.terminate()
+        process.wait(relaying.SECONDS)
+        process.stderr.close()
+        self.assertEqual(process.returncode, 2)
 
 
 if __name__ == "__main__":

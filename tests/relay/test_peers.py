@@ -3,9 +3,12 @@
 what was sent, what is audited is all of it, and who lies is found."""
 
 import os
+import random
 import socket
 import stat
 import subprocess
+import threading
+import time
 import unittest
 
 import relaying
@@ -15,6 +18,7 @@ relaying.require("nbdkit", "qemu-nbd", "qemu-img", "nbdcopy", "capinfos")
 
 try:
     import client
+    import nbd
 except ImportError:
     relaying.require("the nbd module of python3-libnbd")
 
@@ -129,6 +133,61 @@ class Liar(relaying.RelayTest):
         self.assertEqual(missed, 5)
         self.assertEqual(report.found("violation") + report.found("suspect"), [])
         self.assertEqual(saved.found("violation") + saved.found("suspect"), [])
+
+
+class Honest(relaying.RelayTest):
+    """Servers that keep what they promise, under clients that do all at once."""
+
+    def drive(self, seconds):
+        faults = []
+
+        def work(number):
+            chance = random.Random(number)
+            try:
+                h = client.connect(self.uri())
+                end = time.monotonic() + seconds
+                while time.monotonic() < end:
+                    # several in flight, over few blocks that all connections share
+                    buffers, cookies = [], []
+                    for _ in range(chance.randrange(1, 12)):
+                        offset = chance.randrange(16) * 4096
+                        what = chance.randrange(8)
+                        if what < 3:
+                            data = nbd.Buffer.from_bytearray(
+                                bytearray(chance.randbytes(4096)))
+                            buffers.append(data)
+                            cookies.append(h.aio_pwrite(
+                                data, offset, flags=nbd.CMD_FLAG_FUA if what == 0 else 0))
+                        elif what < 7:
+                            data = nbd.Buffer(4096)
+                            buffers.append(data)
+                            cookies.append(h.aio_pread(data, offset))
+                        else:
+                            cookies.append(h.aio_flush())
+                    for cookie in cookies:
+                        while not h.aio_command_completed(cookie):
+                            h.poll(-1)
+                h.shutdown()
+            except Exception as error:  # for the thread that waits
+                faults.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(relaying.SECONDS)
+        self.assertEqual(faults, [])
+
+    def check(self, report):
+        self.assertEqual(report.found("violation") + report.found("suspect"), [])
+        self.assertGreater(report.summary["judged"]["reads"], 100)
+
+    def test_nbdkit(self):
+        self.nbdkit("memory", "1M")
+        relay = self.relay("--write=saved.pcapng")
+        self.drive(1)
+        self.check(relay.stop())
+        self.check(self.audit("saved.pcapng"))
 
 
 class Files(relaying.RelayTest):
