@@ -73,8 +73,8 @@ static bool take(const xmlURI *x, struct nbds_probe_uri *uri, char *err, size_t 
 	}
 	if (!strncmp(scheme, "nbds", 4)) {
 		snprintf(err, errsize,
-			 "what passes would be encrypted, and could not be audited: probe the "
-			 "server without TLS (nbd://, nbd+unix://)");
+			 "what passes would be encrypted, and could not be audited: let nbdkit's "
+			 "nbd plugin speak TLS (docs/probe.md)");
 		return false;
 	}
 	if (!strcmp(scheme, "nbd+unix"))

@@ -66,6 +66,24 @@ class Servers(probing.ProbeTest):
                                  "stale" if mode == "disable" else "kept")
                 self.assertEqual(probe.probed["multi_conn"], mode != "disable")
 
+    def test_tls_by_nbdkit(self):
+        """nbdkit's nbd plugin speaks TLS, a connection for each of the probe's."""
+        self.need("nbdkit")
+        keys, behind = self.folder / "keys", self.folder / "tls.sock"
+        keys.write_text("alice:%s\n" % ("5a" * 32))
+        keys.chmod(0o600)
+        for mode, expected in (("auto", "kept"), ("unsafe", "broken")):
+            with self.subTest(mode):
+                self.start("nbdkit", "-f", "-U", behind, "--tls=require", "--tls-psk", keys,
+                           "--filter=multi-conn", "python", PLUGIN, "size=4M",
+                           "multi-conn-mode=" + mode, until=behind.exists)
+                probe = self.nbdkit("nbd", "socket=%s" % behind, "tls=require",
+                                    "tls-psk=%s" % keys, "tls-username=alice")
+                self.assertTrue(probe.probed["multi_conn"], probe.errors)
+                self.assertEqual(probe.histories["flush-elsewhere"]["outcome"], expected)
+                behind.unlink()
+                (self.folder / "nbdkit.sock").unlink()
+
     def test_read_only(self):
         probe = self.nbdkit("-r", "memory", "1M")
         self.assertEqual(probe.status, 2)
