@@ -206,8 +206,8 @@ static void engine(const uint8_t *data, size_t size, bool grows, uint64_t *messa
 			break;
 		case CONFLICT:
 			if (s.len < fed[s.side])
-				nbds_stream_conflict(stream, s.side, s.len, fed[s.side] - s.len, true,
-						     &mark);
+				nbds_stream_conflict(stream, s.side, s.len, fed[s.side] - s.len,
+						     true, &mark);
 			break;
 		case ACKED:
 			if (s.len < fed[s.side])

@@ -305,6 +305,61 @@ static void test_serving(void **state)
 
 /* --- who replaces files --- */
 
+/* Who probes speaks on what is connected, and makes no other connection. */
+static unsigned probes(int client, int spare, const struct sockaddr_in *at)
+{
+	unsigned wrong = 0;
+	int on = 1;
+
+	wrong |= (send(client, "x", 1, MSG_NOSIGNAL) != 1) << 0;
+	wrong |= (shutdown(client, SHUT_WR) != 0) << 1;
+	wrong |= (connect(spare, (const struct sockaddr *)at, sizeof(*at)) == 0) << 2;
+	wrong |=
+		(sendto(spare, "x", 1, MSG_NOSIGNAL, (const struct sockaddr *)at, sizeof(*at)) >= 0)
+		<< 3;
+	wrong |= (setsockopt(client, SOL_SOCKET, SO_RCVBUF, &on, sizeof(on)) == 0) << 4;
+	wrong |= (accept4(spare, NULL, NULL, SOCK_CLOEXEC) >= 0) << 5;
+	return wrong;
+}
+
+static void test_probe(void **state)
+{
+	struct sockaddr_in at;
+	int mine = listen_somewhere(&at), client = connect_to(&at);
+	int spare = socket(AF_INET, SOCK_STREAM, 0), ends[2], status;
+	unsigned told[3] = {0};
+	pid_t child;
+
+	(void)state;
+	put_file("there", "there");
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char err[256];
+
+		told[0] = nbds_sandbox_probe(err, sizeof(err));
+		told[1] = probes(client, spare, &at);
+		told[2] = forbidden();
+		_exit(write(ends[1], told, sizeof(told)) != sizeof(told));
+	}
+	close(ends[1]);
+	assert_int_equal(read(ends[0], told, sizeof(told)), sizeof(told));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	close(ends[0]);
+	if (told[0]) {
+		assert_int_equal(told[1], 0);
+		assert_int_equal(told[2], 0);
+	} else {
+		print_message("skipped: this kernel has no seccomp\n");
+	}
+	close(client);
+	close(mine);
+	close(spare);
+	unlink("there");
+}
+
 static void test_replacer(void **state)
 {
 	char name[] = "true", *arguments[] = {name, NULL};
@@ -552,10 +607,10 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sandbox),        cmocka_unit_test(test_serving),
-		cmocka_unit_test(test_replacer),       cmocka_unit_test(test_opener),
-		cmocka_unit_test(test_opener_of_root), cmocka_unit_test(test_create),
-		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_sandbox), cmocka_unit_test(test_serving),
+		cmocka_unit_test(test_probe),   cmocka_unit_test(test_replacer),
+		cmocka_unit_test(test_opener),  cmocka_unit_test(test_opener_of_root),
+		cmocka_unit_test(test_create),  cmocka_unit_test(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
