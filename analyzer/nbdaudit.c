@@ -502,6 +502,8 @@ static bool check_relay(const struct audit_options *o, char **words, int count)
 		nbds_complain("--listen and --interface exclude each other");
 	else if (count)
 		nbds_complain("--listen takes no file and no filter: '%s'", *words);
+	else if (o->engine.shards)
+		nbds_complain("--listen stands before one server: there is nothing to --shard");
 	else
 		return true;
 	return false;

@@ -159,17 +159,16 @@ static char *copy(struct nbds_merge *m, const char *text)
 /* NULL without memory. */
 static struct section *section_add(struct nbds_merge *m, const char *file)
 {
-	struct section s = {.input = m->input, .place = m->sections.count};
+	const struct section s = {.input = m->input, .place = m->sections.count};
+	struct section *added;
 
-	s.file = copy(m, file);
-	if (!s.file)
-		return NULL;
 	if (!nbds_vector_push(&m->sections, &m->budget, s)) {
 		m->no_memory = true;
-		free(s.file);
 		return NULL;
 	}
-	return &m->sections.at[m->sections.count - 1];
+	added = &m->sections.at[m->sections.count - 1];
+	added->file = copy(m, file);
+	return added->file ? added : NULL;
 }
 
 static bool fail(struct nbds_merge *m, const struct nbds_json_place *at, const char *what)
