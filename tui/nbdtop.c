@@ -6,8 +6,6 @@
  * metrics that could not be saved; without a screen also for a file that could not be read
  * to its end.  docs/nbdtop.md is the manual.
  */
-#include <base/assert.h>
-
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -582,7 +580,8 @@ int main(int argc, char **argv)
 				relay);
 		name = relay;
 	}
-	NBDS_ASSERT(name); /* or worker_start() had failed */
+	if (!name)
+		name = ""; /* worker_start() had failed */
 	nbds_escape_text(name, strlen(name), source, sizeof(source));
 	ui.source = source;
 	ui.config = &o.worker;

@@ -121,7 +121,7 @@ static int listen_at(const struct addrinfo *a)
 
 static void describe(int fd, char at[NBDS_METRICS_ADDRESS])
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t size = sizeof(address);
 	char host[NBDS_METRICS_ADDRESS / 2] = "?", port[8] = "?";
 
