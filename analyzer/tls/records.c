@@ -238,8 +238,22 @@ static size_t step(struct nbds_tls_session *s, struct tls_direction *d, const ui
 		if (!room_for(s, d, RECORD_HEADER))
 			return len;
 		memcpy(d->record + d->have, data, n);
-		d->have += n;
-		return n;
+		if (d->have + n < RECORD_HEADER) {
+			d->have += n;
+			return n;
+		}
+		/* what it says is seen at once, be it nonsense or the whole record */
+		if (!record_header(s, d, d->record, &body)) {
+			d->have += n;
+			no_record(s, d);
+			if (d->searching)
+				search_kept(s, d);
+			return n;
+		}
+		if (body) {
+			d->have += n;
+			return n;
+		}
 	}
 	if (!record_header(s, d, d->have ? d->record : data, &body)) {
 		no_record(s, d);

@@ -152,7 +152,9 @@ EXPLAINED = [
 
 def audit(path):
     """All JSON objects that nbdaudit says of a capture, and its exit status."""
-    run = subprocess.run([BIN / "nbdaudit", "--format=json", "--messages", path],
+    keys = path.with_suffix(".keylog")
+    options = [f"--tls-keys={keys}"] if keys.exists() else []
+    run = subprocess.run([BIN / "nbdaudit", "--format=json", "--messages", *options, path],
                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, timeout=300)
     if run.returncode not in (0, 1, 2, 3):
@@ -306,7 +308,7 @@ class Checker:
             where = "%s connection %s" % (name, row["connection"])
             lost = unaccounted(connection)
             self.say(lost == 0, "%s: %d bytes unaccounted for" % (where, lost))
-            if row["notes"] == "tls":
+            if row["notes"] == "tls" and not connection.get("tls_read"):
                 self.tls(where, connection, row)
                 continue
             self.row(name, where, row, columns(connection, messages[connection["id"]]))
