@@ -7,6 +7,8 @@
  *	         │                            secure.c       doubts.c ─► findings.c
  *	         └► memory.c ──────────────────────────────► records.c  (what ended)
  *
+ * counts.c adds to the running totals of all, where somebody asks for them.
+ *
  * Calls go to the right only.  The engine has streams, undecided or with a session;
  * a session is a connection with its decoder, its party in its server's world, and
  * its requests in flight (struct inflight hangs on nbds_request.user).

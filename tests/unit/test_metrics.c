@@ -49,6 +49,39 @@ static void test_accepted(void **state)
 			fail_msg("%s", cases[i].accept);
 }
 
+/* Whatever is sent, it is read to its end and no further. */
+static void test_nonsense(void **state)
+{
+	static const char words[][28] = {"text/plain", "application/openmetrics-text",
+					 "*/*",        ";",
+					 "q=",         ",",
+					 " ",          "0.",
+					 "1",          "\xff",
+					 "text/",      "=",
+					 "Q=0.9999999"};
+	uint32_t random = 1;
+
+	(void)state;
+	for (unsigned turn = 0; turn < 20000; turn++) {
+		char *text = malloc(1), *more;
+		size_t len = 0, add;
+
+		for (unsigned i = turn % 12; i; i--) {
+			random = random * 1664525u + 1013904223u;
+			add = strnlen(words[(random >> 16) % 13], sizeof(words[0]));
+			more = realloc(text, len + add + 1);
+			assert_non_null(more);
+			text = more;
+			memcpy(text + len, words[(random >> 16) % 13], add);
+			len += add;
+		}
+		assert_non_null(text);
+		text[len] = '\0';
+		assert_in_range(nbds_metrics_accepted(text), 0, NBDS_METRICS_FORMS - 1);
+		free(text);
+	}
+}
+
 /* Every number as long as it can be, and every rule broken at every level. */
 static void test_longest(void **state)
 {
@@ -242,9 +275,8 @@ static void test_unflushed_ends(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_accepted),
-		cmocka_unit_test(test_longest),
-		cmocka_unit_test(test_unflushed),
+		cmocka_unit_test(test_accepted),       cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_longest),        cmocka_unit_test(test_unflushed),
 		cmocka_unit_test(test_unflushed_ends),
 	};
 
