@@ -158,6 +158,17 @@ class Screens(unittest.TestCase):
                 self.assertEqual(t.quit(), 0)
                 self.assertEqual(t.errors(), "")
 
+    def test_inside_tls(self):
+        """The connection says that it is TLS, and whether it is read."""
+        inside = REPORTS.parent / "tls" / "captures" / "qemu-qemu-psk-1.3.pcapng"
+        for path, words in ((inside, "1.3, TLS_CHACHA20_POLY1305_SHA256: read with its keys"),
+                            (sample("starttls"), "all that follows is encrypted")):
+            with self.subTest(path.name), Terminal([path], columns=140, rows=50) as t:
+                t.wait("packets", "connection")
+                t.keys("2", "Enter")
+                t.wait("Connection 1", words)
+                self.assertEqual(t.quit(), 0)
+
     def test_no_flush_offered(self):
         """No flush is said to hold for anybody where none is offered."""
         path = REPORTS / "server-without-flush.pcap"
