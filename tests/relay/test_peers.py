@@ -10,11 +10,12 @@ import subprocess
 import threading
 import time
 import unittest
+import unittest.mock
 
 import relaying
 from relaying import digest, wait_until
 
-relaying.require("nbdkit", "qemu-nbd", "qemu-img", "nbdcopy", "capinfos")
+relaying.require("nbdkit", "qemu-nbd", "qemu-img", "nbdcopy", "capinfos", "psktool")
 
 try:
     import client
@@ -90,6 +91,24 @@ class Copies(relaying.RelayTest):
         for connection in report.connections:
             self.assertEqual(connection["server"], "127.0.0.1:%d" % port)
             self.assertTrue(connection["client"].startswith("127.0.0.1:"))
+
+
+    def test_tls(self):
+        """TLS over a Unix socket, with the key log that the client writes meanwhile."""
+        self.run_command("psktool", "-u", "alice", "-p", "keys.psk")
+        log = self.work / "keys.log"
+        log.touch()
+        self.nbdkit("--tls=require", "--tls-psk=keys.psk", "memory", "4M")
+        relay = self.relay("--tls-keys=keys.log")
+        source = self.random_file("source", 4)
+        uri = "nbds+unix://alice@/?socket=%s&tls-psk-file=%s" % (
+            self.work / "relay", self.work / "keys.psk")
+        with unittest.mock.patch.dict(os.environ, SSLKEYLOGFILE=str(log)):
+            self.run_command("nbdcopy", "--flush", source, uri)
+            self.run_command("nbdcopy", uri, "copy")
+        report = relay.stop()
+        self.assertEqual(digest(self.work / "copy"), digest(source))
+        self.check(report, 4 * MIB, 4 * MIB)
 
 
 class Liar(relaying.RelayTest):

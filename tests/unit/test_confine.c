@@ -27,6 +27,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/sockios.h>
+
 #include "analyzer/capture/capture.h"
 #include "analyzer/capture/create.h"
 #include "analyzer/capture/opener.h"
@@ -301,6 +303,90 @@ static void test_serving(void **state)
 	close(other);
 	close(spare);
 	unlink("there");
+}
+
+/* --- who relays --- */
+
+/* Bits of what is wrong. */
+static unsigned relays(int mine, int spare, const struct sockaddr_in *at)
+{
+	struct linger linger = {0};
+	unsigned wrong = 0;
+	int on = 1, fd = accept4(mine, NULL, NULL, SOCK_CLOEXEC), waiting;
+
+	wrong |= (fd < 0) << 0;
+	wrong |= (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0) << 1;
+	wrong |= (setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) != 0) << 2;
+	wrong |= (ioctl(fd, SIOCOUTQ, &waiting) != 0) << 3;
+	wrong |= (write(fd, "x", 1) != 1) << 4;
+	wrong |= (shutdown(fd, SHUT_RDWR) != 0) << 5;
+	wrong |= (connect(spare, (const struct sockaddr *)at, sizeof(*at)) == 0) << 6;
+	wrong |= (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &on, sizeof(on)) == 0) << 7;
+	wrong |= (bind(spare, (const struct sockaddr *)at, sizeof(*at)) == 0) << 8;
+	wrong |= (listen(spare, 1) == 0) << 9;
+	wrong |= (unlink("there") == 0) << 10;
+	return wrong;
+}
+
+/* And of its process that connects: of the other, what is not needed. */
+static unsigned dials(int mine, const struct sockaddr_in *at)
+{
+	unsigned wrong = 0;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	wrong |= (connect(fd, (const struct sockaddr *)at, sizeof(*at)) != 0) << 0;
+	wrong |= (unlink("made") != 0) << 1;
+	wrong |= (accept4(mine, NULL, NULL, SOCK_CLOEXEC) >= 0) << 2;
+	wrong |= (open("there", O_RDONLY) >= 0) << 3;
+	wrong |= (open("new", O_CREAT | O_WRONLY, 0600) >= 0) << 4;
+	wrong |= (listen(fd, 1) == 0) << 5;
+	wrong |= (fork() >= 0) << 6;
+	return wrong;
+}
+
+static void test_relaying(void **state)
+{
+	struct sockaddr_in at;
+	int mine = listen_somewhere(&at), client = connect_to(&at), ends[2], status;
+	int spare = socket(AF_INET, SOCK_STREAM, 0);
+
+	(void)state;
+	put_file("there", "there");
+	for (int dialer = 0; dialer < 2; dialer++) {
+		unsigned told[3] = {0};
+		pid_t child;
+
+		put_file("made", "");
+		assert_int_equal(pipe(ends), 0);
+		child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			char err[256];
+
+			told[0] = dialer ? nbds_sandbox_dialer(err, sizeof(err))
+					 : nbds_sandbox_relay(NULL, 0, err, sizeof(err));
+			told[1] = dialer ? dials(mine, &at) : relays(mine, spare, &at);
+			told[2] = dialer ? 0 : forbidden();
+			_exit(write(ends[1], told, sizeof(told)) != sizeof(told));
+		}
+		close(ends[1]);
+		assert_int_equal(read(ends[0], told, sizeof(told)), sizeof(told));
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+		close(ends[0]);
+		if (!told[0]) {
+			print_message("skipped: this kernel has no seccomp\n");
+			break;
+		}
+		assert_int_equal(told[1], 0);
+		assert_int_equal(told[2], 0);
+	}
+	assert_file("there", "there");
+	close(client);
+	close(mine);
+	close(spare);
+	unlink("there");
+	unlink("made");
 }
 
 /* --- who replaces files --- */
@@ -607,10 +693,11 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sandbox), cmocka_unit_test(test_serving),
-		cmocka_unit_test(test_probe),   cmocka_unit_test(test_replacer),
-		cmocka_unit_test(test_opener),  cmocka_unit_test(test_opener_of_root),
-		cmocka_unit_test(test_create),  cmocka_unit_test(test_full),
+		cmocka_unit_test(test_sandbox),        cmocka_unit_test(test_serving),
+		cmocka_unit_test(test_relaying),       cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_replacer),       cmocka_unit_test(test_opener),
+		cmocka_unit_test(test_opener_of_root), cmocka_unit_test(test_create),
+		cmocka_unit_test(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
