@@ -198,6 +198,8 @@ class Plain(RelayTest):
                                connect="127.0.0.1:%d" % server.getsockname()[1])
             where = ("127.0.0.1", port)
         server.listen(64)
+        self.server = server
+        server.settimeout(SECONDS)
         self.addCleanup(server.close)
 
         def connection():

@@ -93,6 +93,27 @@ class Copies(relaying.RelayTest):
             self.assertTrue(connection["client"].startswith("127.0.0.1:"))
 
 
+    def test_families(self):
+        """A server has one address, however its clients come: else it would be taken for
+        two, of which one may show what the other one never wrote."""
+        self.nbdkit("memory", "1M")
+        port = relaying.free_port()
+        relay = self.relay(listen=":%d" % port)
+        hosts = ["127.0.0.1", "[::1]"]
+        with socket.socket(socket.AF_INET6) as probe:
+            try:
+                probe.bind(("::1", 0))
+            except OSError:
+                self.skipTest("this machine has no IPv6")
+        for host in hosts:
+            h = client.connect("nbd://%s:%d" % (host, port))
+            h.pwrite(bytes(4096), 0)
+            h.pread(4096, 0)
+            h.shutdown()
+        report = relay.stop()
+        self.assertEqual(len(report.connections), len(hosts))
+        self.assertEqual(len({item["server"] for item in report.connections}), 1)
+
     def test_tls(self):
         """TLS over a Unix socket, with the key log that the client writes meanwhile."""
         self.run_command("psktool", "-u", "alice", "-p", "keys.psk")

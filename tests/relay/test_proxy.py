@@ -2,9 +2,11 @@
 """The relay as a proxy: every byte, in order, with back pressure and ends as they come,
 whatever the audit does."""
 
+import contextlib
 import hashlib
 import os
 import random
+import resource
 import signal
 import socket
 import struct
@@ -201,6 +203,39 @@ class Pressure(relaying.Plain):
             got += sock.recv(1 << 20)
             time.sleep(0.0005)
         return bytes(got)
+
+
+class Crowded(relaying.Plain):
+    def test_crowded(self):
+        """More clients than there may be descriptors for: they wait, and have their turn."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+        try:
+            relay, connection = self.pair("unix")
+        finally:
+            with contextlib.suppress(ValueError, PermissionError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        ends = [connection() for _ in range(8)]  # (80 - 64) / 2
+        waiting = []
+        for _ in range(4):
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(relaying.SECONDS)
+            client.connect(str(self.work / "relay"))
+            client.sendall(b"late")
+            waiting.append(client)
+        wait_until(lambda: "clients wait" in relay.errors.read_text(), "a word")
+        for client, server in ends:
+            client.sendall(b"x")
+            self.assertEqual(server.recv(1), b"x")
+            client.close()
+            server.close()
+        for client in waiting:
+            ours, _ = self.server.accept()
+            self.assertEqual(ours.recv(4), b"late")
+            ours.close()
+            self.assertEqual(client.recv(1), b"")
+            client.close()
+        relay.stop(status=ANY)
 
 
 class Refused(relaying.RelayTest):
