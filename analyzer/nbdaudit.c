@@ -1507,7 +1507,7 @@ static bool close_log(const struct audit_options *o)
 	int reason = log ? nbds_log_error(log) : 0;
 
 	if (lost && reason)
-		nbds_complain("--log: %" PRIu64 " findings were not logged: %s", lost,
+		nbds_complain("--log: %" PRIu64 " entries were not logged: %s", lost,
 			      strerror(reason));
 	else if (lost)
 		nbds_complain("--log: %" PRIu64

@@ -319,7 +319,7 @@ class Log(unittest.TestCase):
             status, out, error = fleet.nbdaudit("--log=syslog", "-f", "json", *many)
             self.assertLess(time.monotonic() - started, 60)
             self.assertEqual(status, 2)
-            self.assertRegex(error, r"--log: \d+ findings were not logged: ")
+            self.assertRegex(error, r"--log: \d+ entries were not logged: ")
             self.assertEqual(len([o for o in fleet.lines(out) if o["type"] == "finding"]),
                              120 * len(self.reported(ERRORS)))
 
