@@ -40,7 +40,7 @@ struct nbds_view;
 
 /* What holds a good while of what is faster than the audit, and is little beside the memory
  * that that has itself. */
-#define NBDS_VIEW_BYTES ((size_t)64 << 20)
+#define NBDS_VIEW_BYTES ((size_t)128 << 20)
 
 /* `bytes`: of the ring; at least some for one event are taken. `name` and `comment` are
  * those of the interface in saved files. */

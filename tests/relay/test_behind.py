@@ -52,7 +52,7 @@ class Behind(relaying.RelayTest):
         relay, pipe = self.begin("--fail-on=never")
         a, b = client.connect(self.uri()), client.connect(self.uri())
         data = os.urandom(4 * MIB)
-        for turn in range(24):  # there and back: three times the ring
+        for turn in range(32):  # there and back: twice what the ring holds
             a.pwrite(data, (turn % 8) * 4 * MIB)
             self.assertEqual(a.pread(4 * MIB, (turn % 8) * 4 * MIB), data)
         reader = self.drain(pipe)
@@ -71,7 +71,7 @@ class Behind(relaying.RelayTest):
         report = relay.stop(status=(0,))
         reader.join(relaying.SECONDS)
         self.assertEqual(missed, 5)
-        self.assertGreater(report.capture["dropped"], 1000)
+        self.assertGreater(report.capture["dropped"], 500)
         self.assertRegex(report.said, "the audit (is|was) behind: [0-9]+ packets of it are missing; "
                                       "the traffic is not touched by that")
         self.assertEqual(report.found("violation"), [])
