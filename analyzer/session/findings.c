@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define REPEATS_MAX 1000u /* findings of one rule told for one connection */
+#define REPEATS_MAX 1000u /* findings of one rule and level told for one connection */
 
 static struct teller *teller_find(const struct findings *all, uint32_t connection)
 {
@@ -44,20 +44,25 @@ static struct teller *teller_get(struct findings *all, uint32_t connection)
 	return t;
 }
 
+static bool before(const struct repeat *a, const struct repeat *b)
+{
+	return a->rule != b->rule ? a->rule < b->rule : a->severity < b->severity;
+}
+
 static struct repeat *repeat_get(struct findings *all, uint32_t connection,
-				 const struct nbds_rule *rule)
+				 const struct nbds_rule *rule, enum nbds_severity severity)
 {
 	struct teller *t = connection ? teller_find(all, connection) : NULL;
-	struct repeat none = {.rule = rule};
+	struct repeat none = {.rule = rule, .severity = severity};
 	size_t at = 0;
 
 	if (!t && connection && is_known(all, connection))
 		t = teller_get(all, connection);
 	if (!t)
 		return NULL;
-	while (at < t->repeats.count && t->repeats.at[at].rule < rule)
+	while (at < t->repeats.count && before(&t->repeats.at[at], &none))
 		at++;
-	if (at < t->repeats.count && t->repeats.at[at].rule == rule)
+	if (at < t->repeats.count && !before(&none, &t->repeats.at[at]))
 		return &t->repeats.at[at];
 	if (!nbds_vector_push(&t->repeats, all->budget, none))
 		return NULL;
@@ -121,7 +126,7 @@ static void count(struct findings *all, const struct nbds_finding *f)
 
 void findings_tell(struct findings *all, const struct nbds_finding *f)
 {
-	struct repeat *r = repeat_get(all, f->connection, f->rule);
+	struct repeat *r = repeat_get(all, f->connection, f->rule, f->severity);
 	uint64_t most = f->rule->summed ? 1 : f->rule->collapse ? 2 : REPEATS_MAX;
 
 	if (all->counts)

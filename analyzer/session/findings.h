@@ -20,8 +20,10 @@
 #include <nbdscope/counts.h>
 #include <nbdscope/finding.h>
 
+/* Those of a level; what ranks lower is not to hide what ranks higher, nor to count as it. */
 struct repeat {
 	const struct nbds_rule *rule;
+	enum nbds_severity severity;
 	uint64_t count;
 	struct nbds_finding *last; /* told at the end */
 };
@@ -31,7 +33,7 @@ struct teller {
 	uint32_t connection;
 	uint32_t waiting;                     /* findings that will be told later; */
 	bool ended;                           /* with the last of them it goes */
-	NBDS_VECTOR(, struct repeat) repeats; /* in the order of rules */
+	NBDS_VECTOR(, struct repeat) repeats; /* in the order of rules and levels */
 };
 
 struct findings {
