@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Violations that wait. The oldest is told when there are more. */
-#define WITHHELD_MAX 4096u
+/* Violations that wait however short memory is. */
+#define WITHHELD_MIN 4096u
 
 /* Doubts kept apart. Of more, the one that is new becomes one of all since then. */
 #define DOUBTS_MAX 1024u
@@ -93,14 +93,14 @@ static void doubt_add(struct doubts *all, struct doubt d)
 			return;
 	}
 	if (is_all(&d) && of_all) {
-		of_all->since = d.since;
+		if (earlier(&d.since, &of_all->since))
+			of_all->since = d.since;
 		if (of_all->connection != d.connection)
 			of_all->connection = 0;
 		return;
 	}
-	if (!nbds_vector_push(&all->list, all->budget, d) && all->list.count)
-		/* no room: the last one becomes one of everything */
-		all->list.at[all->list.count - 1] = (struct doubt){.since = {0, INT64_MIN, 0}};
+	/* no room: everything is in doubt */
+	all->lost |= !nbds_vector_push(&all->list, all->budget, d);
 }
 
 /* A doubt of the command that the message in `record` belongs to. */
@@ -248,15 +248,16 @@ static void lower(struct doubts *all, const struct nbds_finding *f, const char *
 
 static void pass(struct doubts *all, const struct server *server, const struct nbds_finding *f)
 {
-	for (size_t i = 0; i < all->list.count; i++) {
-		if (!rests_on(all, f, server, &all->list.at[i]))
-			continue;
+	bool doubted = all->lost;
+
+	for (size_t i = 0; i < all->list.count && !doubted; i++)
+		doubted = rests_on(all, f, server, &all->list.at[i]);
+	if (doubted)
 		lower(all, f,
 		      "of bytes that it rests on the capture has two copies that differ, and which "
 		      "of them was received is not known");
-		return;
-	}
-	findings_tell(all->findings, f);
+	else
+		findings_tell(all->findings, f);
 }
 
 static void pass_first(struct doubts *all)
@@ -265,15 +266,21 @@ static void pass_first(struct doubts *all)
 	withheld_drop(all);
 }
 
+static bool is_short(const struct nbds_budget *b)
+{
+	return b->limit && b->used > b->limit / 2;
+}
+
 void doubts_tell(struct doubts *all, const struct server *server, const struct nbds_finding *f)
 {
-	struct withheld_finding *h;
+	struct withheld_finding *h = NULL;
 
 	if (f->severity != NBDS_VIOLATION) {
 		findings_tell(all->findings, f);
 		return;
 	}
-	h = nbds_budget_alloc(all->budget, sizeof(*h));
+	if (all->count < WITHHELD_MIN || !is_short(all->budget))
+		h = nbds_budget_alloc(all->budget, sizeof(*h));
 	if (h)
 		h->finding = nbds_finding_copy(f);
 	if (!h || !h->finding || !findings_wait(all->findings, f->connection, 1)) {
@@ -288,8 +295,7 @@ void doubts_tell(struct doubts *all, const struct server *server, const struct n
 	h->since = f->time;
 	*all->tail = h;
 	all->tail = &h->next;
-	if (++all->count > WITHHELD_MAX)
-		pass_first(all);
+	all->count++;
 }
 
 void doubts_pass(struct doubts *all, int64_t now, bool whole)

@@ -68,6 +68,7 @@ struct doubts {
 	int64_t patience; /* ns that a violation waits, or DOUBTS_TO_THE_END */
 	struct nbds_recall spans;
 	NBDS_VECTOR(, struct doubt) list;
+	bool lost; /* one is missing there, for want of memory */
 	struct withheld_finding *first, **tail;
 	uint32_t count;
 };
