@@ -94,7 +94,7 @@ static void not_waited_for(struct nbds_op *read)
 	flying_remove(read, FLYING_READS);
 }
 
-/* No read that is in flight, and waited for, or held back, began before this was answered. */
+/* No read that is in flight, and waited for, began before this was answered. */
 static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
 			     const struct nbds_point *now)
 {
@@ -111,8 +111,7 @@ static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
 		if (too_old(&r->lo, now))
 			not_waited_for(r);
 	}
-	return flying_after(w, FLYING_READS, &op->hi) &&
-	       !(w->ops.settled && !w->ops.settled(w->ctx, &op->hi));
+	return flying_after(w, FLYING_READS, &op->hi);
 }
 
 static bool counts(const struct nbds_op *op)
@@ -419,7 +418,7 @@ static bool failed_again(struct entry **failed, unsigned *count, struct entry *e
 {
 	for (unsigned i = 0; i < *count; i++)
 		if (failed[i]->op->party->xport == e->op->party->xport &&
-		    same_contents(e, failed[i]) &&
+		    same_contents(e, failed[i]) && none_held(e->op->world, failed[i]->op) &&
 		    over_for_readers(e->op->world, failed[i]->op, now))
 			return true;
 	if (*count < FAILED_KEPT)
@@ -656,7 +655,7 @@ static bool over_hole(struct nbds_world *w, const struct range *of_r, const stru
 		n->state == OP_OK && not_later(&r->hi, &n->hi) && r->status_end <= n->status_end &&
 		(n->status_acked == NBDS_NO_ACK ||
 		 (r->status_acked != NBDS_NO_ACK && r->status_acked <= n->status_acked)) &&
-		over_for_readers(w, n, now));
+		over_for_readers(w, n, now) && none_held(w, n));
 }
 
 /* What certainly came before r began came before n, too: of a read it is all the same which of
@@ -684,7 +683,7 @@ static bool over_range(struct nbds_world *w, const struct range *r, const struct
 	    (r->kind != RANGE_ZERO && !gone_for_all(w, n->op)))
 		return false;
 	look_around(&k);
-	return stands_for(&k, 0, r->op, n->op);
+	return none_held(w, n->op) && stands_for(&k, 0, r->op, n->op);
 }
 
 /* Range r, of a write, goes; `by`: another one takes its place. */

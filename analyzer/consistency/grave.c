@@ -635,16 +635,29 @@ uint64_t graves_free(struct nbds_world *w, struct grave **list)
 	return gone;
 }
 
+bool none_held(const struct nbds_world *w, const struct nbds_op *op)
+{
+	return !w->ops.settled || w->ops.settled(w->ctx, &op->hi);
+}
+
+/* No reader that came before it will be told of any more. */
+static bool over_for_all(const struct nbds_op *by)
+{
+	const struct nbds_world *w = by->world;
+
+	return strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by) &&
+	       flying_after(w, FLYING_READS, &by->hi) && none_held(w, by);
+}
+
 bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by)
 {
-	return !w->parties->others && strength_of(by, NULL) == STRENGTH_FLUSH && !may_be_voided(by);
+	return !w->parties->others && over_for_all(by);
 }
 
 static bool may_go(const struct grave *g)
 {
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
-		if (g->by[i] &&
-		    (strength_of(g->by[i], NULL) != STRENGTH_FLUSH || may_be_voided(g->by[i])))
+		if (g->by[i] && !over_for_all(g->by[i]))
 			return false;
 	return true;
 }

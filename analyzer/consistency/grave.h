@@ -118,6 +118,10 @@ uint64_t graves_thin(struct nbds_world *w, struct grave **list);
 /* Packs what is recent. */
 void graves_pack(struct nbds_world *w, struct grave *list);
 
+/* Nothing is held back that may be a reader from before this was answered: for such a one
+ * nothing else tells what was there, once it leaves no trace. (One that is in a grave is still
+ * possible for whoever came before its successor.) */
+bool none_held(const struct nbds_world *w, const struct nbds_op *op);
 /* What `by` superseded will be in nobody's way any more, whoever reads and whatever fails:
  * it may be gone without a trace. */
 bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by);
