@@ -1524,6 +1524,7 @@ int main(int argc, char **argv)
 	struct nbds_merge *reports = NULL;
 	struct nbds_report *report;
 	struct nbds_tls_reader *keys;
+	bool follow;
 	char err[NBDS_OPTION_ERROR];
 	FILE *out = stdout;
 	int status, captures;
@@ -1562,7 +1563,10 @@ int main(int argc, char **argv)
 	}
 	if (!o.engine.memory)
 		o.engine.memory = MEMORY_DEFAULT;
-	keys = nbds_keys_open(o.tls_keys, is_live(&o), o.engine.memory, err);
+	follow = is_live(&o);
+	for (int i = optind; i < argc && !o.interface; i++)
+		follow |= !strcmp(argv[i], "-"); /* which may come from a live capture */
+	keys = nbds_keys_open(o.tls_keys, follow, o.engine.memory, err);
 	if (!keys) {
 		nbds_complain("%s", err);
 		nbds_merge_free(reports);

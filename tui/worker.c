@@ -608,7 +608,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	if (!w->opener)
 		return false;
 	/* after the opener has begun: it has no use for keys */
-	w->keys = nbds_keys_open(c->tls_keys, !c->file,
+	w->keys = nbds_keys_open(c->tls_keys, !c->file || !strcmp(c->file, "-"),
 				 c->engine.memory ? c->engine.memory : MEMORY_DEFAULT, err);
 	if (!w->keys)
 		return false;

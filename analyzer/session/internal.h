@@ -195,6 +195,7 @@ struct nbds_engine {
 	uint32_t connection_count, last_id;
 	struct inflight *free_inflight;
 	struct secure_list secure_waiting;
+	uint64_t keys_take; /* bytes, counted */
 	bool (*held)(void *ctx, uint64_t frame);
 	void *held_ctx;
 	struct session *current;

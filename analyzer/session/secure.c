@@ -610,10 +610,23 @@ bool secure_waits(const struct session *s, uint64_t *frame)
 	return true;
 }
 
+/* What keys take is counted as it grows. */
+static void count_keys(struct nbds_engine *e)
+{
+	uint64_t takes = e->config.tls ? e->config.tls->memory(e->config.tls) : 0;
+
+	if (takes > e->keys_take)
+		nbds_budget_take(&e->budget, takes - e->keys_take);
+	else
+		nbds_budget_give(&e->budget, e->keys_take - takes);
+	e->keys_take = takes;
+}
+
 void secure_tick(struct nbds_engine *e)
 {
 	struct secure *c = e->secure_waiting.first, *next;
 
+	count_keys(e);
 	if (!c)
 		return;
 	if (e->config.tls->refresh(e->config.tls)) {

@@ -90,6 +90,11 @@ static bool reader_any(const struct nbds_tls_reader *pub)
 	return r->log >= 0 || r->keys.entries.count;
 }
 
+static uint64_t reader_memory(const struct nbds_tls_reader *pub)
+{
+	return reader_of_const(pub)->keys.budget.used;
+}
+
 struct nbds_tls_reader *nbds_tls_reader_new(uint64_t memory, char *err, size_t errsize)
 {
 	struct tls_reader *r;
@@ -107,6 +112,7 @@ struct nbds_tls_reader *nbds_tls_reader_new(uint64_t memory, char *err, size_t e
 	r->pub.refresh = reader_refresh;
 	r->pub.growing = reader_growing;
 	r->pub.any = reader_any;
+	r->pub.memory = reader_memory;
 	r->log = -1;
 	keylog_init(&r->keys, memory);
 	return &r->pub;

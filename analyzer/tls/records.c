@@ -157,12 +157,15 @@ static enum outcome take_record(struct nbds_tls_session *s, struct tls_direction
 
 /* --- bytes to records --- */
 
-static bool room_for(struct nbds_tls_session *s, struct tls_direction *d, size_t size)
+/* Room for `size` bytes that are there, of `most`: what a length only says allocates nothing. */
+static bool room_for(struct nbds_tls_session *s, struct tls_direction *d, size_t size, size_t most)
 {
 	uint8_t *larger;
 
 	if (size <= d->room)
 		return true;
+	if (size < 2 * d->room)
+		size = 2 * d->room < most ? 2 * d->room : most;
 	larger = nbds_budget_realloc(s->budget, d->record, d->room, size);
 	if (!larger) {
 		direction_failed(s, d, NBDS_TLS_MEMORY);
@@ -235,7 +238,7 @@ static size_t step(struct nbds_tls_session *s, struct tls_direction *d, const ui
 	/* a header first, gathered if it is in pieces */
 	if (d->have < RECORD_HEADER && (d->have || len < RECORD_HEADER)) {
 		n = RECORD_HEADER - d->have < len ? RECORD_HEADER - d->have : len;
-		if (!room_for(s, d, RECORD_HEADER))
+		if (!room_for(s, d, RECORD_HEADER, RECORD_HEADER))
 			return len;
 		memcpy(d->record + d->have, data, n);
 		if (d->have + n < RECORD_HEADER) {
@@ -268,7 +271,7 @@ static size_t step(struct nbds_tls_session *s, struct tls_direction *d, const ui
 		return whole;
 	}
 	n = whole - d->have < len ? whole - d->have : len;
-	if (!room_for(s, d, whole))
+	if (!room_for(s, d, d->have + n, whole))
 		return len;
 	memcpy(d->record + d->have, data, n);
 	if (d->have + n == whole) {

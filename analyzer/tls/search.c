@@ -20,7 +20,7 @@
 
 #include "internal.h"
 
-#define CREDIT ((uint64_t)16 << 20)
+#define CREDIT ((uint64_t)4 << 20)
 
 /* The smallest record that has anything in it: header, tag of eight bytes, a byte. */
 #define RECORD_LEAST (RECORD_HEADER + 8 + 1)

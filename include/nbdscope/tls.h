@@ -92,6 +92,8 @@ struct nbds_tls_reader {
 	bool (*refresh)(struct nbds_tls_reader *reader);
 	/* There may be new ones later, so that it is worth while to wait. */
 	bool (*growing)(const struct nbds_tls_reader *reader);
+	/* Bytes of memory that keys take. */
+	uint64_t (*memory)(const struct nbds_tls_reader *reader);
 	/* There are keys at all. */
 	bool (*any)(const struct nbds_tls_reader *reader);
 };
