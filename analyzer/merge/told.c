@@ -988,6 +988,7 @@ const struct nbds_told *told_finish(struct told_parts *t, const char *error, con
 		found |= told->totals.findings[s] != 0;
 	told->error = error;
 	told->unaudited = !found && (!t->audited || why);
+	told->shards_wrong = why != NULL;
 	if (why)
 		told->why = why;
 	else if (t->parts > 1 && !told->totals.connections)

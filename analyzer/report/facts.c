@@ -864,7 +864,9 @@ static void put_reservations(struct nbds_buf *t, const struct nbds_outcome *o)
 		nbds_buf_puts(t, "; with bytes missing: ");
 		nbds_buf_count(t, gaps, "connection", NULL);
 	}
-	if (*o->error)
+	if (*o->error && o->shards_wrong)
+		nbds_buf_printf(t, "; incomplete: %s", o->error);
+	else if (*o->error)
 		nbds_buf_puts(t, "; the capture is incomplete");
 }
 

@@ -115,6 +115,7 @@ struct nbds_outcome {
 	struct nbds_export *exports;
 	bool opened;
 	uint64_t read_bytes;    /* that clients read */
+	bool shards_wrong;      /* some are missing, or there twice, as `error` says */
 	unsigned shard, shards; /* only these servers were judged; `shards` 0: all */
 	bool unaudited;         /* nothing could be looked into, and nothing was found */
 };

@@ -374,6 +374,7 @@ void nbds_report_told(struct nbds_report *r, const char *name, const struct nbds
 				 .info = told->info,
 				 .totals = told->totals,
 				 .exports = told->exports,
+				 .shards_wrong = told->shards_wrong,
 				 .told = told};
 
 	nbds_report_begin(r, name, NULL);

@@ -71,6 +71,7 @@ struct nbds_told {
 	bool opened;       /* it was read at all */
 	bool live;         /* on an interface */
 	bool unaudited;    /* nothing could be looked into */
+	bool shards_wrong; /* some are missing, or there twice, as `error` says */
 	unsigned shard, shards;
 	struct nbds_pipeline_info info;
 	struct nbds_engine_totals totals;

@@ -158,8 +158,8 @@ class Merge(unittest.TestCase):
             self.assertEqual(objects[-1]["verdict"], verdict)
             self.assertIn(words, objects[0]["error"])
             self.assertFalse(objects[0]["complete"])
-            for form in ("text", "sarif", "junit"):
-                status, out, _ = fleet.nbdaudit("-f", form, "--merge", *files)
+            for form in (("-f", "text"), ("-f", "sarif"), ("-f", "junit"), ("--summary",)):
+                status, out, _ = fleet.nbdaudit(*form, "--merge", *files)
                 self.assertEqual(status, 2)
                 self.assertIn(words, " ".join(out.split()))
             return objects
