@@ -1014,7 +1014,9 @@ failed:
 /* Handles, and which of them wait. */
 static bool prepare(struct nbds_relay *r)
 {
-	if (uv_loop_init(&r->loop) < 0)
+	/* Newer versions of the library would wait by io_uring, where the system lets them. In
+	 * there a confined program could open files, so that it must not. */
+	if (setenv("UV_USE_IO_URING", "0", 1) < 0 || uv_loop_init(&r->loop) < 0)
 		return false;
 	if (uv_async_init(&r->loop, &r->stopping, on_stop) < 0 ||
 	    uv_timer_init(&r->loop, &r->pause) < 0 || uv_timer_init(&r->loop, &r->drain) < 0 ||
