@@ -298,10 +298,11 @@ static void look_back(struct secure *c, uint64_t frame)
 
 	note(c, frame);
 	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++) {
-		if (c->half[side].dead || reader_of(c)->why(c->tls, side) <= NBDS_TLS_WAITS)
+		if (c->half[side].dead ||
+		    reader_of(c)->why(c->tls, (enum nbds_side)side) <= NBDS_TLS_WAITS)
 			continue;
 		s->engine->current = s;
-		bury(c, side);
+		bury(c, (enum nbds_side)side);
 		s->engine->current = NULL;
 	}
 }
@@ -461,7 +462,8 @@ static void run(struct secure *c)
 		struct secure_half *h = &c->half[side];
 
 		if (h->closing)
-			c->session->secure_ops->half_close(c->session, side, &h->closing_mark);
+			c->session->secure_ops->half_close(c->session, (enum nbds_side)side,
+							   &h->closing_mark);
 		h->closing = false;
 	}
 }

@@ -327,8 +327,7 @@ bool cipher_open(struct cipher *c, uint64_t sequence, const uint8_t *record, siz
 	size_t len, before;
 	uint8_t nonce[12], extra[13], number[8];
 
-	NBDS_ASSERT(suite && record_len >= RECORD_HEADER &&
-		    record_len <= RECORD_HEADER + RECORD_MOST);
+	NBDS_ASSERT(record_len >= RECORD_HEADER && record_len <= RECORD_HEADER + RECORD_MOST);
 	len = record_len - RECORD_HEADER;
 	*type = record[0];
 	if (suite->mode == SUITE_CBC)

@@ -98,11 +98,11 @@ static void message(struct nbds_tls_session *s, struct tls_direction *d)
 
 	switch (m->head[0]) {
 	case CLIENT_HELLO:
-		if (d->side == NBDS_CLIENT)
+		if (d->side == NBDS_CLIENT && m->body)
 			client_hello(s, m->body, m->kept);
 		break;
 	case SERVER_HELLO:
-		if (d->side == NBDS_SERVER)
+		if (d->side == NBDS_SERVER && m->body)
 			server_hello(s, m->body, m->kept);
 		break;
 	case FINISHED:
@@ -149,7 +149,7 @@ void handshake_bytes(struct nbds_tls_session *s, struct tls_direction *d, const 
 			}
 		}
 		n = m->len - m->at < len ? m->len - m->at : len;
-		if (m->kept < m->room && n) {
+		if (m->body && m->kept < m->room && n) {
 			uint32_t k = m->room - m->kept < n ? m->room - m->kept : (uint32_t)n;
 
 			memcpy(m->body + m->kept, data, k);
