@@ -226,9 +226,30 @@ void nbds_json_close(struct nbds_buf *b, char bracket)
 	nbds_buf_add(b, &bracket, 1);
 }
 
+/* Nothing of it has to be escaped: so it is with nearly all keys and names. */
+static bool is_plain(const uint8_t *bytes, size_t len)
+{
+	bool plain = true;
+
+	for (size_t i = 0; i < len; i++)
+		plain &= bytes[i] >= 0x20 && bytes[i] < 0x7f && bytes[i] != '"' && bytes[i] != '\\';
+	return plain;
+}
+
 void nbds_json_bytes(struct nbds_buf *b, const void *bytes, size_t len)
 {
 	comma(b);
+	if (is_plain(bytes, len)) {
+		if (!reserve(b, len + 2))
+			return;
+		b->s[b->len] = '"';
+		if (len)
+			memcpy(b->s + b->len + 1, bytes, len);
+		b->s[b->len + 1 + len] = '"';
+		b->len += len + 2;
+		b->s[b->len] = '\0';
+		return;
+	}
 	nbds_buf_puts(b, "\"");
 	escape(b, nbds_escape_json, bytes, len);
 	nbds_buf_puts(b, "\"");
@@ -247,8 +268,15 @@ void nbds_json_key(struct nbds_buf *b, const char *key)
 
 void nbds_json_u64(struct nbds_buf *b, uint64_t value)
 {
+	char digits[20]; /* of 2^64 */
+	size_t at = sizeof(digits);
+
 	comma(b);
-	nbds_buf_printf(b, "%" PRIu64, value);
+	do {
+		digits[--at] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
+	nbds_buf_add(b, digits + at, sizeof(digits) - at);
 }
 
 void nbds_json_bool(struct nbds_buf *b, bool value)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Do nbdtop and nbdaudit lose packets where tcpdump does not?
 
-    live.py BINARIES [BLOCKSIZE...]
+    live.py BINARIES [--curve] [BLOCKSIZE...]
 
 For each block size: fio reads and writes over four connections to nbdkit, on the
 loopback interface. The highest rate is searched at which `tcpdump -w /dev/null` with
@@ -11,6 +11,9 @@ by tmux) look on, one after the other, each with its own load at that rate. Prin
 each lost, and the seconds of processor time that it took for each GB on the wire. Ends
 with status 1 if one of ours lost packets. Needs root, and a machine with little else to
 do.
+
+With --curve: what each of them loses at a fifth, two fifths and so on of the rate at which
+the load goes by itself, and at that.
 """
 
 import json
@@ -33,6 +36,7 @@ MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 BUFFER = min(max(MEMORY // 64, 32 << 20), 256 << 20) >> 10
 SEARCH_SECONDS, SECONDS = 4, 10
 SEARCHES = 5
+STEPS = 5  # of the curve
 SETTLE = 2  # seconds for the last packets to come
 FILTER = ["tcp", "port", str(PORT)]
 
@@ -134,9 +138,42 @@ def highest(size):
     return low
 
 
+def curve(binaries, size):
+    """What is lost at each of several rates, the last one as fast as it goes."""
+    fastest = Load(size, 0, SEARCH_SECONDS).rate
+    print("%-6s %10s %8s %26s %26s %26s" % ("", "requests/s", "MB/s", "tcpdump", "nbdaudit",
+                                            "nbdtop"))
+    for step in range(1, STEPS + 1):
+        rate = fastest * step // STEPS if step < STEPS else 0
+        seen = [watch(binaries, size, rate, SEARCH_SECONDS)
+                for watch in (tcpdump, nbdaudit, nbdtop)]
+        print("%-6s %10d %8.0f " % (size, seen[0].load.rate,
+                                    seen[0].load.bytes / seen[0].load.seconds / 1e6) +
+              " ".join("%16s (%6.2f %%)" % (
+                  "%d of %d" % (s.dropped, s.packets + s.dropped),
+                  100 * s.dropped / max(1, s.packets + s.dropped)) for s in seen), flush=True)
+
+
+def compare(binaries, size):
+    """At the highest rate at which tcpdump loses nothing: did one of ours lose packets?"""
+    lost = False
+    rate = highest(size)
+    print("%-6s %-10s %10s %8s %10s %8s %8s %10s" % (
+        "", "", "packets", "lost", "requests/s", "MB/s", "cpu s", "cpu s/GB"))
+    for name, watch in (("tcpdump", tcpdump), ("nbdaudit", nbdaudit), ("nbdtop", nbdtop)):
+        seen = watch(binaries, size, rate, SECONDS)
+        lost |= name != "tcpdump" and seen.dropped > 0
+        print("%-6s %-10s %10d %8d %10d %8.0f %8.2f %10.2f" % (
+            size, name, seen.packets, seen.dropped, seen.load.rate,
+            seen.load.bytes / seen.load.seconds / 1e6, seen.seconds,
+            seen.seconds / (seen.load.bytes / 1e9)), flush=True)
+    return lost
+
+
 def main():
     binaries = pathlib.Path(sys.argv[1]).resolve()
-    sizes = sys.argv[2:] or ["4k", "16k", "64k", "256k"]
+    curves = sys.argv[2:3] == ["--curve"]
+    sizes = sys.argv[3 if curves else 2:] or ["4k", "16k", "64k", "256k"]
     os.environ["NBDSCOPE_BIN"] = str(binaries)
     lost = False
     work = pathlib.Path(tempfile.mkdtemp(prefix="nbdscope-bench-"))
@@ -147,17 +184,10 @@ def main():
             assert server.poll() is None, "nbdkit has ended"
             time.sleep(0.05)
         for size in sizes:
-            rate = highest(size)
-            print("%-6s %-10s %10s %8s %10s %8s %8s %10s" % (
-                "", "", "packets", "lost", "requests/s", "MB/s", "cpu s", "cpu s/GB"))
-            for name, watch in (("tcpdump", tcpdump), ("nbdaudit", nbdaudit),
-                                ("nbdtop", nbdtop)):
-                seen = watch(binaries, size, rate, SECONDS)
-                lost |= name != "tcpdump" and seen.dropped > 0
-                print("%-6s %-10s %10d %8d %10d %8.0f %8.2f %10.2f" % (
-                    size, name, seen.packets, seen.dropped, seen.load.rate,
-                    seen.load.bytes / seen.load.seconds / 1e6, seen.seconds,
-                    seen.seconds / (seen.load.bytes / 1e9)), flush=True)
+            if curves:
+                curve(binaries, size)
+            else:
+                lost |= compare(binaries, size)
     finally:
         server.terminate()
         server.wait()
