@@ -59,6 +59,7 @@ void blocks_init(struct nbds_world *w)
 
 	w->zero_value = sector_value(zeroes);
 	w->blocks->lru.lru_next = w->blocks->lru.lru_prev = &w->blocks->lru;
+	w->blocks->sweep = &w->blocks->lru;
 }
 
 /* --- bytes --------------------------------------------------------------- */
@@ -212,6 +213,18 @@ void piece_drop(struct nbds_world *w, struct entry *e, unsigned i)
 	e->extra->piece[i] = NULL;
 }
 
+void extra_drop(struct nbds_world *w, struct entry *e)
+{
+	bool any = e->extra && e->extra->seen;
+
+	for (unsigned i = 0; i < BLOCK_SECTORS && e->extra; i++)
+		any |= e->extra->piece[i] != NULL;
+	if (any)
+		return;
+	world_dealloc(w, e->extra, sizeof(*e->extra));
+	e->extra = NULL;
+}
+
 /* Keeps the bytes of the entry's sector i, if they are there still. */
 void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
 {
@@ -276,8 +289,11 @@ struct block *block_find(struct nbds_world *w, uint64_t number)
 	return b ? (w->blocks->found = b) : NULL;
 }
 
-void lru_remove(struct block *b)
+void lru_remove(struct nbds_world *w, struct block *b)
 {
+	if (w->blocks->sweep == b)
+		w->blocks->sweep = b->lru_next;
+	w->blocks->unswept -= !b->swept;
 	b->lru_prev->lru_next = b->lru_next;
 	b->lru_next->lru_prev = b->lru_prev;
 }
@@ -288,6 +304,19 @@ void lru_append(struct nbds_world *w, struct block *b)
 	b->lru_prev = w->blocks->lru.lru_prev;
 	w->blocks->lru.lru_prev->lru_next = b;
 	w->blocks->lru.lru_prev = b;
+	b->swept = false;
+	if (!w->blocks->unswept++)
+		w->blocks->sweep = b;
+}
+
+void lru_swept(struct nbds_world *w)
+{
+	struct block *b = w->blocks->sweep;
+
+	NBDS_ASSERT(b != &w->blocks->lru && !b->swept);
+	b->swept = true;
+	w->blocks->unswept--;
+	w->blocks->sweep = b->lru_next;
 }
 
 struct block *block_make(struct nbds_world *w, uint64_t number)
@@ -411,7 +440,7 @@ void block_free(struct nbds_world *w, struct block *b)
 	while (b->entries)
 		entry_remove(w, b, &b->entries);
 	graves_free(w, &b->graves);
-	lru_remove(b);
+	lru_remove(w, b);
 	w->blocks->count--;
 	world_dealloc(w, b, sizeof(*b));
 }

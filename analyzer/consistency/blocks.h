@@ -17,6 +17,9 @@
 
 #define BLOCK_BYTES (BLOCK_SECTORS * NBDS_SECTOR)
 #define SAMPLES     4u /* bytes of a sector that its value has */
+/* Of more blocks than these that are awake none need be old to fall asleep, and those that were
+ * not used for longest are known by their values. */
+#define BLOCKS_MANY 4096u
 
 /* Bytes of a sector, one bit each. */
 struct mask {
@@ -69,6 +72,7 @@ struct block {
 	uint32_t pins;     /* misses so young that their source may still come */
 	uint32_t prune_at; /* count at which it is pruned next */
 	bool tidy;         /* pruned since it was last touched */
+	bool swept;        /* looked at since then, and it cannot sleep as it is */
 	uint8_t cut;       /* sectors where something was forgotten for good */
 	bool based;        /* made after forgetting: what was before `base` is unknown */
 	struct nbds_point base;
@@ -96,8 +100,10 @@ struct blocks {
 	bool begun_lost; /* without memory for all of them */
 	struct block **buckets;
 	size_t bucket_count, count;
-	struct block *found;         /* that was looked for last */
-	struct block lru;            /* list head: next is the oldest */
+	struct block *found; /* that was looked for last */
+	struct block lru;    /* list head: next is the oldest */
+	struct block *sweep; /* the oldest that is not swept, or the head */
+	size_t unswept;
 	bool iterating;              /* over them: none may go to sleep */
 	bool forgot;                 /* some are forgotten, */
 	struct nbds_point forgot_at; /* which were answered until then */
@@ -118,8 +124,11 @@ struct block *block_find(struct nbds_world *w, uint64_t number);
 /* One that there is not yet; NULL without memory. */
 struct block *block_make(struct nbds_world *w, uint64_t number);
 void block_free(struct nbds_world *w, struct block *b);
-void lru_remove(struct block *b);
+/* The list by last use; all that are swept come before those that are not. */
+void lru_remove(struct nbds_world *w, struct block *b);
 void lru_append(struct nbds_world *w, struct block *b);
+/* The oldest that is not swept, is. */
+void lru_swept(struct nbds_world *w);
 /* A command that was answered at `hi` is forgotten. */
 void forget_point(struct nbds_world *w, const struct nbds_point *hi);
 /* So many blocks, or old versions, of `blocks` blocks from `first` on are forgotten. */
@@ -158,5 +167,7 @@ void piece_unref(struct nbds_world *w, struct piece *p);
 /* Where the bytes of the entry's sector i are kept; NULL without memory. */
 struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i);
 void piece_drop(struct nbds_world *w, struct entry *e, unsigned i);
+/* The entry's extra, if there is nothing in it. */
+void extra_drop(struct nbds_world *w, struct entry *e);
 
 #endif

@@ -562,6 +562,7 @@ static void entry_thin(struct nbds_world *w, struct entry *e)
 	for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
 		if (!(e->unknown >> i & 1))
 			piece_drop(w, e, i);
+	extra_drop(w, e);
 }
 
 void block_thin(struct nbds_world *w, struct block *b)
@@ -583,6 +584,9 @@ void block_tidy(struct nbds_world *w, struct block *b)
 		if (b->count == 1)
 			entry_thin(w, b->entries);
 	}
+	for (struct entry *e = b->entries; e && !b->pins && w->blocks->count > BLOCKS_MANY;
+	     e = e->next)
+		entry_thin(w, e);
 	if (w->memory > w->memory_cap / 2)
 		block_thin(w, b);
 }

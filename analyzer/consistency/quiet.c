@@ -26,8 +26,6 @@
 #define AWAKE_MIN 512u
 #define QUIET_AGE INT64_C(1000000000)
 #endif
-/* Of more blocks than these that are awake none need be old. */
-#define AWAKE_MOST 4096u
 
 static uint32_t pack(uint64_t value)
 {
@@ -324,7 +322,7 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 	op = e->op;
 	if (e->valued != 0xff || e->full != 0xff || e->unknown || op->early || op->state != OP_OK ||
 	    !op->proves || !fits(op) || w->now < op->hi.time ||
-	    (w->now - op->hi.time < QUIET_AGE && w->blocks->count <= AWAKE_MOST))
+	    (w->now - op->hi.time < QUIET_AGE && w->blocks->count <= BLOCKS_MANY))
 		return false;
 	if (op->type == NBD_CMD_READ ? e->wholly != 0xff
 				     : !in_force_for_all(op) || may_be_voided(op))
@@ -383,7 +381,7 @@ static void quiet_wake(struct nbds_world *w, struct block *b)
  * block, its entry, its command. */
 static void fetch_next(const struct block *b)
 {
-	const struct block *next = b->lru_next;
+	const struct block *next = b->lru_next; /* or the head, which has no entries */
 
 	if (next->entries)
 		__builtin_prefetch(next->entries->op);
@@ -394,18 +392,37 @@ static void fetch_next(const struct block *b)
 	__builtin_prefetch(next->lru_next->lru_next);
 }
 
+/* What was left of the block will not change before it is used again: of one write old values
+ * are known, or it was read before. */
+static bool is_final(const struct block *b)
+{
+	unsigned writes = 0;
+	bool over = b->entries != NULL;
+
+	for (const struct entry *e = b->entries; e; e = e->next) {
+		writes += !is_seen(e);
+		over &= e->op->state == OP_OK;
+	}
+	return over && writes == 1 && !b->pins && (b->graves || b->count > 1);
+}
+
 /* Looks at the blocks that were not used for longest. */
 static void quiet_sweep(struct nbds_world *w)
 {
-	for (unsigned n = 0; n < 2 && w->blocks->count > AWAKE_MIN && !w->blocks->iterating; n++) {
-		struct block *b = w->blocks->lru.lru_next;
+	for (unsigned n = 0; n < 2 && w->blocks->unswept > AWAKE_MIN && !w->blocks->iterating;
+	     n++) {
+		struct block *b = w->blocks->sweep;
 
 		fetch_next(b);
 		block_tidy(w, b);
 		if (quiet_settle(w, b))
 			continue;
+		if (is_final(b)) {
+			lru_swept(w);
+			continue;
+		}
 		/* its turn comes again */
-		lru_remove(b);
+		lru_remove(w, b);
 		lru_append(w, b);
 	}
 }
@@ -422,7 +439,7 @@ struct block *block_get(struct nbds_world *w, uint64_t number)
 	if (b && b == w->blocks->lru.lru_prev)
 		return b;
 	if (b) {
-		lru_remove(b);
+		lru_remove(w, b);
 		lru_append(w, b);
 		return b;
 	}
