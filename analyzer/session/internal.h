@@ -345,6 +345,9 @@ void secure_go_on(struct session *s);
 bool secure_on(const struct session *s, enum nbds_side side);
 void secure_data(struct session *s, enum nbds_side side, const uint8_t *data, size_t len,
 		 const struct nbds_mark *where);
+/* Its bytes will be TLS, and the first of them are missing. */
+void secure_headless(struct session *s, enum nbds_side side, uint64_t len,
+		     const struct nbds_mark *where);
 void secure_gap(struct session *s, enum nbds_side side, uint64_t len,
 		const struct nbds_mark *where);
 /* The direction ends. True: after what waits; the session is told then. */

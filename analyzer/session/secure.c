@@ -324,7 +324,7 @@ static size_t feed_data(struct secure *c, enum nbds_side side, const uint8_t *da
 	}
 	if (!h->head_len)
 		h->head_mark = *where;
-	for (size_t i = 0; i < len && h->head_len < HEAD_KEPT && h->fed + i < HEAD_KEPT; i++)
+	for (size_t i = 0; i < len && h->head_len < HEAD_KEPT && !h->missing; i++)
 		h->head[h->head_len++] = data[i];
 	h->span_from = h->fed;
 	h->span = *where;
@@ -530,6 +530,16 @@ void secure_data(struct session *s, enum nbds_side side, const uint8_t *data, si
 void secure_gap(struct session *s, enum nbds_side side, uint64_t len, const struct nbds_mark *where)
 {
 	put(s->secure, side, true, len, NULL, where);
+}
+
+void secure_headless(struct session *s, enum nbds_side side, uint64_t len,
+		     const struct nbds_mark *where)
+{
+	if (!s->secure || !nbds_decoder_negotiated(s->decoder)->tls)
+		return;
+	reader_of(s->secure)->gap(s->secure->tls, side, len);
+	look_back(s->secure, where->frame);
+	run(s->secure);
 }
 
 bool secure_begins(void *session, enum nbds_side side, uint64_t offset, const uint8_t *data,

@@ -639,6 +639,7 @@ void session_gap(struct session *s, enum nbds_side side, uint64_t len, bool snap
 
 		m.ack = secure_acked(s, !side, m.ack);
 		lose(s, side, len, &m);
+		secure_headless(s, side, len, &m);
 	}
 }
 

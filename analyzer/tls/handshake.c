@@ -161,6 +161,9 @@ void handshake_bytes(struct nbds_tls_session *s, struct tls_direction *d, const 
 		if (m->at < m->len)
 			return;
 		message(s, d);
+		/* if it failed, what the bytes are in is gone */
+		if (d->why > NBDS_TLS_WAITS)
+			return;
 		handshake_forget(s, d);
 	}
 }

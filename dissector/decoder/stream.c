@@ -278,7 +278,7 @@ static bool hand_over(struct nbds_decoder *d, struct nbds_direction *s, struct n
 {
 	size_t n = s->have + sp->len;
 
-	if (s->opaque || s->told_sink || !d->ops.tls)
+	if (s->opaque || s->told_sink || s->sink_holed || !d->ops.tls)
 		return false;
 	if (!d->ops.tls(d->ctx, s->side, s->pos, s->have ? s->kept : sp->data,
 			s->have ? s->have : sp->len, s->have ? &s->first : sp->mark)) {
@@ -305,9 +305,11 @@ static bool step_sink(struct nbds_decoder *d, struct nbds_direction *s, struct n
 	if (s->phase == NBDS_PHASE_TLS && !s->told_sink && !nbds_peek(s, sp, TLS_TELLS))
 		return false;
 	n = s->have + sp->len;
-	nbds_show(d, s, sp);
+	if (!s->sink_holed)
+		nbds_show(d, s, sp);
 	tell_sink(d, s, s->have ? &s->first : sp->mark);
 	d->bytes = NULL;
+	d->bytes_len = 0;
 	if (s->phase == NBDS_PHASE_TLS)
 		s->count.tls += n;
 	else
@@ -479,6 +481,8 @@ void nbds_decoder_gap(struct nbds_decoder *d, enum nbds_side side, uint64_t len,
 		return;
 	}
 	nbds_run(d, s, &none); /* what is kept */
+	/* whether it is TLS, what comes next does not show */
+	s->sink_holed |= s->phase == NBDS_PHASE_TLS && !s->told_sink;
 	s->count.lost += len;
 	s->pos += len;
 }
@@ -525,9 +529,10 @@ void nbds_decoder_opaque(struct nbds_decoder *d, enum nbds_side side, const uint
 	if (!len)
 		return;
 	d->bytes = bytes_len ? bytes : NULL;
-	d->bytes_len = bytes_len;
+	d->bytes_len = bytes ? bytes_len : 0;
 	tell_sink(d, s, first);
 	d->bytes = NULL;
+	d->bytes_len = 0;
 	s->count.fed += len;
 	s->count.lost += lost;
 	s->count.tls += len - lost;

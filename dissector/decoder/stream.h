@@ -70,6 +70,7 @@ struct nbds_direction {
 	bool resynced;           /* the next message is the first after a search */
 	bool told_sink;          /* the one trouble of NBDS_PHASE_TLS or _OVER was told */
 	bool opaque;             /* NBDS_PHASE_TLS: the caller does not look into it */
+	bool sink_holed;         /* NBDS_PHASE_TLS: its first bytes are missing */
 	enum nbds_phase outside; /* NBDS_PHASE_TLS: the phase before */
 
 	uint64_t pos;  /* stream offset of the first byte not consumed */

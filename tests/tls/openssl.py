@@ -88,6 +88,7 @@ class Context:
     def __init__(self, version, cipher, key="ec", options=0, padding=0, fragment=0, retry=False):
         assert library()
         self.log, self.session, self._ends = [], None, []
+        self.reused = 0
         self._keylog = KEYLOG(lambda ssl, line: self.log.append(line.decode()))
         self._psk_client = PSK_CLIENT(self._client_key)
         self._psk_server = PSK_SERVER(self._server_key)

@@ -145,6 +145,23 @@ class Why(Case):
                 wrap.save(kept, self.capture)
                 self.unread("handshake-not-captured")
 
+    def test_no_beginning(self):
+        """What comes after it is not taken for something that is no TLS, with keys or without."""
+        for side in ("sport", "dport"):
+            with self.subTest(side):
+                self.make(most=300)
+                kept, gone = [], set()
+                for s in self.segments:
+                    flow = s.sport + s.dport
+                    if s.payload[:1] == b"\x16" and getattr(s, side) == 10809 and flow not in gone:
+                        gone.add(flow)
+                        continue
+                    kept.append(s)
+                self.assertEqual(len(gone), 2)
+                wrap.save(kept, self.capture)
+                self.unread("handshake-not-captured")
+                self.unread(None, keys=False)
+
     def test_no_tls(self):
         self.make()
         wrap.save([s.copy(payload=b"GET / HTTP/1.1\r\n" + s.payload[16:])

@@ -146,6 +146,8 @@ def check(path, name, context_arguments, wrap_arguments, plain, directory):
         status, lines, words = audit(capture, keys)
     finally:
         context.close()
+    if wrap_arguments.get("resume") and path.name == "multi-conn.pcap" and not context.reused:
+        return "no session was resumed"
     for line in lines:
         if line["type"] == "connection" and not line.get("tls_read"):
             return f"connection {line['id']} is not read: {line}"
