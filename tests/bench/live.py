@@ -99,7 +99,7 @@ def nbdaudit(binaries, size, rate, seconds):
         watcher.wait()
         out.seek(0)
         report = [json.loads(line) for line in out]
-    (capture,) = [line for line in report if line["type"] == "capture"]
+    (capture,) = [line for line in report if line["type"] == "capture-end"]
     assert report[-1]["findings"]["violation"] == 0
     return Seen(capture["frames"], capture.get("dropped", 0), used, load)
 
