@@ -103,7 +103,7 @@ static bool id_known(const void *engine, uint32_t id)
 }
 
 /* Bytes of what was given back that are kept for what comes next. */
-#define SPARES_MOST ((uint64_t)512 << 10)
+#define SPARES_MOST ((uint64_t)2 << 20)
 
 struct nbds_engine *nbds_engine_new(const struct nbds_engine_config *config,
 				    const struct nbds_engine_ops *ops, void *ctx)
