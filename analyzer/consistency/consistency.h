@@ -118,6 +118,9 @@ struct nbds_reply_order {
 	                            * the status acknowledged (T1), or NBDS_NO_ACK */
 };
 
+/* Of a host's address: its family, and what it has. */
+#define NBDS_HOST_BYTES 17u
+
 struct nbds_world_config {
 	int64_t epsilon; /* ns; margin of T3. Suggested 50 000 */
 	int64_t settle;  /* ns; how long a verdict waits for late evidence */
@@ -131,7 +134,7 @@ struct nbds_world_config {
 	 * they have in common; the registry is for all worlds of an engine, and outlives
 	 * them. NULL: there is no other. */
 	struct nbds_kin *kin;
-	uint8_t host[17];
+	uint8_t host[NBDS_HOST_BYTES];
 	/* What is not flushed is added up there, of all worlds of an engine, which it
 	 * outlives. NULL: nobody asks. */
 	struct nbds_unflushed_sum *tally;
@@ -200,6 +203,10 @@ struct nbds_world_ops {
 /* For nbds_world_config.kin; NULL without memory. */
 struct nbds_kin *nbds_kin_new(struct nbds_budget *budget);
 void nbds_kin_free(struct nbds_kin *kin);
+/* To a server, of which there need be no world, something may be sent from `at` on that is NBD
+ * and not understood. `host` (NBDS_HOST_BYTES) and `server` are those of a world's config. */
+void nbds_kin_stranger(struct nbds_kin *kin, const uint8_t *host, const char *server,
+		       const struct nbds_point *at);
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 				  const struct nbds_world_ops *ops, void *ctx);

@@ -61,14 +61,24 @@ struct nbds_kin *nbds_kin_new(struct nbds_budget *budget)
 	return all;
 }
 
+static uint64_t hash_host(const struct nbds_kin *all, const uint8_t *host)
+{
+	return nbds_hash_bytes(&all->key, 1, host, NBDS_HOST_BYTES);
+}
+
+static uint64_t hash_server(const struct nbds_kin *all, const char *server)
+{
+	return nbds_hash_bytes(&all->key, 3, server, strlen(server));
+}
+
 static uint64_t host_of(const struct nbds_kin *all, const struct nbds_world *w)
 {
-	return nbds_hash_bytes(&all->key, 1, w->config.host, sizeof(w->config.host));
+	return hash_host(all, w->config.host);
 }
 
 static uint64_t server_of(const struct nbds_kin *all, const struct nbds_world *w)
 {
-	return nbds_hash_bytes(&all->key, 3, w->config.server, strlen(w->config.server));
+	return hash_server(all, w->config.server);
 }
 
 static uint64_t name_of(const struct nbds_kin *all, const struct xport *x)
@@ -187,17 +197,12 @@ static struct strangers *strangers_find(const struct nbds_kin *all, uint64_t hos
 	return NULL;
 }
 
-void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
+static void note_stranger(struct nbds_kin *all, uint64_t host, uint64_t server,
+			  const struct nbds_point *at)
 {
-	struct nbds_kin *all = w->config.kin;
 	struct strangers *s;
-	uint64_t host, server;
 	unsigned i;
 
-	if (!all)
-		return;
-	host = host_of(all, w);
-	server = server_of(all, w);
 	s = strangers_find(all, host);
 	if (!s) {
 		if (all->lost || all->strangers.count >= GONE_MAX)
@@ -224,6 +229,20 @@ void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
 	s->first[i].server = server;
 	s->first[i].lo = *at;
 	s->count++;
+}
+
+void kin_stranger(const struct nbds_world *w, const struct nbds_point *at)
+{
+	struct nbds_kin *all = w->config.kin;
+
+	if (all)
+		note_stranger(all, host_of(all, w), server_of(all, w), at);
+}
+
+void nbds_kin_stranger(struct nbds_kin *all, const uint8_t *host, const char *server,
+		       const struct nbds_point *at)
+{
+	note_stranger(all, hash_host(all, host), hash_server(all, server), at);
 }
 
 /* Did a stranger write to another port of the reader's server before `hi`? */

@@ -106,6 +106,9 @@ void command_request(struct session *s, const struct nbds_message *m)
 	*(s->newest ? &s->newest->newer : &s->oldest) = f;
 	s->newest = f;
 	r->user = f;
+	/* how the transmission phase began was lost, but here it is */
+	if (!s->parted)
+		session_join(s);
 	if (!s->party || r->type == NBD_CMD_DISC)
 		return;
 	struct nbds_request_order o = {

@@ -51,6 +51,24 @@ static bool is_loopback(const struct nbds_addr *a)
 	return memcmp(a->ip, one, 16) == 0 || (memcmp(a->ip, mapped, 12) == 0 && a->ip[12] == 127);
 }
 
+static void host_of(const struct nbds_addr *a, uint8_t *host)
+{
+	host[0] = a->family;
+	memcpy(host + 1, a->ip, sizeof(a->ip));
+}
+
+void servers_stranger(struct servers *all, const struct nbds_addr *addr,
+		      const struct nbds_point *at)
+{
+	struct nbds_world_config name;
+
+	if (!all->config.kin)
+		return;
+	nbds_addr_text(addr, name.server);
+	host_of(addr, name.host);
+	nbds_kin_stranger(all->config.kin, name.host, name.server, at);
+}
+
 static struct nbds_world *world_new(struct server *s)
 {
 	struct servers *all = s->all;
@@ -60,8 +78,7 @@ static struct nbds_world *world_new(struct server *s)
 	if (!config.epsilon)
 		config.epsilon = is_loopback(&s->addr) ? 0 : EPSILON;
 	nbds_addr_text(&s->addr, config.server);
-	config.host[0] = s->addr.family;
-	memcpy(config.host + 1, s->addr.ip, sizeof(s->addr.ip));
+	host_of(&s->addr, config.host);
 	w = nbds_world_new(&config, &all->ops, s);
 	if (!w)
 		return NULL;

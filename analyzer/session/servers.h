@@ -84,6 +84,9 @@ void servers_relieve(struct servers *all, uint64_t goal);
 void servers_dropped(struct servers *all);
 void servers_interfaces(struct servers *all);
 void servers_finish(struct servers *all);
+/* To this address, from `at` on, something may have been sent that is NBD and not known. */
+void servers_stranger(struct servers *all, const struct nbds_addr *addr,
+		      const struct nbds_point *at);
 /* From now on there is a sum. To be called before there is a world. */
 void servers_sum(struct servers *all);
 /* The sum over all worlds. */

@@ -254,6 +254,13 @@ static bool greets(const uint8_t *data, size_t len)
 	return len >= 8 && nbds_be64(data) == NBD_INIT_MAGIC;
 }
 
+/* What an NBD client says first: its flags, or an option behind them. */
+static bool answers(const uint8_t *data, size_t len)
+{
+	return magic_side(data, len) == NBDS_CLIENT ||
+	       (len == 4 && nbds_be32(data) <= (NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES));
+}
+
 /* Data of a stream caught in its middle. */
 static void decide_middle(struct nbds_stream *s, int dir, const uint8_t *data, size_t len)
 {
@@ -279,6 +286,17 @@ static void decide_middle(struct nbds_stream *s, int dir, const uint8_t *data, s
 		give_up(s);
 }
 
+/* Its beginning is lost or damaged: from now on it may be NBD that is not recognised, and write
+ * what other ports of the server's address read. */
+static void maybe(struct nbds_stream *s)
+{
+	struct nbds_point at = {s->first.lo_frame, s->first.lo_time, s->first.interface};
+
+	wait_end(s);
+	s->from_start = false;
+	servers_stranger(&s->engine->servers, &s->addr[s->server_dir], &at);
+}
+
 /* The first data of a stream whose beginning was seen. */
 static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
 			 const struct nbds_mark *where)
@@ -288,13 +306,19 @@ static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, si
 		return;
 	}
 	if (dir != s->server_dir) {
-		/* an NBD client listens first; what it heard may be lost */
-		if (where->ack == 0) {
+		/* who greets, serves: what made the other one seem to accept was not its own */
+		if (greets(data, len)) {
+			s->server_dir = dir;
+			decide(s, NBDS_START_GREETING, true);
+			return;
+		}
+		/* an NBD client listens first; what it heard may be lost, or its segment may
+		 * be somebody else's */
+		if (where->ack == 0 && !answers(data, len)) {
 			give_up(s);
 			return;
 		}
-		wait_end(s);
-		s->from_start = false;
+		maybe(s);
 		decide_middle(s, dir, data, len);
 		return;
 	}
@@ -315,15 +339,15 @@ static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, si
 		decide(s, NBDS_START_GREETING, true);
 		return;
 	}
-	wait_end(s);
 	if (n == 8) {
 		/* a greeting that was damaged: whether it was one shows in what follows */
-		s->from_start = false;
+		maybe(s);
 		s->skipped[dir] += s->prefix_len;
 		s->prefix_len = 0;
 		decide_middle(s, dir, data, len);
 		return;
 	}
+	wait_end(s);
 	if (!s->prefix_len)
 		s->prefix_mark = *where;
 	memcpy(s->prefix, head, n);
@@ -365,8 +389,8 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 		decide(s, NBDS_START_GREETING, true);
 	if (s->undecided) {
 		/* the beginning is lost: look for it as in the middle */
-		wait_end(s);
-		s->from_start = false;
+		if (s->from_start)
+			maybe(s);
 		s->skipped[dir] += len + s->prefix_len * (unsigned)(dir == s->server_dir);
 		s->prefix_len = 0;
 		return;
