@@ -40,7 +40,7 @@ static uint64_t value_of(uint64_t hash, const uint8_t *bytes)
 
 uint64_t sector_value(const uint8_t *bytes)
 {
-	uint64_t hash;
+	uint64_t hash = 0;
 
 	(has_avx2() ? sector_hashes_avx2 : sector_hashes)(bytes, 1, &hash);
 	return value_of(hash, bytes);
