@@ -181,8 +181,9 @@ class Live(peers.LiveTest):
         t.wait("FLIGHT")
         head, row = t.lines()[3:5]
         flight = row[:head.index("FLIGHT") + 6].split()[-1].rstrip("?")
+        # 16, and those whose answers were lost just now: it was hundreds when none was forgotten
         if flight.isdigit():
-            self.assertLessEqual(int(flight), 16, row)
+            self.assertLessEqual(int(flight), 32, row)
         load.wait(30)
         t.wait(NO_VIOLATION)
 
