@@ -192,8 +192,10 @@ class Pressure(relaying.Plain):
         server.setblocking(True)
         with sending(server, data[sent:]):
             self.assertEqual(self.take(client, len(data)), data)
-        # the ring, of 128 MiB, is what grows while it is first used
-        self.assertLess(relay.memory(), before + 160 * MIB)
+        # the ring, of 128 MiB, is what grows while it is first used; ThreadSanitizer
+        # has several bytes for each of them
+        if b"__tsan_init" not in (relaying.BIN / "nbdaudit").read_bytes():
+            self.assertLess(relay.memory(), before + 160 * MIB)
         relay.stop(status=ANY)
 
     @staticmethod
