@@ -76,6 +76,7 @@ struct secure_half {
 	struct place *places;
 	uint32_t room, count, next;
 	bool places_lost; /* there were older ones */
+	uint64_t queued;  /* of those that wait: of this direction */
 	bool closing;     /* once nothing waits any more */
 	struct nbds_mark closing_mark;
 };
@@ -401,6 +402,7 @@ static struct waiting *enqueue(struct secure *c, enum nbds_side side, bool gap, 
 	*(c->last ? &c->last->next : &c->first) = w;
 	c->last = w;
 	c->waiting += gap ? 0 : len;
+	c->half[side].queued++;
 	if (!c->listed) {
 		c->since = where->time;
 		list(c);
@@ -416,6 +418,7 @@ static void dequeue(struct secure *c, struct waiting **at, struct waiting *befor
 	if (c->last == w)
 		c->last = before;
 	c->waiting -= w->gap ? 0 : w->len;
+	c->half[w->side].queued--;
 	nbds_budget_free(budget_of(c), w, sizeof(*w) + (w->gap ? 0 : w->len));
 }
 
@@ -491,30 +494,53 @@ static void hurry(struct secure *c)
 	NBDS_ASSERT(!c->first || !c->session->decoder);
 }
 
+/* What those that wait may wait for: the version, or that nothing can be read any more. New
+ * keys are seen at the next tick. */
+static unsigned news_of(const struct secure *c)
+{
+	return c->session->c.tls.facts.version | (unsigned)c->half[0].dead << 16 |
+	       (unsigned)c->half[1].dead << 17;
+}
+
 static void put(struct secure *c, enum nbds_side side, bool gap, uint64_t len, const uint8_t *data,
 		const struct nbds_mark *where)
 {
-	if (!c->first) {
+	/* while the version is not known, the other direction goes on, and may bring it */
+	if (!c->first || (!c->half[side].queued && !c->session->c.tls.facts.version)) {
+		unsigned before = news_of(c);
 		size_t taken = 0;
 
 		if (gap)
 			feed_gap(c, side, len, where);
 		else
 			taken = feed_data(c, side, data, len, where);
-		if (gap || taken == len || !c->session->decoder)
+		if (!c->session->decoder)
 			return;
-		data += taken;
-		len -= taken;
-		if (enqueue(c, side, false, len, data, where))
+		if (!gap && taken < len) {
+			data += taken;
+			len -= taken;
+		} else {
+			len = 0;
+		}
+		if (len && !enqueue(c, side, false, len, data, where)) {
+			/* no memory to wait with */
+			hurry(c);
+			if (c->session->decoder)
+				feed_data(c, side, data, len, where);
 			return;
-	} else if (enqueue(c, side, gap, len, data, where)) {
-		run(c);
-		if (c->first && (c->waiting > WAIT_BYTES || nbds_budget_over(budget_of(c))))
+		}
+		if (c->first && news_of(c) != before)
+			run(c);
+		return;
+	}
+	if (enqueue(c, side, gap, len, data, where)) {
+		if (c->waiting > WAIT_BYTES || nbds_budget_over(budget_of(c)))
 			hurry(c);
 		return;
 	}
-	/* no memory to wait with */
 	hurry(c);
+	if (!c->session->decoder)
+		return;
 	if (gap)
 		feed_gap(c, side, len, where);
 	else

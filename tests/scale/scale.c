@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <nbdscope/tls.h>
+
 #include "analyzer/pipeline/pipeline.h"
 #include "shapes.h"
 
@@ -75,9 +77,108 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	findings_seen += f->count;
 }
 
+/* TLS that nobody can read: what the client says waits until it is hopeless. */
+struct nbds_tls_session {
+	bool hopeless;
+};
+
+static struct nbds_tls_session *tls_open(struct nbds_tls_reader *reader, struct nbds_budget *budget,
+					 const struct nbds_tls_sink *sink, void *ctx)
+{
+	(void)reader;
+	(void)budget;
+	(void)sink;
+	(void)ctx;
+	return calloc(1, sizeof(struct nbds_tls_session));
+}
+
+static void tls_close(struct nbds_tls_session *s)
+{
+	free(s);
+}
+
+static size_t tls_data(struct nbds_tls_session *s, enum nbds_side from, const uint8_t *data,
+		       size_t len)
+{
+	(void)data;
+	return from == NBDS_CLIENT && !s->hopeless ? 0 : len;
+}
+
+static void tls_gap(struct nbds_tls_session *s, enum nbds_side from, uint64_t len)
+{
+	(void)s;
+	(void)from;
+	(void)len;
+}
+
+static void tls_hurry(struct nbds_tls_session *s)
+{
+	s->hopeless = true;
+}
+
+static void tls_finish(struct nbds_tls_session *s)
+{
+	(void)s;
+}
+
+static enum nbds_tls_why tls_why(const struct nbds_tls_session *s, enum nbds_side from)
+{
+	if (from == NBDS_SERVER)
+		return NBDS_TLS_READ;
+	return s->hopeless ? NBDS_TLS_NO_KEY : NBDS_TLS_WAITS;
+}
+
+static void tls_facts(const struct nbds_tls_session *s, struct nbds_tls_facts *facts)
+{
+	(void)s;
+	memset(facts, 0, sizeof(*facts));
+}
+
+static uint64_t tls_begun(const struct nbds_tls_session *s, enum nbds_side from)
+{
+	(void)s;
+	(void)from;
+	return 0;
+}
+
+static bool tls_refresh(struct nbds_tls_reader *reader)
+{
+	(void)reader;
+	return false;
+}
+
+static bool tls_yes(const struct nbds_tls_reader *reader)
+{
+	(void)reader;
+	return true;
+}
+
+static uint64_t tls_memory(const struct nbds_tls_reader *reader)
+{
+	(void)reader;
+	return 0;
+}
+
+static struct nbds_tls_reader tls = {
+	.open = tls_open,
+	.close = tls_close,
+	.data = tls_data,
+	.gap = tls_gap,
+	.hurry = tls_hurry,
+	.finish = tls_finish,
+	.why = tls_why,
+	.facts = tls_facts,
+	.begun = tls_begun,
+	.refresh = tls_refresh,
+	.growing = tls_yes,
+	.memory = tls_memory,
+	.any = tls_yes,
+};
+
 static uint64_t cost(const struct shape *shape, unsigned n, uint64_t memory)
 {
-	struct nbds_pipeline_config config = {.ops.finding = on_finding, .engine.memory = memory};
+	struct nbds_pipeline_config config = {.ops.finding = on_finding,
+					      .engine = {.memory = memory, .tls = &tls}};
 	struct wire w = {.sink = to_pipeline};
 	char err[256];
 

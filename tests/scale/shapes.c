@@ -586,6 +586,25 @@ static void flushes(struct wire *w, unsigned n)
 	}
 }
 
+/* The client's first records wait for what the server has to say, which says it byte by byte. */
+static void tls_waiting(struct wire *w, unsigned n)
+{
+	uint8_t option[16], answer[20], record[64] = {23, 3, 3, 0, 59};
+	struct talk t;
+
+	w->step = 1;
+	open_nth(w, &t, 0, SERVE);
+	talk_greet(&t);
+	put32(put32(put64(option, NBD_OPTS_MAGIC), NBD_OPT_STARTTLS), 0);
+	talk_send(&t, CLIENT, option, sizeof(option));
+	put32(put32(put32(put64(answer, NBD_REP_MAGIC), NBD_OPT_STARTTLS), NBD_REP_ACK), 0);
+	talk_send(&t, SERVER, answer, sizeof(answer));
+	for (unsigned i = 0; i < n; i++) {
+		talk_send(&t, CLIENT, record, sizeof(record));
+		talk_send(&t, SERVER, record, 1);
+	}
+}
+
 const struct shape shapes[] = {
 	{"greetings", "servers that greet, once each", 2000, 50000, greetings},
 	{"half-handshakes", "connections that never get beyond the greeting", 1000, 200000,
@@ -613,6 +632,7 @@ const struct shape shapes[] = {
 	{"block-numbers", "block numbers in steps of a power of two", 2000, 100000, block_numbers},
 	{"blocks", "blocks written", 2000, 100000, blocks},
 	{"rewrites", "versions of one block", 500, 10000, rewrites},
+	{"tls-waiting", "records that wait for others", 2000, 0, tls_waiting},
 	{"flushes", "flushes", 4000, 100000, flushes},
 	{"holes", "flows with a hole", 250, 5000, holes},
 	{"holes-stale", "flows with a hole, and stale reads", 2000, 5000, holes_stale},
