@@ -9,6 +9,8 @@
 
 /* Worlds that wrote, and are gone, each remembered on its own. */
 #define GONE_MAX 4096u
+/* Addresses to which something was sent that may be NBD: anybody's, in a large capture. */
+#define STRANGERS_MAX 32768u
 /* Ports that are looked at for one read; with more of them, one is taken to have written. */
 #define LOOKED_MAX 64u
 
@@ -205,7 +207,7 @@ static void note_stranger(struct nbds_kin *all, uint64_t host, uint64_t server,
 
 	s = strangers_find(all, host);
 	if (!s) {
-		if (all->lost || all->strangers.count >= GONE_MAX)
+		if (all->lost || all->strangers.count >= STRANGERS_MAX)
 			s = NULL;
 		else
 			s = nbds_budget_alloc(all->budget, sizeof(*s));
