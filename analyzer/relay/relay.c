@@ -669,7 +669,8 @@ static void take(struct nbds_relay *r, int fd, const struct sockaddr_storage *fr
 	c->side[SERVER].tcp = r->connect.family == AF_INET || r->connect.family == AF_INET6;
 	c->named = nbds_endpoint_shown(from, &c->flow.address[CLIENT]);
 	c->address = r->settled ? r->address : 0;
-	if (uv_timer_init(&r->loop, &c->again) < 0 || !poll_init(c, CLIENT)) {
+	/* A timer is the loop's from here on, and cannot fail: it comes last. */
+	if (!poll_init(c, CLIENT) || uv_timer_init(&r->loop, &c->again) < 0) {
 		close(fd);
 		free(c);
 		return;
