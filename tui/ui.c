@@ -24,6 +24,9 @@
 #define NOTICE_NS INT64_C(6000000000)
 #define SECOND_NS INT64_C(1000000000)
 
+/* All is drawn so many times more after the size has changed. */
+#define REDRAWS 2u
+
 /* So often keys are said to be there, and none is: the terminal is gone. */
 #define NO_KEYS_MAX 32
 
@@ -541,8 +544,11 @@ static unsigned read_keys(struct ui *ui)
 		count++;
 		ui->dirty = true;
 		if (special && c == KEY_RESIZE) {
-			/* what was on its way meanwhile is not where it was meant to be */
+			/* what was on its way meanwhile is not where it was meant to be; and a
+			 * terminal may be some time behind */
 			screen_redraw();
+			ui->resized = ui_clock();
+			ui->redraws = REDRAWS;
 			continue;
 		}
 		if (special && c == KEY_MOUSE) {
@@ -560,6 +566,14 @@ static unsigned read_keys(struct ui *ui)
 
 /* --- the loop --- */
 
+/* When all is drawn once more for a size that is new; 0: not any more. */
+static int64_t redraw_at(const struct ui *ui)
+{
+	static const int64_t after[REDRAWS] = {3 * SECOND_NS / 2, SECOND_NS / 4};
+
+	return ui->redraws ? ui->resized + after[ui->redraws - 1] : 0;
+}
+
 /* ms until there is something to do even if nothing happens. */
 static int patience(const struct ui *ui, int64_t drawn, bool ready)
 {
@@ -571,6 +585,8 @@ static int patience(const struct ui *ui, int64_t drawn, bool ready)
 		until = drawn + ui->setup.refresh;
 	if (ui->notice_until > now && ui->notice_until < until)
 		until = ui->notice_until;
+	if (ui->redraws && redraw_at(ui) < until)
+		until = redraw_at(ui);
 	return until > now ? (int)((until - now) / 1000000) + 1 : 0;
 }
 
@@ -623,11 +639,10 @@ void ui_run(struct ui *ui)
 
 		if ((fds[0].revents | fds[2].revents) & (POLLHUP | POLLERR | POLLNVAL))
 			break;
-		/* A signal: the size may have changed, which get_wch() tells. */
-		if (got < 0)
-			read_keys(ui);
-		else if (fds[0].revents)
+		if (got > 0 && fds[0].revents)
 			keyless = read_keys(ui) ? 0 : keyless + 1;
+		else /* the size may have changed, before poll(), too, which get_wch() tells */
+			read_keys(ui);
 		if (keyless > NO_KEYS_MAX)
 			break;
 		if (fds[1].revents)
@@ -652,6 +667,11 @@ void ui_run(struct ui *ui)
 		}
 		if (ui->notice_until && ui->notice_until <= ui_clock()) {
 			ui->notice_until = 0;
+			ui->dirty = true;
+		}
+		if (ui->redraws && redraw_at(ui) <= ui_clock()) {
+			ui->redraws--;
+			screen_redraw();
 			ui->dirty = true;
 		}
 		if (ui->dirty) {

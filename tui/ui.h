@@ -95,6 +95,8 @@ struct ui {
 	char search[PROMPT_TEXT];
 	struct pick *pick; /* what is to be saved once its file has a name; or NULL */
 	char notice[256];
+	int64_t resized;      /* clock */
+	unsigned redraws;     /* still to come for that */
 	int64_t notice_until; /* clock */
 	uint64_t notices_seen;
 	uint64_t alarm;       /* newest violation not looked at yet, or 0 */
