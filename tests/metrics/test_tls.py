@@ -17,7 +17,7 @@ import rewrap  # noqa: E402
 import wrap  # noqa: E402
 from openmetrics import Metrics  # noqa: E402
 
-if not openssl.library():
+if not openssl.libssl():
     print("OpenSSL's library is not here")
     sys.exit(77)
 

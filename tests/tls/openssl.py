@@ -19,7 +19,7 @@ CTRL_MAX_FRAGMENT, CTRL_GROUPS, CTRL_MIN, CTRL_MAX = 52, 92, 123, 124
 _ssl = _crypto = None
 
 
-def library():
+def libssl():
     """False: it is not here."""
     global _ssl, _crypto
     if _ssl:
@@ -86,7 +86,7 @@ class Context:
     """What sessions of one kind have in common. `key`: "ec", "rsa" or "psk"."""
 
     def __init__(self, version, cipher, key="ec", options=0, padding=0, fragment=0, retry=False):
-        assert library()
+        assert libssl()
         self.log, self.session, self._ends = [], None, []
         self.reused = 0
         self._keylog = KEYLOG(lambda ssl, line: self.log.append(line.decode()))

@@ -288,7 +288,7 @@ class Lost(Case):
 
 
 if __name__ == "__main__":
-    if not openssl.library():
+    if not openssl.libssl():
         print("OpenSSL's library is not here")
         sys.exit(77)
     unittest.main()

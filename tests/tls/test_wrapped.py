@@ -161,7 +161,7 @@ def main():
     parser.add_argument("--share", default="1/1")
     parser.add_argument("captures", nargs="*", type=pathlib.Path)
     arguments = parser.parse_args()
-    if not openssl.library():
+    if not openssl.libssl():
         print("OpenSSL's library is not here")
         return 77
     share, shares = map(int, arguments.share.split("/"))
