@@ -443,12 +443,11 @@ struct block *block_get(struct nbds_world *w, uint64_t number)
 		lru_append(w, b);
 		return b;
 	}
-	b = block_make(w, number);
-	if (!b)
-		return NULL;
-	if (w->quiet->count)
-		quiet_wake(w, b);
+	/* before there is a new one: what woke may fall asleep again at once */
 	quiet_sweep(w);
+	b = block_make(w, number);
+	if (b && w->quiet->count)
+		quiet_wake(w, b);
 	return b;
 }
 
