@@ -306,8 +306,9 @@ static void decide_start(struct nbds_stream *s, int dir, const uint8_t *data, si
 		return;
 	}
 	if (dir != s->server_dir) {
-		/* who greets, serves: what made the other one seem to accept was not its own */
-		if (greets(data, len)) {
+		/* who greets, serves, if the other one said nothing: what made that one seem to
+		 * accept was not its own */
+		if (!s->prefix_len && greets(data, len)) {
 			s->server_dir = dir;
 			decide(s, NBDS_START_GREETING, true);
 			return;
@@ -361,6 +362,7 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 		return;
 	if (s->undecided) {
 		unsigned before = s->prefix_len;
+		int from = s->server_dir; /* who sent them, whoever turns out to serve */
 
 		if (s->from_start)
 			decide_start(s, dir, data, len, where);
@@ -372,7 +374,7 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 			return;
 		}
 		if (s->session && before)
-			feed(s, s->server_dir, s->prefix, before, &s->prefix_mark);
+			feed(s, from, s->prefix, before, &s->prefix_mark);
 	}
 	if (s->session)
 		feed(s, dir, data, len, where);
