@@ -381,6 +381,7 @@ static void bury(struct burial *k, size_t at, bool bytes)
 		done = (v.valued || v.bytes) && grave_put(&k->b->graves, &v, by);
 		if (!done && !v.valued && is_short(w) && gone_for_all(w, by)) {
 			forget_range(w, k->b->number, 1, 0, 1);
+			order_relied(w, &e->op->hi);
 			done = true;
 		}
 		if (!done)
@@ -410,6 +411,14 @@ static bool same_contents(const struct entry *a, const struct entry *b)
 	return !a->coarse && a->full == b->full && a->valued == a->full && same_values(a, b);
 }
 
+/* What certainly began after n was over began after e was, too. */
+static bool over_sooner(const struct nbds_op *e, const struct nbds_op *n)
+{
+	return op_before(e, n) || (e->party == n->party && e->hi.interface == n->hi.interface &&
+				   e->hi.frame <= n->hi.frame && e->hi.time <= n->hi.time &&
+				   e->status_end <= n->status_end);
+}
+
 /* What failed may have left its contents for ever, or anything until the next write that is
  * in force.  For every reader still to come the newest of several that failed alike says both:
  * a client that tries again and again leaves one. */
@@ -418,7 +427,8 @@ static bool failed_again(struct entry **failed, unsigned *count, struct entry *e
 {
 	for (unsigned i = 0; i < *count; i++)
 		if (failed[i]->op->party->xport == e->op->party->xport &&
-		    same_contents(e, failed[i]) && none_held(e->op->world, failed[i]->op) &&
+		    same_contents(e, failed[i]) && over_sooner(e->op, failed[i]->op) &&
+		    none_held(e->op->world, failed[i]->op) &&
 		    over_for_readers(e->op->world, failed[i]->op, now))
 			return true;
 	if (*count < FAILED_KEPT)
@@ -740,6 +750,8 @@ static void granule_limit(struct nbds_world *w, struct granule *g, const struct 
 		     (r->kind == RANGE_ZERO && !w->ranges->wanted)))
 			if ((gone = over_data(w, r, now)))
 				replaced(r, NULL);
+		if (gone && (r->op->write_class || r->kind == RANGE_HOLE))
+			order_relied(w, &r->hi);
 		if (gone)
 			range_unlink(w, g, at);
 		else

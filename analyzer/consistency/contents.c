@@ -588,6 +588,34 @@ void contents_trim_memory(struct nbds_world *w)
 	}
 }
 
+static void based_on(struct block *b, const struct nbds_point *hi)
+{
+	if (b->based)
+		later_of(&b->base, hi);
+	else
+		b->base = *hi;
+	b->based = true;
+}
+
+void contents_distrust(struct nbds_world *w)
+{
+	const struct order *o = w->order;
+
+	if (o->relied) {
+		forget_point(w, &o->relied_upto);
+		while (quiet_forget(w))
+			;
+	}
+	for (struct block *b = w->blocks->lru.lru_next; b != &w->blocks->lru; b = b->lru_next) {
+		if (o->relied)
+			based_on(b, &o->relied_upto);
+		for (const struct grave *g = b->graves; g; g = g->next)
+			for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+				if (g->by[i])
+					based_on(b, &g->by[i]->hi);
+	}
+}
+
 void contents_free(struct nbds_world *w)
 {
 	blocks_free(w);

@@ -98,6 +98,9 @@ void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 void contents_trim_memory(struct nbds_world *w);
 /* Forgets contents until no more than `goal` bytes are kept, if it can. */
 void contents_shrink(struct nbds_world *w, uint64_t goal);
+/* The order of capture turned out to be trusted too far. What was buried, or is gone, as it was
+ * superseded by that order, may not be: it is as if it were forgotten. */
+void contents_distrust(struct nbds_world *w);
 void contents_free(struct nbds_world *w);
 
 #endif

@@ -675,6 +675,9 @@ uint64_t graves_thin(struct nbds_world *w, struct grave **list)
 		}
 		gone += g->count;
 		if (!w->parties->others) {
+			for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+				if (g->by[i])
+					order_relied(w, &g->by[i]->hi);
 			*at = g->next;
 			grave_free(w, g);
 			continue;

@@ -383,6 +383,14 @@ static bool superseded(struct work *k, unsigned i, const unsigned *j, unsigned n
 	return false;
 }
 
+/* Why is what was there before a base not known? */
+static enum nbds_unchecked forgotten(const struct nbds_world *w)
+{
+	return w->order->margins && !w->stats.forgotten && !w->stats.pruned
+		       ? NBDS_UNCHECKED_ORDER
+		       : NBDS_UNCHECKED_FORGOTTEN;
+}
+
 /* Nothing is in force: was nothing written before, or why does that not count? */
 static enum nbds_unchecked before_writes(const struct work *k, const bool *after)
 {
@@ -444,7 +452,7 @@ static void look(struct work *k, const unsigned *paths, const bool *after, unsig
 	}
 	if (l->initial || !renewal) {
 		l->judged = false;
-		l->why = k->v->base || k->v->shadow    ? NBDS_UNCHECKED_FORGOTTEN
+		l->why = k->v->base || k->v->shadow    ? forgotten(k->world)
 			 : l->initial && l != &k->step ? before_writes(k, after)
 						       : NBDS_UNCHECKED_UNKNOWN;
 	} else if (k->v->shadow || k->unrooted) {
@@ -1370,7 +1378,7 @@ void judge(const struct view *v, const struct sample *s, struct verdict *out)
 
 	if (untouched(v)) {
 		*out = (struct verdict){.result = JUDGE_UNKNOWN,
-					.why = v->base || v->shadow ? NBDS_UNCHECKED_FORGOTTEN
+					.why = v->base || v->shadow ? forgotten(s->read->world)
 								    : NBDS_UNCHECKED_UNKNOWN,
 					.initial = !v->base && !v->shadow,
 					.wholly = !v->base && !v->shadow,

@@ -25,6 +25,7 @@ struct miss_snapshot {
 	struct missed_sector *at;
 	uint32_t refs;
 	bool shadow, based;
+	uint32_t margins; /* as the order was trusted then */
 	struct nbds_point base;
 	size_t count, size;
 	struct candidate list[];
@@ -68,6 +69,7 @@ static struct miss_snapshot *snapshot_new(struct nbds_world *w, struct missed_se
 	s->at = at;
 	at->snapshot = s;
 	s->shadow = g->shadow;
+	s->margins = w->order->margins;
 	s->based = g->base != NULL;
 	if (g->base)
 		s->base = *g->base;
@@ -100,7 +102,8 @@ static struct miss_snapshot *snapshot_of(struct nbds_world *w, struct missed_sec
 	struct miss_snapshot *s = at->snapshot;
 
 	/* (where padding differs it is one more, and nothing worse) */
-	if (!s || s->shadow != g->shadow || s->count != g->count || !same_base(s, g->base) ||
+	if (!s || s->margins != w->order->margins || s->shadow != g->shadow ||
+	    s->count != g->count || !same_base(s, g->base) ||
 	    memcmp(s->list, g->list, g->count * sizeof(*g->list)) != 0)
 		return snapshot_new(w, at);
 	s->refs++;
@@ -513,6 +516,11 @@ void miss_judge(struct nbds_world *w, struct miss *m, unsigned around, struct ve
 		return;
 	if (w->poisoned && m->hi.frame > w->poison.frame) {
 		v->why = NBDS_UNCHECKED_GAP;
+		return;
+	}
+	if (s && s->margins != w->order->margins) {
+		/* what was told after it was closed may have been before it after all */
+		v->why = NBDS_UNCHECKED_ORDER;
 		return;
 	}
 	if (s) {

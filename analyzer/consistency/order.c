@@ -484,6 +484,15 @@ bool may_be_voided(const struct nbds_op *n)
 	return false;
 }
 
+void order_relied(struct nbds_world *w, const struct nbds_point *hi)
+{
+	if (w->order->relied)
+		later_of(&w->order->relied_upto, hi);
+	else
+		w->order->relied_upto = *hi;
+	w->order->relied = true;
+}
+
 void order_free(struct nbds_world *w)
 {
 	for (uint32_t i = 0; i < w->order->void_count; i++)

@@ -31,6 +31,10 @@ struct order {
 	uint64_t trusted_since; /* serial: up to it, what was found was so by an order that is not
 	                         * trusted any more */
 	bool fails;             /* for now: what is in flight is taken for never answered */
+	uint32_t margins;       /* how often the order turned out to be trusted too far */
+	/* Something is gone without a trace because it was superseded; answered until: */
+	bool relied;
+	struct nbds_point relied_upto;
 };
 
 /* a << b: a's outcome was decided before b could begin. */
@@ -82,6 +86,9 @@ static inline bool order_outdated(const struct nbds_op *op)
 
 	return w->parties->many_writers && (w->no_t3 || op->serial <= w->order->trusted_since);
 }
+/* What was answered until `hi` is gone without a trace, as the order says that it is
+ * superseded: to be known if that order turns out to be trusted too far. */
+void order_relied(struct nbds_world *w, const struct nbds_point *hi);
 /* Is there a voider in flight that may yet drop n? */
 bool may_be_voided(const struct nbds_op *n);
 void order_free(struct nbds_world *w);

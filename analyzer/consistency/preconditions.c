@@ -2,15 +2,15 @@
 /*
  * Which rule needs which precondition. See preconditions.h.
  *
- *	                G1 G3   G3      G3      G4    G9   G9    G9     G10    G5     G5
- *	                unseen  dropped outside mixed face ended server writer failed breach
- *	V2 after-flush    x       x       x       x    x    x     x            x      x
- *	V3 after-fua      x       x       x       x    x    x     x            x      x
- *	V4 zeroes         x       x       x       x    x    x     x     x      x      x
- *	V1 own-write      x       x       x       x    x    x     x     x      x      x
- *	V6 zero-status    x       x       x       x    x    x     x     x      x      x
- *	V9 unstable       x       x       x       x    x    x           x      x      x
- *	V1x unexplained   x       x       x       x    x    x     x     x      x      x
+ *	                G1 G3   G3      G3      G4    G4    G9   G9    G9     G10    G5     G5
+ *	                unseen  dropped outside mixed order face ended server writer failed breach
+ *	V2 after-flush    x       x       x       x     x    x    x     x            x      x
+ *	V3 after-fua      x       x       x       x     x    x    x     x            x      x
+ *	V4 zeroes         x       x       x       x     x    x    x     x     x      x      x
+ *	V1 own-write      x       x       x       x     x    x    x     x     x      x      x
+ *	V6 zero-status    x       x       x       x     x    x    x     x     x      x      x
+ *	V9 unstable       x       x       x       x     x    x    x           x      x      x
+ *	V1x unexplained   x       x       x       x     x    x    x     x     x      x      x
  *	V7, V8            (of one connection alone: none of these)
  *
  * What breaks the others leaves nothing to be told: bytes that were not captured or that
@@ -24,7 +24,7 @@
 
 #define NEEDS_ANY                                                                       \
 	(BROKEN_UNSEEN | BROKEN_DROPPED | BROKEN_OUTSIDE | BROKEN_MIXED | BROKEN_FACE | \
-	 BROKEN_ENDED | BROKEN_FAILED | BROKEN_BREACH)
+	 BROKEN_ENDED | BROKEN_FAILED | BROKEN_BREACH | BROKEN_ORDER)
 
 static const uint16_t needs[RULE_COUNT] = {
 	[RULE_STALE_AFTER_FLUSH] = NEEDS_ANY | BROKEN_SERVER,
@@ -57,6 +57,8 @@ static const struct {
 		      "need not be the same device any more"},
 	{BROKEN_MIXED, "commands to this server were captured on several interfaces, whose clocks "
 		       "need not agree"},
+	{BROKEN_ORDER, "later on a reply was captured before its request: the order of capture is "
+		       "not to be trusted as far as this rests on it"},
 };
 
 unsigned precondition_needs(enum nbds_rule_id rule, unsigned broken)

@@ -22,7 +22,8 @@ enum broken {
 	BROKEN_WRITER = 0x80,  /* G10: another connection wrote as well */
 	BROKEN_FAILED = 0x100, /* G5: a flush had failed, and a later one succeeded (Q8) */
 	BROKEN_BREACH = 0x200, /* G5: what was never offered was refused */
-	BROKEN_ALL = 0x3ff
+	BROKEN_ORDER = 0x400,  /* G4: the order of capture was trusted too far */
+	BROKEN_ALL = 0x7ff
 };
 
 /* Those of `broken` that the rule needs. */

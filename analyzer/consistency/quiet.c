@@ -338,6 +338,8 @@ bool quiet_settle(struct nbds_world *w, struct block *b)
 		}
 		return false;
 	}
+	if (b->based && op->type != NBD_CMD_READ)
+		order_relied(w, &b->base);
 	w->pasts->list[past - 1].refs++;
 	c->past = past - 1;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "order.h"
 #include "preconditions.h"
 #include "withhold.h"
 
@@ -26,6 +27,7 @@ struct withheld {
 	struct nbds_finding *finding;
 	struct nbds_party *reader;
 	struct nbds_point hi; /* the read was over */
+	uint32_t margins;     /* as the order was trusted then */
 };
 
 /* Was all that any other connection did up to `frame` told? */
@@ -65,7 +67,8 @@ static void deliver(struct nbds_world *w, const struct withheld *h, bool told)
 		return;
 	}
 	broken = (w->dropped ? BROKEN_DROPPED : 0u) | (w->open_world ? BROKEN_UNSEEN : 0u) |
-		 (w->parties->mixed ? BROKEN_MIXED : 0u);
+		 (w->parties->mixed ? BROKEN_MIXED : 0u) |
+		 (h->margins != w->order->margins ? BROKEN_ORDER : 0u);
 	f.severity = precondition_level((enum nbds_rule_id)(f.rule - nbds_rules), f.severity,
 					broken, &lowered);
 	if (lowered) {
@@ -136,6 +139,7 @@ void withhold(struct nbds_world *w, const struct nbds_op *read, const struct nbd
 	h->reader = read->party;
 	h->reader->ops++;
 	h->hi = read->hi;
+	h->margins = w->order->margins;
 	*w->withheld->tail = h;
 	w->withheld->tail = &h->next;
 	/* of several interfaces all wait for the end */

@@ -12,7 +12,9 @@
 #include "world.h"
 
 /* The least margin of T3 in a capture that had something in the wrong order, ns. */
+#ifndef EPSILON_INVERTED /* tests have shorter histories */
 #define EPSILON_INVERTED INT64_C(5000000)
+#endif
 
 struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 				  const struct nbds_world_ops *ops, void *ctx)
@@ -1336,6 +1338,12 @@ void nbds_world_interfaces(struct nbds_world *w)
 	w->parties->interfaces = true;
 }
 
+/* At least twice as large each time: what is done with all contents is done a few times only. */
+static int64_t larger_margin(int64_t margin, int64_t least)
+{
+	return margin <= INT64_MAX / 4 && least < 2 * margin ? 2 * margin : least;
+}
+
 void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
 	int64_t before = w->no_t3 ? INT64_MAX : w->config.epsilon;
@@ -1345,12 +1353,14 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
 		w->no_t3 = true;
 	else if (w->config.epsilon < 2 * inversion)
-		w->config.epsilon = 2 * inversion;
+		w->config.epsilon = larger_margin(w->config.epsilon, 2 * inversion);
 	/* a reply that overtook all of its way and a bit more shows only the bit */
 	if (w->config.epsilon < EPSILON_INVERTED)
 		w->config.epsilon = EPSILON_INVERTED;
 	if (before == (w->no_t3 ? INT64_MAX : w->config.epsilon))
 		return;
+	w->order->margins++;
+	contents_distrust(w);
 	/* nor is what was found by it: who was alone, and what those who are gone left */
 	w->order->trusted_since = w->serial;
 	w->parties->loose |= w->parties->past_written > 0;

@@ -19,6 +19,9 @@ struct drive_options {
 	unsigned chop;   /* 0: payload in one span; else the seed of random cuts */
 	bool ticking;    /* verdicts are passed as time goes by, not all at the end */
 	uint64_t memory; /* 0: as much as it likes */
+	/* The margin of order is told only before this share of the events, in 1/1000; 0: from
+	 * the beginning. (What is judged before does not know of it: not for ticking.) */
+	unsigned doubt;
 };
 
 struct drive_finding {
