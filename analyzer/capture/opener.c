@@ -8,16 +8,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "broker.h"
 #include "privileges.h"
 #include "sandbox.h"
 
@@ -34,8 +32,7 @@ struct folder {
 };
 
 struct nbds_opener {
-	int socket;
-	pid_t pid;
+	struct nbds_broker broker;
 	bool drops;
 	char folder[PATH_MAX]; /* where the program was started */
 };
@@ -45,6 +42,8 @@ struct keeper {
 	int socket;
 	char own[PATH_MAX]; /* the one file that may be overwritten; "": none */
 	struct folder folders[FOLDERS];
+	bool drops;
+	const char *user;
 	bool split; /* two users: who started this, and whom the program becomes */
 	uid_t uid, own_uid;
 	gid_t gid, own_gid;
@@ -165,61 +164,38 @@ static int make(const struct keeper *k, const char *path)
 	return fd;
 }
 
-static void answer(int socket, int fd, int error)
+static bool answer(const struct keeper *k, int fd, int error)
 {
 	struct answer a = {.error = error};
-	struct iovec bytes = {&a, sizeof(a)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
 
-	if (fd >= 0) {
-		memset(&control, 0, sizeof(control));
-		message.msg_control = control.room;
-		message.msg_controllen = sizeof(control.room);
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-	}
-	if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
-		_exit(0); /* nobody listens any more */
+	return nbds_broker_answer(k->socket, &a, sizeof(a), &fd, fd >= 0);
 }
 
-static _Noreturn void serve(const struct keeper *k)
+static bool asked(void *of, const void *question, size_t size)
 {
-	static char path[PATH_MAX + 1];
+	const struct keeper *k = of;
+	const char *path = question;
+	bool heard;
+	int fd;
 
-	for (;;) {
-		ssize_t n = read(k->socket, path, sizeof(path));
-		int fd;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			_exit(0);
-		/* A name whole, with its end. */
-		if (memchr(path, '\0', (size_t)n) != path + n - 1) {
-			answer(k->socket, -1, EINVAL);
-			continue;
-		}
-		fd = make(k, path);
-		answer(k->socket, fd, fd < 0 ? errno : 0);
-		if (fd >= 0)
-			close(fd);
-	}
+	/* A name whole, with its end. */
+	if (memchr(path, '\0', size) != path + size - 1)
+		return answer(k, -1, EINVAL);
+	fd = make(k, path);
+	heard = answer(k, fd, fd < 0 ? errno : 0);
+	if (fd >= 0)
+		close(fd);
+	return heard;
 }
 
 /* Both users, and no capability. */
-static bool become_two(struct keeper *k, const char *user, char *err, size_t errsize)
+static bool become_two(struct keeper *k, char *err, size_t errsize)
 {
 	int change;
 
 	if (nbds_privileges_borrowed())
 		return nbds_privileges_drop(NULL, err, errsize) == 0;
-	change = nbds_privileges_target(user, &k->uid, &k->gid, err, errsize);
+	change = nbds_privileges_target(k->user, &k->uid, &k->gid, err, errsize);
 	if (change < 0)
 		return false;
 	k->own_uid = geteuid();
@@ -228,29 +204,19 @@ static bool become_two(struct keeper *k, const char *user, char *err, size_t err
 	return nbds_privileges_two(k->split, k->uid, k->gid, err, errsize) == 0;
 }
 
-static _Noreturn void keep(struct keeper *k, int parent, bool drops, const char *user)
+static void keep(int socket, void *of)
 {
+	static char path[PATH_MAX + 1];
+	struct keeper *k = of;
 	char err[256];
-	sigset_t all;
 
-	/* Keys and hang-ups are for the program; without it this ends by itself. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	close(parent);
-	/* The terminal is not held open by this, nor is a pipe. */
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		int none = open("/dev/null", O_RDWR);
-
-		if (none >= 0)
-			dup2(none, fd);
-		if (none > STDERR_FILENO)
-			close(none);
-	}
-	if (drops && !become_two(k, user, err, sizeof(err)))
+	k->socket = socket;
+	nbds_broker_let_go();
+	if (k->drops && !become_two(k, err, sizeof(err)))
 		_exit(1);
 	if (nbds_sandbox_possible())
 		nbds_sandbox_opener(err, sizeof(err));
-	serve(k);
+	nbds_broker_serve(socket, path, sizeof(path), asked, k);
 }
 
 /* --- the program --- */
@@ -285,34 +251,27 @@ struct nbds_opener *nbds_opener_start(const char *beside, const char *own, bool 
 {
 	struct nbds_opener *o = calloc(1, sizeof(*o));
 	struct keeper *k = calloc(1, sizeof(*k));
-	int pair[2];
+	bool started = false;
 
-	if (!o || !k || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+	if (!o || !k) {
 		snprintf(err, errsize, "cannot prepare to save: %s", strerror(errno));
-		free(o);
-		free(k);
-		return NULL;
+		goto done;
 	}
 	folder_open(&k->folders[0], ".");
 	folder_beside(&k->folders[1], beside);
-	k->socket = pair[1];
 	snprintf(k->own, sizeof(k->own), "%s", own ? own : "");
-	o->socket = pair[0];
+	k->drops = drops;
+	k->user = user;
 	o->drops = drops;
 	snprintf(o->folder, sizeof(o->folder), "%s", k->folders[0].name);
-	o->pid = fork();
-	if (o->pid == 0)
-		keep(k, pair[0], drops, user);
-	if (o->pid < 0)
-		snprintf(err, errsize, "cannot start a process: %s", strerror(errno));
-	close(pair[1]);
+	started = nbds_broker_start(&o->broker, keep, k, "save", err, errsize);
 	for (int i = 0; i < FOLDERS; i++)
 		if (k->folders[i].fd >= 0)
 			close(k->folders[i].fd);
+done:
 	free(k);
-	if (o->pid > 0)
+	if (started)
 		return o;
-	close(pair[0]);
 	free(o);
 	return NULL;
 }
@@ -321,38 +280,8 @@ void nbds_opener_stop(struct nbds_opener *o)
 {
 	if (!o)
 		return;
-	close(o->socket);
-	while (waitpid(o->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	nbds_broker_stop(&o->broker, true);
 	free(o);
-}
-
-/* The answer: 0 and a descriptor in *fd, or an errno. */
-static int hear(int socket, int *fd)
-{
-	struct answer a = {.error = EIO};
-	struct iovec bytes = {&a, sizeof(a)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr message = {.msg_iov = &bytes,
-				 .msg_iovlen = 1,
-				 .msg_control = control.room,
-				 .msg_controllen = sizeof(control.room)};
-	const struct cmsghdr *head;
-	ssize_t n;
-
-	do
-		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n != sizeof(a))
-		return n < 0 ? errno : EPIPE;
-	head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
-	    head->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(head), sizeof(*fd));
-	return a.error ? a.error : *fd < 0 ? EIO : 0;
 }
 
 static void explain(const struct nbds_opener *o, const char *path, int error, char *err,
@@ -374,14 +303,17 @@ static void explain(const struct nbds_opener *o, const char *path, int error, ch
 int nbds_opener_create(struct nbds_opener *o, const char *path, char *err, size_t errsize)
 {
 	size_t len = strlen(path) + 1;
+	struct answer a = {.error = EIO};
 	int fd = -1, error = 0;
 
 	if (len > PATH_MAX)
 		error = ENAMETOOLONG;
-	else if (write(o->socket, path, len) != (ssize_t)len)
+	else if (!nbds_broker_ask(&o->broker, path, len, 0))
 		error = errno;
 	if (!error)
-		error = hear(o->socket, &fd);
+		error = nbds_broker_hear(&o->broker, &a, sizeof(a), &fd, 1, 0);
+	if (!error)
+		error = a.error ? a.error : fd < 0 ? EIO : 0;
 	if (!error)
 		return fd;
 	if (fd >= 0)

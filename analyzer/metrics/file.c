@@ -6,16 +6,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "../capture/broker.h"
 #include "../capture/privileges.h"
 #include "../capture/sandbox.h"
 #include "text.h"
@@ -27,8 +26,7 @@ enum { NOT_METRICS = -1, NOT_A_FILE = -2 };
 #define BEGINNING "# HELP nbdscope_"
 
 struct nbds_metrics_file {
-	int socket;
-	pid_t pid;
+	struct nbds_broker broker;
 	bool busy; /* an answer is awaited */
 	int error; /* the last answer */
 	bool gone; /* the process is */
@@ -45,15 +43,6 @@ struct scribe {
 	struct nbds_buf text;
 	char name[NAME_MAX + 1], temporary[NAME_MAX + 1];
 };
-
-/* send() is not what a confined program may do. */
-static ssize_t tell(int socket, const void *bytes, size_t len, int flags)
-{
-	struct iovec piece = {(void *)bytes, len};
-	struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-
-	return sendmsg(socket, &message, flags | MSG_NOSIGNAL);
-}
 
 /* --- the process --- */
 
@@ -114,30 +103,23 @@ static int look(const struct scribe *w)
 	return NOT_METRICS;
 }
 
-static void answer(const struct scribe *w, int error)
+static bool answer(const struct scribe *w, int error)
 {
-	if (tell(w->socket, &error, sizeof(error), 0) < 0)
-		_exit(0); /* nobody listens any more */
+	return nbds_broker_answer(w->socket, &error, sizeof(error), NULL, 0);
 }
 
-static _Noreturn void serve(struct scribe *w)
+static bool asked(void *of, const void *question, size_t size)
 {
-	char word;
+	struct scribe *w = of;
 
-	for (;;) {
-		ssize_t n = read(w->socket, &word, 1);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			_exit(0);
-		/* It does not change while it is looked at. */
-		memcpy(&w->snapshot, w->shared, sizeof(w->snapshot));
-		nbds_buf_clear(&w->text);
-		nbds_metrics_text(&w->text, &w->snapshot, NBDS_METRICS_PROMETHEUS);
-		answer(w, w->text.failed ? ENOMEM
-					 : replace(w, nbds_buf_text(&w->text), w->text.len, true));
-	}
+	(void)question;
+	(void)size;
+	/* It does not change while it is looked at. */
+	memcpy(&w->snapshot, w->shared, sizeof(w->snapshot));
+	nbds_buf_clear(&w->text);
+	nbds_metrics_text(&w->text, &w->snapshot, NBDS_METRICS_PROMETHEUS);
+	return answer(w, w->text.failed ? ENOMEM
+					: replace(w, nbds_buf_text(&w->text), w->text.len, true));
 }
 
 /* Root needs no more rights than the folder's owner. False: do not go on. */
@@ -153,33 +135,22 @@ static bool become(const struct scribe *w)
 	return nbds_privileges_become(st.st_uid, st.st_gid, err, sizeof(err)) == 0;
 }
 
-static _Noreturn void keep(struct scribe *w, int parent)
+static void keep(int socket, void *of)
 {
-	char err[256];
-	sigset_t all;
+	struct scribe *w = of;
+	char err[256], word;
 	int state;
 
-	/* Keys and hang-ups are for the program; without it this ends by itself. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	close(parent);
-	/* The terminal is not held open by this, nor is a pipe. */
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		int none = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		if (none >= 0)
-			dup2(none, fd);
-		if (none > STDERR_FILENO)
-			close(none);
-	}
+	w->socket = socket;
+	nbds_broker_let_go();
 	if (!become(w))
 		_exit(1);
 	if (nbds_sandbox_possible())
 		nbds_sandbox_replacer(err, sizeof(err));
 	/* What cannot be written is to be known at once. */
 	state = look(w);
-	answer(w, state ? state : replace(w, "", 0, false));
-	serve(w);
+	if (answer(w, state ? state : replace(w, "", 0, false)))
+		nbds_broker_serve(socket, &word, sizeof(word), asked, w);
 }
 
 /* --- the program --- */
@@ -227,16 +198,15 @@ static void explain(const struct nbds_metrics_file *f, char *err, size_t errsize
 /* Takes the answer, if it is there. */
 static void hear(struct nbds_metrics_file *f, int flags)
 {
-	int error;
-	ssize_t n;
+	int error = 0, status;
 
 	if (!f->busy)
 		return;
-	n = recv(f->socket, &error, sizeof(error), flags);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	status = nbds_broker_hear(&f->broker, &error, sizeof(error), NULL, 0, flags);
+	if (status == EAGAIN)
 		return;
 	f->busy = false;
-	f->gone = n != sizeof(error);
+	f->gone = status != 0;
 	f->error = f->gone ? EPIPE : error;
 }
 
@@ -245,7 +215,6 @@ struct nbds_metrics_file *nbds_metrics_file_start(const char *path, bool overwri
 {
 	struct nbds_metrics_file *f = calloc(1, sizeof(*f));
 	struct scribe *w = calloc(1, sizeof(*w));
-	int pair[2] = {-1, -1};
 
 	if (!f || !w) {
 		snprintf(err, errsize, "out of memory");
@@ -259,23 +228,14 @@ struct nbds_metrics_file *nbds_metrics_file_start(const char *path, bool overwri
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (f->shared == MAP_FAILED)
 		f->shared = NULL;
-	if (!f->shared || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+	if (!f->shared) {
 		snprintf(err, errsize, "cannot prepare to write metrics: %s", strerror(errno));
 		goto failed;
 	}
-	w->socket = pair[1];
 	w->shared = f->shared;
 	w->overwrite = overwrite;
-	f->socket = pair[0];
-	f->pid = fork();
-	if (f->pid == 0)
-		keep(w, pair[0]);
-	close(pair[1]);
-	if (f->pid < 0) {
-		snprintf(err, errsize, "cannot start a process: %s", strerror(errno));
-		close(pair[0]);
+	if (!nbds_broker_start(&f->broker, keep, w, "write metrics", err, errsize))
 		goto failed;
-	}
 	close(w->folder);
 	free(w);
 	f->busy = true;
@@ -309,7 +269,7 @@ void nbds_metrics_file_put(struct nbds_metrics_file *f, const struct nbds_metric
 	if (f->busy || f->gone)
 		return;
 	memcpy(f->shared, s, sizeof(*s));
-	if (tell(f->socket, "w", 1, MSG_DONTWAIT) == 1) {
+	if (nbds_broker_ask(&f->broker, "w", 1, MSG_DONTWAIT)) {
 		f->busy = true;
 	} else if (errno != EAGAIN) {
 		f->gone = true;
@@ -319,7 +279,7 @@ void nbds_metrics_file_put(struct nbds_metrics_file *f, const struct nbds_metric
 
 bool nbds_metrics_file_wait(struct nbds_metrics_file *f, int ms)
 {
-	struct pollfd p = {.fd = f->socket, .events = POLLIN};
+	struct pollfd p = {.fd = f->broker.socket, .events = POLLIN};
 
 	while (f->busy) {
 		int got = poll(&p, 1, ms);
@@ -337,11 +297,8 @@ void nbds_metrics_file_stop(struct nbds_metrics_file *f)
 {
 	if (!f)
 		return;
-	close(f->socket);
 	/* One whose disk hangs ends when it can. */
-	if (!f->busy)
-		while (waitpid(f->pid, NULL, 0) < 0 && errno == EINTR)
-			;
+	nbds_broker_stop(&f->broker, !f->busy);
 	munmap(f->shared, sizeof(*f->shared));
 	free(f);
 }

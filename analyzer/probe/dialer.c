@@ -18,9 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../capture/broker.h"
+
 struct nbds_probe_dialer {
-	int socket;
-	pid_t pid;
+	struct nbds_broker broker;
 };
 
 /* What the process knows. */
@@ -183,61 +184,33 @@ static bool run(const struct dialing *k, struct dialed_answer *a)
 	return false;
 }
 
-static void send_answer(int socket, const struct dialed_answer *a, const int fds[3])
+static bool asked(void *of, const void *question, size_t size)
 {
-	struct iovec bytes = {(void *)a, sizeof(*a)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(3 * sizeof(int))];
-	} control;
-	struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+	const struct dialing *k = of;
+	struct dialed_answer a = {.well = false};
+	int fds[3] = {-1, -1, -1};
+	bool made = false, heard;
 
-	if (fds[0] >= 0) {
-		memset(&control, 0, sizeof(control));
-		message.msg_control = control.room;
-		message.msg_controllen = sizeof(control.room);
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(3 * sizeof(int));
-		memcpy(CMSG_DATA(&control.head), fds, 3 * sizeof(int));
-	}
-	if (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
-		_exit(0); /* nobody listens any more */
+	(void)size;
+	if (*(const char *)question == CONNECT)
+		a.well = made = make_connection(k, &a, fds);
+	else
+		a.well = run(k, &a);
+	heard = nbds_broker_answer(k->socket, &a, sizeof(a), fds, made ? 3 : 0);
+	for (int i = 0; i < 3 && made; i++)
+		close(fds[i]);
+	return heard;
 }
 
-static _Noreturn void serve(const struct dialing *k)
+static void keep(int socket, void *of)
 {
+	struct dialing *k = of;
 	char word;
 
-	for (;;) {
-		struct dialed_answer a = {.well = false};
-		int fds[3] = {-1, -1, -1};
-		ssize_t n = read(k->socket, &word, 1);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			_exit(0);
-		a.well = word == CONNECT ? make_connection(k, &a, fds) : run(k, &a);
-		if (!a.well)
-			fds[0] = -1;
-		send_answer(k->socket, &a, fds);
-		for (int i = 0; i < 3 && fds[0] >= 0; i++)
-			close(fds[i]);
-	}
-}
-
-static _Noreturn void keep(const struct dialing *k, int parent)
-{
-	sigset_t all;
-
-	/* Keys and hang-ups are for the program; without it this ends by itself. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
+	k->socket = socket;
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
-	close(parent);
-	serve(k);
+	nbds_broker_serve(socket, &word, sizeof(word), asked, k);
 }
 
 /* --- the program --- */
@@ -248,71 +221,37 @@ struct nbds_probe_dialer *nbds_probe_dialer_start(const struct nbds_probe_uri *u
 {
 	struct nbds_probe_dialer *d = calloc(1, sizeof(*d));
 	struct dialing k = {.uri = uri, .restart = restart, .milliseconds = (int)seconds * 1000};
-	int pair[2];
 
-	if (!d || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+	if (!d) {
 		snprintf(err, errsize, "cannot prepare to connect: %s", strerror(errno));
+		return NULL;
+	}
+	if (!nbds_broker_start(&d->broker, keep, &k, "connect", err, errsize)) {
 		free(d);
 		return NULL;
 	}
-	k.socket = pair[1];
-	d->socket = pair[0];
-	d->pid = fork();
-	if (d->pid == 0)
-		keep(&k, pair[0]);
-	close(pair[1]);
-	if (d->pid > 0)
-		return d;
-	snprintf(err, errsize, "cannot start a process: %s", strerror(errno));
-	close(pair[0]);
-	free(d);
-	return NULL;
+	return d;
 }
 
 void nbds_probe_dialer_stop(struct nbds_probe_dialer *d)
 {
 	if (!d)
 		return;
-	close(d->socket);
-	while (waitpid(d->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	nbds_broker_stop(&d->broker, true);
 	free(d);
 }
 
 /* The answer to a word, and the descriptors that came with it, or -1. */
 static bool ask(struct nbds_probe_dialer *d, char word, struct dialed_answer *a, int fds[3])
 {
-	struct iovec bytes = {a, sizeof(*a)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(3 * sizeof(int))];
-	} control;
-	struct msghdr message = {.msg_iov = &bytes,
-				 .msg_iovlen = 1,
-				 .msg_control = control.room,
-				 .msg_controllen = sizeof(control.room)};
-	const struct cmsghdr *head;
-	ssize_t n;
-
-	fds[0] = fds[1] = fds[2] = -1;
-	if (write(d->socket, &word, 1) != 1)
-		return false;
-	do
-		n = recvmsg(d->socket, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n != sizeof(*a))
-		return false;
-	head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
-	    head->cmsg_len == CMSG_LEN(3 * sizeof(int)))
-		memcpy(fds, CMSG_DATA(head), 3 * sizeof(int));
-	return true;
+	return nbds_broker_ask(&d->broker, &word, 1, 0) &&
+	       nbds_broker_hear(&d->broker, a, sizeof(*a), fds, 3, 0) == 0;
 }
 
 bool nbds_probe_dialer_connect(struct nbds_probe_dialer *d, struct nbds_probe_dialed *dialed,
 			       char *err, size_t errsize)
 {
-	struct dialed_answer a;
+	struct dialed_answer a = {.well = false};
 	int fds[3];
 
 	if (!ask(d, CONNECT, &a, fds)) {
@@ -333,11 +272,14 @@ bool nbds_probe_dialer_connect(struct nbds_probe_dialer *d, struct nbds_probe_di
 
 bool nbds_probe_dialer_restart(struct nbds_probe_dialer *d, char *err, size_t errsize)
 {
-	struct dialed_answer a;
+	struct dialed_answer a = {.well = false};
 	int fds[3];
 
-	if (ask(d, RESTART, &a, fds) && a.well)
-		return true;
-	snprintf(err, errsize, "%s", a.err);
-	return false;
+	if (!ask(d, RESTART, &a, fds)) {
+		snprintf(err, errsize, "the process that runs it is gone");
+		return false;
+	}
+	if (!a.well)
+		snprintf(err, errsize, "%s", a.err);
+	return a.well;
 }

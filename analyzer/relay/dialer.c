@@ -6,18 +6,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "../capture/broker.h"
 #include "../capture/sandbox.h"
 
 struct nbds_dialer {
+	struct nbds_broker broker;
+};
+
+/* What the process knows. */
+struct relay_dialing {
 	int socket;
-	pid_t pid;
+	const struct nbds_endpoint *to;
+	const char *made; /* NULL: no file is removed */
+	struct stat was;  /* that file */
 };
 
 struct dial_answer {
@@ -45,79 +51,38 @@ static int dial(const struct nbds_endpoint *to, unsigned address, int *error)
 	return fd;
 }
 
-static void answer(int socket, int fd, int error)
+static bool asked(void *of, const void *question, size_t size)
 {
-	struct dial_answer a = {.error = error};
-	struct iovec bytes = {&a, sizeof(a)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+	const struct relay_dialing *k = of;
+	struct dial_answer a;
+	int fd = dial(k->to, *(const uint8_t *)question, &a.error);
 
-	if (fd >= 0) {
-		memset(&control, 0, sizeof(control));
-		message.msg_control = control.room;
-		message.msg_controllen = sizeof(control.room);
-		control.head.cmsg_level = SOL_SOCKET;
-		control.head.cmsg_type = SCM_RIGHTS;
-		control.head.cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
-	}
-	while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0 && errno == EINTR)
-		;
+	(void)size;
+	nbds_broker_answer(k->socket, &a, sizeof(a), &fd, fd >= 0);
+	if (fd >= 0)
+		close(fd);
+	return true; /* until nobody asks: a file is to be removed then */
 }
 
-static _Noreturn void serve(const struct nbds_endpoint *to, int socket, const char *made,
-			    const struct stat *was)
+static void keep(int socket, void *of)
 {
+	struct relay_dialing *k = of;
 	struct stat is;
 	char err[256];
-	uint8_t asked;
-	ssize_t n;
+	uint8_t address;
 
+	/* Nothing is held open by this: no terminal, no pipe, no socket that listens. */
+	nbds_broker_let_go();
+	k->socket = STDERR_FILENO + 1;
+	if (socket != k->socket)
+		dup2(socket, k->socket);
+	close_range((unsigned)k->socket + 1, ~0u, 0);
 	if (nbds_sandbox_possible())
 		nbds_sandbox_dialer(err, sizeof(err));
-	while ((n = read(socket, &asked, 1)) != 0) {
-		int fd, error;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			break;
-		fd = dial(to, asked, &error);
-		answer(socket, fd, error);
-		if (fd >= 0)
-			close(fd);
-	}
-	if (made && lstat(made, &is) == 0 && is.st_dev == was->st_dev && is.st_ino == was->st_ino)
-		unlink(made);
-	_exit(0);
-}
-
-static _Noreturn void child(const struct nbds_endpoint *to, int socket, const char *made,
-			    const struct stat *was)
-{
-	sigset_t all;
-
-	/* Keys and hang-ups are for the program; without it this ends by itself. */
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	/* Nothing is held open by this: no terminal, no pipe, no socket that listens. */
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		int none = open("/dev/null", O_RDWR);
-
-		if (none >= 0)
-			dup2(none, fd);
-		if (none > STDERR_FILENO)
-			close(none);
-	}
-	if (socket != STDERR_FILENO + 1) {
-		dup2(socket, STDERR_FILENO + 1);
-		socket = STDERR_FILENO + 1;
-	}
-	close_range((unsigned)socket + 1, ~0u, 0);
-	serve(to, socket, made, was);
+	nbds_broker_serve(k->socket, &address, sizeof(address), asked, k);
+	if (k->made && lstat(k->made, &is) == 0 && is.st_dev == k->was.st_dev &&
+	    is.st_ino == k->was.st_ino)
+		unlink(k->made);
 }
 
 /* --- the program --- */
@@ -126,83 +91,48 @@ struct nbds_dialer *nbds_dialer_start(const struct nbds_endpoint *to, const char
 				      size_t errsize)
 {
 	struct nbds_dialer *d = calloc(1, sizeof(*d));
-	struct stat was = {0};
-	int pair[2];
+	struct relay_dialing k = {.to = to};
 
-	if (!d || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		snprintf(err, errsize, "cannot prepare to connect: %s",
-			 d ? strerror(errno) : "out of memory");
+	if (!d) {
+		snprintf(err, errsize, "cannot prepare to connect: out of memory");
+		return NULL;
+	}
+	if (made && lstat(made, &k.was) == 0)
+		k.made = made;
+	if (!nbds_broker_start(&d->broker, keep, &k, "connect", err, errsize)) {
 		free(d);
 		return NULL;
 	}
-	if (made && lstat(made, &was) < 0)
-		made = NULL;
-	d->socket = pair[0];
-	d->pid = fork();
-	if (d->pid == 0)
-		child(to, pair[1], made, &was);
-	close(pair[1]);
-	if (d->pid > 0 && fcntl(d->socket, F_SETFL, O_NONBLOCK) == 0)
-		return d;
-	snprintf(err, errsize, "cannot start a process: %s", strerror(errno));
-	close(d->socket);
-	free(d);
-	return NULL;
+	return d;
 }
 
 void nbds_dialer_stop(struct nbds_dialer *d)
 {
 	if (!d)
 		return;
-	close(d->socket);
-	while (waitpid(d->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	nbds_broker_stop(&d->broker, true);
 	free(d);
 }
 
 int nbds_dialer_fd(const struct nbds_dialer *d)
 {
-	return d->socket;
+	return d->broker.socket;
 }
 
 bool nbds_dialer_ask(struct nbds_dialer *d, unsigned address)
 {
 	uint8_t byte = (uint8_t)address;
-	ssize_t n;
 
-	do
-		n = write(d->socket, &byte, 1);
-	while (n < 0 && errno == EINTR);
-	return n == 1;
+	return nbds_broker_ask(&d->broker, &byte, 1, MSG_DONTWAIT);
 }
 
 int nbds_dialer_hear(struct nbds_dialer *d, int *fd, int *error)
 {
 	struct dial_answer a = {.error = EIO};
-	struct iovec bytes = {&a, sizeof(a)};
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct msghdr message = {.msg_iov = &bytes,
-				 .msg_iovlen = 1,
-				 .msg_control = control.room,
-				 .msg_controllen = sizeof(control.room)};
-	const struct cmsghdr *head;
-	ssize_t n;
+	int status = nbds_broker_hear(&d->broker, &a, sizeof(a), fd, 1, MSG_DONTWAIT);
 
-	*fd = -1;
-	do
-		n = recvmsg(d->socket, &message, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
-		return 0;
-	if (n != sizeof(a))
-		return -1;
-	head = CMSG_FIRSTHDR(&message);
-	if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
-	    head->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(fd, CMSG_DATA(head), sizeof(*fd));
+	if (status)
+		return status == EAGAIN ? 0 : -1;
 	*error = *fd >= 0 || a.error ? a.error : EMFILE; /* it found no room here */
 	return 1;
 }

@@ -29,6 +29,7 @@
 
 #include <linux/sockios.h>
 
+#include "analyzer/capture/broker.h"
 #include "analyzer/capture/capture.h"
 #include "analyzer/capture/create.h"
 #include "analyzer/capture/opener.h"
@@ -487,6 +488,83 @@ static void test_replacer(void **state)
 	unlink("there");
 }
 
+/* --- a broker --- */
+
+/* Hands over as many descriptors as it is told. */
+static bool handed(void *of, const void *question, size_t size)
+{
+	int fds[NBDS_BROKER_FDS] = {0, 1, 2};
+	unsigned char count = *(const unsigned char *)question;
+
+	return size == 1 && nbds_broker_answer(*(int *)of, &count, 1, fds, count);
+}
+
+static void hand_over(int socket, void *of)
+{
+	char question[2];
+
+	(void)of;
+	nbds_broker_let_go();
+	nbds_broker_serve(socket, question, sizeof(question), handed, &socket);
+}
+
+static int lowest_free(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	close(fd);
+	return fd;
+}
+
+static void test_broker(void **state)
+{
+	struct nbds_broker b;
+	struct rlimit was, few;
+	char err[256], answer[2];
+	int fds[NBDS_BROKER_FDS], next;
+
+	(void)state;
+	assert_true(nbds_broker_start(&b, hand_over, NULL, "test", err, sizeof(err)));
+	next = lowest_free();
+	assert_int_equal(nbds_broker_hear(&b, answer, 1, fds, 3, MSG_DONTWAIT), EAGAIN);
+	for (unsigned char count = 0; count <= NBDS_BROKER_FDS; count++) {
+		assert_true(nbds_broker_ask(&b, &count, 1, 0));
+		assert_int_equal(nbds_broker_hear(&b, answer, 1, fds, count, 0), 0);
+		assert_int_equal(answer[0], count);
+		for (int i = 0; i < count; i++) {
+			assert_int_equal(fcntl(fds[i], F_GETFD), FD_CLOEXEC);
+			close(fds[i]);
+		}
+	}
+	/* Fewer than were asked for, more, or no room for all: none is left open. */
+	assert_true(nbds_broker_ask(&b, "\2", 1, 0));
+	assert_int_equal(nbds_broker_hear(&b, answer, 1, fds, 3, 0), 0);
+	assert_int_equal(fds[0], -1);
+	assert_true(nbds_broker_ask(&b, "\2", 1, 0));
+	assert_int_equal(nbds_broker_hear(&b, answer, 1, fds, 1, 0), 0);
+	assert_int_equal(fds[0], -1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	few.rlim_cur = (rlim_t)next + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_true(nbds_broker_ask(&b, "\3", 1, 0));
+	assert_int_equal(nbds_broker_hear(&b, answer, 1, fds, 3, 0), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	assert_int_equal(fds[0], -1);
+	assert_int_equal(lowest_free(), next);
+	/* An answer of another size, and one that does not come any more. */
+	assert_true(nbds_broker_ask(&b, "\1", 1, 0));
+	assert_int_equal(nbds_broker_hear(&b, answer, 2, fds, 1, 0), EPIPE);
+	assert_int_equal(lowest_free(), next);
+	assert_true(nbds_broker_ask(&b, "no", 2, 0));
+	assert_int_equal(nbds_broker_hear(&b, answer, 1, fds, 1, 0), EPIPE);
+	assert_int_equal(fds[0], -1);
+	assert_int_equal(waitpid(b.pid, NULL, 0), b.pid);
+	assert_false(nbds_broker_ask(&b, "\0", 1, 0));
+	nbds_broker_stop(&b, true);
+	assert_int_equal(lowest_free(), b.socket);
+}
+
 /* --- the opener --- */
 
 static void assert_made(struct nbds_opener *o, const char *path, const char *seen)
@@ -693,11 +771,11 @@ static void test_full(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sandbox),        cmocka_unit_test(test_serving),
-		cmocka_unit_test(test_relaying),       cmocka_unit_test(test_probe),
-		cmocka_unit_test(test_replacer),       cmocka_unit_test(test_opener),
-		cmocka_unit_test(test_opener_of_root), cmocka_unit_test(test_create),
-		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_sandbox),  cmocka_unit_test(test_serving),
+		cmocka_unit_test(test_relaying), cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_replacer), cmocka_unit_test(test_broker),
+		cmocka_unit_test(test_opener),   cmocka_unit_test(test_opener_of_root),
+		cmocka_unit_test(test_create),   cmocka_unit_test(test_full),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
