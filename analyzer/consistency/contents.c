@@ -619,6 +619,7 @@ void contents_distrust(struct nbds_world *w)
 void contents_free(struct nbds_world *w)
 {
 	blocks_free(w);
+	world_dealloc(w, w->contents->assembly, sizeof(*w->contents->assembly));
 	world_dealloc(w, w->contents->gathered.list,
 		      w->contents->gathered.room * sizeof(struct candidate));
 	quiet_free(w);

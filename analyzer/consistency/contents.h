@@ -49,10 +49,23 @@ struct gathered {
 	bool shadow;                   /* something was forgotten that may matter */
 };
 
+/* The first bytes of a block whose others are still to come. Nothing is told in between: what
+ * is there is put in its place before anything else is. */
+struct assembly {
+	struct nbds_op *op;
+	bool read;
+	uint64_t offset; /* of its first byte, in the export */
+	uint32_t have;
+	struct nbds_point seen[BLOCK_SECTORS]; /* read: when each sector was complete */
+	uint8_t bytes[BLOCK_BYTES];
+};
+
 struct contents {
 	struct gathered gathered;
-	uint64_t shrunk_at; /* flushes when it was shrunk last */
-	uint64_t trim_at;   /* bytes of memory: less is not worth another attempt to shrink */
+	struct assembly *assembly; /* NULL: none was needed so far */
+	bool assembling;           /* there is something in it */
+	uint64_t shrunk_at;        /* flushes when it was shrunk last */
+	uint64_t trim_at; /* bytes of memory: less is not worth another attempt to shrink */
 };
 
 /* A sector of a write; bytes: its 512, or NULL. Returns a write of the same bytes that is

@@ -299,6 +299,25 @@ static bool over_before(const struct nbds_op *read, const struct nbds_world *w,
 	return point_before(read->world, hi, lo) && point_before(w, hi, lo);
 }
 
+/* The write is one of the export, as large as the reader's, and not certainly after the read. */
+static bool may_matter(const struct nbds_op *op, const struct xport *x, const struct nbds_op *read,
+		       const struct nbds_point *since)
+{
+	return op->party->xport == x && op->party->known && op->party->size == read->party->size &&
+	       !over_before(read, op->world, &read->hi, since);
+}
+
+/* The same of what is still being put together. */
+static bool writes(const struct nbds_world *w, const struct xport *x, const struct nbds_op *read,
+		   uint64_t sector)
+{
+	const struct assembly *a = w->contents->assembling ? w->contents->assembly : NULL;
+
+	return a && !a->read && sector >= a->offset / NBDS_SECTOR &&
+	       sector < (a->offset + a->have) / NBDS_SECTOR &&
+	       may_matter(a->op, x, read, &a->op->lo);
+}
+
 /* Of this world's writes to the sector, is one of the export and not certainly after the
  * read? */
 static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds_op *read,
@@ -312,6 +331,8 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 	if (w->blind || w->blocks->begun_lost || !contents_gather(w, sector, 0) || g->base ||
 	    g->shadow)
 		return true;
+	if (writes(w, x, read, sector))
+		return true;
 	begun = begun_first(w, sector);
 	if (begun && !over_before(read, w, &read->hi, begun))
 		return true;
@@ -323,10 +344,8 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 		 * began before the read as well */
 		if (c->by || c->seen || c->hole || !op)
 			continue;
-		if (op->party->xport == x && op->party->known &&
-		    op->party->size == read->party->size &&
-		    /* some replaced others, which began before */
-		    !over_before(read, w, &read->hi, op->type == NBD_CMD_WRITE ? &op->lo : &c->hi))
+		/* some replaced others, which began before */
+		if (may_matter(op, x, read, op->type == NBD_CMD_WRITE ? &op->lo : &c->hi))
 			return true;
 	}
 	return false;

@@ -55,6 +55,25 @@ struct nbds_world *nbds_world_new(const struct nbds_world_config *config,
 	return w;
 }
 
+static void assembly_end(struct nbds_world *w);
+
+/* Before anything else is told, and may be judged by it: what is there of a block is put in
+ * its place. All that is called from outside begins with this, but for what only asks, and
+ * nbds_party_complete(), which no contents depend on. */
+static inline void settle(struct nbds_world *w)
+{
+	if (w->contents->assembling)
+		assembly_end(w);
+}
+
+static bool assembly_goes_on(const struct nbds_op *op, bool read, uint64_t pos);
+
+/* Is it the next of what is put together? */
+static inline bool goes_on(const struct nbds_op *op, bool read, uint64_t pos)
+{
+	return op->world->contents->assembling && assembly_goes_on(op, read, pos);
+}
+
 static struct xport *xport_get(struct nbds_world *w, const char *name, size_t len)
 {
 	uint64_t hash = nbds_hash_bytes(&w->key, 0, name, len);
@@ -106,6 +125,7 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 {
 	struct nbds_party *p = world_alloc(w, sizeof(*p));
 
+	settle(w);
 	past_sweep(w);
 	if (!p) {
 		w->blind = true;
@@ -128,6 +148,7 @@ struct nbds_party *nbds_world_connect(struct nbds_world *w, uint32_t id, bool fr
 
 void nbds_party_shown(struct nbds_party *p, const struct nbds_point *at)
 {
+	settle(p->world);
 	p->shown = *at;
 }
 
@@ -136,6 +157,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 {
 	struct xport *x = xport_get(p->world, name, name_len);
 
+	settle(p->world);
 	p->size = size;
 	p->size_known = known;
 	party_enter(p, x, flags, known);
@@ -153,6 +175,7 @@ void nbds_party_export(struct nbds_party *p, const char *name, size_t name_len, 
 
 void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
 {
+	settle(p->world);
 	p->world->parties->hears = true;
 	if (!p->heard)
 		p->first_heard = *at;
@@ -162,6 +185,7 @@ void nbds_party_heard(struct nbds_party *p, const struct nbds_point *at)
 
 void nbds_party_alive(struct nbds_party *p, const struct nbds_point *at)
 {
+	settle(p->world);
 	if (!p->alive || at->frame > p->last_alive.frame)
 		p->last_alive = *at;
 	p->alive = true;
@@ -182,6 +206,7 @@ void nbds_party_complete(struct nbds_party *p, uint64_t frame)
 
 void nbds_party_opaque(struct nbds_party *p, const struct nbds_point *at)
 {
+	settle(p->world);
 	p->opaque = true;
 	party_unlink(p, PARTY_SILENT);
 	world_opens(p->world, at);
@@ -193,6 +218,7 @@ void nbds_party_gap(struct nbds_party *p, const struct nbds_point *since)
 {
 	struct nbds_world *w = p->world;
 
+	settle(w);
 	lengths_doubted(p);
 	p->gapped = p->newest;
 	w->parties->mixed |= w->serial && since->interface != w->parties->interface;
@@ -210,6 +236,7 @@ void nbds_party_end(struct nbds_party *p, const struct nbds_point *at)
 	struct nbds_world *w = p->world;
 	struct nbds_party *waited;
 
+	settle(w);
 	if (p->ended)
 		return;
 	NBDS_TRACE(NBDS_TRACE_ORDER, "frame %" PRIu64 ": conn %" PRIu32 " ends", at->frame, p->id);
@@ -230,6 +257,7 @@ void nbds_party_gone(struct nbds_party *p, const struct nbds_point *at)
 {
 	struct nbds_world *w = p->world;
 
+	settle(w);
 	if (p->ended)
 		return;
 	NBDS_TRACE(NBDS_TRACE_ORDER, "frame %" PRIu64 ": conn %" PRIu32 " is not followed on",
@@ -252,6 +280,7 @@ void nbds_party_leave(struct nbds_party *p)
 {
 	struct nbds_world *w = p->world;
 
+	settle(w);
 	p->left = true;
 	past_sweep(w); /* as many as leave, whatever the time */
 }
@@ -309,6 +338,7 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	struct nbds_world *w = p->world;
 	struct nbds_op *op = world_alloc(w, sizeof(*op));
 
+	settle(w);
 	misses_close(w, &order->lo);
 	w->last = order->lo;
 	if (op && (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)) {
@@ -434,7 +464,12 @@ struct cutter {
 	void (*part)(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
 		     uint32_t len);
 	const struct nbds_point *hi;
+	/* block: when each of its sectors was seen; NULL: all at `hi` */
+	const struct nbds_point *seen;
 };
+
+static bool assembly_begins(const struct cutter *c, uint64_t pos);
+static uint32_t assembly_add(struct cutter *c, const uint8_t *data, size_t len);
 
 static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, size_t len)
 {
@@ -448,6 +483,8 @@ static void cut_sectors(struct cutter *c, uint64_t pos, const uint8_t *data, siz
 		if (len >= BLOCK_BYTES && pos % BLOCK_BYTES == 0) {
 			n = BLOCK_BYTES;
 			c->block(c, pos / BLOCK_BYTES, data);
+		} else if (c->op->world->contents->assembling || assembly_begins(c, pos)) {
+			n = assembly_add(c, data, len);
 		} else if (in == 0 && n == NBDS_SECTOR) {
 			c->whole(c, sector, data);
 		} else if (first < c->start || c->end - first < NBDS_SECTOR) {
@@ -541,14 +578,23 @@ static void write_lost(struct nbds_op *op, uint64_t from, uint64_t to)
 	put_range(op, start, end, RANGE_UNKNOWN);
 }
 
+static struct cutter write_cutter(struct nbds_op *op)
+{
+	return (struct cutter){.op = op,
+			       .start = op->offset,
+			       .end = op->offset + op->length,
+			       .carry = carry_of(op->party, 0),
+			       .block = write_block,
+			       .whole = write_whole,
+			       .part = write_part};
+}
+
 void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, size_t len)
 {
-	struct cutter c = {.op = op,
-			   .start = op->offset,
-			   .block = write_block,
-			   .whole = write_whole,
-			   .part = write_part};
+	struct cutter c;
 
+	if (!goes_on(op, false, op->offset + at))
+		settle(op->world);
 	if (!op->write_class || op->payload_over || !range_fits(op->offset, op->length) ||
 	    at > op->length || at < op->next_at)
 		return;
@@ -557,13 +603,13 @@ void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, si
 	if (at > op->next_at)
 		write_lost(op, op->next_at, at);
 	op->next_at = at + len;
-	c.end = op->offset + op->length;
-	c.carry = carry_of(op->party, 0);
+	c = write_cutter(op);
 	cut_sectors(&c, op->offset + at, data, len);
 }
 
 void nbds_op_write_end(struct nbds_op *op)
 {
+	settle(op->world);
 	if (!op->write_class || op->payload_over)
 		return;
 	op->payload_over = true;
@@ -899,12 +945,19 @@ static void read_block(struct cutter *c, uint64_t block, const uint8_t *bytes)
 	}
 	if (op->type == NBD_CMD_READ && !(nbds_trace_topics & NBDS_TRACE_JUDGE) &&
 	    block_untouched(op->world, op, block)) {
+		struct nbds_point hi = c->seen ? c->seen[0] : *c->hi;
+
+		for (unsigned i = 1; i < BLOCK_SECTORS && c->seen; i++)
+			later_of(&hi, &c->seen[i]);
 		rd->unchecked[NBDS_UNCHECKED_UNKNOWN] += BLOCK_BYTES;
-		contents_seen_block(op, block, values, bytes, c->hi);
+		contents_seen_block(op, block, values, bytes, &hi);
 		return;
 	}
-	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+		if (c->seen)
+			c->hi = &c->seen[i];
 		read_whole(c, block * BLOCK_SECTORS + i, bytes + (size_t)i * NBDS_SECTOR);
+	}
 }
 
 static void read_part(struct cutter *c, uint64_t sector, uint32_t at, const uint8_t *bytes,
@@ -920,26 +973,113 @@ static void read_part(struct cutter *c, uint64_t sector, uint32_t at, const uint
 	judge_now(&s, false);
 }
 
+static struct cutter read_cutter(struct nbds_op *op, const struct nbds_point *hi)
+{
+	return (struct cutter){.op = op,
+			       .start = op->offset,
+			       .end = op->offset + op->length,
+			       .carry = carry_of(op->party, 1),
+			       .block = read_block,
+			       .whole = read_whole,
+			       .part = read_part,
+			       .hi = hi};
+}
+
 void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data, size_t len,
 		       const struct nbds_point *hi)
 {
-	struct cutter c = {
-		.op = op, .block = read_block, .whole = read_whole, .part = read_part, .hi = hi};
+	struct cutter c;
 	struct series series;
 
+	if (!goes_on(op, true, offset))
+		settle(op->world);
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
 	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
 		return;
 	op->reading->seen_bytes += len;
-	c.start = op->offset;
-	c.end = op->offset + op->length;
-	c.carry = carry_of(op->party, 1);
+	c = read_cutter(op, hi);
 	if (len > NBDS_SECTOR)
 		series_begin(op->world, &series);
 	cut_sectors(&c, offset, data, len);
 	series_end(op->world);
 	if (op->world->memory > op->world->memory_cap)
 		contents_trim_memory(op->world);
+}
+
+/* --- blocks that come in pieces ------------------------------------------- */
+
+/* Blocks are found and judged as one: worth a copy where they come in several packets. Not
+ * where each sector is to be traced when it comes. */
+static bool assembly_begins(const struct cutter *c, uint64_t pos)
+{
+	struct nbds_world *w = c->op->world;
+	struct assembly **a = &w->contents->assembly;
+
+	if (pos % BLOCK_BYTES || pos < c->start || c->end - pos < BLOCK_BYTES || !c->block ||
+	    nbds_trace_topics)
+		return false;
+	if (!*a)
+		*a = world_alloc(w, sizeof(**a));
+	if (!*a)
+		return false;
+	(*a)->op = c->op;
+	(*a)->read = c->hi != NULL;
+	(*a)->offset = pos;
+	(*a)->have = 0;
+	w->contents->assembling = true;
+	return true;
+}
+
+/* What the block takes of the bytes, which are the next ones. */
+static uint32_t assembly_add(struct cutter *c, const uint8_t *data, size_t len)
+{
+	struct nbds_world *w = c->op->world;
+	struct assembly *a = w->contents->assembly;
+	uint32_t n = BLOCK_BYTES - a->have < len ? BLOCK_BYTES - a->have : (uint32_t)len;
+	struct cutter all = *c;
+
+	NBDS_ASSERT(a->op == c->op && a->read == (c->hi != NULL));
+	memcpy(a->bytes + a->have, data, n);
+	for (unsigned i = a->have / NBDS_SECTOR; c->hi && i < (a->have + n) / NBDS_SECTOR; i++)
+		a->seen[i] = *c->hi;
+	a->have += n;
+	if (a->have < BLOCK_BYTES)
+		return n;
+	w->contents->assembling = false;
+	all.seen = c->hi ? a->seen : NULL;
+	all.block(&all, a->offset / BLOCK_BYTES, a->bytes);
+	return n;
+}
+
+static bool assembly_goes_on(const struct nbds_op *op, bool read, uint64_t pos)
+{
+	const struct assembly *a = op->world->contents->assembly;
+
+	return a->op == op && a->read == read && a->offset + a->have == pos;
+}
+
+/* Something else comes first: what is there of the block is taken as it is. */
+static void assembly_end(struct nbds_world *w)
+{
+	struct assembly *a = w->contents->assembly;
+	struct cutter c = a->read ? read_cutter(a->op, NULL) : write_cutter(a->op);
+	uint32_t sectors = a->have / NBDS_SECTOR, whole = sectors * NBDS_SECTOR;
+	struct series series;
+
+	w->contents->assembling = false;
+	if (a->read && sectors > 1)
+		series_begin(w, &series);
+	for (uint32_t i = 0; i < sectors; i++) {
+		c.hi = a->read ? &a->seen[i] : NULL;
+		c.whole(&c, a->offset / NBDS_SECTOR + i, a->bytes + (size_t)i * NBDS_SECTOR);
+	}
+	series_end(w);
+	if (c.carry && a->have > whole) {
+		c.carry->op = a->op;
+		c.carry->offset = a->offset + whole;
+		c.carry->have = a->have - whole;
+		memcpy(c.carry->bytes, a->bytes + whole, a->have - whole);
+	}
 }
 
 struct hole {
@@ -1000,6 +1140,7 @@ static uint64_t alone_from(const struct nbds_op *op)
 void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 		       const struct nbds_point *hi)
 {
+	settle(op->world);
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
 	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
 		return;
@@ -1016,6 +1157,7 @@ void nbds_op_status_extents(struct nbds_op *op, uint64_t offset, const struct nb
 	struct open_range *open = w->ranges->open;
 	uint64_t alone;
 
+	settle(w);
 	if (op->type != NBD_CMD_BLOCK_STATUS || !op->reading)
 		return;
 	alone = op->proves ? alone_from(op) : 0;
@@ -1279,6 +1421,7 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 	struct nbds_party *p = op->party;
 	bool early = !error && too_early(op, order);
 
+	settle(op->world);
 	op->hi = order->hi;
 	op->reply_frame = order->frame;
 	op->replied = order->hi.time;
@@ -1317,6 +1460,7 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 
 void nbds_op_open(struct nbds_op *op)
 {
+	settle(op->world);
 	op->state = OP_OPEN;
 	op_over(op);
 }
@@ -1325,16 +1469,19 @@ void nbds_op_open(struct nbds_op *op)
 
 void nbds_world_unseen(struct nbds_world *w, const struct nbds_point *at)
 {
+	settle(w);
 	world_opens(w, at);
 }
 
 void nbds_world_dropped(struct nbds_world *w)
 {
+	settle(w);
 	w->dropped = true;
 }
 
 void nbds_world_interfaces(struct nbds_world *w)
 {
+	settle(w);
 	w->parties->interfaces = true;
 }
 
@@ -1348,6 +1495,7 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 {
 	int64_t before = w->no_t3 ? INT64_MAX : w->config.epsilon;
 
+	settle(w);
 	life_forget(w);
 	w->order->version++;
 	if (inversion <= 0 || inversion > INT64_MAX / 4)
@@ -1368,6 +1516,7 @@ void nbds_world_inversion(struct nbds_world *w, int64_t inversion)
 
 bool nbds_world_tick(struct nbds_world *w, int64_t now)
 {
+	settle(w);
 	if (now > w->now || (uint64_t)w->now - (uint64_t)now > SET_BACK)
 		w->now = now;
 	if (w->verdicts->pending || w->verdicts->foreign)
@@ -1381,6 +1530,7 @@ bool nbds_world_tick(struct nbds_world *w, int64_t now)
 
 void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
 {
+	settle(w);
 	if (w->memory > goal && !w->blocks->iterating)
 		contents_shrink(w, goal);
 	past_sweep(w);
@@ -1388,6 +1538,7 @@ void nbds_world_shrink(struct nbds_world *w, uint64_t goal)
 
 void nbds_world_finish(struct nbds_world *w)
 {
+	settle(w);
 	for (struct nbds_party *p = w->parties->open.first; p; p = party_next(p, PARTY_PLACE))
 		payloads_lost(p);
 	/* whatever is still in flight was never answered */

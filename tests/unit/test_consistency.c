@@ -36,6 +36,7 @@ struct run {
 	char rule[64];
 	enum nbds_severity severity, highest;
 	uint64_t frames[NBDS_ROLE_MAX];
+	uint64_t offset, length;
 	char hazard[1024]; /* the last one's message */
 };
 
@@ -53,6 +54,8 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	if (f->severity > r->highest)
 		r->highest = f->severity;
 	memcpy(r->frames, f->frames, sizeof(r->frames));
+	r->offset = f->offset;
+	r->length = f->length;
 }
 
 static struct nbds_point now(struct run *r)
@@ -1334,6 +1337,65 @@ static void test_old_after_sleep(void **state)
 }
 
 /* Past the cap contents are forgotten: silence, not guesses. */
+/* A block's data in pieces of a packet, and what others see of it in between. */
+static void test_pieces(void **state)
+{
+	const size_t len = 4096, piece = 1448;
+	struct nbds_world_stats s;
+	uint8_t buf[4096];
+	struct nbds_op *op, *other;
+	struct nbds_point p;
+	struct run r;
+
+	(void)state;
+	start(&r, 2, MC, 0);
+	write_at(&r, 0, 0, len, 1);
+	flush(&r, 0);
+
+	/* written: what is there of it may be read */
+	op = request(&r, 0, NBD_CMD_WRITE, 0, len);
+	other = request(&r, 1, NBD_CMD_READ, 0, 1024);
+	fill(buf, len, 0, 2);
+	nbds_op_write_data(op, 0, buf, piece);
+	p = now(&r);
+	nbds_op_read_data(other, 0, buf, 1024, &p);
+	reply(&r, other);
+	nbds_world_stats(r.w, &s);
+	assert_int_equal(s.checked_bytes, 1024);
+	/* and goes on: a sector that was cut, and the others */
+	nbds_op_write_data(op, piece, buf + piece, piece);
+	nbds_op_write_data(op, 2 * piece, buf + 2 * piece, len - 2 * piece);
+	nbds_op_write_end(op);
+	reply(&r, op);
+	flush(&r, 0);
+	read_at(&r, 1, 0, len, 2);
+	nbds_world_stats(r.w, &s);
+	assert_int_equal(s.checked_bytes, 1024 + len);
+
+	/* read: each sector as it was when it came; a write that comes in between, and began
+	 * after the first of them, is no excuse for these */
+	op = request(&r, 1, NBD_CMD_READ, 0, len);
+	p = now(&r);
+	fill(buf, len, 0, 1);
+	nbds_op_read_data(op, 0, buf, 1024 + 100, &p);
+	other = request(&r, 0, NBD_CMD_WRITE, 0, len);
+	fill(buf, len, 0, 1);
+	nbds_op_write_data(other, 0, buf, piece);
+	p = now(&r);
+	nbds_op_read_data(op, 1024 + 100, buf + 1024 + 100, len - 1024 - 100, &p);
+	nbds_op_write_data(other, piece, buf + piece, len - piece);
+	nbds_op_write_end(other);
+	reply(&r, other);
+	reply(&r, op);
+	rest(&r);
+	finish(&r);
+	assert_int_equal(r.findings, 1);
+	assert_string_equal(r.rule, "stale-read-after-flush");
+	assert_int_equal(r.severity, NBDS_VIOLATION);
+	assert_int_equal(r.offset, 0);
+	assert_int_equal(r.length, 1024);
+}
+
 static void test_memory_cap(void **state)
 {
 	const uint64_t cap = 1 << 20;
@@ -1735,6 +1797,7 @@ int main(void)
 		cmocka_unit_test(test_gone_witnesses),
 		cmocka_unit_test(test_flush_too_close),
 		cmocka_unit_test(test_hung_commands),
+		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_resizes),
 		cmocka_unit_test(test_hash),
 	};
