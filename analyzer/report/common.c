@@ -202,6 +202,18 @@ static uint64_t decoded_bytes(const struct nbds_connection *c)
 	return c->bytes[NBDS_CLIENT].decoded + c->bytes[NBDS_SERVER].decoded;
 }
 
+/* Of the connection's bytes those that nothing is known of: not captured, or passed over while
+ * looking for a message. (What is inside TLS is known for that.) */
+static uint64_t unseen_bytes(const struct nbds_connection *c)
+{
+	const struct nbds_accounting *a = &c->bytes[NBDS_CLIENT], *b = &c->bytes[NBDS_SERVER];
+	uint64_t lost = a->lost + b->lost;
+
+	if (lost < c->snaplen_bytes)
+		lost = c->snaplen_bytes;
+	return lost + a->skipped + b->skipped;
+}
+
 /* More of it was cut off by the snapshot length than seen. */
 static bool heads_only(const struct nbds_connection *c)
 {
@@ -246,6 +258,7 @@ static bool starved(const struct nbds_engine_totals *t)
 void nbds_outcome_judge(struct nbds_outcome *o)
 {
 	const struct nbds_engine_totals *t = &o->totals;
+	uint64_t seen = 0, unseen = 0;
 
 	if (o->told) {
 		o->unaudited = o->told->unaudited;
@@ -257,9 +270,17 @@ void nbds_outcome_judge(struct nbds_outcome *o)
 	o->read_bytes = t->read_bytes;
 	if (starved(t))
 		return;
+	/* what could be looked into has to be the greater part of what is in clear: the greetings
+	 * of connections whose data is not there are no reason to call all of it clean */
 	for (const struct nbds_connection *c = nbds_outcome_next(o, 0); c && o->unaudited;
-	     c = nbds_outcome_next(o, c->id))
-		o->unaudited = !looked_into(c);
+	     c = nbds_outcome_next(o, c->id)) {
+		unseen += unseen_bytes(c);
+		if (looked_into(c))
+			seen += decoded_bytes(c);
+		else if (one_side_only(c))
+			unseen += decoded_bytes(c);
+	}
+	o->unaudited = o->unaudited && (!seen || unseen > seen);
 }
 
 void nbds_put_forgotten(const struct nbds_engine_totals *totals, struct nbds_buf *t)

@@ -540,6 +540,23 @@ class Statuses(Case):
             self.assertEqual(run.status, 3)
             self.assertIn("direction", run.objects()[-1]["why"])
 
+    def test_heads_beside_whole_greetings(self):
+        """Of some connections all is there, as they did nothing; of the others only heads."""
+        data = (SAMPLES / "mtu-1500.pcap").read_bytes()
+        for snap, verdict in ((96, "unaudited"), (128, "unaudited"), (65535, "hazards")):
+            out, at = data[:24], 24
+            while at < len(data):
+                seconds, part, kept, length = RECORD.unpack_from(data, at)
+                out += RECORD.pack(seconds, part, min(kept, snap), length)
+                out += data[at + 16:at + 16 + min(kept, snap)]
+                at += 16 + kept
+            path = self.work / "heads.pcap"
+            path.write_bytes(out)
+            run = Run("--format=json", path)
+            self.assertEqual(run.objects()[-1]["verdict"], verdict)
+            self.assertEqual(run.status, 3 if verdict == "unaudited" else 0)
+        self.assertNotIn("why", run.objects()[-1])
+
     def test_min_judged(self):
         judged = Run("--format=json", HONEST).objects()[-1]["judged"]
         percent = judged["bytes"] * 100 / judged["of_bytes"]
