@@ -62,13 +62,14 @@ struct audit_options {
 	const char *interface; /* NULL: files, or a relay: */
 	const char *listen, *connect;
 	const char *save;
-	const char *user;        /* whom root becomes; NULL: the usual one */
-	double min_judged;       /* percent */
-	bool overwrite;          /* unasked */
-	bool list_rules;         /* only that */
-	const char *explain;     /* only this rule; NULL: none */
-	const char *baseline;    /* an earlier report; NULL: none */
-	const char *tls_keys;    /* a key log; NULL: none */
+	const char *user;     /* whom root becomes; NULL: the usual one */
+	double min_judged;    /* percent */
+	bool overwrite;       /* unasked */
+	bool list_rules;      /* only that */
+	const char *explain;  /* only this rule; NULL: none */
+	const char *baseline; /* an earlier report; NULL: none */
+	const char *tls_keys; /* a key log; NULL: none */
+	enum nbds_threads threads;
 	uint64_t extract;        /* the number of a finding; 0: none */
 	bool merge;              /* the files are reports */
 	enum nbds_log_where log; /* where findings go besides */
@@ -138,6 +139,9 @@ static void print_help(void)
 	      "                          keys inside of a capture are used without it\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
+	      "      --threads=N         1: one thread does all; 2: another one reads the file;\n"
+	      "                          by default 2 of large files, where there are so many\n"
+	      "                          processors\n"
 	      "\n"
 	      "Comparing:\n"
 	      "      --baseline=FILE     compare with FILE, an earlier report in JSON: new and\n"
@@ -349,6 +353,16 @@ static bool parse_shard(const char *text, struct nbds_engine_config *config)
 	return false;
 }
 
+static bool parse_threads(const char *text, enum nbds_threads *threads)
+{
+	if (strcmp(text, "1") && strcmp(text, "2")) {
+		nbds_complain("--threads: '%s' is neither 1 nor 2", text);
+		return false;
+	}
+	*threads = *text == '2' ? NBDS_THREADS_TWO : NBDS_THREADS_ONE;
+	return true;
+}
+
 static bool parse_percent(const char *text, double *percent)
 {
 	char *end;
@@ -391,6 +405,7 @@ enum {
 	OPT_METRICS_FILE,
 	OPT_METRICS_INTERVAL,
 	OPT_TLS_KEYS,
+	OPT_THREADS,
 };
 
 static const struct option long_options[] = {
@@ -421,6 +436,7 @@ static const struct option long_options[] = {
 	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
 	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
 	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
+	{"threads", required_argument, NULL, OPT_THREADS},
 	{"probe", required_argument, NULL, OPT_PROBE},
 	{"scratch", no_argument, NULL, OPT_SCRATCH},
 	{"probe-connections", required_argument, NULL, OPT_PROBE_CONNECTIONS},
@@ -632,6 +648,10 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			break;
 		case OPT_TLS_KEYS:
 			o->tls_keys = optarg;
+			break;
+		case OPT_THREADS:
+			if (!parse_threads(optarg, &o->threads))
+				return nbds_usage_error();
 			break;
 		case OPT_ANONYMIZE:
 			o->anonymize = true;
@@ -1523,7 +1543,9 @@ static bool close_log(const struct audit_options *o)
 
 int main(int argc, char **argv)
 {
-	struct audit_options o = {.report.fail_on = NBDS_VIOLATION, .probing.config.seed = 1};
+	struct audit_options o = {.report.fail_on = NBDS_VIOLATION,
+				  .probing.config.seed = 1,
+				  .threads = NBDS_THREADS_USEFUL};
 	struct nbds_pipeline_config config = {0};
 	struct nbds_merge *reports = NULL;
 	struct nbds_report *report;
@@ -1610,6 +1632,7 @@ int main(int argc, char **argv)
 	}
 	o.engine.tls = keys;
 	config.engine = o.engine;
+	config.threads = o.threads;
 	nbds_keys_use(keys, &config);
 	nbds_report_callbacks(report, &config.ops);
 	config.ctx = report;

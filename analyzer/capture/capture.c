@@ -486,6 +486,19 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 	return result;
 }
 
+bool nbds_capture_is_file(const struct nbds_capture *c)
+{
+	return c->source && c->info.size;
+}
+
+bool nbds_capture_lend(struct nbds_capture *c, uint8_t *(*lend)(void *ctx), void *ctx)
+{
+	if (c->kind != CLASSIC)
+		return false;
+	nbds_classic_lend(c->classic, lend, ctx);
+	return true;
+}
+
 bool nbds_capture_can_reread(const struct nbds_capture *c)
 {
 	return c->kind == CLASSIC && nbds_source_can_reread(c->source);

@@ -20,6 +20,8 @@
 
 #include <nbdscope/packet.h>
 
+#include "classic.h"
+
 struct nbds_pcapng_interface; /* pcapng.h */
 struct nbds_pcapng_secrets;
 
@@ -79,6 +81,13 @@ struct nbds_capture *nbds_capture_open_origin(const struct nbds_capture_origin *
 /* 1: *p is the next packet. 0: the end (file), or nothing within the read
  * time-out of about 100 ms (live). -1: error, see nbds_capture_error(). */
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
+
+/* A file of a known size, of which reading is never waiting for somebody else. */
+bool nbds_capture_is_file(const struct nbds_capture *c);
+/* Before the first packet: packets are to lie in what `lend` gives, and stay there, see
+ * nbds_classic_lend(). False: they cannot, this kind of file is read otherwise. */
+#define NBDS_CAPTURE_LENT NBDS_CLASSIC_BUFFER
+bool nbds_capture_lend(struct nbds_capture *c, uint8_t *(*lend)(void *ctx), void *ctx);
 
 /* Can packets be read again that were handed out before? */
 bool nbds_capture_can_reread(const struct nbds_capture *c);

@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUFFER_SIZE = 512 * 1024 + 4096, RECORD_HEADER = 16 };
+enum { BUFFER_SIZE = NBDS_CLASSIC_BUFFER, RECORD_HEADER = 16 };
 
 _Static_assert(BUFFER_SIZE >= RECORD_HEADER + NBDS_CLASSIC_CAPLEN_MAX, "a packet must fit");
 
@@ -37,7 +37,9 @@ enum classic_trouble { NONE, CUT, DAMAGED, SOURCE };
 
 struct nbds_classic {
 	struct nbds_source *source;
-	uint8_t *buffer;
+	uint8_t *buffer;                  /* lent, if there is `lend` */
+	uint8_t *(*lend)(void *lend_ctx); /* or NULL */
+	void *lend_ctx;
 	size_t at, length;
 	uint64_t begin; /* bytes of the file before those in the buffer */
 	uint32_t snaplen;
@@ -127,8 +129,34 @@ void nbds_classic_free(struct nbds_classic *r)
 {
 	if (!r)
 		return;
-	free(r->buffer);
+	if (!r->lend)
+		free(r->buffer);
 	free(r);
+}
+
+void nbds_classic_lend(struct nbds_classic *r, uint8_t *(*lend)(void *ctx), void *ctx)
+{
+	NBDS_ASSERT(!r->lend && !r->length);
+	free(r->buffer);
+	r->buffer = NULL;
+	r->lend = lend;
+	r->lend_ctx = ctx;
+}
+
+/* What is left in the buffer goes to the beginning of this one, or of the next one. */
+static bool make_room(struct nbds_classic *r)
+{
+	uint8_t *to = r->lend ? r->lend(r->lend_ctx) : r->buffer;
+
+	if (!to)
+		return false;
+	r->length -= r->at;
+	if (r->length)
+		memmove(to, r->buffer + r->at, r->length);
+	r->buffer = to;
+	r->begin += r->at;
+	r->at = 0;
+	return true;
 }
 
 /* At least `count` bytes at r->at. 1; 0 if the file has fewer; -1: error. */
@@ -137,16 +165,18 @@ static int need(struct nbds_classic *r, size_t count)
 	NBDS_ASSERT(count <= BUFFER_SIZE);
 	if (r->length - r->at >= count)
 		return 1;
-	memmove(r->buffer, r->buffer + r->at, r->length - r->at);
-	r->length -= r->at;
-	r->begin += r->at;
-	r->at = 0;
-	while (r->length < count) {
+	if (!make_room(r))
+		return -1;
+	/* Who lends is a thread that shall have much to do at a time; else what is there is
+	 * handed out first. */
+	while (r->length < (r->lend ? (size_t)BUFFER_SIZE : count)) {
 		ssize_t got =
 			nbds_source_read(r->source, r->buffer + r->length, BUFFER_SIZE - r->length);
 
-		if (got <= 0)
+		if (got <= 0 && r->length < count)
 			return (int)got;
+		if (got <= 0)
+			break; /* it will say so again */
 		r->length += (size_t)got;
 	}
 	return 1;

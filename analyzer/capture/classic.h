@@ -22,6 +22,7 @@
 
 #define NBDS_CLASSIC_HEADER     24u     /* bytes of the file's header */
 #define NBDS_CLASSIC_CAPLEN_MAX 262144u /* as libpcap: what is longer is damage */
+#define NBDS_CLASSIC_BUFFER     (512 * 1024 + 4096)
 
 struct nbds_classic;
 
@@ -34,6 +35,12 @@ struct nbds_classic *nbds_classic_new(struct nbds_source *source,
 				      const uint8_t header[NBDS_CLASSIC_HEADER], int linktype,
 				      uint32_t snaplen);
 void nbds_classic_free(struct nbds_classic *r);
+
+/* Before the first packet: from now on `lend` says what is read into, NBDS_CLASSIC_BUFFER
+ * bytes each time; NULL: that is an error. A packet lies in what was lent last, and those
+ * before it stay where they are; of what was lent before, bytes may still be copied until
+ * `lend` has been asked once more. Each of them is filled as far as the file goes. */
+void nbds_classic_lend(struct nbds_classic *r, uint8_t *(*lend)(void *ctx), void *ctx);
 
 /* 1: *p is the next packet (its `frame` is the caller's to set). 0: the end.
  * -1: error, see nbds_classic_error(). */

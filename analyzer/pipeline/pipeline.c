@@ -5,8 +5,11 @@
  *	capture ── packet ──► ip ── segment ──► feed: tcp ──► engine
  *	   │                                                    ▲
  *	   └── drops, interfaces ───────────────────────────────┘
+ *
+ * Of a file, capture and ip may be in another thread: see ../capture/ahead.h.
  */
 #include "pipeline.h"
+#include "../capture/ahead.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,6 +27,7 @@
 
 struct nbds_pipeline {
 	struct nbds_capture *capture; /* NULL: packets are given one by one */
+	struct nbds_ahead *ahead;     /* reads the capture, and has `ip`; or NULL */
 	struct nbds_ip *ip;
 	struct nbds_feed *feed; /* TCP and the engine */
 	void (*each)(void *ctx, const struct nbds_packet *packet);
@@ -74,19 +78,23 @@ fail:
 
 static uint64_t place(void *ctx, const uint8_t *bytes)
 {
-	return nbds_capture_place(ctx, bytes);
+	const struct nbds_pipeline *p = ctx;
+
+	return p->ahead ? nbds_ahead_place(p->ahead, bytes) : nbds_capture_place(p->capture, bytes);
 }
 
 static bool reread(void *ctx, uint64_t at, uint8_t *bytes, size_t size)
 {
-	return nbds_capture_reread(ctx, at, bytes, size);
+	const struct nbds_pipeline *p = ctx;
+
+	return nbds_capture_reread(p->capture, at, bytes, size);
 }
 
 /* The capture was opened, or not: then there is no pipeline. */
 static struct nbds_pipeline *opened(struct nbds_pipeline *p,
 				    const struct nbds_pipeline_config *config)
 {
-	struct nbds_tcp_reread from = {p->capture, place, reread};
+	struct nbds_tcp_reread from = {p, place, reread};
 
 	if (!p->capture) {
 		nbds_pipeline_close(p, NULL, 0);
@@ -96,6 +104,10 @@ static struct nbds_pipeline *opened(struct nbds_pipeline *p,
 		nbds_feed_reread(p->feed, &from);
 	if (config->secrets)
 		nbds_capture_keep_words(p->capture, config->secrets, config->secrets_ctx);
+	if (nbds_capture_is_file(p->capture) &&
+	    (config->threads == NBDS_THREADS_TWO ||
+	     (config->threads == NBDS_THREADS_USEFUL && nbds_ahead_pays(p->capture))))
+		p->ahead = nbds_ahead_new(p->capture, p->ip, config->secrets, config->secrets_ctx);
 	return p;
 }
 
@@ -166,14 +178,24 @@ struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_conf
 	return pipeline_new(config, false, err, errsize);
 }
 
+/* What follows is not for a capture that another thread reads. False: it does so already. */
+static bool read_here(struct nbds_pipeline *p)
+{
+	if (p->ahead && nbds_ahead_begun(p->ahead))
+		return false;
+	nbds_ahead_free(p->ahead);
+	p->ahead = NULL;
+	return true;
+}
+
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path)
 {
-	return p->capture ? nbds_capture_save(p->capture, path) : -1;
+	return p->capture && read_here(p) ? nbds_capture_save(p->capture, path) : -1;
 }
 
 int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd)
 {
-	if (p->capture)
+	if (p->capture && read_here(p))
 		return nbds_capture_save_fd(p->capture, fd);
 	close(fd);
 	return -1;
@@ -204,6 +226,14 @@ static int64_t clock_now(void)
 	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static void capture_info(struct nbds_pipeline *p, struct nbds_capture_info *info)
+{
+	if (p->ahead)
+		nbds_ahead_info(p->ahead, info);
+	else
+		nbds_capture_info(p->capture, info);
+}
+
 /* Tells the engine what the capture says that it dropped. */
 static void drops(struct nbds_pipeline *p)
 {
@@ -219,7 +249,7 @@ static void drops(struct nbds_pipeline *p)
 			return;
 		p->drops_asked = now;
 	}
-	nbds_capture_info(p->capture, &info);
+	capture_info(p, &info);
 	nbds_engine_interfaces(nbds_feed_engine(p->feed), info.interfaces);
 	if (info.dropped > p->dropped) {
 		nbds_engine_dropped(nbds_feed_engine(p->feed), info.dropped - p->dropped);
@@ -227,10 +257,9 @@ static void drops(struct nbds_pipeline *p)
 	}
 }
 
-static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
+/* A packet has come; what it carries comes next. */
+static void begin(struct nbds_pipeline *p, const struct nbds_packet *packet)
 {
-	struct nbds_segment segment;
-
 	if (p->each)
 		p->each(p->each_ctx, packet);
 	if (!p->started) {
@@ -241,6 +270,13 @@ static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
 	/* It says so at once, and what comes may be far behind the clock. */
 	if (p->origin && nbds_capture_origin_dropped(p->capture) > p->dropped)
 		drops(p);
+}
+
+static void handle(struct nbds_pipeline *p, const struct nbds_packet *packet)
+{
+	struct nbds_segment segment;
+
+	begin(p, packet);
 	if (nbds_ip_segment(p->ip, packet, &segment))
 		nbds_feed_segment(p->feed, &segment);
 	nbds_feed_time(p->feed, packet->time);
@@ -302,8 +338,32 @@ void nbds_pipeline_finish(struct nbds_pipeline *p)
 
 void nbds_pipeline_on_wait(struct nbds_pipeline *p, bool (*waiting)(void *ctx), void *ctx)
 {
-	if (p->capture)
+	if (p->capture && read_here(p))
 		nbds_capture_on_wait(p->capture, waiting, ctx);
+}
+
+/* Of a file. 1; 0: the end; -1: error. */
+static int handle_next(struct nbds_pipeline *p)
+{
+	const struct nbds_segment *segment;
+	const struct nbds_packet *ahead;
+	struct nbds_packet packet;
+	int got;
+
+	if (!p->ahead) {
+		got = nbds_capture_next(p->capture, &packet);
+		if (got > 0)
+			handle(p, &packet);
+		return got;
+	}
+	got = nbds_ahead_next(p->ahead, &ahead, &segment);
+	if (got <= 0)
+		return got;
+	begin(p, ahead);
+	if (segment)
+		nbds_feed_segment(p->feed, segment);
+	nbds_feed_time(p->feed, ahead->time);
+	return got;
 }
 
 static void handle_live(void *ctx, struct nbds_packet *packet)
@@ -313,8 +373,6 @@ static void handle_live(void *ctx, struct nbds_packet *packet)
 
 enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 {
-	struct nbds_packet packet;
-
 	if (!p->capture)
 		nbds_pipeline_finish(p); /* nothing to read */
 	if (p->finished)
@@ -326,13 +384,10 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 			p->state = NBDS_STEP_END;
 			break;
 		}
-		if (p->live) {
+		if (p->live)
 			got = nbds_capture_each(p->capture, (int)(packets - i), handle_live, p);
-		} else {
-			got = nbds_capture_next(p->capture, &packet);
-			if (got > 0)
-				handle(p, &packet);
-		}
+		else
+			got = handle_next(p);
 		if (got > 0) {
 			i += (unsigned)got;
 			continue;
@@ -379,10 +434,10 @@ void nbds_pipeline_share(struct nbds_pipeline *p, uint64_t bytes)
 void nbds_pipeline_info(struct nbds_pipeline *p, struct nbds_pipeline_info *info)
 {
 	if (p->capture)
-		nbds_capture_info(p->capture, &info->capture);
+		capture_info(p, &info->capture);
 	else
 		info->capture = p->given;
-	info->ip = *nbds_ip_stats(p->ip);
+	info->ip = *(p->ahead ? nbds_ahead_stats(p->ahead) : nbds_ip_stats(p->ip));
 	info->tcp = *nbds_feed_tcp_stats(p->feed);
 }
 
@@ -393,6 +448,8 @@ int64_t nbds_pipeline_start(const struct nbds_pipeline *p)
 
 const char *nbds_pipeline_error(const struct nbds_pipeline *p)
 {
+	if (p->ahead && nbds_ahead_begun(p->ahead) && !nbds_ahead_over(p->ahead))
+		return ""; /* the thread has not failed, as far as one has come */
 	return p->capture ? nbds_capture_error(p->capture) : "";
 }
 
@@ -404,6 +461,7 @@ int nbds_pipeline_close(struct nbds_pipeline *p, char *err, size_t errsize)
 		return 0;
 	/* Open flows hold streams of the engine: close them first. */
 	nbds_pipeline_finish(p);
+	nbds_ahead_free(p->ahead);
 	if (p->capture) {
 		result = nbds_capture_close(p->capture);
 		if (result < 0 && errsize)

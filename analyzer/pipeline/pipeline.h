@@ -12,7 +12,8 @@
  *
  * Threads.  Everything belongs to the thread that steps it, callbacks come on
  * that thread, and only nbds_pipeline_stop() may be called from elsewhere, a
- * signal handler included.
+ * signal handler included.  With two threads a file is read by one that is made when it is
+ * opened, and begins with the first step; nothing else is different.
  *
  * Failure.  Opening returns NULL with one line in `err`.  A step that fails
  * leaves one line in nbds_pipeline_error(); what was read before is finished
@@ -40,6 +41,13 @@
 
 struct nbds_pipeline;
 
+/* Threads that work on a file; what comes live, or through a pipe, has one. */
+enum nbds_threads {
+	NBDS_THREADS_ONE,   /* the one that steps */
+	NBDS_THREADS_TWO,   /* another one reads the file ahead of it, see ahead.h */
+	NBDS_THREADS_USEFUL /* two, where it pays */
+};
+
 struct nbds_pipeline_config {
 	/* .memory bounds engine and TCP together: contents, bytes that wait for others,
 	 * and flows, of which the least useful are forgotten when there are too many */
@@ -50,6 +58,7 @@ struct nbds_pipeline_config {
 	/* A file's decryption secrets, before the packets that they may be for; or NULL. */
 	void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s);
 	void *secrets_ctx;
+	enum nbds_threads threads;
 };
 
 enum nbds_step {
@@ -95,7 +104,7 @@ struct nbds_feed *nbds_pipeline_feed(const struct nbds_pipeline *p);
 void nbds_pipeline_fed(struct nbds_pipeline *p, int64_t time, uint64_t bytes);
 
 /* Live: also save the packets to `path`, from now on. 0, or -1: see
- * nbds_pipeline_error(). */
+ * nbds_pipeline_error(). Of a file only before the first step. */
 int nbds_pipeline_save(struct nbds_pipeline *p, const char *path);
 /* The same to an open file, whose descriptor becomes the pipeline's. */
 int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd);

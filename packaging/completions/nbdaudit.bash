@@ -20,7 +20,7 @@ _nbdaudit() {
 	local levels='violation suspect hazard note'
 	local options='--format= --output= --messages --severity= --log= --overwrite --summary --quiet
 		--port= --why= --debug= --exclusive --fail-on= --min-judged= --allow-unaudited
-		--tls-keys= --memory= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
+		--tls-keys= --memory= --threads= --shard= --baseline= --merge --extract= --anonymize --interface= --write= --list-interfaces --relinquish-privileges=
 		--metrics= --metrics-file= --metrics-interval=
 		--listen= --connect=
 		--probe= --scratch --probe-connections= --probe-rounds= --probe-seconds= --probe-seed= --probe-kill=
@@ -42,6 +42,10 @@ _nbdaudit() {
 		;;
 	--log)
 		mapfile -t COMPREPLY < <(compgen -W 'journal syslog' -- "$cur")
+		return
+		;;
+	--threads)
+		mapfile -t COMPREPLY < <(compgen -W '1 2' -- "$cur")
 		return
 		;;
 	--severity)
