@@ -370,6 +370,12 @@ static struct begun *begun_make(struct nbds_world *w, uint64_t number)
 	return NULL;
 }
 
+bool begun_matters(const struct nbds_op *op)
+{
+	return op->party->xport && op->party->xport->alike && op->party->known &&
+	       !op->world->blocks->begun_lost;
+}
+
 void begun_note(const struct nbds_op *op, const struct nbds_point *lo, uint64_t sector)
 {
 	struct nbds_world *w = op->world;
@@ -379,8 +385,7 @@ void begun_note(const struct nbds_op *op, const struct nbds_point *lo, uint64_t 
 
 	/* what is forgotten before another port has such an export began before all that is
 	 * read there, and so did what stands for it */
-	if (!op->party->xport || !op->party->xport->alike || !op->party->known ||
-	    w->blocks->begun_lost)
+	if (!begun_matters(op))
 		return;
 	b = begun_find(w, number);
 	if (!b)
@@ -411,7 +416,7 @@ static void begun_free(void *arg, struct nbds_table_node *n)
 
 void entry_free(struct nbds_world *w, struct entry *e)
 {
-	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+	for (unsigned i = 0; i < BLOCK_SECTORS && e->extra; i++)
 		piece_drop(w, e, i);
 	world_dealloc(w, e->extra, sizeof(*e->extra));
 	op_unref(e->op);

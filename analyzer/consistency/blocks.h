@@ -138,6 +138,8 @@ void forget_range(struct nbds_world *w, uint64_t first, uint64_t blocks, uint64_
 /* op, a write of the sector, is forgotten, but for its value perhaps; it, or what it had taken
  * the place of, began at `lo`. */
 void begun_note(const struct nbds_op *op, const struct nbds_point *lo, uint64_t sector);
+/* Is it of interest when it began? */
+bool begun_matters(const struct nbds_op *op);
 /* The first of those began then; NULL: there is none. */
 const struct nbds_point *begun_first(const struct nbds_world *w, uint64_t sector);
 

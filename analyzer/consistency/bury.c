@@ -347,6 +347,21 @@ static bool alike(const struct burial *k)
 	return true;
 }
 
+/* What is kept of a write of the whole block that `by` stands for. False without memory. */
+static bool bury_whole(struct nbds_world *w, struct block *b, const struct entry *e,
+		       struct nbds_op *by)
+{
+	uint64_t first = b->number * BLOCK_SECTORS;
+
+	graves_succeed_block(b->graves, e->op, by);
+	if (!grave_put_block(&b->graves, e->op, e->value, e->coarse, by))
+		return false;
+	for (unsigned i = 0; i < BLOCK_SECTORS && begun_matters(e->op); i++)
+		begun_note(e->op, &e->op->lo, first + i);
+	placed_forget(w, e->op, first, e->value[0]);
+	return true;
+}
+
 static void bury(struct burial *k, size_t at, bool bytes)
 {
 	struct entry *e = k->list[at];
@@ -354,6 +369,12 @@ static void bury(struct burial *k, size_t at, bool bytes)
 	struct nbds_op *of_all = NULL;
 	bool same = alike(k);
 
+	if (same && e->valued == 0xff && !e->unknown && !(bytes && e->extra)) {
+		of_all = successor(k, 0, e->op, at + 1);
+		if (of_all && bury_whole(w, k->b, e, of_all))
+			e->valued = e->full = 0;
+		return;
+	}
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
 		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
 		struct grave_value v = {.op = e->op, .sector = i, .to = NBDS_SECTOR};
@@ -532,10 +553,93 @@ static void burial_end(struct burial *k)
 	world_dealloc(k->w, k->list, k->room * sizeof(struct entry *));
 }
 
+/* Entries of a block that is plain, at most. */
+#define PLAIN_MAX 8u
+
+/* The newest write, if all are of the whole block and succeeded; else NULL. Reads, if there are
+ * any, are few and showed what was there before the capture. */
+static const struct entry *plain_newest(const struct block *b)
+{
+	const struct entry *newest = NULL;
+	unsigned seen = 0;
+
+	if (b->count < 2 || b->count > PLAIN_MAX)
+		return NULL;
+	for (const struct entry *e = b->entries; e; e = e->next) {
+		if (is_seen(e)) {
+			if (++seen == SEEN_SAME || e->op->state != OP_OK || !e->initial)
+				return NULL;
+			continue;
+		}
+		if (!counts(e->op) || e->valued != 0xff || e->full != 0xff || e->unknown)
+			return NULL;
+		if (!newest)
+			newest = e;
+	}
+	return newest;
+}
+
+/*
+ * The plain case: does the newest write of the whole block, which is in force for all by a
+ * flush, stand for each other one? So it does if these are in force for it, and
+ *
+ *	as safely  what is in flight, and may fail, began after that flush
+ *	between    what is in flight, and may write there, began after it; and what came after
+ *	           one, and before it, is of its connection, or in force for others
+ *	relied on  what is superseded by one of them is so by it, since all are
+ */
+static bool plainly_stands(struct nbds_world *w, const struct block *b, const struct entry *newest,
+			   const struct nbds_point *now)
+{
+	const struct nbds_op *by = newest->op, *flush;
+	const struct range *range;
+	unsigned ranges;
+
+	if (strength_of(by, &flush) != STRENGTH_FLUSH || !over_for_readers(w, by, now) ||
+	    !over_for_readers(w, flush, now) || voided(by, NULL) ||
+	    !flying_after(w, FLYING_AWAITED, &flush->hi) ||
+	    !flying_after(w, FLYING_TELLING, &by->hi) ||
+	    !ranges_near(w, b->number * BLOCK_BYTES, (b->number + 1) * BLOCK_BYTES, &range, 1,
+			 &ranges) ||
+	    ranges)
+		return false;
+	for (const struct entry *e = newest->next; e; e = e->next)
+		if (!is_seen(e) &&
+		    (!established(e->op, by, &by->hi, NULL) ||
+		     (e->op->party != by->party &&
+		      (!one_export(e->op, by) || strength_of(e->op, NULL) == STRENGTH_OWN))))
+			return false;
+	return true;
+}
+
+/* Buries what is older than the newest write. False: it is not as plain as that. */
+static bool prune_plain(struct nbds_world *w, struct block *b, const struct nbds_point *now)
+{
+	const struct entry *newest = plain_newest(b);
+
+	if (!newest || !plainly_stands(w, b, newest, now))
+		return false;
+	for (struct entry **at = &b->entries; *at;) {
+		struct entry *e = *at;
+
+		if (e == newest || is_seen(e))
+			at = &e->next;
+		else if (bury_whole(w, b, e, newest->op))
+			entry_remove(w, b, at);
+		else
+			break;
+	}
+	if (b->graves && b->graves->next)
+		graves_join(w, &b->graves);
+	return true;
+}
+
 void block_prune(struct nbds_world *w, struct block *b, const struct nbds_point *now, bool bytes)
 {
 	struct burial k;
 
+	if (!bytes && prune_plain(w, b, now))
+		return;
 	drop_alike(w, b, now);
 	if (!burial_begin(&k, w, b, now))
 		return;

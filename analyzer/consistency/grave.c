@@ -12,6 +12,8 @@
 
 #define RECENT_MAX 32u
 #define CHUNK_MAX  256u
+/* Writes of the whole block: of so many all values fit into one chunk. */
+#define BLOCKS_MAX (CHUNK_MAX / BLOCK_SECTORS)
 
 static int compare(const struct grave_item *a, const struct grave_item *b)
 {
@@ -244,18 +246,32 @@ static void run_add(struct nbds_world *w, struct grave *g, struct grave_run *r)
 	g->runs = r;
 }
 
+static void sort_items(struct grave_item *items, unsigned count)
+{
+	qsort(items, count, sizeof(*items), by_value);
+}
+
+/* Of equal ones the first stays; how many these are. */
+static unsigned drop_equal(struct grave_item *items, unsigned count)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		if (!n || compare(&items[n - 1], &items[i]) != 0)
+			items[n++] = items[i];
+	return n;
+}
+
 /* Puts what is recent into a run. False without memory. */
 static bool flush_recent(struct nbds_world *w, struct grave *g)
 {
 	struct grave_run *r = run_new(w, 1);
-	unsigned n = 0, all = g->recent_count;
+	unsigned n, all = g->recent_count;
 
 	if (!r)
 		return false;
-	qsort(g->recent, all, sizeof(*g->recent), by_value);
-	for (unsigned i = 0; i < all; i++)
-		if (!n || compare(&g->recent[n - 1], &g->recent[i]) != 0)
-			g->recent[n++] = g->recent[i];
+	sort_items(g->recent, all);
+	n = drop_equal(g->recent, all);
 	g->count -= all - n;
 	g->recent_count = (uint8_t)n;
 	if (!run_append(w, r, g->recent, n)) {
@@ -304,6 +320,96 @@ static bool add(struct nbds_world *w, struct grave *g, const struct grave_item *
 	return true;
 }
 
+/* --- writes of the whole block -------------------------------------------- */
+
+static size_t blocks_size(unsigned room)
+{
+	return sizeof(struct grave_blocks) + room * sizeof(struct grave_block);
+}
+
+static void blocks_drop(struct nbds_world *w, struct grave_blocks *l)
+{
+	world_dealloc(w, l, blocks_size(l->room));
+}
+
+/* All of them into a run. False without memory. */
+static bool flush_blocks(struct nbds_world *w, struct grave *g)
+{
+	struct grave_item items[CHUNK_MAX];
+	struct grave_run *r = run_new(w, 1);
+	unsigned n, all = 0;
+
+	if (!r)
+		return false;
+	for (const struct grave_blocks *l = g->blocks; l; l = l->next) {
+		for (unsigned i = 0; i < l->count * BLOCK_SECTORS; i++) {
+			const struct grave_block *b = &l->list[i / BLOCK_SECTORS];
+			unsigned sector = i % BLOCK_SECTORS;
+
+			NBDS_ASSERT(all < CHUNK_MAX);
+			items[all++] = (struct grave_item){
+				.value = b->value[sector],
+				.frame = b->frame,
+				.connection = b->connection,
+				.sector = sector | (b->coarse ? GRAVE_COARSE : 0)};
+		}
+	}
+	sort_items(items, all);
+	n = drop_equal(items, all);
+	if (!run_append(w, r, items, n)) {
+		run_free(w, r);
+		return false;
+	}
+	g->count -= all - n;
+	g->blocks_count = 0;
+	while (g->blocks) {
+		struct grave_blocks *l = g->blocks;
+
+		g->blocks = l->next;
+		blocks_drop(w, l);
+	}
+	run_add(w, g, r);
+	return true;
+}
+
+/* Few are kept one by one: most blocks have few. */
+static unsigned blocks_room(unsigned count)
+{
+	return count < 2 ? 1 : count < 8 ? 2 : 4;
+}
+
+static bool add_block(struct nbds_world *w, struct grave *g, const struct grave_block *b)
+{
+	struct grave_blocks *l = g->blocks;
+	struct grave_block *last = l && l->count ? &l->list[l->count - 1] : NULL;
+
+	if (last && last->coarse == b->coarse &&
+	    memcmp(last->value, b->value, sizeof(b->value)) == 0) {
+		if (b->frame > last->frame)
+			*last = *b;
+		return true;
+	}
+	if (g->blocks_count == BLOCKS_MAX && !flush_blocks(w, g))
+		return false;
+	l = g->blocks;
+	if (!l || l->count == l->room) {
+		unsigned room = blocks_room(g->blocks_count);
+
+		l = world_alloc(w, blocks_size(room));
+		if (!l)
+			return false;
+		l->room = (uint8_t)room;
+		l->next = g->blocks;
+		g->blocks = l;
+	}
+	l->list[l->count++] = *b;
+	g->blocks_count++;
+	g->count += BLOCK_SECTORS;
+	return true;
+}
+
+/* --- bytes ---------------------------------------------------------------- */
+
 void byte_set_unref(struct nbds_world *w, struct byte_set *s)
 {
 	if (!s || --s->refs)
@@ -312,25 +418,43 @@ void byte_set_unref(struct nbds_world *w, struct byte_set *s)
 	world_dealloc(w, s, sizeof(*s));
 }
 
+static struct byte_set *set_of(const struct grave *g, unsigned sector)
+{
+	return g->sets ? g->sets[sector] : NULL;
+}
+
 static void drop_bytes(struct nbds_world *w, struct grave *g, unsigned sector)
 {
-	byte_set_unref(w, g->bytes[sector]);
-	g->bytes[sector] = NULL;
+	if (g->sets) {
+		byte_set_unref(w, g->sets[sector]);
+		g->sets[sector] = NULL;
+	}
 	g->incomplete |= (uint8_t)(1u << sector);
+}
+
+static void drop_all_bytes(struct nbds_world *w, struct grave *g)
+{
+	for (unsigned i = 0; g->sets && i < BLOCK_SECTORS; i++)
+		byte_set_unref(w, g->sets[i]);
+	world_dealloc(w, g->sets, BLOCK_SECTORS * sizeof(*g->sets));
+	g->sets = NULL;
+	g->incomplete = 0xff;
 }
 
 /* The set of a sector, to put something into; or NULL. */
 static struct byte_set *own_bytes(struct nbds_world *w, struct grave *g, unsigned sector)
 {
-	struct byte_set *s = g->bytes[sector], *own;
+	struct byte_set *s = set_of(g, sector), *own = NULL;
 
 	if (g->incomplete >> sector & 1)
 		return NULL;
 	if (s && s->refs == 1)
 		return s;
+	if (!g->sets)
+		g->sets = world_alloc(w, BLOCK_SECTORS * sizeof(struct byte_set *));
 	/* none yet, or a snapshot has it as it is */
-	own = s || w->piece_bytes <= w->memory_cap / PIECE_SHARE ? world_alloc(w, sizeof(*own))
-								 : NULL;
+	if (g->sets && (s || w->piece_bytes <= w->memory_cap / PIECE_SHARE))
+		own = world_alloc(w, sizeof(*own));
 	if (!own) {
 		drop_bytes(w, g, sector);
 		return NULL;
@@ -340,7 +464,7 @@ static struct byte_set *own_bytes(struct nbds_world *w, struct grave *g, unsigne
 		*own = *s;
 	own->refs = 1;
 	byte_set_unref(w, s);
-	g->bytes[sector] = own;
+	g->sets[sector] = own;
 	return own;
 }
 
@@ -364,7 +488,7 @@ static bool add_bytes(struct nbds_world *w, struct grave *g, const struct grave_
 
 struct byte_set *grave_bytes(const struct grave *g, unsigned sector)
 {
-	return g->incomplete >> sector & 1 ? NULL : g->bytes[sector];
+	return g->incomplete >> sector & 1 ? NULL : set_of(g, sector);
 }
 
 /* Of its values only. */
@@ -379,9 +503,15 @@ static void empty(struct nbds_world *w, struct grave *g)
 	world_dealloc(w, g->recent, g->recent_room * sizeof(*g->recent));
 	g->recent = NULL;
 	g->recent_count = g->recent_room = 0;
+	while (g->blocks) {
+		struct grave_blocks *l = g->blocks;
+
+		g->blocks = l->next;
+		blocks_drop(w, l);
+	}
+	g->blocks_count = 0;
 	g->count = 0;
-	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
-		drop_bytes(w, g, i);
+	drop_all_bytes(w, g);
 }
 
 static void grave_free(struct nbds_world *w, struct grave *g)
@@ -400,6 +530,15 @@ static bool move_all(struct nbds_world *w, struct grave *to, struct grave *from)
 		if (!add(w, to, &from->recent[i]))
 			return false;
 	from->recent_count = 0;
+	while (from->blocks) {
+		struct grave_blocks *l = from->blocks;
+
+		for (; l->count; l->count--, from->blocks_count--)
+			if (!add_block(w, to, &l->list[l->count - 1]))
+				return false;
+		from->blocks = l->next;
+		blocks_drop(w, l);
+	}
 	while (from->runs) {
 		struct grave_run *r = from->runs;
 
@@ -455,6 +594,63 @@ bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op 
 	return !v->valued || add(w, g, &item);
 }
 
+/* Nothing in it has another successor in any sector. */
+static bool is_of(const struct grave *g, const struct nbds_op *by)
+{
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (g->by[i] && g->by[i] != by)
+			return false;
+	return true;
+}
+
+bool grave_put_block(struct grave **list, const struct nbds_op *op,
+		     const uint64_t value[BLOCK_SECTORS], bool coarse, struct nbds_op *by)
+{
+	struct nbds_world *w = op->world;
+	uint64_t frame = op->request_frame, connection = op->party->id;
+	struct grave_block b = {.frame = frame & GRAVE_FRAME,
+				.connection = connection & GRAVE_CONNECTION,
+				.coarse = coarse};
+	struct grave *g = *list;
+
+	if (b.frame != frame || b.connection != connection) {
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+			struct grave_value v = {.op = op,
+						.sector = i,
+						.valued = true,
+						.coarse = coarse,
+						.value = value[i],
+						.to = NBDS_SECTOR};
+
+			if (!grave_put(list, &v, by))
+				return false;
+		}
+		return true;
+	}
+	memcpy(b.value, value, sizeof(b.value));
+	while (g && !is_of(g, by))
+		g = g->next;
+	if (!g) {
+		g = world_alloc(w, sizeof(*g));
+		if (!g)
+			return false;
+		g->next = *list;
+		*list = g;
+	}
+	if (!add_block(w, g, &b))
+		return false;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+		if (g->by[i])
+			continue;
+		g->by[i] = by;
+		op_ref(by);
+	}
+	drop_all_bytes(w, g);
+	if (coarse)
+		g->coarse = 0xff;
+	return true;
+}
+
 void graves_succeed(struct grave *list, unsigned sector, struct nbds_op *old, struct nbds_op *by)
 {
 	for (struct grave *g = list; g; g = g->next) {
@@ -463,6 +659,19 @@ void graves_succeed(struct grave *list, unsigned sector, struct nbds_op *old, st
 		op_ref(by);
 		op_unref(old);
 		g->by[sector] = by;
+	}
+}
+
+void graves_succeed_block(struct grave *list, struct nbds_op *old, struct nbds_op *by)
+{
+	for (struct grave *g = list; g; g = g->next) {
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+			if (g->by[i] != old)
+				continue;
+			op_ref(by);
+			op_unref(old);
+			g->by[i] = by;
+		}
 	}
 }
 
@@ -481,17 +690,23 @@ static void join_bytes(struct nbds_world *w, struct grave *to, struct grave *fro
 	struct byte_set *s;
 
 	if (!to->by[i]) {
-		byte_set_unref(w, to->bytes[i]);
-		to->bytes[i] = from->bytes[i];
-		to->incomplete = (uint8_t)((to->incomplete & ~bit) | (from->incomplete & bit));
-		from->bytes[i] = NULL;
+		drop_bytes(w, to, i);
+		if (set_of(from, i) && !to->sets)
+			to->sets = world_alloc(w, BLOCK_SECTORS * sizeof(struct byte_set *));
+		if (from->incomplete & bit || (set_of(from, i) && !to->sets))
+			return;
+		to->incomplete &= (uint8_t)~bit;
+		if (!set_of(from, i))
+			return;
+		to->sets[i] = from->sets[i];
+		from->sets[i] = NULL;
 	} else if (from->incomplete & bit) {
 		drop_bytes(w, to, i);
-	} else if (from->bytes[i]) {
+	} else if (set_of(from, i)) {
 		s = own_bytes(w, to, i);
 		for (unsigned at = 0; s && at < NBDS_SECTOR; at++)
 			for (unsigned n = 0; n < 256 / 64; n++)
-				s->has[at][n] |= from->bytes[i]->has[at][n];
+				s->has[at][n] |= from->sets[i]->has[at][n];
 	}
 }
 
@@ -499,11 +714,15 @@ static void swap_values(struct grave *a, struct grave *b)
 {
 	struct grave was = *a;
 
+	a->blocks = b->blocks;
+	a->blocks_count = b->blocks_count;
 	a->recent = b->recent;
 	a->recent_count = b->recent_count;
 	a->recent_room = b->recent_room;
 	a->runs = b->runs;
 	a->count = b->count;
+	b->blocks = was.blocks;
+	b->blocks_count = was.blocks_count;
 	b->recent = was.recent;
 	b->recent_count = was.recent_count;
 	b->recent_room = was.recent_room;
@@ -589,6 +808,19 @@ static bool newest_of(const struct grave *g, const struct grave_item *key, struc
 	struct grave_item item;
 	bool found = false;
 
+	for (const struct grave_blocks *l = g->blocks; l; l = l->next) {
+		for (unsigned i = 0; i < l->count; i++) {
+			const struct grave_block *b = &l->list[i];
+
+			if (b->value[key->sector % GRAVE_COARSE] != key->value ||
+			    b->coarse != key->sector / GRAVE_COARSE)
+				continue;
+			if (b->frame >= best->frame)
+				*best = (struct grave_item){.frame = b->frame,
+							    .connection = b->connection};
+			found = true;
+		}
+	}
 	for (unsigned i = 0; i < g->recent_count; i++)
 		if (compare(&g->recent[i], key) == 0) {
 			if (g->recent[i].frame >= best->frame)

@@ -11,7 +11,8 @@
  *	block ── grave: of each sector, who stands for all of     9 to 16 bytes an old
  *	      ── grave: its old values here                       sector: value | frame | connection
  *
- *	recent  [ . . . . ]                unsorted, up to 32
+ *	blocks  [8 values] [8 values]      of writes of the whole block, unsorted, up to 32
+ *	recent  [ . . . . ]                of sectors, unsorted, up to 32
  *	runs    [....] [........] [........|........|........]
  *	                          chunks of 256
  *
@@ -19,6 +20,8 @@
  * O(log^2 n), putting one in O(log n), and nothing is kept but the values.  Runs are packed
  * in chunks, and a chunk is freed as soon as it is merged, so that merging takes no room.
  * Equal values of a sector are kept once, with the newest command.
+ * Most blocks are written as a whole, and a few times: then all values of a write are kept
+ * together as they are, which takes less than sorting them.
  */
 #ifndef NBDS_CONSISTENCY_GRAVE_H
 #define NBDS_CONSISTENCY_GRAVE_H
@@ -61,6 +64,24 @@ struct grave_run {
 	struct grave_chunk *chunk[]; /* in order, full but for the last one */
 };
 
+/* A write of all sectors of the block. */
+struct grave_block {
+	uint64_t value[BLOCK_SECTORS];
+	uint64_t frame : 40; /* of the request */
+	uint64_t connection : 23;
+	uint64_t coarse : 1; /* 32 bits are known of each value */
+};
+
+/* What has greater numbers is kept sector by sector. */
+#define GRAVE_FRAME      ((UINT64_C(1) << 40) - 1)
+#define GRAVE_CONNECTION ((UINT64_C(1) << 23) - 1)
+
+struct grave_blocks {
+	struct grave_blocks *next; /* older ones */
+	uint8_t count, room;
+	struct grave_block list[];
+};
+
 /* Which bytes the old values of one sector have, at each place: a mixture of them may have
  * been read. */
 struct byte_set {
@@ -71,13 +92,16 @@ struct byte_set {
 struct grave {
 	struct grave *next;
 	struct nbds_op *by[BLOCK_SECTORS]; /* NULL: none of that sector is in it */
+	struct grave_blocks *blocks;       /* newest first */
 	struct grave_item *recent;
-	uint8_t recent_count, recent_room;
 	struct grave_run *runs; /* smallest first */
-	uint64_t count;
-	struct byte_set *bytes[BLOCK_SECTORS]; /* complete as long as nothing came without */
-	uint8_t incomplete;                    /* sectors that are not */
-	uint8_t coarse;                        /* sectors that have such values */
+	uint64_t count;         /* of values */
+	struct byte_set **sets; /* of each sector, or NULL: complete as long as nothing came
+	                         * without bytes */
+	uint8_t recent_count, recent_room;
+	uint8_t blocks_count;
+	uint8_t incomplete; /* sectors of which they are not complete */
+	uint8_t coarse;     /* sectors that have such values */
 };
 
 /* One that is superseded in a sector of the block. */
@@ -100,8 +124,14 @@ static inline uint64_t coarse_value(uint64_t value)
 /* Superseded by `by`; the list is a block's. False without memory, or if it is not known of
  * all old ones which bytes they have, and this is known by its bytes alone. */
 bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op *by);
+/* The same of all sectors of a block, whose values are `value`, and of which no bytes are known;
+ * all of them are superseded by `by`. */
+bool grave_put_block(struct grave **list, const struct nbds_op *op,
+		     const uint64_t value[BLOCK_SECTORS], bool coarse, struct nbds_op *by);
 /* `by` stands for all that `old` stood for in the sector. */
 void graves_succeed(struct grave *list, unsigned sector, struct nbds_op *old, struct nbds_op *by);
+/* The same in all sectors. */
+void graves_succeed_block(struct grave *list, struct nbds_op *old, struct nbds_op *by);
 /* Puts those into one that can be. */
 void graves_join(struct nbds_world *w, struct grave **list);
 /* Is a value of this sector in it? */

@@ -14,6 +14,8 @@
  *   --examples                    ... and print a small history of each
  *   --pending                    the engine may overlook (yet) that a connection was shown
  *                                 another size or other flags, and G10 at V9's first read
+ *   --blocks                     sectors are blocks of 4 KiB, of which the engine knows more at
+ *                                 once
  *   --captures DIRECTORY          write them as captures, NUMBER.pcap, and one line of JSON
  *                                 a capture: what is to be found there
  *   --doubt                       only those with a margin of order, which the engine is told
@@ -56,7 +58,7 @@ struct options {
 	uint64_t seed, count, only;
 	unsigned seconds;
 	bool has_seed, has_only, reference_only, keep_going, print, survey, strict, examples,
-		pending, doubt;
+		pending, doubt, blocks;
 	const char *captures;
 	int kind; // 0: legal or broken, 1: legal, 2: broken, 3: accused
 };
@@ -882,6 +884,8 @@ static bool run_random(const struct options *o, uint64_t index, struct totals *t
 		 o->kind == 3 ? SIM_KIND_ACCUSED
 		 : legal      ? SIM_KIND_LEGAL
 			      : SIM_KIND_BROKEN);
+	if (o->blocks)
+		h_widen(&h);
 	if (sim_random(&random) % 8 == 0 && !o->strict) // the engine has to forget
 		options.memory = 2000 + sim_random(&random) % 30000;
 	if (sim.shape == SIM_VEILED || o->strict)
@@ -1241,21 +1245,14 @@ static bool parse_u64(const char *text, uint64_t *out)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"seed", required_argument, NULL, 's'},
-		{"count", required_argument, NULL, 'n'},
-		{"seconds", required_argument, NULL, 't'},
-		{"only", required_argument, NULL, 'o'},
-		{"kind", required_argument, NULL, 'k'},
-		{"reference", no_argument, NULL, 'r'},
-		{"keep-going", no_argument, NULL, 'g'},
-		{"print", no_argument, NULL, 'p'},
-		{"survey", no_argument, NULL, 'y'},
-		{"strict", no_argument, NULL, 'c'},
-		{"examples", no_argument, NULL, 'e'},
-		{"pending", no_argument, NULL, 'f'},
-		{"captures", required_argument, NULL, 'd'},
-		{"doubt", no_argument, NULL, 'm'},
-		{0},
+		{"seed", required_argument, NULL, 's'},     {"count", required_argument, NULL, 'n'},
+		{"seconds", required_argument, NULL, 't'},  {"only", required_argument, NULL, 'o'},
+		{"kind", required_argument, NULL, 'k'},     {"reference", no_argument, NULL, 'r'},
+		{"keep-going", no_argument, NULL, 'g'},     {"print", no_argument, NULL, 'p'},
+		{"survey", no_argument, NULL, 'y'},         {"strict", no_argument, NULL, 'c'},
+		{"examples", no_argument, NULL, 'e'},       {"pending", no_argument, NULL, 'f'},
+		{"captures", required_argument, NULL, 'd'}, {"doubt", no_argument, NULL, 'm'},
+		{"blocks", no_argument, NULL, 'b'},         {0},
 	};
 	struct options o = {.count = 1000};
 	static struct totals totals;
@@ -1310,6 +1307,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			o.doubt = true;
+			break;
+		case 'b':
+			o.blocks = true;
 			break;
 		case 'f':
 			o.pending = true;

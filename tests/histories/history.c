@@ -170,6 +170,61 @@ void h_copy(struct history *to, const struct history *from)
 	}
 }
 
+// Part `part` of what is said of a sector, when that becomes H_WIDER sectors.
+static struct h_content widened(const struct h_content *old, unsigned part)
+{
+	unsigned each = H_SECTOR / H_WIDER;
+	struct h_content c = {0};
+
+	for (unsigned at = 0; at < each; at++) {
+		int value = h_value_at(old, part * each + at);
+
+		if (!c.pieces || c.value[c.pieces - 1] != value)
+			c.value[c.pieces++] = (int16_t)value;
+		c.end[c.pieces - 1] = (uint16_t)((at + 1) * H_WIDER);
+	}
+	return c;
+}
+
+void h_widen(struct history *h)
+{
+	struct history old = *h;
+
+	h_init(h);
+	h->epsilon = old.epsilon;
+	h->exclusive = old.exclusive;
+	for (int i = 0; i < old.connection_count; i++) {
+		struct h_connection *k = h_add_connection(h);
+
+		*k = old.connections[i];
+		k->size *= H_WIDER;
+	}
+	for (int i = 0; i < old.command_count; i++) {
+		const struct h_command *c = &old.commands[i];
+		struct h_command *new = h_add_command(h, c->connection, c->type,
+						      c->offset * H_WIDER, c->length * H_WIDER);
+		struct h_cell *cells = new->cells;
+		uint64_t offset = new->offset, length = new->length;
+		unsigned sectors = new->sectors;
+
+		*new = *c;
+		new->offset = offset;
+		new->length = length;
+		new->sectors = sectors;
+		new->cells = cells;
+		new->request_ack.short_ *= H_WIDER;
+		new->reply_ack.short_ *= H_WIDER;
+		for (unsigned s = 0; s < sectors; s++) {
+			uint64_t sector = h_first_sector(new) + s;
+			const struct h_cell *cell = &c->cells[sector / H_WIDER - h_first_sector(c)];
+
+			cells[s] = *cell;
+			cells[s].content = widened(&cell->content, (unsigned)(sector % H_WIDER));
+		}
+	}
+	h_free(&old);
+}
+
 static const struct history *sorting;
 
 static int by_connect(const void *a, const void *b)

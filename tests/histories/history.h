@@ -197,6 +197,10 @@ struct h_connection *h_add_connection(struct history *h);
 struct h_command *h_add_command(struct history *h, int connection, uint16_t type, uint64_t offset,
 				uint64_t length);
 void h_copy(struct history *to, const struct history *from);
+/* Every byte becomes eight of them: a sector becomes a block of 4 KiB, of which the engine knows
+ * more at once. Without expectations. */
+#define H_WIDER 8u
+void h_widen(struct history *h);
 /* Commands into the order of requests, connections into that of connects. */
 void h_sort(struct history *h);
 /* All events in the order of instants. The caller frees the array. */
