@@ -107,8 +107,8 @@ static void take(struct msghdr *message, int *fds, size_t count)
 		close(some[i]);
 }
 
-int nbds_broker_hear(const struct nbds_broker *b, void *answer, size_t size, int *fds,
-		     size_t count, int flags)
+int nbds_broker_hear(const struct nbds_broker *b, void *answer, size_t size, int *fds, size_t count,
+		     int flags)
 {
 	struct iovec bytes = {answer, size};
 	union control control;

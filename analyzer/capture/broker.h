@@ -64,8 +64,8 @@ bool nbds_broker_ask(const struct nbds_broker *b, const void *question, size_t s
 /* Takes an answer of just this size, and with it `count` descriptors, which are the
  * caller's then; or all of them are -1. `flags` as of recvmsg(2). 0, or an errno: EAGAIN, if
  * it is not there and nobody waits, EPIPE if there is no process any more. */
-int nbds_broker_hear(const struct nbds_broker *b, void *answer, size_t size, int *fds,
-		     size_t count, int flags);
+int nbds_broker_hear(const struct nbds_broker *b, void *answer, size_t size, int *fds, size_t count,
+		     int flags);
 
 /* --- the process --- */
 

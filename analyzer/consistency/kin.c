@@ -126,6 +126,13 @@ static void family_tidy(struct nbds_kin *all, struct family *f)
 	nbds_budget_free(all->budget, f, sizeof(*f));
 }
 
+static void now_alike(struct xport *x, const struct nbds_world *w)
+{
+	if (!x->alike)
+		x->alone_until = w->last.frame;
+	x->alike = true;
+}
+
 void kin_enter(struct xport *x, struct nbds_world *w)
 {
 	struct nbds_kin *all = w->config.kin;
@@ -152,9 +159,9 @@ void kin_enter(struct xport *x, struct nbds_world *w)
 		return;
 	/* where there are several, they know of each other; and one that is gone says enough */
 	k->older->newer = k;
-	x->alike = true;
+	now_alike(x, w);
 	if (k->older->xport)
-		k->older->xport->alike = true;
+		now_alike(k->older->xport, k->older->world);
 }
 
 static void forget(struct nbds_kin *all, struct kin *k)
@@ -330,6 +337,10 @@ static bool wrote(struct nbds_world *w, const struct xport *x, const struct nbds
 		return false;
 	if (w->blind || w->blocks->begun_lost || !contents_gather(w, sector, 0) || g->base ||
 	    g->shadow)
+		return true;
+	/* a read that is told late, of before the ports were known to be alike: what it may have
+	 * read may be gone without a trace */
+	if (g->count && read->hi.frame <= x->alone_until)
 		return true;
 	if (writes(w, x, read, sector))
 		return true;

@@ -68,9 +68,11 @@ struct xport {
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
 	uint32_t log_count, log_room, log_limit; /* 0: as a new one has */
 	bool flags_differ;                       /* told */
-	bool alike;       /* another port of the address has, or had, one of this name */
-	bool unseen;      /* connections that are not followed may flush it */
-	uint32_t flushes; /* requests for flushes, */
+	bool alike;           /* another port of the address has, or had, one of this name */
+	uint64_t alone_until; /* the frame of the last request that was told before that was known:
+	                       * of what was forgotten till then it is not noted where it was */
+	bool unseen;          /* connections that are not followed may flush it */
+	uint32_t flushes;     /* requests for flushes, */
 	struct nbds_point flush_sent; /* of which this is the newest */
 	struct kin *kin;              /* its entry in the registry of those on other ports */
 	/* when connections that were shown a size wrote first; more sizes: any of them */

@@ -847,6 +847,60 @@ static void test_inverted_while_withheld(void **state)
 	}
 }
 
+/* Another port wrote to the sector, and that was buried before the first command to this port was
+ * told; it is told late, and its read was before what buried it, or after all that. */
+static enum nbds_severity told_after_burial(bool before)
+{
+	struct nbds_budget budget = {0};
+	struct nbds_world_config config = {.settle = 1000000,
+					   .kin = nbds_kin_new(&budget),
+					   .server = "[::1]:10809",
+					   .epsilon = 1000};
+	struct nbds_world_ops ops = {.finding = on_finding};
+	struct run r = {.time = INT64_C(1700000000) * 1000000000}, other = r;
+	struct nbds_point p = now(&other);
+
+	snprintf(config.server, sizeof(config.server), "[::1]:1");
+	other.w = nbds_world_new(&config, &ops, &other);
+	other.party[0] = nbds_world_connect(other.w, 9, true, &p);
+	nbds_party_export(other.party[0], "x", 1, SIZE, MC, true);
+	if (before)
+		other.frame += 100, other.time += 100 * STEP;
+	write_at(&other, 0, 0, 512, 1);
+	flush(&other, 0);
+	if (before)
+		other.frame += 100, other.time += 100 * STEP;
+	for (unsigned n = 0; n < 60; n++) {
+		write_at(&other, 0, 0, 512, (uint8_t)(10 + n));
+		flush(&other, 0);
+	}
+	snprintf(config.server, sizeof(config.server), "[::1]:10809");
+	r.w = nbds_world_new(&config, &ops, &r);
+	for (unsigned k = 0; k < 2; k++) {
+		p = now(&r);
+		r.party[k] = nbds_world_connect(r.w, k + 1, true, &p);
+		nbds_party_export(r.party[k], "x", 1, SIZE, MC, true);
+	}
+	write_at(&r, 0, 0, 512, 1);
+	write_at(&r, 0, 0, 512, 2);
+	flush(&r, 0);
+	/* between that write and the next ones */
+	r.frame += 120, r.time += 120 * STEP;
+	read_at(&r, 1, 0, 512, 1);
+	nbds_world_finish(other.w);
+	finish(&r);
+	nbds_world_free(other.w);
+	nbds_kin_free(config.kin);
+	return r.findings ? r.highest : NBDS_NOTE;
+}
+
+static void test_told_after_burial(void **state)
+{
+	(void)state;
+	assert_int_equal(told_after_burial(true), NBDS_SUSPECT);
+	assert_int_equal(told_after_burial(false), NBDS_SUSPECT);
+}
+
 /* A world that goes may have been written to unseen. */
 static enum nbds_severity unseen_port(bool opaque, bool gap, bool inverted)
 {
@@ -1783,6 +1837,7 @@ int main(void)
 		cmocka_unit_test(test_told_late),
 		cmocka_unit_test(test_inverted_since),
 		cmocka_unit_test(test_inverted_while_withheld),
+		cmocka_unit_test(test_told_after_burial),
 		cmocka_unit_test(test_unseen_port_gone),
 		cmocka_unit_test(test_many_on_interfaces),
 		cmocka_unit_test(test_broken_preconditions),
