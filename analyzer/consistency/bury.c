@@ -510,7 +510,8 @@ static void drop_alike(struct nbds_world *w, struct block *b, const struct nbds_
 		} else if (is_seen(e)) {
 			over = !e->initial && e->extra && e->extra->seen && overtaken(e, newest);
 			over = over || seen_enough(w, b, e, seen, &seen_count);
-		} else if (e->op->state == OP_FAILED) {
+		} else if (e->op->state == OP_FAILED && !w->ranges->pins) {
+			/* (a read that waits may be of before the newer one) */
 			over = failed_again(failed, &failures, e, now);
 		}
 		for (unsigned i = 0; i < BLOCK_SECTORS && !is_seen(e); i++)

@@ -35,7 +35,7 @@
 /* What was written with success, and what of that was flushed, in bytes. */
 struct level {
 	struct nbds_table_node node;
-	const struct nbds_export *export; /* NULL: a connection's own */
+	uint32_t export; /* its number; 0: a connection's own */
 	uint64_t written, flushed;
 };
 
@@ -237,7 +237,7 @@ static unsigned span_at(struct activity *a, int64_t time)
 
 /* --- offsets --- */
 
-static struct activity_map *map_of(struct activity *a, const struct nbds_export *export)
+static struct activity_map *map_of(struct activity *a, uint32_t export)
 {
 	struct activity_map *m;
 
@@ -297,16 +297,16 @@ static struct level *level_of(struct activity *a, const struct nbds_connection *
 
 	if (!c->export || !(c->negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN))
 		return k ? &k->own : NULL;
-	hash = nbds_hash_u64(&a->key, (uint64_t)(uintptr_t)c->export);
+	hash = nbds_hash_u64(&a->key, c->export->number);
 	for (n = nbds_table_find(&a->levels, hash); n; n = nbds_table_again(n)) {
 		level = nbds_owner(n, struct level, node);
-		if (level->export == c->export)
+		if (level->export == c->export->number)
 			return level;
 	}
 	level = take(a, sizeof(*level));
 	if (!level)
 		return NULL;
-	level->export = c->export;
+	level->export = c->export->number;
 	if (nbds_table_add(&a->levels, &a->budget, &level->node, hash))
 		return level;
 	nbds_budget_free(&a->budget, level, sizeof(*level));
@@ -454,7 +454,7 @@ enum relation { ITSELF, WRITES_THERE, FLUSHES, READS_THERE, OTHER, NOTHING };
 
 /* What it has to do with the finding. */
 static enum relation relation_of(const struct nbds_finding *f, const struct activity_op *op,
-				 const struct nbds_export *export)
+				 uint32_t export)
 {
 	bool here = on_its_connections(f, op->connection);
 
@@ -553,7 +553,7 @@ static uint64_t first_answered(const struct activity *a, uint64_t frame)
 }
 
 static void look_at(const struct activity *a, const struct nbds_finding *f, uint64_t from,
-		    uint64_t to, const struct nbds_export *export, struct story_candidates *list)
+		    uint64_t to, uint32_t export, struct story_candidates *list)
 {
 	for (uint64_t n = from; n < to; n++) {
 		struct story_candidate c = {.op = op_number(a, n)};
@@ -570,7 +570,7 @@ static void look_around(struct activity *a, struct activity_story *story)
 {
 	const struct nbds_finding *f = &story->finding;
 	uint64_t oldest = a->op_count > a->room ? a->op_count - a->room : 0;
-	const struct nbds_export *export = NULL;
+	uint32_t export = 0;
 	struct story_candidates list = {.count = 0};
 	uint64_t first, last, from, to;
 	unsigned others = 0, n = 0;
@@ -686,7 +686,7 @@ void activity_reply(struct activity *a, struct nbds_connection *c, const struct 
 		.reply_time = m->last.time,
 		.offset = r->offset,
 		.length = r->length,
-		.export = c->export,
+		.export = c->export ? c->export->number : 0,
 		.connection = c->id,
 		.type = r->type,
 		.flags = r->flags,

@@ -51,7 +51,7 @@ struct activity_span {
 #define ACTIVITY_RANGES  64
 #define ACTIVITY_COLUMNS (ACTIVITY_SPANS / 2)
 struct activity_map {
-	const struct nbds_export *export;
+	uint32_t export; /* its number: it may be forgotten before this is shown */
 	uint64_t range;  /* bytes that a row is wide, a power of two */
 	uint64_t most;   /* the greatest offset that was touched */
 	uint32_t *cells; /* [ACTIVITY_COLUMNS][ACTIVITY_RANGES][2]: read, and written */
@@ -62,7 +62,7 @@ struct activity_op {
 	uint64_t request_frame, reply_frame;
 	int64_t request_time, reply_time;
 	uint64_t offset, length;
-	const struct nbds_export *export; /* only to be compared */
+	uint32_t export; /* its number, or 0 */
 	uint32_t connection;
 	uint16_t type, flags; /* NBD_CMD_*, command flags */
 	bool failed;

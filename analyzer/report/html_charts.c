@@ -427,7 +427,7 @@ static void put_maps(const struct chart *c, const struct nbds_outcome *o)
 	/* An export may have been forgotten since. */
 	for (const struct nbds_export *e = o->exports; e && map; e = e->next)
 		for (unsigned i = 0; i < c->a->map_count; i++)
-			if (c->a->maps[i].export == e) {
+			if (c->a->maps[i].export == e->number) {
 				if (count++ == MAPS_OPEN)
 					nbds_buf_puts(b, "<details class=\"more\"><summary>"
 							 "Offsets of more exports</summary>\n");

@@ -64,7 +64,7 @@ struct export_more *export_get(struct exports *all, const struct nbds_addr *serv
 	x->older = all->newest;
 	*(x->older ? &x->older->e.next : &all->oldest) = &x->e;
 	all->newest = x;
-	all->count++;
+	x->e.number = ++all->count;
 	return x;
 }
 

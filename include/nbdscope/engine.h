@@ -250,6 +250,7 @@ struct nbds_export {
 	uint16_t transmission_flags; /* NBD_FLAG_* that any connection to it was offered */
 	/* requests: WRITE, WRITE_ZEROES and TRIM count as writes */
 	uint64_t writes, flushes, fua_writes;
+	uint32_t number; /* of all ever, from 1: never another's, also once this is forgotten */
 	struct nbds_export *next;
 };
 
