@@ -367,16 +367,17 @@ static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
 	return value < least ? least : value;
 }
 
-/* Divides the memory: a 32nd remembers what was told. TCP holds little as a rule, a quarter
+/* Divides the memory: a 32nd remembers what was told, or what is asked for. TCP holds little as a rule, a quarter
  * is its most, and a quarter is the most for flows; the engine has what these do not take. */
-static void divide(uint64_t *memory, struct nbds_tcp_limits *limits)
+static void divide(uint64_t *memory, uint64_t remembered, struct nbds_tcp_limits *limits)
 {
 	uint64_t all = *memory ? *memory : MEMORY_DEFAULT;
 
 	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
 	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);
 	limits->flows = (uint32_t)within(all / 4 / FLOW_BYTES, FLOWS_LEAST, FLOWS_MOST);
-	limits->remembered = within(all / 32, (uint64_t)64 << 10, (uint64_t)32 << 20);
+	limits->remembered = remembered ? remembered
+					: within(all / 32, (uint64_t)64 << 10, (uint64_t)32 << 20);
 	*memory = all > limits->remembered ? all - limits->remembered : 1;
 }
 
@@ -401,7 +402,7 @@ struct nbds_feed *nbds_feed_new(const struct nbds_feed_config *config)
 
 	if (!feed)
 		return NULL;
-	divide(&engine.memory, &limits);
+	divide(&engine.memory, config->remembered, &limits);
 	feed->hooks = config->hooks;
 	feed->hooks_ctx = config->hooks_ctx;
 	feed->drops_untold = config->drops_untold;

@@ -71,6 +71,9 @@ struct nbds_feed_config {
 	 * that wait for others, and flows, of which the least useful are forgotten when
 	 * there are too many */
 	struct nbds_engine_config engine;
+	/* bytes of it that remember what was told, to hold copies that come later against;
+	 * 0: a 32nd, 32 MiB at most */
+	uint64_t remembered;
 	struct nbds_engine_ops ops; /* the engine's callbacks, and their context */
 	void *ctx;
 	struct nbds_feed_hooks hooks;

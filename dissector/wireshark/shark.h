@@ -43,38 +43,43 @@
 
 #include "../../analyzer/feed/feed.h"
 
-/* A message, as far as it is kept. */
+/* A message, as far as it is kept: there are millions of them, so what few have is apart. */
 struct msg {
 	uint64_t offset; /* in its direction, as the decoder counts */
 	uint64_t payload_len;
-	const uint8_t *head;
-	const char *name;
-	const char *context; /* extents: name of their metadata context, or NULL */
-	int64_t time;        /* of its first byte, ns */
 	uint32_t head_len;
-	uint32_t flags; /* NBDS_MSG_* */
-	uint32_t first_frame, own_frame;
+	uint32_t own_frame;
 	uint32_t end_frame; /* with its last byte; 0: never seen to its end */
 	uint32_t op;        /* index of its request or option, NO_INDEX: none */
-	uint32_t next;      /* next message of the same reply, NO_INDEX: last */
-	uint32_t number;    /* in its reply, from 1 */
+	uint32_t more;      /* index of what else it has, NO_INDEX: nothing */
+	uint32_t name;      /* see nbds_shark_name() */
 	uint16_t chunk_type;
 	uint8_t type, from, payload;
+	uint8_t flags; /* NBDS_MSG_* */
+};
+
+/* What else a message has: one that did not come in a frame of its own, or that is not the
+ * only answer to its request. */
+struct msg_more {
+	const uint8_t *head;  /* NULL: it is in the segment of its own frame */
+	uint32_t first_frame; /* with its first byte; 0: its own */
+	uint32_t next;        /* next message of the same reply, of the last one the first */
+	uint32_t number;      /* in its reply, from 1; 0: 1, and there is no other */
+	uint32_t context;     /* extents: name of their metadata context, 0: not known */
 };
 
 #define NO_INDEX UINT32_MAX
 
 /* A request or option, and what answers it. */
 struct op {
-	uint32_t request, first_reply, last_reply; /* messages; NO_INDEX: none */
-	uint32_t replies;
-	uint32_t request_frame, end_frame; /* end_frame 0: not (seen) answered */
-	int64_t request_time, end_time;    /* ns */
-	uint64_t cookie, offset, length;
-	uint64_t data_bytes; /* read and sent, holes included */
-	uint32_t error;      /* failed: the first error */
+	uint64_t offset, length;
+	uint64_t data_bytes;            /* read and sent, holes included */
+	int64_t request_time, end_time; /* ns */
+	uint32_t request, last_reply;   /* messages; NO_INDEX: none */
+	uint32_t end_frame;             /* 0: not (seen) answered */
+	uint32_t error;                 /* failed: the first error */
 	uint16_t type, flags;
-	bool failed, extended;
+	bool failed;
 };
 
 /* Bytes that are no message, or a message that something is wrong with. */
@@ -113,7 +118,9 @@ struct conn {
 		uint32_t open;    /* message that awaits its last byte, or NO_INDEX */
 		uint64_t ignored; /* first bytes that are not to be shown */
 	} side[2];                /* by enum nbds_side */
-	struct op *ops;           /* requests, by their serial number - 1 */
+	struct msg_more *more;
+	uint32_t more_count, more_room;
+	struct op *ops; /* requests, by their serial number - 1 */
 	uint32_t op_count, op_room;
 	struct op *options;
 	uint32_t option_count, option_room;
@@ -127,8 +134,9 @@ struct conn {
 	struct share *share;     /* NULL: not needed yet */
 	uint64_t unflushed;      /* its part of share->unflushed */
 	struct conn *next_dirty, *prev_dirty;
-	bool settled; /* by the bytes in work a write or flush was answered */
-	bool flushed; /* a flush was */
+	int64_t greeted[2]; /* ns, by side: the first byte of its first message */
+	bool settled;       /* by the bytes in work a write or flush was answered */
+	bool flushed;       /* a flush was */
 	uint64_t findings;
 	bool tls;      /* what follows is TLS */
 	bool tls_told; /* and Wireshark's TLS dissector knows */
@@ -147,15 +155,13 @@ struct flow {
 
 /* A frame's segment of a flow. */
 struct rec {
-	struct rec *next; /* another one of the same frame */
-	struct flow *flow;
 	int64_t offset; /* of the first payload byte in its stream */
-	uint32_t len;   /* payload bytes on the wire */
-	uint32_t layer; /* tells the records of one frame apart */
+	struct flow *flow;
+	uint32_t frame;
+	uint16_t layer; /* tells the records of one frame apart */
 	uint8_t dir;
-	bool inside;
-	bool settled;       /* a write or flush was answered */
-	uint64_t unflushed; /* and left so many bytes of the export unflushed */
+	bool inside : 1;
+	bool settled : 1; /* a write or flush was answered: nbds_watch_unflushed() */
 };
 
 /* A finding at one of its frames. */
@@ -261,6 +267,8 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo);
 struct rec *nbds_watch_current(packet_info *pinfo, tvbuff_t **payload);
 /* The connection called `id`, brought up to date, or NULL. */
 const struct nbds_connection *nbds_watch_connection(uint32_t id);
+/* What a record that settled something left unflushed of the export, bytes. */
+uint64_t nbds_watch_unflushed(const struct rec *r);
 /* The export of a connection, or what stands for it. */
 struct share *nbds_watch_share(struct conn *k);
 /* The connection that a frame belongs to, NULL: none; and how many there are. */
@@ -275,6 +283,32 @@ bool nbds_watch_first(void);
 /* The next finding that was shown in no frame yet, and now is; NULL: none for now. */
 const struct nbds_finding *nbds_watch_news(void);
 
+/* A name that messages have by its number; NULL of 0. */
+const char *nbds_shark_name(uint32_t number);
+
+static inline const struct msg_more *nbds_shark_more(const struct conn *k, const struct msg *m)
+{
+	return m->more == NO_INDEX ? NULL : &k->more[m->more];
+}
+
+/* Which of the messages of its reply it is, from 1; 0: it answers nothing. */
+static inline uint32_t nbds_shark_number(const struct conn *k, const struct msg *m)
+{
+	const struct msg_more *more = nbds_shark_more(k, m);
+
+	if (m->from != NBDS_SERVER || m->op == NO_INDEX)
+		return 0;
+	return more && more->number ? more->number : 1;
+}
+
+/* The next message of the same reply, in a circle. */
+static inline const struct msg *nbds_shark_next(const struct conn *k, const struct msg *m)
+{
+	const struct msg_more *more = nbds_shark_more(k, m);
+
+	return more && more->number ? &k->side[NBDS_SERVER].items[more->next] : m;
+}
+
 static inline struct op *nbds_shark_op(const struct conn *k, const struct msg *m)
 {
 	if (m->op == NO_INDEX)
@@ -286,9 +320,9 @@ static inline struct op *nbds_shark_op(const struct conn *k, const struct msg *m
 
 /* What the payload `tvb` of a record is, and what else belongs to the frame. */
 void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree);
-/* Whether messages belong to the frame of the record, so that it is to be shown
- * even if TCP thinks that it is a repetition. */
-bool nbds_show_wanted(const struct rec *r, packet_info *pinfo);
+/* Whether messages belong to the frame of the record, of payload `tvb`, so that it is to
+ * be shown even if TCP thinks that it is a repetition. */
+bool nbds_show_wanted(const struct rec *r, tvbuff_t *tvb, packet_info *pinfo);
 /* The findings of the frame, unless they were shown already. */
 void nbds_show_findings(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree);
 

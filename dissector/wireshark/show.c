@@ -136,19 +136,52 @@ static uint64_t message_length(const struct msg *m)
 	return m->head_len + m->payload_len;
 }
 
+static const char *name_of(const struct msg *m)
+{
+	return nbds_shark_name(m->name);
+}
+
+static const char *context_of(const struct conn *k, const struct msg *m)
+{
+	const struct msg_more *more = nbds_shark_more(k, m);
+
+	return more ? nbds_shark_name(more->context) : NULL;
+}
+
+/* Are so many of its bytes, from the first one on, in the segment? */
+static bool is_here(const struct show *s, const struct msg *m, uint32_t len)
+{
+	int64_t at = (int64_t)m->offset - s->from;
+
+	return at >= 0 && at + (int64_t)len <= (int64_t)tvb_captured_length(s->tvb);
+}
+
+/* NULL: it is in another segment. */
+static const uint8_t *head_of(const struct show *s, const struct msg *m)
+{
+	const struct msg_more *more = nbds_shark_more(s->k, m);
+
+	if (more && more->head)
+		return more->head;
+	if (!is_here(s, m, m->head_len))
+		return NULL;
+	return tvb_get_ptr(s->tvb, (int)((int64_t)m->offset - s->from), (int)m->head_len);
+}
+
 /* A message as the decoder told it, as far as walk and summary look at it. */
-static void rebuild(const struct conn *k, const struct msg *kept, struct nbds_message *m,
+static void rebuild(const struct show *s, const struct msg *kept, struct nbds_message *m,
 		    struct nbds_request *r)
 {
+	const struct conn *k = s->k;
 	const struct op *op = nbds_shark_op(k, kept);
 
 	memset(m, 0, sizeof(*m));
 	m->type = kept->type;
 	m->from = kept->from;
 	m->flags = kept->flags;
-	m->name = kept->name;
+	m->name = name_of(kept);
 	m->offset = kept->offset;
-	m->head = kept->head;
+	m->head = head_of(s, kept);
 	m->head_len = kept->head_len;
 	m->payload = kept->payload;
 	m->payload_len = kept->payload_len;
@@ -160,10 +193,8 @@ static void rebuild(const struct conn *k, const struct msg *kept, struct nbds_me
 	memset(r, 0, sizeof(*r));
 	r->type = op->type;
 	r->flags = op->flags;
-	r->cookie = op->cookie;
 	r->offset = op->offset;
 	r->length = op->length;
-	r->extended = op->extended;
 	m->request = r;
 }
 
@@ -205,14 +236,16 @@ static unsigned extent_size(const struct msg *kept)
 }
 
 /* ", 2 extents of base:allocation" of a chunk that has some, else "". */
-static const char *extents_text(const struct msg *kept, char *buf, size_t size)
+static const char *extents_text(const struct show *s, const struct msg *kept, char *buf,
+				size_t size)
 {
+	const char *context = context_of(s->k, kept);
 	uint64_t count = kept->payload_len / extent_size(kept);
 
 	buf[0] = '\0';
 	if (kept->payload == NBDS_PAYLOAD_EXTENTS)
 		snprintf(buf, size, ", %" PRIu64 " extent%s%s%s", count, count == 1 ? "" : "s",
-			 kept->context ? " of " : "", kept->context ? kept->context : "");
+			 context ? " of " : "", context ? context : "");
 	return buf;
 }
 
@@ -232,9 +265,9 @@ static void message_text(const struct show *s, const struct msg *kept, const str
 	}
 	op_text(op, request, sizeof(request));
 	if (kept->type == NBDS_MSG_CHUNK && !(kept->flags & NBDS_MSG_FINAL)) {
-		extents_text(kept, extents, sizeof(extents));
+		extents_text(s, kept, extents, sizeof(extents));
 		snprintf(text, size, "%s … %s%s%s%s", request,
-			 short_name(kept->name, "NBD_REPLY_TYPE_"), extents,
+			 short_name(name_of(kept), "NBD_REPLY_TYPE_"), extents,
 			 kept->payload_len && !extents[0] ? " " : "",
 			 kept->payload_len && !extents[0] ? size_text(kept->payload_len, bytes)
 							  : "");
@@ -247,7 +280,7 @@ static void message_text(const struct show *s, const struct msg *kept, const str
 	} else {
 		snprintf(text, size, "%s → OK%s%s%s", request, op->data_bytes ? " " : "",
 			 op->data_bytes ? size_text(op->data_bytes, bytes) : "",
-			 extents_text(kept, extents, sizeof(extents)));
+			 extents_text(s, kept, extents, sizeof(extents)));
 	}
 }
 
@@ -394,6 +427,7 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 			  const struct nbds_message *m, uint64_t from, uint64_t to)
 {
 	uint64_t payload = kept->offset + kept->head_len;
+	const char *context = context_of(s->k, kept);
 	unsigned size = kept->payload == NBDS_PAYLOAD_IDS ? 4 : extent_size(kept);
 	struct element_walk ew;
 	uint64_t skip;
@@ -401,8 +435,8 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 
 	if (kept->payload != NBDS_PAYLOAD_EXTENTS && kept->payload != NBDS_PAYLOAD_IDS)
 		return;
-	if (kept->context && from == payload)
-		add_text(tree, SF_CONTEXT, s->tvb, kept->context);
+	if (context && from == payload)
+		add_text(tree, SF_CONTEXT, s->tvb, context);
 	skip = (size - (from - payload) % size) % size;
 	if (skip)
 		proto_tree_add_subtree_format(
@@ -419,8 +453,8 @@ static void show_elements(struct show *s, proto_tree *tree, const struct msg *ke
 	ew.start = (int)((int64_t)from - s->from);
 	ew.length_id = nbds_field_find("nbd.extent.len");
 	ew.w.status_id = nbds_field_find("nbd.status_flags");
-	if (kept->context)
-		ew.w.status = nbds_status_table(kept->context, strlen(kept->context));
+	if (context)
+		ew.w.status = nbds_status_table(context, strlen(context));
 	ew.list = proto_tree_add_subtree_format(
 		tree, s->tvb, ew.start, (int)len, nbds_shark_ett[ST_EXTENTS], NULL, "%u %s%s",
 		(unsigned)(len / size), kept->payload == NBDS_PAYLOAD_IDS ? "context id" : "extent",
@@ -471,12 +505,16 @@ static void add_time(proto_tree *tree, tvbuff_t *tvb, const struct op *op)
 static void add_reply_links(struct show *s, proto_tree *tree, const struct msg *kept,
 			    const struct op *op)
 {
+	const struct msg *replies = s->k->side[NBDS_SERVER].items;
+	uint32_t count =
+		op->last_reply == NO_INDEX ? 0 : nbds_shark_number(s->k, &replies[op->last_reply]);
 	proto_item *item;
 	proto_tree *sub;
 	char text[256];
 
 	if (op->request != NO_INDEX) {
-		item = add_frame(tree, SF_RESPONSE_TO, s->tvb, op->request_frame);
+		item = add_frame(tree, SF_RESPONSE_TO, s->tvb,
+				 s->k->side[NBDS_CLIENT].items[op->request].own_frame);
 		if (kept->type >= NBDS_MSG_REQUEST) {
 			op_text(op, text, sizeof(text));
 			proto_item_append_text(item, ": %s", text);
@@ -485,22 +523,22 @@ static void add_reply_links(struct show *s, proto_tree *tree, const struct msg *
 						      s->tvb, 0, 0, op->type));
 		}
 	}
-	if (kept->type == NBDS_MSG_CHUNK && (op->replies > 1 || !op->end_frame)) {
+	if (kept->type == NBDS_MSG_CHUNK && (count > 1 || !op->end_frame)) {
+		const struct msg *other = &replies[op->last_reply];
 		uint32_t links = 0;
 
 		item = generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_CHUNK_NUMBER], s->tvb,
-						     0, 0, kept->number));
+						     0, 0, nbds_shark_number(s->k, kept)));
 		sub = proto_item_add_subtree(item, nbds_shark_ett[ST_CHUNKS]);
 		generated(proto_tree_add_uint(sub, nbds_shark_gen[SF_CHUNK_COUNT], s->tvb, 0, 0,
-					      op->replies));
-		for (uint32_t at = op->first_reply; at != NO_INDEX && links < CHUNK_LINKS_MAX;
-		     at = s->k->side[NBDS_SERVER].items[at].next) {
-			const struct msg *other = &s->k->side[NBDS_SERVER].items[at];
-
+					      count));
+		for (uint32_t i = 0; i < count && links < CHUNK_LINKS_MAX; i++) {
+			other = nbds_shark_next(s->k, other);
 			if (other == kept)
 				continue;
 			item = add_frame(sub, SF_CHUNK_FRAME, s->tvb, other->own_frame);
-			proto_item_append_text(item, " (chunk %u: %s)", other->number, other->name);
+			proto_item_append_text(item, " (chunk %u: %s)",
+					       nbds_shark_number(s->k, other), name_of(other));
 			links++;
 		}
 	}
@@ -536,12 +574,12 @@ static void add_expert(struct show *s, proto_item *item, const struct msg *kept)
 	if (kept->flags & NBDS_MSG_CUT)
 		expert_add_info(s->pinfo, item, &nbds_shark_ei[SE_CUT]);
 	if (kept->type > NBDS_MSG_REQUEST && op && op->failed && (kept->flags & NBDS_MSG_FINAL))
-		expert_add_info_format(s->pinfo, item, &nbds_shark_ei[SE_ERROR_REPLY],
-				       "NBD: %s failed with %s",
-				       op->request != NO_INDEX
-					       ? s->k->side[NBDS_CLIENT].items[op->request].name
-					       : "request",
-				       nbds_text_of(&nbds_errors, op->error, error));
+		expert_add_info_format(
+			s->pinfo, item, &nbds_shark_ei[SE_ERROR_REPLY], "NBD: %s failed with %s",
+			op->request != NO_INDEX
+				? name_of(&s->k->side[NBDS_CLIENT].items[op->request])
+				: "request",
+			nbds_text_of(&nbds_errors, op->error, error));
 }
 
 /* --- messages --- */
@@ -577,13 +615,14 @@ static void show_message(struct show *s, const struct msg *kept)
 	struct nbds_message m;
 	struct nbds_request r;
 	int64_t at = (int64_t)kept->offset - s->from;
+	const struct msg_more *more = nbds_shark_more(s->k, kept);
 	struct message_walk mw;
 	proto_item *item;
 	uint64_t length = message_length(kept);
 	int here;
 	char summary[1024];
 
-	rebuild(s->k, kept, &m, &r);
+	rebuild(s, kept, &m, &r);
 	message_column(s, kept, &m);
 	nbds_tap_message(s->pinfo, s->k, kept, nbds_shark_op(s->k, kept));
 	if (!s->tree) {
@@ -598,12 +637,12 @@ static void show_message(struct show *s, const struct msg *kept)
 	mw.w.payload = at + kept->head_len;
 	if (mw.w.payload < 0 || mw.w.payload > (int64_t)tvb_captured_length(s->tvb))
 		mw.w.payload_tvb = NULL;
-	if (at >= 0 && at + kept->head_len <= (int64_t)tvb_captured_length(s->tvb)) {
+	if (is_here(s, kept, kept->head_len)) {
 		mw.w.tvb = s->tvb;
 		mw.w.base = at;
 		here = (int)MIN(length, tvb_captured_length(s->tvb) - (uint64_t)at);
 	} else {
-		mw.w.tvb = tvb_new_child_real_data(s->tvb, kept->head, kept->head_len,
+		mw.w.tvb = tvb_new_child_real_data(s->tvb, m.head, kept->head_len,
 						   (int)kept->head_len);
 		add_new_data_source(s->pinfo, mw.w.tvb, "NBD message");
 		here = (int)kept->head_len;
@@ -623,8 +662,8 @@ static void show_message(struct show *s, const struct msg *kept)
 	}
 	if (kept->own_frame < s->pinfo->num)
 		add_frame(mw.w.tree, SF_SEEN_IN, s->tvb, kept->own_frame);
-	else if (kept->first_frame < kept->own_frame)
-		add_frame(mw.w.tree, SF_SEEN_IN, s->tvb, kept->first_frame);
+	else if (more && more->first_frame && more->first_frame < kept->own_frame)
+		add_frame(mw.w.tree, SF_SEEN_IN, s->tvb, more->first_frame);
 	add_links(s, mw.w.tree, kept);
 	add_expert(s, item, kept);
 }
@@ -643,7 +682,7 @@ static void part_column(struct show *s, const struct msg *kept, const struct op 
 	if (op && kept->type >= NBDS_MSG_REQUEST)
 		op_text(op, request, sizeof(request));
 	else
-		g_strlcpy(request, kept->name, sizeof(request));
+		g_strlcpy(request, name_of(kept), sizeof(request));
 	if (from >= payload)
 		snprintf(line, sizeof(line), "%s … %" PRIu64 "–%" PRIu64 "%s", request,
 			 from - payload, to - payload - 1, ends ? ", end" : "");
@@ -670,19 +709,19 @@ static void show_part(struct show *s, const struct msg *kept, uint64_t from, uin
 		item = proto_tree_add_protocol_format(
 			s->tree, nbds_shark_proto, s->tvb, start, here,
 			"Network Block Device, %s: payload %" PRIu64 "–%" PRIu64 " of %s%s",
-			kept->name, from - payload, to - payload - 1,
+			name_of(kept), from - payload, to - payload - 1,
 			size_text(kept->payload_len, bytes), ends ? ", its end" : "");
 	else
 		item = proto_tree_add_protocol_format(
 			s->tree, nbds_shark_proto, s->tvb, start, here,
-			"Network Block Device, %s: %d byte%s of its head", kept->name, here,
+			"Network Block Device, %s: %d byte%s of its head", name_of(kept), here,
 			here == 1 ? "" : "s");
 	tree = proto_item_add_subtree(item, nbds_shark_ett[ST_MESSAGE]);
 	if (from >= payload) {
 		struct nbds_message m;
 		struct nbds_request r;
 
-		rebuild(s->k, kept, &m, &r);
+		rebuild(s, kept, &m, &r);
 		proto_tree_add_item(tree, nbds_shark_hf[s->data_id], s->tvb, start, here, ENC_NA);
 		generated(proto_tree_add_uint64(tree, nbds_shark_gen[SF_PART_AT], s->tvb, 0, 0,
 						from - payload));
@@ -969,11 +1008,12 @@ static int side_of(const struct rec *r)
 	return r->dir == r->flow->conn->server_dir ? NBDS_SERVER : NBDS_CLIENT;
 }
 
-bool nbds_show_wanted(const struct rec *r, packet_info *pinfo)
+bool nbds_show_wanted(const struct rec *r, tvbuff_t *tvb, packet_info *pinfo)
 {
 	struct conn *k = r->flow->conn;
 	int side = side_of(r);
-	int64_t from = r->offset - (int64_t)k->skip[r->dir], to = from + r->len;
+	int64_t from = r->offset - (int64_t)k->skip[r->dir];
+	int64_t to = from + (int64_t)tvb_reported_length(tvb);
 
 	if (!PINFO_FD_VISITED(pinfo) && k->late_count)
 		return true;
@@ -994,7 +1034,7 @@ static bool shown_here(const struct show *s, const struct msg *m, int64_t from, 
 {
 	int64_t head_end = (int64_t)(m->offset + m->head_len);
 
-	return m->own_frame == s->pinfo->num &&
+	return m->own_frame == s->pinfo->num && head_of(s, m) &&
 	       (!s->k->inside || (head_end > from && head_end <= to));
 }
 
@@ -1063,7 +1103,7 @@ void nbds_show_record(struct rec *r, tvbuff_t *tvb, packet_info *pinfo, proto_tr
 	show_range(&s, s.from, s.from + (int64_t)tvb_captured_length(tvb));
 	if (r->settled && s.last)
 		generated(proto_tree_add_uint64(s.last, nbds_shark_gen[SF_UNFLUSHED], tvb, 0, 0,
-						r->unflushed));
+						nbds_watch_unflushed(r)));
 	nbds_show_findings(tvb, pinfo, tree);
 	if (!PINFO_FD_VISITED(pinfo))
 		show_late_findings(tvb, pinfo, tree);

@@ -20,7 +20,7 @@ static struct nbds_tap_info *info_new(packet_info *pinfo, enum nbds_tap_kind kin
 	info->kind = kind;
 	info->connection = k ? k->c : NULL;
 	if (m) {
-		info->name = m->name;
+		info->name = nbds_shark_name(m->name);
 		info->from_server = m->from == NBDS_SERVER;
 		info->request = m->type == NBDS_MSG_REQUEST;
 		info->command = m->type >= NBDS_MSG_REQUEST;

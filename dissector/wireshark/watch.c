@@ -16,8 +16,14 @@
 #include <base/table.h>
 
 #define HEAD_CHUNK 65536u
+#define REC_CHUNK  1024u
+
+#define RECENT_NAMES 64u
 
 #define INTERFACES_MAX 256u
+
+/* A copy of bytes comes within a few round trips, as a rule. */
+#define REMEMBERED ((uint64_t)8 << 20)
 
 /* A flush hardly ever covers what was written after it was sent: so many connections in
  * a row that it leaves as they are, and the others are looked at with the next one. */
@@ -27,8 +33,10 @@ static struct {
 	bool on; /* a file is open */
 	bool finished;
 	struct nbds_feed *feed;
-	struct rec **recs; /* by frame number */
-	uint32_t rec_room;
+	GPtrArray *recs; /* arrays of REC_CHUNK records, in the order of frames */
+	uint32_t rec_count;
+	uint32_t rec_near; /* one that was looked for last */
+	GArray *unflushed; /* struct left_unflushed, in the same order */
 	wmem_map_t *notes; /* frame number to struct note */
 	GPtrArray *conns, *findings, *inside;
 	GArray *told;          /* for each finding: bool *, it was shown in some frame */
@@ -39,7 +47,9 @@ static struct {
 	uint32_t interfaces;   /* told to the engine */
 	uint8_t *heads;        /* room for heads */
 	size_t heads_left;
-	GHashTable *names;
+	GPtrArray *names;        /* by number, 0 is none */
+	GHashTable *name_number; /* of each name */
+	uint32_t recent[RECENT_NAMES];
 	GHashTable *shares; /* struct share, by name and server */
 	struct nbds_hash_key key;
 	uint32_t last_write; /* the last frame with payload of a WRITE */
@@ -89,24 +99,113 @@ static guint name_hash(gconstpointer name)
 	return (guint)nbds_hash_bytes(&w.key, 0, name, strlen(name));
 }
 
-/* One copy of each name. */
-static const char *keep_name(const char *name)
+/* One copy of each name: its number.  Most are constants, which have their place. */
+static uint32_t number_name(const char *name)
 {
-	char *kept = g_hash_table_lookup(w.names, name);
+	uint32_t *recent = &w.recent[(uintptr_t)name / 8 % RECENT_NAMES];
+	void *number;
+	char *kept;
 
-	if (!kept) {
+	if (*recent && !strcmp(g_ptr_array_index(w.names, *recent), name))
+		return *recent;
+	if (!g_hash_table_lookup_extended(w.name_number, name, NULL, &number)) {
 		kept = g_strdup(name);
-		g_hash_table_add(w.names, kept);
+		number = GUINT_TO_POINTER(w.names->len);
+		g_ptr_array_add(w.names, kept);
+		g_hash_table_insert(w.name_number, kept, number);
 	}
-	return kept;
+	return *recent = GPOINTER_TO_UINT(number);
 }
 
-static const char *keep_bytes(const void *bytes, size_t len)
+const char *nbds_shark_name(uint32_t number)
+{
+	return g_ptr_array_index(w.names, number);
+}
+
+static const char *keep_name(const char *name)
+{
+	return nbds_shark_name(number_name(name));
+}
+
+/* Bytes as text that can be shown. */
+static uint32_t number_bytes(const void *bytes, size_t len)
 {
 	char text[3 * NBDS_STRING_MAX];
 
 	nbds_escape_text(bytes, len, text, sizeof(text));
-	return keep_name(text);
+	return number_name(text);
+}
+
+/* --- records --- */
+
+static struct rec *rec_at(uint32_t i)
+{
+	return (struct rec *)g_ptr_array_index(w.recs, i / REC_CHUNK) + i % REC_CHUNK;
+}
+
+static bool is_after(uint32_t i, uint32_t frame)
+{
+	return i <= w.rec_count && (i == w.rec_count || rec_at(i)->frame > frame) &&
+	       (i == 0 || rec_at(i - 1)->frame <= frame);
+}
+
+/* The first record of a frame after this one. */
+static uint32_t rec_after(uint32_t frame)
+{
+	uint32_t low = 0, high = w.rec_count;
+
+	/* frames come in order, as a rule */
+	for (unsigned n = 0; n < 3; n++)
+		if (is_after(w.rec_near + n, frame))
+			return w.rec_near += n;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (rec_at(middle)->frame > frame)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return w.rec_near = low;
+}
+
+static bool is_rec(uint32_t i, uint32_t frame, uint32_t layer, bool inside)
+{
+	const struct rec *r = i < w.rec_count ? rec_at(i) : NULL;
+
+	return r && r->frame == frame && r->layer == layer && r->inside == inside;
+}
+
+static struct rec *rec_find(uint32_t frame, uint32_t layer, bool inside)
+{
+	/* so do a frame's pieces, of which there may be many */
+	if (inside && is_rec(w.rec_near, frame, layer, inside))
+		return rec_at(w.rec_near++);
+	for (uint32_t i = rec_after(frame); i && rec_at(i - 1)->frame == frame; i--) {
+		if (!is_rec(i - 1, frame, layer, inside))
+			continue;
+		if (inside)
+			w.rec_near = i;
+		return rec_at(i - 1);
+	}
+	return NULL;
+}
+
+/* NULL: it is not to be told from others. */
+static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
+{
+	struct rec *r;
+
+	if (layer > UINT16_MAX || (w.rec_count && rec_at(w.rec_count - 1)->frame > frame))
+		return NULL;
+	if (w.rec_count % REC_CHUNK == 0)
+		g_ptr_array_add(w.recs, wmem_alloc_array(wmem_file_scope(), struct rec, REC_CHUNK));
+	r = rec_at(w.rec_count++);
+	memset(r, 0, sizeof(*r));
+	r->frame = frame;
+	r->layer = (uint16_t)layer;
+	r->inside = inside;
+	return r;
 }
 
 /* --- messages and operations --- */
@@ -156,22 +255,38 @@ static void progressed(struct flow *f, int dir, const struct nbds_mark *mark)
 		close_open(k, side, mark);
 }
 
-static void op_init(struct op *op, const struct msg *kept, uint32_t index,
-		    const struct nbds_message *m)
+static struct msg_more *more_of(struct conn *k, struct msg *m)
 {
-	op->first_reply = op->last_reply = NO_INDEX;
+	if (m->more == NO_INDEX) {
+		m->more = k->more_count;
+		VECTOR_ADD(k->more, k->more_count, k->more_room);
+	}
+	return &k->more[m->more];
+}
+
+static void op_init(struct op *op, uint32_t index, const struct nbds_message *m)
+{
+	op->last_reply = NO_INDEX;
 	op->request = index;
-	op->request_frame = kept->own_frame;
 	op->request_time = m->first.time;
 }
 
 static void link_reply(struct conn *k, struct op *op, struct msg *kept, uint32_t index)
 {
-	kept->number = ++op->replies;
-	if (op->last_reply != NO_INDEX)
-		k->side[NBDS_SERVER].items[op->last_reply].next = index;
-	else
-		op->first_reply = index;
+	struct msg *items = k->side[NBDS_SERVER].items;
+
+	if (op->last_reply != NO_INDEX) {
+		struct msg *last = &items[op->last_reply];
+		uint32_t number = nbds_shark_number(k, last);
+		uint32_t first = (uint32_t)(nbds_shark_next(k, last) - items);
+		struct msg_more *more = more_of(k, last);
+
+		more->number = number;
+		more->next = index;
+		more = more_of(k, kept);
+		more->number = number + 1;
+		more->next = first;
+	}
 	op->last_reply = index;
 }
 
@@ -180,7 +295,7 @@ static void keep_option(struct conn *k, struct msg *kept, uint32_t index,
 {
 	kept->op = k->option_count;
 	VECTOR_ADD(k->options, k->option_count, k->option_room);
-	op_init(&k->options[kept->op], kept, index, m);
+	op_init(&k->options[kept->op], index, m);
 	k->options[kept->op].length = m->u.option.option;
 }
 
@@ -212,7 +327,6 @@ static struct op *op_of(struct conn *k, const struct nbds_request *r, uint32_t *
 	while (k->op_count <= *at) {
 		VECTOR_ADD(k->ops, k->op_count, k->op_room);
 		k->ops[k->op_count - 1].request = NO_INDEX;
-		k->ops[k->op_count - 1].first_reply = NO_INDEX;
 		k->ops[k->op_count - 1].last_reply = NO_INDEX;
 	}
 	return &k->ops[*at];
@@ -228,13 +342,11 @@ static void keep_request(struct conn *k, struct msg *kept, uint32_t index,
 	if (!op)
 		return;
 	kept->op = at;
-	op_init(op, kept, index, m);
-	op->cookie = r->cookie;
+	op_init(op, index, m);
 	op->offset = r->offset;
 	op->length = r->length;
 	op->type = r->type;
 	op->flags = r->flags;
-	op->extended = r->extended;
 }
 
 static void keep_reply(struct conn *k, struct msg *kept, uint32_t index,
@@ -256,12 +368,37 @@ static void keep_reply(struct conn *k, struct msg *kept, uint32_t index,
 		op->data_bytes += m->u.chunk.hole;
 }
 
-static const char *context_name(const struct nbds_connection *c, uint32_t id)
+static uint32_t context_name(const struct nbds_connection *c, uint32_t id)
 {
 	for (unsigned i = 0; i < c->context_count; i++)
 		if (c->contexts[i].id == id)
-			return keep_bytes(c->contexts[i].name, c->contexts[i].name_len);
-	return NULL;
+			return number_bytes(c->contexts[i].name, c->contexts[i].name_len);
+	return 0;
+}
+
+/* Is its head in the segment in work?  Then its frame has it at each visit. */
+static bool in_segment(const struct conn *k, const struct nbds_message *m)
+{
+	int dir = m->from == NBDS_SERVER ? k->server_dir : !k->server_dir;
+	int64_t from = (int64_t)m->offset + (int64_t)k->skip[dir] - w.segment_offset;
+
+	return w.segment && w.touched == k->flow && w.touched_dir == dir && w.segment_known &&
+	       m->first.frame == w.current_frame && m->last.frame == w.current_frame && from >= 0 &&
+	       from + (int64_t)m->head_len <= (int64_t)w.segment->caplen &&
+	       !memcmp(w.segment->payload + from, m->head, m->head_len);
+}
+
+/* What a message has that few do. */
+static void keep_more(struct conn *k, struct msg *kept, const struct nbds_message *m)
+{
+	struct msg_more *more;
+
+	/* greetings are told again inside TLS */
+	if (m->type > NBDS_MSG_CLIENT_FLAGS && in_segment(k, m))
+		return;
+	more = more_of(k, kept);
+	more->head = keep_head(m->head, m->head_len);
+	more->first_frame = (uint32_t)m->first.frame;
 }
 
 static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_message *m)
@@ -279,17 +416,17 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	kept = &k->side[m->from].items[index];
 	kept->offset = m->offset;
 	kept->payload_len = m->payload_len;
-	kept->head = keep_head(m->head, m->head_len);
 	kept->head_len = m->head_len;
-	kept->name = keep_name(m->name);
-	kept->time = m->first.time;
-	kept->flags = m->flags;
-	kept->first_frame = (uint32_t)m->first.frame;
+	kept->name = number_name(m->name);
+	kept->flags = (uint8_t)m->flags;
 	kept->own_frame = (uint32_t)MAX(m->first.frame, m->last.frame);
-	kept->op = kept->next = NO_INDEX;
+	kept->op = kept->more = NO_INDEX;
 	kept->type = (uint8_t)m->type;
 	kept->from = (uint8_t)m->from;
 	kept->payload = (uint8_t)m->payload;
+	if (!index)
+		k->greeted[m->from] = m->first.time;
+	keep_more(k, kept, m);
 	if (m->payload == NBDS_PAYLOAD_WRITE)
 		w.last_write = MAX(w.last_write, kept->own_frame);
 	switch (m->type) {
@@ -306,7 +443,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	case NBDS_MSG_CHUNK:
 		kept->chunk_type = m->u.chunk.type;
 		if (m->payload == NBDS_PAYLOAD_EXTENTS)
-			kept->context = context_name(c, m->u.chunk.context_id);
+			more_of(k, kept)->context = context_name(c, m->u.chunk.context_id);
 		keep_reply(k, kept, index, m);
 		break;
 	case NBDS_MSG_SIMPLE_REPLY:
@@ -316,7 +453,7 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 		break;
 	}
 	if (m->negotiated->transmission && !k->export_name && c->export_name)
-		k->export_name = keep_bytes(c->export_name, c->export_name_len);
+		k->export_name = nbds_shark_name(number_bytes(c->export_name, c->export_name_len));
 	if (m->negotiated->tls)
 		k->tls = true;
 	if (m->payload_len && !(m->flags & NBDS_MSG_REPLAYED))
@@ -458,10 +595,16 @@ static bool unflushed_now(struct share *s, struct conn *k)
 	return true;
 }
 
+struct left_unflushed {
+	const struct rec *rec;
+	uint64_t bytes;
+};
+
 /* After the bytes of a record went through the engine. */
 static void settle(struct rec *r)
 {
 	struct conn *k = r->flow->conn, *next;
+	struct left_unflushed left;
 	unsigned same = 0;
 	struct share *s;
 
@@ -476,7 +619,32 @@ static void settle(struct rec *r)
 		}
 	k->settled = k->flushed = false;
 	r->settled = true;
-	r->unflushed = s->unflushed;
+	left = (struct left_unflushed){r, s->unflushed};
+	g_array_append_val(w.unflushed, left);
+}
+
+uint64_t nbds_watch_unflushed(const struct rec *r)
+{
+	unsigned low = 0, high = w.unflushed->len;
+
+	while (low < high) {
+		unsigned middle = low + (high - low) / 2;
+
+		if (g_array_index(w.unflushed, struct left_unflushed, middle).rec->frame < r->frame)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < w.unflushed->len; low++) {
+		const struct left_unflushed *left =
+			&g_array_index(w.unflushed, struct left_unflushed, low);
+
+		if (left->rec == r)
+			return left->bytes;
+		if (left->rec->frame > r->frame)
+			break;
+	}
+	return 0;
 }
 
 /* --- findings --- */
@@ -540,11 +708,12 @@ const struct nbds_connection *nbds_watch_connection(uint32_t id)
 
 const struct conn *nbds_watch_conn(uint32_t frame)
 {
-	const struct rec *r = w.on && frame < w.rec_room ? w.recs[frame] : NULL;
-
-	while (r && !r->flow->conn)
-		r = r->next;
-	return r ? r->flow->conn : NULL;
+	if (!w.on)
+		return NULL;
+	for (uint32_t i = rec_after(frame); i && rec_at(i - 1)->frame == frame; i--)
+		if (rec_at(i - 1)->flow->conn)
+			return rec_at(i - 1)->flow->conn;
+	return NULL;
 }
 
 uint32_t nbds_watch_conn_count(void)
@@ -713,33 +882,6 @@ static bool segment_of(tvbuff_t *tvb, const packet_info *pinfo, struct nbds_segm
 	       nbds_segment_parse(s, tvb_get_ptr(tvb, 0, (int)here), here, wire);
 }
 
-static struct rec *rec_find(uint32_t frame, uint32_t layer, bool inside)
-{
-	struct rec *r = frame < w.rec_room ? w.recs[frame] : NULL;
-
-	while (r && (r->layer != layer || r->inside != inside))
-		r = r->next;
-	return r;
-}
-
-static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
-{
-	struct rec *r = wmem_new0(wmem_file_scope(), struct rec);
-
-	if (frame >= w.rec_room) {
-		uint32_t room = MAX(MAX(frame + 1, 1024), w.rec_room + w.rec_room / 2);
-
-		w.recs = g_realloc_n(w.recs, room, sizeof(*w.recs));
-		memset(w.recs + w.rec_room, 0, (room - w.rec_room) * sizeof(*w.recs));
-		w.rec_room = room;
-	}
-	r->layer = layer;
-	r->inside = inside;
-	r->next = w.recs[frame];
-	w.recs[frame] = r;
-	return r;
-}
-
 static void tick(int64_t now)
 {
 	w.last_time = now;
@@ -795,11 +937,12 @@ static struct rec *first_visit(tvbuff_t *tvb, packet_info *pinfo)
 		    (w.segment_known ||
 		     (f->feed && nbds_feed_offset(f->feed, w.touched_dir, s.seq, &offset)))) {
 			r = rec_add(pinfo->num, pinfo->curr_layer_num, false);
-			r->flow = f;
-			r->offset = offset;
-			r->len = s.len;
-			r->dir = (uint8_t)w.touched_dir;
-			settle(r);
+			if (r) {
+				r->flow = f;
+				r->offset = offset;
+				r->dir = (uint8_t)w.touched_dir;
+				settle(r);
+			}
 		}
 	}
 	w.touched = NULL;
@@ -816,7 +959,7 @@ static void show_rest(tvbuff_t *tvb, packet_info *pinfo, proto_tree *tree)
 
 		if (talk && !conversation_get_dissector(talk, pinfo->num))
 			conversation_set_dissector(talk, nbds_shark_handle);
-		if (nbds_show_wanted(r, pinfo)) {
+		if (nbds_show_wanted(r, w.payload, pinfo)) {
 			w.shown = true;
 			nbds_show_record(r, w.payload, pinfo, tree);
 		}
@@ -886,12 +1029,13 @@ static void greet_again(struct flow *f, const struct conn *outside)
 		const struct msg *m = &outside->side[side].items[0];
 		struct nbds_mark mark = {.frame = m->own_frame,
 					 .lo_frame = m->own_frame,
-					 .time = m->time,
-					 .lo_time = m->time,
+					 .time = outside->greeted[side],
+					 .lo_time = outside->greeted[side],
 					 .ack = NBDS_NO_ACK};
 
 		if (m->type == types[side])
-			nbds_feed_bytes(f->feed, side == NBDS_SERVER, m->head, m->head_len, false,
+			nbds_feed_bytes(f->feed, side == NBDS_SERVER,
+					nbds_shark_more(outside, m)->head, m->head_len, false,
 					&mark);
 	}
 }
@@ -964,6 +1108,7 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 	struct nbds_addr src, dst;
 	struct flow *f;
 	struct rec *r;
+	int dir;
 
 	if (!w.on || pinfo->flags.in_error_pkt || !nbds_prefs_enabled() ||
 	    !endpoint(&pinfo->src, (uint16_t)pinfo->srcport, &src) ||
@@ -976,17 +1121,19 @@ struct rec *nbds_watch_inside(tvbuff_t *tvb, packet_info *pinfo)
 	if (PINFO_FD_VISITED(pinfo) || w.finished)
 		return rec_find(pinfo->num, piece, true);
 	w.current_frame = pinfo->num;
+	dir = !nbds_addr_equal(&f->a, &src);
 	r = rec_add(pinfo->num, piece, true);
-	r->flow = f;
-	r->dir = !nbds_addr_equal(&f->a, &src);
-	r->offset = (int64_t)f->fed[r->dir];
-	r->len = wire;
+	if (r) {
+		r->flow = f;
+		r->dir = (uint8_t)dir;
+		r->offset = (int64_t)f->fed[dir];
+	}
 	if (here)
-		nbds_feed_bytes(f->feed, r->dir, tvb_get_ptr(tvb, 0, (int)here), here, false,
-				&mark);
+		nbds_feed_bytes(f->feed, dir, tvb_get_ptr(tvb, 0, (int)here), here, false, &mark);
 	if (wire > here)
-		nbds_feed_bytes(f->feed, r->dir, NULL, wire - here, true, &mark);
-	settle(r);
+		nbds_feed_bytes(f->feed, dir, NULL, wire - here, true, &mark);
+	if (r)
+		settle(r);
 	return r;
 }
 
@@ -1045,6 +1192,7 @@ static void conn_free(void *data)
 		g_free(k->side[i].items);
 		g_free(k->side[i].troubles);
 	}
+	g_free(k->more);
 	g_free(k->ops);
 	g_free(k->options);
 	g_free(k->late);
@@ -1095,8 +1243,10 @@ static void cleanup(void)
 	g_array_free(w.told, TRUE);
 	g_ptr_array_free(w.inside, TRUE);
 	g_hash_table_destroy(w.shares);
-	g_hash_table_destroy(w.names);
-	g_free(w.recs);
+	g_hash_table_destroy(w.name_number);
+	g_ptr_array_free(w.names, TRUE);
+	g_ptr_array_free(w.recs, TRUE);
+	g_array_free(w.unflushed, TRUE);
 	memset(&w, 0, sizeof(w));
 }
 
@@ -1104,6 +1254,7 @@ static void init(void)
 {
 	struct nbds_feed_config config = {
 		.engine = {.exclusive = nbds_prefs.exclusive, .keep_ended = true},
+		.remembered = REMEMBERED,
 		.ops = {.connection = on_connection,
 			.message = on_message,
 			.message_end = on_message_end,
@@ -1124,7 +1275,11 @@ static void init(void)
 	w.findings = g_ptr_array_new_with_free_func(finding_free);
 	w.told = g_array_new(FALSE, FALSE, sizeof(bool *));
 	w.inside = g_ptr_array_new();
-	w.names = g_hash_table_new_full(name_hash, g_str_equal, g_free, NULL);
+	w.names = g_ptr_array_new_with_free_func(g_free);
+	g_ptr_array_add(w.names, NULL);
+	w.name_number = g_hash_table_new(name_hash, g_str_equal);
+	w.recs = g_ptr_array_new();
+	w.unflushed = g_array_new(FALSE, FALSE, sizeof(struct left_unflushed));
 	w.shares = g_hash_table_new(share_hash, share_equal);
 	w.on = true;
 }
