@@ -29,15 +29,16 @@ bool op_before(const struct nbds_op *a, const struct nbds_op *b)
 
 uint32_t flush_log_after(const struct xport *x, uint64_t frame)
 {
-	uint32_t lo = 0, hi = x->log_count;
+	uint32_t lo = 0, count = x->log_count;
 
-	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2;
+	if (!count || x->ends[count - 1] <= frame)
+		return count;
+	/* [lo, lo + count) has it */
+	while (count > 1) {
+		uint32_t half = count / 2;
 
-		if (x->log[mid]->hi.frame > frame)
-			hi = mid;
-		else
-			lo = mid + 1;
+		lo += x->ends[lo + half - 1] <= frame ? half : 0;
+		count -= half;
 	}
 	return lo;
 }
@@ -164,6 +165,7 @@ static void log_free(struct nbds_world *w, struct xport *x)
 {
 	world_dealloc(w, x->log, x->log_room * sizeof(*x->log));
 	world_dealloc(w, x->latest, x->log_room * sizeof(*x->latest));
+	world_dealloc(w, x->ends, x->log_room * sizeof(*x->ends));
 }
 
 /* Of the flushes log[0 ... i] that which began last, if that of all before is known. */
@@ -193,6 +195,7 @@ static void log_thin(struct xport *x, struct nbds_world *w)
 			continue;
 		}
 		x->log[kept] = f;
+		x->ends[kept] = f->hi.frame;
 		x->latest[kept] = latest_of(x, kept);
 		kept++;
 	}
@@ -214,30 +217,36 @@ void flush_log_add(struct nbds_op *f)
 		struct nbds_world *w = f->world;
 		struct nbds_op **log = world_alloc(w, room * sizeof(*log));
 		uint32_t *latest = world_alloc(w, room * sizeof(*latest));
+		uint64_t *ends = world_alloc(w, room * sizeof(*ends));
 
-		if (!log || !latest) {
+		if (!log || !latest || !ends) {
 			world_dealloc(w, log, room * sizeof(*log));
 			world_dealloc(w, latest, room * sizeof(*latest));
+			world_dealloc(w, ends, room * sizeof(*ends));
 			return;
 		}
 		if (x->log_count) {
 			memcpy(log, x->log, x->log_count * sizeof(*log));
 			memcpy(latest, x->latest, x->log_count * sizeof(*latest));
+			memcpy(ends, x->ends, x->log_count * sizeof(*ends));
 		}
 		log_free(w, x);
 		x->log = log;
 		x->latest = latest;
+		x->ends = ends;
 		x->log_room = room;
 	}
 	/* replies of different connections can be told a little out of order */
 	uint32_t at = x->log_count;
 
-	while (at > 0 && x->log[at - 1]->hi.frame > f->hi.frame) {
+	while (at > 0 && x->ends[at - 1] > f->hi.frame) {
 		x->log[at] = x->log[at - 1];
+		x->ends[at] = x->ends[at - 1];
 		at--;
 	}
 	op_ref(f);
 	x->log[at] = f;
+	x->ends[at] = f->hi.frame;
 	x->log_count++;
 	for (uint32_t i = at; i < x->log_count; i++)
 		x->latest[i] = latest_of(x, i);

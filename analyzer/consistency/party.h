@@ -66,6 +66,7 @@ struct xport {
 	size_t name_len;
 	struct nbds_op **log; /* successful flushes in order of completion */
 	uint32_t *latest;     /* latest[i]: of log[0..i] the one with the greatest lo.time */
+	uint64_t *ends;       /* ends[i]: hi.frame of log[i], where many are searched */
 	uint32_t log_count, log_room, log_limit; /* 0: as a new one has */
 	bool flags_differ;                       /* told */
 	bool alike;           /* another port of the address has, or had, one of this name */

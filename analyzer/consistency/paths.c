@@ -53,16 +53,8 @@ static bool voided_before(const struct nbds_op *w, const struct nbds_point *hi,
 const struct nbds_op *flush_first_after(const struct nbds_world *w, const struct xport *x,
 					const struct nbds_point *hi)
 {
-	uint32_t lo = 0, end = x ? x->log_count : 0, first;
+	uint32_t end = x ? x->log_count : 0, first = x ? flush_log_after(x, hi->frame) : 0;
 
-	for (first = end; lo < first;) {
-		uint32_t mid = lo + (first - lo) / 2;
-
-		if (x->log[mid]->hi.frame > hi->frame)
-			first = mid;
-		else
-			lo = mid + 1;
-	}
 	for (uint32_t n = 0; first < end && n < 64; first++, n++)
 		if (party_mc(x->log[first]->party) && point_before(w, hi, &x->log[first]->lo))
 			return x->log[first];

@@ -20,24 +20,13 @@ static void tell(struct session *s, struct nbds_finding *f, enum nbds_rule_id id
 	doubts_tell(&s->engine->doubts, s->server, f);
 }
 
-void notice_multiplexed(struct session *s, const struct nbds_message *m)
+static void multiplexed(struct session *s, const struct nbds_message *m, struct export_more *x,
+			const struct client *host)
 {
-	struct export_more *x = export_more(s->c.export);
 	struct nbds_finding f = {.time = m->first.time};
 	char text[300], client[NBDS_ADDR_TEXT];
 	const struct session *other = NULL;
-	const struct client *host;
 
-	if (!x || x->multiplex_told || s->c.end == NBDS_END_DISCONNECT)
-		return;
-	client_enter(&s->engine->clients, &s->use, x, &s->c.client);
-	if (s->writes)
-		client_writes(&s->use);
-	host = s->use.client;
-	if (!host || !s->c.negotiated.export_seen ||
-	    (s->c.negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN) || !host->writers ||
-	    !host->uses->next)
-		return;
 	for (const struct client_use *use = host->uses; use; use = use->next) {
 		const struct session *o = nbds_owner(use, struct session, use);
 
@@ -57,6 +46,24 @@ void notice_multiplexed(struct session *s, const struct nbds_message *m)
 	f.command = m->name;
 	f.frames[NBDS_ROLE_MESSAGE] = m->first.frame;
 	tell(s, &f, RULE_MULTIPLEX, text);
+}
+
+void notice_multiplexed(struct session *s, const struct nbds_message *m)
+{
+	struct export_more *x = export_more(s->c.export);
+	const struct client *host;
+
+	if (!x || x->multiplex_told || s->c.end == NBDS_END_DISCONNECT)
+		return;
+	client_enter(&s->engine->clients, &s->use, x, &s->c.client);
+	if (s->writes)
+		client_writes(&s->use);
+	host = s->use.client;
+	if (!host || !s->c.negotiated.export_seen ||
+	    (s->c.negotiated.transmission_flags & NBD_FLAG_CAN_MULTI_CONN) || !host->writers ||
+	    !host->uses->next)
+		return;
+	multiplexed(s, m, x, host);
 }
 
 void notice_bit_8(struct session *s, const struct nbds_message *m)
