@@ -155,6 +155,13 @@ static inline bool is_seen(const struct entry *e)
 	return e->op->type == NBD_CMD_READ;
 }
 
+/* Its sector i has this value, as far as is known. */
+static inline bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
+{
+	return (e->valued >> i & 1) && !(e->unknown >> i & 1) &&
+	       e->value[i] == (e->coarse ? coarse_value(value) : value);
+}
+
 /* The bytes of so many sectors into the ring, which are one block's; where the first of them
  * is, or NO_RING. */
 uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes, unsigned sectors);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "contents.h"
+#include "placed.h"
 
 /* The entry of `op` in the block of `sector`; NULL without memory. */
 static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_op **overlaps)
@@ -508,6 +509,36 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 	}
 	sort(out);
 	return true;
+}
+
+bool contents_elsewhere(struct nbds_world *w, uint64_t sector, uint64_t value, struct placement *at)
+{
+	const struct block *b;
+	const struct cell *c;
+	uint64_t block;
+	unsigned i;
+
+	if (!placed_find(w, sector, value, &at->sector))
+		return false;
+	block = at->sector / BLOCK_SECTORS;
+	i = (unsigned)(at->sector % BLOCK_SECTORS);
+	b = block_find(w, block);
+	for (const struct entry *e = b ? b->entries : NULL; e; e = e->next) {
+		if (e->op->type != NBD_CMD_WRITE || !entry_shows(e, i, value))
+			continue;
+		at->frame = e->op->request_frame;
+		at->connection = e->op->party->id;
+		return true;
+	}
+	c = b ? NULL : quiet_find(w, block);
+	if (c && quiet_value(c, i) == coarse_value(value)) {
+		const struct past *p = &w->pasts->list[c->past];
+
+		at->frame = p->lo_frame + p->request_delta;
+		at->connection = p->party->id;
+		return p->type == NBD_CMD_WRITE;
+	}
+	return false;
 }
 
 /* --- memory -------------------------------------------------------------- */

@@ -104,6 +104,16 @@ void contents_told(struct nbds_op *op, uint64_t start, uint64_t end, enum range_
 /* Into contents.gathered: who may have left its data in a sector. `value`: what to look for
  * among old ones. False: without memory. */
 bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value);
+/* A write. */
+struct placement {
+	uint64_t sector;
+	uint64_t frame; /* of its request */
+	uint32_t connection;
+};
+/* One that put this value elsewhere than to `sector`, where it is not superseded; false: none is
+ * known. */
+bool contents_elsewhere(struct nbds_world *w, uint64_t sector, uint64_t value,
+			struct placement *at);
 /* Calls `each` for every block with data, written or seen, in [start, end) bytes. */
 void contents_each_block(struct nbds_world *w, uint64_t start, uint64_t end,
 			 void (*each)(void *arg, struct block *b), void *arg);

@@ -8,22 +8,18 @@
  * is noted, and the first of every write, unless it is zeroes.  Versions that were superseded
  * are taken out again: a block that is rewritten all day has a few in here.
  *
- *	value ─► [slot][slot][slot][slot]   the newest takes the place of the oldest of four
+ * What is noted is that there may be such a write: who asks looks whether it is there.
+ *
+ *	value ─► [slot][slot][slot][slot]   newest first; the newest pushes the oldest out
+ *	          └ 24 bits of the value's hash beside those that lead here, 40 of the sector
  */
 #ifndef NBDS_CONSISTENCY_PLACED_H
 #define NBDS_CONSISTENCY_PLACED_H
 
-#include "party.h"
-
-struct placed_slot {
-	uint64_t value;
-	uint64_t sector;
-	uint64_t frame; /* of the write's request; 0: empty */
-	uint32_t connection;
-};
+#include "grave.h"
 
 struct placed {
-	struct placed_slot *slots; /* a power of two of fours */
+	uint64_t *slots; /* a power of two of fours; 0: empty */
 	size_t room, count;
 };
 
@@ -33,8 +29,8 @@ void placed_soon(const struct nbds_world *w, uint64_t value);
 void placed_note(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value);
 /* ... which is superseded by now. */
 void placed_forget(struct nbds_world *w, const struct nbds_op *op, uint64_t sector, uint64_t value);
-/* Where a value was written to, other than to `sector`; NULL: not known. */
-const struct placed_slot *placed_find(const struct nbds_world *w, uint64_t sector, uint64_t value);
+/* Where a value may have been written to, other than to `sector`; false: not known. */
+bool placed_find(const struct nbds_world *w, uint64_t sector, uint64_t value, uint64_t *elsewhere);
 /* When memory is short. */
 void placed_drop(struct nbds_world *w);
 

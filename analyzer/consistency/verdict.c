@@ -62,18 +62,18 @@ void reading_drop(struct nbds_op *op)
 /* Data that was not written there: was it to another place? */
 static void from_nowhere(const struct nbds_op *r, const struct group *g, char *got, size_t size)
 {
-	const struct placed_slot *at = placed_find(r->world, g->low, g->value);
+	struct placement at;
 
 	if (g->zeroes)
 		snprintf(got, size,
 			 "returned all zeroes at 0x%" PRIx64 ", which nothing in the capture "
 			 "wrote there",
 			 g->low * NBDS_SECTOR);
-	else if (at)
+	else if (contents_elsewhere(r->world, g->low, g->value, &at))
 		snprintf(got, size,
 			 "returned data at 0x%" PRIx64 " that was written elsewhere: these are the "
 			 "bytes that conn %" PRIu32 " wrote to 0x%" PRIx64 " (frame %" PRIu64 ")",
-			 g->low * NBDS_SECTOR, at->connection, at->sector * NBDS_SECTOR, at->frame);
+			 g->low * NBDS_SECTOR, at.connection, at.sector * NBDS_SECTOR, at.frame);
 	else
 		snprintf(got, size,
 			 "returned data at 0x%" PRIx64 " that nothing in the capture explains",

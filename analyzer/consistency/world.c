@@ -627,12 +627,6 @@ void nbds_op_write_end(struct nbds_op *op)
 
 /* --- reads --------------------------------------------------------------- */
 
-static bool entry_shows(const struct entry *e, unsigned i, uint64_t value)
-{
-	return (e->valued >> i & 1) && !(e->unknown >> i & 1) &&
-	       e->value[i] == (e->coarse ? coarse_value(value) : value);
-}
-
 /* Nothing older is possible where this write is in force; and where it is not, no
  * verdict depends on what else is. */
 static bool stands_alone(struct entry *e)

@@ -3,6 +3,7 @@
  * The consistency checker by itself: what large and long runs show, and
  * histories of a few commands do not (those are in tests/histories).
  */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -37,6 +38,7 @@ struct run {
 	enum nbds_severity severity, highest;
 	uint64_t frames[NBDS_ROLE_MAX];
 	uint64_t offset, length;
+	char text[1024];   /* the last suspect's, or violation's, message */
 	char hazard[1024]; /* the last one's message */
 };
 
@@ -54,6 +56,7 @@ static void on_finding(void *ctx, const struct nbds_finding *f)
 	if (f->severity > r->highest)
 		r->highest = f->severity;
 	memcpy(r->frames, f->frames, sizeof(r->frames));
+	snprintf(r->text, sizeof(r->text), "%s", f->message);
 	r->offset = f->offset;
 	r->length = f->length;
 }
@@ -1450,6 +1453,49 @@ static void test_pieces(void **state)
 	assert_int_equal(r.length, 1024);
 }
 
+/* Data that nothing explains where it was read, and that was written to another place: which is
+ * named, whether it sleeps by then or not, unless it is superseded there. */
+static void test_misplaced(void **state)
+{
+	const uint64_t many = 2000, there = 3 * many * 4096, here = UINT64_C(1) << 30;
+
+	(void)state;
+	for (unsigned way = 0; way < 3; way++) {
+		uint8_t buf[4096];
+		char place[64];
+		struct nbds_op *op;
+		struct nbds_point p;
+		struct run r;
+
+		for (unsigned i = 0; i < sizeof(buf); i++)
+			buf[i] = (uint8_t)(i * i / 7); /* as fill() makes none */
+		start(&r, 2, MC, 0);
+		write_at(&r, 0, here, 512, 1);
+		op = request(&r, 0, NBD_CMD_WRITE, there, sizeof(buf));
+		snprintf(place, sizeof(place), "conn 1 wrote to 0x%" PRIx64 " (frame %" PRIu64 ")",
+			 there, r.frame);
+		nbds_op_write_data(op, 0, buf, sizeof(buf));
+		nbds_op_write_end(op);
+		reply(&r, op);
+		flush(&r, 0);
+		if (way == 1) /* what is used later puts it to sleep */
+			rest(&r);
+		for (uint64_t i = 0; i < many; i++)
+			write_at(&r, 0, i * 4096, 4096, 1);
+		for (unsigned i = 0; way == 2 && i < 64; i++) {
+			write_at(&r, 0, there, sizeof(buf), (uint8_t)i);
+			flush(&r, 0);
+		}
+		op = request(&r, 1, NBD_CMD_READ, here, 512);
+		p = now(&r);
+		nbds_op_read_data(op, here, buf, 512, &p);
+		reply(&r, op);
+		finish(&r);
+		assert_string_equal(r.rule, "read-unexplained-data");
+		assert_int_equal(strstr(r.text, place) != NULL, way != 2);
+	}
+}
+
 static void test_memory_cap(void **state)
 {
 	const uint64_t cap = 1 << 20;
@@ -1853,6 +1899,7 @@ int main(void)
 		cmocka_unit_test(test_flush_too_close),
 		cmocka_unit_test(test_hung_commands),
 		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_misplaced),
 		cmocka_unit_test(test_resizes),
 		cmocka_unit_test(test_hash),
 	};
