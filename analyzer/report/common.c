@@ -220,14 +220,27 @@ static bool heads_only(const struct nbds_connection *c)
 	return c->snaplen_bytes > decoded_bytes(c);
 }
 
-/* Of one side nothing is there, neither bytes nor its end: the capture lacks it. */
-static bool one_side_only(const struct nbds_connection *c)
+/* Of one side nothing could be decoded, and its end was not seen: which, or -1. */
+static int side_unread(const struct nbds_connection *c)
 {
 	for (int side = NBDS_CLIENT; side <= NBDS_SERVER; side++)
 		if (!c->bytes[side].decoded && c->bytes[!side].decoded &&
 		    (!c->closed[side].frame || c->closed[side].unseen))
-			return true;
-	return false;
+			return side;
+	return -1;
+}
+
+static bool one_side_only(const struct nbds_connection *c)
+{
+	return side_unread(c) >= 0;
+}
+
+/* Nor did any byte come from it: the capture lacks it. */
+static bool one_side_there(const struct nbds_connection *c)
+{
+	int side = side_unread(c);
+
+	return side >= 0 && !c->heard[side].frame;
 }
 
 /* What comes before STARTTLS says nothing about what follows it. */
@@ -364,7 +377,7 @@ void nbds_unaudited_why(const struct nbds_outcome *o, struct nbds_buf *b)
 			tls++;
 		else if (heads_only(n))
 			cut++;
-		else if (one_side_only(n))
+		else if (one_side_there(n))
 			one_side++;
 	}
 	if (!o->opened)

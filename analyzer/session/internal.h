@@ -143,6 +143,8 @@ struct nbds_stream {
 	uint64_t last_frame;
 	int64_t last_time;
 	uint64_t skipped[2]; /* bytes not fed to the decoder */
+	uint64_t heard[2];   /* the frame that brought the last bytes while undecided; 0: none, */
+	int64_t heard_at[2]; /* and its time */
 	unsigned looked;     /* spans looked at while undecided */
 	uint8_t prefix[8];   /* first bytes of the acceptor, while too few to decide */
 	unsigned prefix_len;

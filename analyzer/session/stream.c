@@ -142,6 +142,11 @@ static bool expected(const struct nbds_stream *s)
 	       server_find(&s->engine->servers, &s->addr[s->server_dir]);
 }
 
+static enum nbds_side side_of(const struct nbds_stream *s, int dir)
+{
+	return dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT;
+}
+
 /* From now on the stream has a session (or is useless, without memory). */
 static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 {
@@ -169,6 +174,10 @@ static void begin(struct nbds_stream *s, enum nbds_start start, bool announce)
 	s->session->c.id = s->id;
 	s->session->c.last_frame = s->last_frame;
 	s->session->c.last_time = s->last_time;
+	for (int i = 0; i < 2; i++) {
+		s->session->c.heard[side_of(s, i)].frame = s->heard[i];
+		s->session->c.heard[side_of(s, i)].time = s->heard_at[i];
+	}
 	if (s->doubted)
 		session_conflict(s->session, NBDS_SERVER, 0, UINT64_MAX, &s->first);
 	if (announce)
@@ -204,16 +213,29 @@ static void give_up(struct nbds_stream *s)
 	s->useless = true;
 }
 
-static void feed(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
-		 const struct nbds_mark *where)
+/* Acknowledgements count from the first byte of the stream, the session from the first one
+ * that it was given. `dir`: who acknowledges. */
+static uint64_t acked(const struct nbds_stream *s, int dir, uint64_t ack)
+{
+	uint64_t skipped = s->skipped[!dir];
+
+	return ack == NBDS_NO_ACK || ack < skipped ? NBDS_NO_ACK : ack - skipped;
+}
+
+static struct nbds_mark mark_of(const struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
 	struct nbds_mark m = *where;
 
-	/* acknowledgements count from the first byte of the stream, the decoder
-	 * from the first one that it was given */
-	if (m.ack != NBDS_NO_ACK && s->skipped[!dir])
-		m.ack = m.ack >= s->skipped[!dir] ? m.ack - s->skipped[!dir] : NBDS_NO_ACK;
-	session_data(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, data, len, &m);
+	m.ack = acked(s, dir, m.ack);
+	return m;
+}
+
+static void feed(struct nbds_stream *s, int dir, const uint8_t *data, size_t len,
+		 const struct nbds_mark *where)
+{
+	struct nbds_mark m = mark_of(s, dir, where);
+
+	session_data(s->session, side_of(s, dir), data, len, &m);
 }
 
 /* That it is a connection has shown, and its server is another shard's: from now on nobody
@@ -364,6 +386,8 @@ void nbds_stream_data(struct nbds_stream *s, int dir, const uint8_t *data, size_
 		unsigned before = s->prefix_len;
 		int from = s->server_dir; /* who sent them, whoever turns out to serve */
 
+		s->heard[dir] = where->frame;
+		s->heard_at[dir] = where->time;
 		if (s->from_start)
 			decide_start(s, dir, data, len, where);
 		else
@@ -397,9 +421,11 @@ void nbds_stream_gap(struct nbds_stream *s, int dir, uint64_t len, bool snaplen,
 		s->prefix_len = 0;
 		return;
 	}
-	if (s->session)
-		session_gap(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, len,
-			    snaplen, where);
+	if (s->session) {
+		struct nbds_mark m = mark_of(s, dir, where);
+
+		session_gap(s->session, side_of(s, dir), len, snaplen, &m);
+	}
 	part_elsewhere(s, where);
 }
 
@@ -423,11 +449,6 @@ void nbds_stream_complete(struct nbds_stream *s, uint64_t frame)
 {
 	if (s->session)
 		session_complete(s->session, frame);
-}
-
-static enum nbds_side side_of(const struct nbds_stream *s, int dir)
-{
-	return dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT;
 }
 
 /* From offsets in the stream to those of the decoder. False: it was not given them. */
@@ -460,8 +481,16 @@ void nbds_stream_conflict(struct nbds_stream *s, int dir, uint64_t offset, uint6
 void nbds_stream_acked(struct nbds_stream *s, int dir, uint64_t offset, uint64_t len,
 		       uint64_t first_ack, uint64_t ack, const struct nbds_mark *first)
 {
-	if (s->session && decoded(s, dir, &offset, &len))
-		session_acked(s->session, side_of(s, dir), offset, len, first_ack, ack, first);
+	uint64_t counted[2] = {acked(s, dir, first_ack), acked(s, dir, ack)};
+
+	if (!s->session || !decoded(s, dir, &offset, &len))
+		return;
+	/* which of them is less can be told of all bytes, too */
+	if (counted[0] == NBDS_NO_ACK || counted[1] == NBDS_NO_ACK) {
+		counted[0] = first_ack;
+		counted[1] = ack;
+	}
+	session_acked(s->session, side_of(s, dir), offset, len, counted[0], counted[1], first);
 }
 
 void nbds_stream_discarded(struct nbds_stream *s, int dir, const struct nbds_mark *where)
@@ -474,15 +503,20 @@ void nbds_stream_discarded(struct nbds_stream *s, int dir, const struct nbds_mar
 
 void nbds_stream_half_close(struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
-	if (s->session)
-		session_half_close(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT,
-				   where);
+	if (s->session) {
+		struct nbds_mark m = mark_of(s, dir, where);
+
+		session_half_close(s->session, side_of(s, dir), &m);
+	}
 }
 
 void nbds_stream_reset(struct nbds_stream *s, int dir, const struct nbds_mark *where)
 {
-	if (s->session)
-		session_reset(s->session, dir == s->server_dir ? NBDS_SERVER : NBDS_CLIENT, where);
+	if (s->session) {
+		struct nbds_mark m = mark_of(s, dir, where);
+
+		session_reset(s->session, side_of(s, dir), &m);
+	}
 }
 
 void nbds_stream_give_up(struct nbds_stream *s)

@@ -10,6 +10,7 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import tempfile
 import termios
 import unittest
@@ -23,6 +24,8 @@ LIAR = SAMPLES / "multi-conn-unsafe.pcap"
 HONEST = SAMPLES / "multi-conn.pcap"
 TLS = SAMPLES / "starttls.pcap"
 RECORD = struct.Struct("<IIII")
+sys.path.insert(0, str(ROOT / "tests" / "rules"))
+import synth  # noqa: E402
 
 # The rules of the consistency engine that scripts may rely on.
 RULES = {
@@ -539,6 +542,26 @@ class Statuses(Case):
             run = Run("--format=json", path)
             self.assertEqual(run.status, 3)
             self.assertIn("direction", run.objects()[-1]["why"])
+
+    def test_both_directions_and_one_unread(self):
+        """Bytes came from both sides, and of one of them no message was found: they are
+        there, whether they were looked at before the connection was known or after."""
+        cap = synth.Capture()
+        x = synth.Conn(cap, port=20000)
+        x.s(b"NBDMAGIX" + synth.greeting()[8:])
+        x.c(synth.cflags())
+        x.c(synth.opt(synth.GO, synth.go_data()))
+        path = self.work / "unread.pcap"
+        cap.write(path)
+        run = Run("--format=json", path)
+        self.assertEqual(run.status, 3)
+        connection = next(o for o in run.objects() if o["type"] == "connection")
+        self.assertEqual({side: at["frame"] for side, at in connection["heard"].items()},
+                         {"client": 6, "server": 4})
+        self.assertNotIn("direction", run.objects()[-1]["why"])
+        x.s(synth.info_export() + synth.rep(synth.GO, synth.ACK))
+        cap.write(path)
+        self.assertEqual(Run(path).status, 0)
 
     def test_heads_beside_whole_greetings(self):
         """Of some connections all is there, as they did nothing; of the others only heads."""

@@ -327,3 +327,58 @@ def register(t):
         x.cap.frames[-3:-1] = x.cap.frames[-2:-4:-1]
         x.cap.frames[-3:-1] = [(x.cap.frames[-2][0], x.cap.frames[-3][1]),
                                (x.cap.frames[-3][0], x.cap.frames[-2][1])]
+
+    # --- odd beginnings ---------------------------------------------------
+
+    def accepted_by_the_client(cap):
+        """The server's SYN alone is in the capture: the client seems to have accepted."""
+        x = Conn(cap, port=20000)
+        del cap.frames[:]
+        x.sent = [1000, 5000]
+        x.add(1, x.SYN, ack=0)
+        x.sent[1] += 1
+        x.add(0, x.SYN | x.ACK)
+        x.sent[0] += 1
+        x.add(1, x.ACK)
+        return x
+
+    def writes_and_leaves(x):
+        x.c(opt(GO, go_data()))
+        x.s(info_export(), rep(GO, ACK))
+        x.c(req(WRITE, 0, 512, data=data))
+        x.s(simple())
+        x.bye()
+
+    @legal("greeting-kind-unknown")
+    @legal("greeting-magic-wrong")
+    def begins_like_a_greeting(cap):
+        """Who seems to have accepted says four bytes of a greeting, and is the client."""
+        x = accepted_by_the_client(cap)
+        x.c(NBDMAGIC[:4])
+        x.hello()
+        writes_and_leaves(x)
+
+    @legal("greeting-magic-wrong")
+    @legal("option-magic-wrong")
+    def flags_before_the_greeting(cap):
+        """Half of the client's flags come before what they answer, which the capture has
+        in another order."""
+        x = accepted_by_the_client(cap)
+        x.c(cflags()[:2])
+        x.s(greeting())
+        x.c(cflags()[2:])
+        writes_and_leaves(x)
+
+    @breaks("requests-unanswered", severity="note", side="either", says="the client closed",
+            whole=True)
+    def closed_after_a_damaged_greeting(cap):
+        """Acknowledgements count what is not decoded, too: the client closed first."""
+        x = Conn(cap, port=20000)
+        x.s(b"NBDMAGIX" + greeting()[8:])
+        x.c(cflags())
+        x.c(opt(GO, go_data()))
+        x.s(info_export(), rep(GO, ACK))
+        x.c(req(WRITE, 0, 512, data=data))
+        x.s(simple())
+        x.c(req(FLUSH_, cookie=2))
+        return x.close(0)
