@@ -839,6 +839,31 @@ static bool changed_face(const struct ref_world *w, const struct byte *b, int64_
 	return false;
 }
 
+// What was sent to another port of the address before the read ended was not all seen, and
+// that port has an export of this name, or the connection's is not known.
+static bool outside_unseen(const struct ref_world *w, const struct byte *b)
+{
+	const struct h_connection *r = conn(w, b->read);
+	int64_t end = w->h->commands[b->read].reply;
+
+	for (int i = 0; i < w->h->connection_count; i++) {
+		const struct h_connection *k = &w->h->connections[i];
+		int64_t since = k->from_start && k->known ? k->tls : k->connect;
+		bool named = !k->known;
+
+		if (one_server(k, r))
+			continue;
+		for (int j = 0; j < w->h->connection_count && !named; j++)
+			named = one_server(&w->h->connections[j], k) &&
+				!strcmp(w->h->connections[j].export_name, r->export_name);
+		if (k->gap_since < since)
+			since = k->gap_since;
+		if (named && since != H_NEVER && !instant_before(w, end, since))
+			return true;
+	}
+	return false;
+}
+
 // Another port of the address has an export of this name and size, and wrote to the
 // sector before the read ended.
 static bool outside_writer(const struct ref_world *w, const struct byte *b)
@@ -855,7 +880,7 @@ static bool outside_writer(const struct ref_world *w, const struct byte *b)
 		    !instant_before(w, w->h->commands[b->read].reply, c->request))
 			return true;
 	}
-	return false;
+	return outside_unseen(w, b);
 }
 
 // Verdicts on a byte, on a sector, on a read
