@@ -10,7 +10,12 @@
 /* Bytes written last that are kept as they were, as a share of the memory; and those that
  * were rescued from there. */
 #define RING_SHARE 1024u
-#define RING_MIN   (UINT64_C(16) << 10)
+#define RING_MIN   32u /* sectors */
+/* It gets more, but not more than so many sectors or such a share, where bytes are wanted when
+ * it comes around: most blocks are tidied before so many others were written. */
+#define RING_ENOUGH     8192u
+#define RING_SHARE_MOST 256u
+#define RING_LOOKED     256u /* sectors, for that */
 
 /* Where the sampled bytes of a sector lie: one in each quarter. */
 static const uint16_t samples[SAMPLES] = {37, 171, 299, 445};
@@ -117,96 +122,264 @@ struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const 
 
 /*
  * The ring: what was written last, sector by sector.  An entry remembers where its first
- * sector went; the bytes are rescued from there once another write of the sector makes
- * them matter, unless newer ones have taken their place.
+ * sector went, and the ring whose first one is at each place.  Where bytes matter, since the
+ * sector was written before or is written again, that they are wanted is all that is noted:
+ * nearly always what is older is buried, and nothing is wanted any more, before the ring comes
+ * around.  If it comes before, they are rescued.
  */
-static uint8_t *ring_at(struct nbds_world *w, uint32_t at)
+static uint8_t *ring_at(const struct ring *r, uint32_t at)
 {
-	const struct ring *r = &w->blocks->ring;
-	/* how long ago, in sectors: the number wraps around long after the ring did */
-	uint32_t ago = (uint32_t)(r->end / NBDS_SECTOR) - at;
-	uint64_t bytes = (uint64_t)ago * NBDS_SECTOR;
-
-	return r->bytes && ago && bytes <= r->size && bytes <= r->end
-		       ? r->bytes + (r->end - bytes) % r->size
-		       : NULL;
+	return r->bytes + (size_t)at * NBDS_SECTOR;
 }
 
-/* Room for one sector more at the ring's end. */
-static bool ring_room(struct nbds_world *w)
+static uint32_t ring_place(const struct ring *r, const struct entry *e, unsigned i)
+{
+	uint32_t at = e->ring + (i - e->ring_first);
+
+	return at < r->size ? at : at - r->size;
+}
+
+const uint8_t *ring_bytes(const struct nbds_world *w, const struct entry *e, unsigned i)
+{
+	const struct ring *r = &w->blocks->ring;
+
+	return e->held >> i & 1 ? ring_at(r, ring_place(r, e, i)) : NULL;
+}
+
+/* To so many sectors. False without memory: it is as it was. */
+static bool ring_grow(struct nbds_world *w, uint32_t size)
 {
 	struct ring *r = &w->blocks->ring;
+	struct entry **owner = world_alloc(w, size * sizeof(struct entry *));
+	uint8_t *bytes = owner ? world_realloc(w, r->bytes, (size_t)r->size * NBDS_SECTOR,
+					       (size_t)size * NBDS_SECTOR)
+			       : NULL;
 
-	if (!r->bytes && !r->failed) {
-		/* small worlds need little: it grows while it has not gone round */
-		r->full = w->memory_cap / RING_SHARE / NBDS_SECTOR * NBDS_SECTOR;
-		if (r->full < RING_MIN)
-			r->full = RING_MIN;
-		r->size = 8 * NBDS_SECTOR;
-		r->bytes = world_alloc(w, r->size);
-		r->failed = !r->bytes;
-	}
-	if (!r->bytes)
+	if (!bytes) {
+		world_dealloc(w, owner, size * sizeof(struct entry *));
 		return false;
-	if (r->end == r->size && r->size < r->full) {
-		uint64_t size = r->size * 2 < r->full ? r->size * 2 : r->full;
-		uint8_t *grown = world_realloc(w, r->bytes, r->size, size);
-
-		if (grown) {
-			r->bytes = grown;
-			r->size = size;
-		} else {
-			r->full = r->size;
-		}
 	}
-	if (r->end >= r->size)
-		r->full = r->size;
+	if (r->size)
+		memcpy(owner, r->owner, r->size * sizeof(struct entry *));
+	world_dealloc(w, r->owner, r->size * sizeof(struct entry *));
+	r->owner = owner;
+	r->bytes = bytes;
+	r->size = size;
 	return true;
 }
 
-uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes, unsigned sectors)
+/* Is much wanted of what is about to be overwritten? It is not worth more room otherwise. */
+static bool ring_wanted(const struct ring *r)
+{
+	unsigned wanted = 0;
+
+	for (uint32_t at = 0; at < RING_LOOKED && at < r->size; at++) {
+		const struct entry *e = r->owner[at];
+
+		wanted += e ? (unsigned)__builtin_popcount(e->wanted) : 0;
+	}
+	return wanted > RING_LOOKED / 4;
+}
+
+/* At its end: what it has of room anyway it gets, and more while there is plenty. */
+static bool ring_may_grow(const struct nbds_world *w)
+{
+	const struct nbds_budget *b = w->budget;
+	const struct ring *r = &w->blocks->ring;
+
+	return r->size < r->full ||
+	       (r->size < r->most && ring_wanted(r) && w->memory < w->memory_cap / 2 &&
+		(!b->limit || b->used < b->limit / 2));
+}
+
+static uint32_t within(uint64_t n, uint32_t least, uint32_t most)
+{
+	return n < least ? least : n > most ? most : (uint32_t)n;
+}
+
+/* Room for one sector more at ring.next. */
+static bool ring_room(struct nbds_world *w)
 {
 	struct ring *r = &w->blocks->ring;
-	uint32_t first = NO_RING;
+	uint64_t sectors = w->memory_cap / NBDS_SECTOR;
 
-	NBDS_ASSERT(sectors <= BLOCK_SECTORS);
-	while (sectors) {
-		uint64_t n, at;
-
-		if (!ring_room(w))
-			return NO_RING;
-		at = r->end % r->size;
-		n = (r->size - at) / NBDS_SECTOR;
-		n = n < sectors ? n : sectors;
-		memcpy(r->bytes + at, bytes, n * NBDS_SECTOR);
-		if (first == NO_RING)
-			first = (uint32_t)(r->end / NBDS_SECTOR);
-		if (first == NO_RING) /* no place has this number: what is there is not found */
-			first = NO_RING - 1;
-		r->end += n * NBDS_SECTOR;
-		bytes += n * NBDS_SECTOR;
-		sectors -= (unsigned)n;
+	if (!r->size && !r->failed) {
+		r->full = within(sectors / RING_SHARE, RING_MIN, UINT32_MAX / 2);
+		r->most = within(sectors / RING_SHARE_MOST, r->full,
+				 r->full > RING_ENOUGH ? r->full : RING_ENOUGH);
+		r->failed = !ring_grow(w, BLOCK_SECTORS);
 	}
-	return first;
+	if (!r->size)
+		return false;
+	if (r->next < r->size)
+		return true;
+	/* small worlds need little: it grows where it would come around else. Nothing in it
+	 * goes over its end then: what did was overwritten since. */
+	if (ring_may_grow(w)) {
+		uint32_t most = r->size < r->full ? r->full : r->most;
+
+		if (!ring_grow(w, r->size < most / 2 ? r->size * 2 : most))
+			r->full = r->most = r->size;
+	}
+	if (r->next == r->size)
+		r->next = 0;
+	return true;
 }
 
 static void ring_free(struct nbds_world *w)
 {
 	struct ring *r = &w->blocks->ring;
 
-	world_dealloc(w, r->bytes, r->size);
+	world_dealloc(w, r->bytes, (size_t)r->size * NBDS_SECTOR);
+	world_dealloc(w, r->owner, r->size * sizeof(struct entry *));
 	*r = (struct ring){.failed = true};
+}
+
+void entry_unwant(struct nbds_world *w, struct entry *e, uint8_t sectors)
+{
+	unsigned gone = e->wanted & sectors;
+
+	w->piece_bytes -= (uint64_t)__builtin_popcount(gone) * NBDS_SECTOR;
+	e->wanted &= (uint8_t)~gone;
+}
+
+/* The entry's bytes are not looked for there any more. */
+static void ring_leave(struct nbds_world *w, struct entry *e)
+{
+	struct ring *r = &w->blocks->ring;
+
+	if (!e->held)
+		return;
+	NBDS_ASSERT(r->owner[e->ring] == e);
+	r->owner[e->ring] = NULL;
+	e->held = 0;
+}
+
+/* Does the next place follow those of the entry's sectors before i? */
+static bool ring_follows(const struct ring *r, const struct entry *e, unsigned i)
+{
+	return e->held && i > e->ring_first && ring_place(r, e, i) == r->next;
+}
+
+/* The next places are to be used again: what is wanted of the bytes there is rescued. */
+static void ring_clear(struct nbds_world *w, uint32_t places)
+{
+	struct ring *r = &w->blocks->ring;
+
+	for (uint32_t at = r->next; at < r->next + places; at++) {
+		struct entry *e = r->owner[at];
+
+		if (!e)
+			continue;
+		for (unsigned left = e->wanted; left; left &= left - 1)
+			entry_rescue(w, e, (unsigned)__builtin_ctz(left));
+		ring_leave(w, e);
+	}
+}
+
+void ring_put(struct nbds_world *w, struct entry *e, unsigned i, unsigned sectors,
+	      const uint8_t *bytes)
+{
+	struct ring *r = &w->blocks->ring;
+	uint8_t put = (uint8_t)(((1u << sectors) - 1) << i);
+
+	NBDS_ASSERT(sectors && i + sectors <= BLOCK_SECTORS);
+	if (!bytes && e->held & put) {
+		entry_unwant(w, e, put);
+		if (e->held == (e->held & put))
+			ring_leave(w, e);
+		e->held &= (uint8_t)~put;
+	}
+	if (!bytes || !ring_room(w))
+		return;
+	if (!ring_follows(r, e, i)) {
+		/* if others came in between, of what a write had before only the value is
+		 * known, unless it is wanted; of a read, which may come in any order, or beyond
+		 * a gap it is kept */
+		bool gap = i > 0 && !(e->valued >> (i - 1) & 1);
+		unsigned left = (gap || is_seen(e) ? e->held : e->wanted) & ~(unsigned)put;
+
+		for (; left; left &= left - 1)
+			entry_rescue(w, e, (unsigned)__builtin_ctz(left));
+		ring_leave(w, e);
+		e->ring = r->next;
+		e->ring_first = (uint8_t)i;
+	}
+	while (sectors) {
+		uint32_t n = r->size - r->next < sectors ? r->size - r->next : sectors;
+
+		ring_clear(w, n);
+		memcpy(ring_at(r, r->next), bytes, (size_t)n * NBDS_SECTOR);
+		r->next += n;
+		bytes += (size_t)n * NBDS_SECTOR;
+		sectors -= n;
+		if (sectors)
+			ring_room(w);
+	}
+	r->owner[e->ring] = e;
+	e->held |= put;
+}
+
+/* --- what is kept --------------------------------------------------------- */
+
+struct extra *extra_get(struct nbds_world *w, struct entry *e)
+{
+	if (!e->extra)
+		e->extra = world_alloc(w, sizeof(*e->extra));
+	return e->extra;
+}
+
+static bool has_piece(const struct entry *e, unsigned i)
+{
+	return e->extra && e->extra->piece[i];
+}
+
+void entry_want(struct nbds_world *w, struct entry *e, uint8_t sectors)
+{
+	unsigned left = sectors & e->held & e->valued & ~(unsigned)e->wanted;
+
+	for (; left && w->piece_bytes <= w->memory_cap / PIECE_SHARE; left &= left - 1) {
+		unsigned i = (unsigned)__builtin_ctz(left);
+
+		if (has_piece(e, i))
+			continue;
+		e->wanted |= (uint8_t)(1u << i);
+		w->piece_bytes += NBDS_SECTOR;
+	}
+}
+
+void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
+{
+	const uint8_t *bytes = ring_bytes(w, e, i);
+
+	if (!bytes || !(e->valued >> i & 1) || has_piece(e, i))
+		return;
+	if (e->wanted >> i & 1)
+		entry_unwant(w, e, (uint8_t)(1u << i));
+	else if (w->piece_bytes > w->memory_cap / PIECE_SHARE)
+		return;
+	NBDS_ASSERT(e->coarse || sector_value(bytes) == e->value[i]);
+	if (extra_get(w, e))
+		e->extra->piece[i] = piece_new(w, 0, NBDS_SECTOR, bytes, false);
 }
 
 struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i)
 {
-	if (!e->extra)
-		e->extra = world_alloc(w, sizeof(*e->extra));
-	return e->extra ? &e->extra->piece[i] : NULL;
+	if (e->wanted >> i & 1)
+		entry_rescue(w, e, i);
+	return extra_get(w, e) ? &e->extra->piece[i] : NULL;
+}
+
+const struct piece *piece_kept(struct nbds_world *w, struct entry *e, unsigned i)
+{
+	if (e->wanted >> i & 1)
+		entry_rescue(w, e, i);
+	return e->extra ? e->extra->piece[i] : NULL;
 }
 
 void piece_drop(struct nbds_world *w, struct entry *e, unsigned i)
 {
+	entry_unwant(w, e, (uint8_t)(1u << i));
 	if (!e->extra)
 		return;
 	piece_unref(w, e->extra->piece[i]);
@@ -223,25 +396,6 @@ void extra_drop(struct nbds_world *w, struct entry *e)
 		return;
 	world_dealloc(w, e->extra, sizeof(*e->extra));
 	e->extra = NULL;
-}
-
-/* Keeps the bytes of the entry's sector i, if they are there still. */
-void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
-{
-	const uint8_t *bytes;
-
-	struct piece **at;
-
-	if (!(e->valued >> i & 1) || (e->extra && e->extra->piece[i]) || e->ring == NO_RING ||
-	    i < e->ring_first || w->piece_bytes > w->memory_cap / PIECE_SHARE)
-		return;
-	bytes = ring_at(w, e->ring + (uint32_t)(i - e->ring_first));
-	/* what came out of order may have left a gap there */
-	if (bytes && !e->coarse && sector_value(bytes) != e->value[i])
-		return;
-	at = bytes ? piece_slot(w, e, i) : NULL;
-	if (at)
-		*at = piece_new(w, 0, NBDS_SECTOR, bytes, false);
 }
 
 /* --- blocks -------------------------------------------------------------- */
@@ -416,9 +570,14 @@ static void begun_free(void *arg, struct nbds_table_node *n)
 
 void entry_free(struct nbds_world *w, struct entry *e)
 {
-	for (unsigned i = 0; i < BLOCK_SECTORS && e->extra; i++)
-		piece_drop(w, e, i);
-	world_dealloc(w, e->extra, sizeof(*e->extra));
+	if (e->wanted)
+		entry_unwant(w, e, 0xff);
+	ring_leave(w, e);
+	if (e->extra) {
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+			piece_unref(w, e->extra->piece[i]);
+		world_dealloc(w, e->extra, sizeof(*e->extra));
+	}
 	op_unref(e->op);
 	world_dealloc(w, e, sizeof(*e));
 }

@@ -5,8 +5,9 @@
  *     hash of 4 KiB block number         contents, newest first
  *        entry(op W2: 8 values) -> entry(op W1) -> ...
  *                 │
- *                 └ extra: bytes of some of its sectors, rescued from the ring of those
- *                   that were written last
+ *                 ├ its bytes in the ring of what was written last, and which of those
+ *                 │ are wanted
+ *                 └ extra: the latter, once newer ones take their place in the ring
  *
  * Data that was on the wire is kept here, so blocks are bounded by the bytes captured.
  */
@@ -44,8 +45,6 @@ struct extra {
 	uint8_t seen;                  /* sectors where it did */
 };
 
-#define NO_RING UINT32_MAX
-
 struct entry {
 	struct entry *next;  /* older */
 	struct nbds_op *op;  /* a WRITE, or a READ that showed these values */
@@ -56,8 +55,10 @@ struct entry {
 	bool alone;          /* it superseded all older writes to the block */
 	uint8_t initial;     /* READ: sectors that it found as they were before the capture, */
 	uint8_t wholly;      /* and not only some of their bytes */
-	uint8_t ring_first;  /* sector whose bytes went to */
-	uint32_t ring;       /* this place in the ring, in sectors; NO_RING: none */
+	uint8_t held;        /* sectors whose bytes are in the ring: */
+	uint8_t ring_first;  /* this one's, if it is among them, */
+	uint32_t ring;       /* at this place, in sectors, and so on */
+	uint8_t wanted;      /* of those: sectors whose bytes are to be kept */
 	struct extra *extra; /* or NULL */
 	uint64_t value[BLOCK_SECTORS];
 };
@@ -81,8 +82,10 @@ struct block {
 /* The sectors that were written last, one after the other, and around. */
 struct ring {
 	uint8_t *bytes;
-	uint64_t size, full; /* what it is now, and will be */
-	uint64_t end;        /* bytes that were ever put in, from a multiple of the size on */
+	struct entry **owner; /* of each place: whose first one it is; NULL: nobody's */
+	uint32_t size;        /* sectors */
+	uint32_t full, most;  /* what it will be; and can be, if that is too few */
+	uint32_t next;        /* place of the next one; it may be the size */
 	bool failed;
 };
 
@@ -146,6 +149,11 @@ const struct nbds_point *begun_first(const struct nbds_world *w, uint64_t sector
 void entry_free(struct nbds_world *w, struct entry *e);
 /* Out of its block, and freed. */
 void entry_remove(struct nbds_world *w, struct block *b, struct entry **at);
+/* The bytes of these sectors matter from now on: those that are in the ring still are counted as
+ * kept, and are rescued when newer ones take their place. */
+void entry_want(struct nbds_world *w, struct entry *e, uint8_t sectors);
+/* They do not matter any more. */
+void entry_unwant(struct nbds_world *w, struct entry *e, uint8_t sectors);
 /* Keeps the bytes of the entry's sector i, if they are in the ring still. */
 void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i);
 
@@ -162,9 +170,12 @@ static inline bool entry_shows(const struct entry *e, unsigned i, uint64_t value
 	       e->value[i] == (e->coarse ? coarse_value(value) : value);
 }
 
-/* The bytes of so many sectors into the ring, which are one block's; where the first of them
- * is, or NO_RING. */
-uint32_t ring_put(struct nbds_world *w, const uint8_t *bytes, unsigned sectors);
+/* The bytes of so many sectors of the entry, from the i-th on, into the ring; NULL: they are not
+ * known, whatever is there. */
+void ring_put(struct nbds_world *w, struct entry *e, unsigned i, unsigned sectors,
+	      const uint8_t *bytes);
+/* Those of sector i, until something is put into the ring; NULL: they are not there. */
+const uint8_t *ring_bytes(const struct nbds_world *w, const struct entry *e, unsigned i);
 /* Bytes [from, to) of a sector; `bytes` may be NULL: still to come. NULL without memory. */
 struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes,
 			bool marked);
@@ -173,8 +184,13 @@ bool piece_old(const struct piece *p, struct mask *old);
 /* Those of `old` are such. */
 void piece_mark(struct piece *p, const struct mask *old);
 void piece_unref(struct nbds_world *w, struct piece *p);
+/* The entry's extra, made now if it has none; NULL without memory. */
+struct extra *extra_get(struct nbds_world *w, struct entry *e);
 /* Where the bytes of the entry's sector i are kept; NULL without memory. */
 struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i);
+/* What is kept of them, or NULL. */
+const struct piece *piece_kept(struct nbds_world *w, struct entry *e, unsigned i);
+/* They are not kept any more. */
 void piece_drop(struct nbds_world *w, struct entry *e, unsigned i);
 /* The entry's extra, if there is nothing in it. */
 void extra_drop(struct nbds_world *w, struct entry *e);

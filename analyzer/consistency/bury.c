@@ -369,7 +369,7 @@ static void bury(struct burial *k, size_t at, bool bytes)
 	struct nbds_op *of_all = NULL;
 	bool same = alike(k);
 
-	if (same && e->valued == 0xff && !e->unknown && !(bytes && e->extra)) {
+	if (same && e->valued == 0xff && !e->unknown && !(bytes && (e->extra || e->held))) {
 		of_all = successor(k, 0, e->op, at + 1);
 		if (of_all && bury_whole(w, k->b, e, of_all))
 			e->valued = e->full = 0;
@@ -389,7 +389,9 @@ static void bury(struct burial *k, size_t at, bool bytes)
 			return;
 		if (!by)
 			continue;
-		if (bytes && p && p->have == p->to - p->from) {
+		if (bytes && !p && (e->valued >> i & 1)) {
+			v.bytes = ring_bytes(w, e, i);
+		} else if (bytes && p && p->have == p->to - p->from) {
 			v.bytes = p->bytes;
 			v.from = p->from;
 			v.to = p->to;
@@ -674,6 +676,7 @@ void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point 
 /* Drops the bytes of whole sectors. */
 static void entry_thin(struct nbds_world *w, struct entry *e)
 {
+	entry_unwant(w, e, (uint8_t)~e->unknown);
 	for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
 		if (!(e->unknown >> i & 1))
 			piece_drop(w, e, i);

@@ -33,7 +33,6 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_
 	if (!e)
 		return NULL;
 	e->op = op;
-	e->ring = NO_RING;
 	b->tidy = false;
 	op_ref(op);
 	e->next = b->entries;
@@ -49,53 +48,42 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_
 	return b->entries;
 }
 
-/* What older writes left in the sector matters byte by byte from now on. True: there is
- * any that is not superseded. */
-static bool keep_older(struct nbds_world *w, struct entry *e, unsigned i)
+/* What older writes left in these sectors matters byte by byte from now on. Returns those where
+ * there is any that is not superseded. */
+static uint8_t keep_older(struct nbds_world *w, const struct entry *e, uint8_t sectors)
 {
-	bool any = false;
+	uint8_t any = 0;
 
-	for (struct entry *old = e->next; old; old = old->next) {
-		if (!((old->valued | old->unknown) >> i & 1))
+	for (struct entry *old = e->next; old && sectors; old = old->next) {
+		uint8_t there = (old->valued | old->unknown) & sectors;
+
+		if (!there)
 			continue;
-		entry_rescue(w, old, i);
+		entry_want(w, old, there);
 		if (is_seen(old))
 			continue;
-		any = true;
-		if (old->full >> i & 1)
-			break; /* what is older was kept when this came */
+		any |= there;
+		/* what is older was kept when this came */
+		sectors &= (uint8_t)~old->full;
 	}
 	return any;
 }
 
-/* What sector i of the entry's block holds; bytes: its 512, or NULL. */
-static void sector_put(struct entry *e, unsigned i, uint64_t value, const uint8_t *bytes)
+/* What sectors [i, i + n) of the entry's block hold; bytes: theirs, or NULL. */
+static void sectors_put(struct entry *e, unsigned i, unsigned n, const uint64_t *values,
+			const uint8_t *bytes)
 {
 	struct nbds_op *op = e->op;
 	struct nbds_world *w = op->world;
-	uint8_t before = e->valued;
-	uint32_t at;
+	uint8_t put = (uint8_t)(((1u << n) - 1) << i), older = 0;
 
-	e->valued |= (uint8_t)(1u << i);
-	e->full |= (uint8_t)(1u << i);
-	e->value[i] = value;
-	if (!bytes)
-		return;
-	at = ring_put(w, bytes, 1);
-	if (e->ring == NO_RING || i < e->ring_first ||
-	    e->ring + (uint32_t)(i - e->ring_first) != at) {
-		/* if others came in between, of what a write had before only the value is
-		 * known; of a read, which may come in any order, or beyond a gap it is kept */
-		bool gap = i > 0 && !(before >> (i - 1) & 1);
-
-		for (unsigned n = e->ring_first; n < BLOCK_SECTORS && (gap || is_seen(e)); n++)
-			if (n != i)
-				entry_rescue(w, e, n);
-		e->ring = at;
-		e->ring_first = (uint8_t)i;
-	}
-	if (op->write_class && keep_older(w, e, i))
-		entry_rescue(w, e, i);
+	if (bytes && op->write_class)
+		older = keep_older(w, e, put);
+	ring_put(w, e, i, n, bytes);
+	e->valued |= put;
+	e->full |= put;
+	memcpy(e->value + i, values, n * sizeof(*values));
+	entry_want(w, e, older);
 }
 
 struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t value,
@@ -105,7 +93,7 @@ struct nbds_op *contents_sector(struct nbds_op *op, uint64_t sector, uint64_t va
 	struct entry *e = entry_get(op, sector, &overlaps);
 
 	if (e)
-		sector_put(e, (unsigned)(sector % BLOCK_SECTORS), value, bytes);
+		sectors_put(e, (unsigned)(sector % BLOCK_SECTORS), 1, &value, bytes);
 	else
 		op->world->blind = true;
 	return overlaps;
@@ -123,15 +111,7 @@ static struct entry *block_put(struct nbds_op *op, uint64_t block,
 		w->blind = true;
 		return NULL;
 	}
-	if (e->valued || e->unknown || (op->write_class && e->next)) {
-		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
-			sector_put(e, i, values[i], bytes + (size_t)i * NBDS_SECTOR);
-		return e;
-	}
-	e->valued = e->full = 0xff;
-	memcpy(e->value, values, sizeof(e->value));
-	e->ring = ring_put(w, bytes, BLOCK_SECTORS);
-	e->ring_first = 0;
+	sectors_put(e, 0, BLOCK_SECTORS, values, bytes);
 	return e;
 }
 
@@ -151,9 +131,9 @@ static void seen_at(struct nbds_world *w, struct entry *e, unsigned i, const str
 	uint64_t alone = lone_from < serial ? serial - lone_from : 0;
 	struct extra *x;
 
-	if (!piece_slot(w, e, i))
+	x = extra_get(w, e);
+	if (!x)
 		return;
-	x = e->extra;
 	if (!x->seen)
 		x->hi = *hi;
 	later_of(&x->hi, hi);
@@ -187,7 +167,7 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 		if (slot && *slot)
 			piece_mark(*slot, old);
 	} else {
-		entry_rescue(op->world, e, i);
+		entry_want(op->world, e, (uint8_t)(1u << i));
 	}
 	seen_at(op->world, e, i, hi, lone_from);
 }
@@ -219,7 +199,7 @@ void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsi
 		return;
 	if (!*slot) {
 		*slot = piece_new(w, from, last, NULL, true);
-		keep_older(w, e, i);
+		keep_older(w, e, (uint8_t)(1u << i));
 		if (as == SEEN_INITIAL)
 			e->wholly |= (uint8_t)(1u << i);
 	}
@@ -257,7 +237,7 @@ struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned f
 		return overlaps;
 	if (!*slot) {
 		*slot = piece_new(w, from, to, NULL, false);
-		keep_older(w, e, i);
+		keep_older(w, e, (uint8_t)(1u << i));
 	}
 	p = *slot;
 	/* in order; what was lost in between leaves it unknown */

@@ -357,10 +357,8 @@ static void quiet_wake(struct nbds_world *w, struct block *b)
 	if (!c)
 		return;
 	e = world_alloc(w, sizeof(*e));
-	if (e) {
+	if (e)
 		e->op = past_op(w, c->past);
-		e->ring = NO_RING;
-	}
 	if (!e || !e->op) {
 		world_dealloc(w, e, sizeof(*e));
 		w->blind = true;

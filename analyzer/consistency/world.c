@@ -749,13 +749,11 @@ static bool part_known(const struct sample *s)
 	const struct block *b = block_find(s->read->world, s->sector / BLOCK_SECTORS);
 	unsigned i = (unsigned)(s->sector % BLOCK_SECTORS), n = 0;
 
-	for (const struct entry *e = b ? b->entries : NULL; e && n < KNOWN_LOOKED;
-	     e = e->next, n++) {
-		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
+	for (struct entry *e = b ? b->entries : NULL; e && n < KNOWN_LOOKED; e = e->next, n++) {
+		const struct piece *p = is_seen(e) ? piece_kept(s->read->world, e, i) : NULL;
 
-		if (is_seen(e) && (e->wholly >> i & 1) && p && p->from <= s->from &&
-		    p->from + p->have >= s->to && over_before(e->op, s->read) &&
-		    e->op->party->xport == s->read->party->xport &&
+		if (p && (e->wholly >> i & 1) && p->from <= s->from && p->from + p->have >= s->to &&
+		    over_before(e->op, s->read) && e->op->party->xport == s->read->party->xport &&
 		    memcmp(p->bytes + (s->from - p->from), s->bytes, (size_t)(s->to - s->from)) ==
 			    0)
 			return true;
