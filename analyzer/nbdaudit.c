@@ -139,9 +139,8 @@ static void print_help(void)
 	      "                          keys inside of a capture are used without it\n"
 	      "      --memory=SIZE       the most memory for contents and state, such as 256M\n"
 	      "                          or 4G (1G); past it the oldest contents are forgotten\n"
-	      "      --threads=N         1: one thread does all; 2: another one reads the file;\n"
-	      "                          by default 2 of large files, where there are so many\n"
-	      "                          processors\n"
+	      "      --threads=N         1: one thread does all; 2: another one reads the file,\n"
+	      "                          or the interface; by default 2 where it pays\n"
 	      "\n"
 	      "Comparing:\n"
 	      "      --baseline=FILE     compare with FILE, an earlier report in JSON: new and\n"
@@ -1143,6 +1142,7 @@ static int run(struct nbds_pipeline *p, struct nbds_report *report, const char *
 	if (!is_live(o))
 		nbds_metrics_attach(o->running_metrics, p);
 	nbds_report_begin(report, name, p);
+	nbds_pipeline_threads(p);
 	if (last)
 		confine(o->running_metrics);
 	for (;;) {

@@ -640,6 +640,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 		config.engine.epsilon = 1;
 		return open_relay(w, &config, err, errsize);
 	}
+	config.threads = NBDS_THREADS_USEFUL;
 	w->pipeline = nbds_pipeline_open_live(c->interface, c->filter, &config, err, errsize);
 	if (!w->pipeline)
 		return false;
@@ -751,6 +752,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	nbds_metrics_attach(config->metrics, w->pipeline);
 	if (!nbds_metrics_begin(config->metrics, err, errsize))
 		goto failed;
+	nbds_pipeline_threads(w->pipeline);
 	errno = pthread_create(&w->thread, NULL, work, w);
 	if (errno) {
 		snprintf(err, errsize, "cannot start a thread: %s", strerror(errno));

@@ -57,8 +57,10 @@ struct nbds_capture {
 	struct nbds_capture_origin origin;
 	struct nbds_pcapng_writer *save;
 	int64_t flushed; /* clock: when the saved file was last brought up to date */
+	bool save_apart; /* by who calls nbds_capture_save_packet(), with this: */
+	struct nbds_capture_info save_info;
 	struct nbds_capture_info info;
-	char error[512], save_error[128];
+	char error[512], save_error[128], refusal[512];
 };
 
 __attribute__((format(printf, 2, 3))) static int fail(struct nbds_capture *c, const char *format,
@@ -388,7 +390,7 @@ static int live_result(struct nbds_capture *c, int result)
 	if (result < 0)
 		return stop(c, c->kind == LIVE ? nbds_live_error(c->live)
 					       : c->origin.error(c->origin.origin));
-	if (c->save)
+	if (!c->save_apart && c->save)
 		flush_saved(c, result == 0);
 	return result;
 }
@@ -440,6 +442,15 @@ static void describe_interface(struct nbds_capture *c, uint32_t interface)
 	nbds_pcapng_describe_interface(c->save, &i);
 }
 
+static void save_packet(struct nbds_capture *c, const struct nbds_packet *p)
+{
+	if (!c->save)
+		return;
+	while (nbds_pcapng_written_interfaces(c->save) <= p->interface)
+		describe_interface(c, nbds_pcapng_written_interfaces(c->save));
+	saved(c, nbds_pcapng_write_packet(c->save, p));
+}
+
 /* A packet was read: counts it, and saves it. */
 static void handed_out(struct nbds_capture *c, struct nbds_packet *p)
 {
@@ -458,11 +469,8 @@ static void handed_out(struct nbds_capture *c, struct nbds_packet *p)
 	p->frame = info->frames + c->others;
 	info->bytes += p->caplen;
 	info->truncated_frames += p->len > p->caplen;
-	if (c->save) {
-		while (nbds_pcapng_written_interfaces(c->save) <= p->interface)
-			describe_interface(c, nbds_pcapng_written_interfaces(c->save));
-		saved(c, nbds_pcapng_write_packet(c->save, p));
-	}
+	if (!c->save_apart)
+		save_packet(c, p);
 }
 
 int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
@@ -489,6 +497,11 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p)
 bool nbds_capture_is_file(const struct nbds_capture *c)
 {
 	return c->source && c->info.size;
+}
+
+bool nbds_capture_is_live(const struct nbds_capture *c)
+{
+	return c->kind == LIVE;
 }
 
 bool nbds_capture_lend(struct nbds_capture *c, uint8_t *(*lend)(void *ctx), void *ctx)
@@ -556,22 +569,54 @@ void nbds_capture_on_wait(struct nbds_capture *c, bool (*waiting)(void *ctx), vo
 		nbds_source_on_wait(c->source, waiting, ctx);
 }
 
+/* The other thread has its own errors. */
+static int refuse(struct nbds_capture *c, const char *reason)
+{
+	snprintf(c->refusal, sizeof(c->refusal), "%s", reason);
+	return c->save_apart ? -1 : fail(c, "%s", reason);
+}
+
+const char *nbds_capture_save_refusal(const struct nbds_capture *c)
+{
+	return c->refusal;
+}
+
 int nbds_capture_save(struct nbds_capture *c, const char *path)
 {
+	char reason[512];
+
 	if (c->save)
-		return fail(c, "the packets are saved already");
-	c->save = nbds_pcapng_create(path, c->error, sizeof(c->error));
-	return c->save ? 0 : -1;
+		return refuse(c, "the packets are saved already");
+	c->save = nbds_pcapng_create(path, reason, sizeof(reason));
+	return c->save ? 0 : refuse(c, reason);
 }
 
 int nbds_capture_save_fd(struct nbds_capture *c, int fd)
 {
 	if (c->save) {
 		close(fd);
-		return fail(c, "the packets are saved already");
+		return refuse(c, "the packets are saved already");
 	}
 	c->save = nbds_pcapng_writer_new(fd);
-	return c->save ? 0 : fail(c, "not enough memory");
+	return c->save ? 0 : refuse(c, "not enough memory");
+}
+
+void nbds_capture_save_apart(struct nbds_capture *c)
+{
+	c->save_apart = true;
+}
+
+void nbds_capture_save_packet(struct nbds_capture *c, const struct nbds_packet *p)
+{
+	save_packet(c, p);
+}
+
+void nbds_capture_save_time(struct nbds_capture *c, const struct nbds_capture_info *info,
+			    bool quiet)
+{
+	c->save_info = *info;
+	if (c->save)
+		flush_saved(c, quiet);
 }
 
 const char *nbds_capture_save_error(const struct nbds_capture *c)
@@ -600,6 +645,11 @@ void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info)
 	*info = c->info;
 }
 
+const struct nbds_capture_info *nbds_capture_counts(const struct nbds_capture *c)
+{
+	return &c->info;
+}
+
 const char *nbds_capture_error(const struct nbds_capture *c)
 {
 	return c->error;
@@ -609,9 +659,15 @@ const char *nbds_capture_error(const struct nbds_capture *c)
 static void save_drops(struct nbds_capture *c)
 {
 	uint64_t ifdrop = 0, osdrop = 0;
+	int64_t end = c->info.end;
 	bool known = false;
 
-	if (c->kind == LIVE) {
+	if (c->save_apart) {
+		known = c->save_info.dropped_known;
+		ifdrop = c->save_info.dropped_interface;
+		osdrop = c->save_info.dropped - ifdrop;
+		end = c->save_info.end;
+	} else if (c->kind == LIVE) {
 		known = nbds_live_drops(c->live, &ifdrop, &osdrop);
 	} else if (c->kind == PCAPNG) {
 		known = nbds_pcapng_dropped(c->pcapng, &osdrop);
@@ -623,7 +679,7 @@ static void save_drops(struct nbds_capture *c)
 		return;
 	if (!nbds_pcapng_written_interfaces(c->save))
 		describe_interface(c, 0);
-	nbds_pcapng_write_drops(c->save, 0, c->info.end, ifdrop, osdrop);
+	nbds_pcapng_write_drops(c->save, 0, end, ifdrop, osdrop);
 }
 
 int nbds_capture_save_end(struct nbds_capture *c)

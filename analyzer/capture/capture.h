@@ -84,6 +84,8 @@ int nbds_capture_next(struct nbds_capture *c, struct nbds_packet *p);
 
 /* A file of a known size, of which reading is never waiting for somebody else. */
 bool nbds_capture_is_file(const struct nbds_capture *c);
+/* An interface. */
+bool nbds_capture_is_live(const struct nbds_capture *c);
 /* Before the first packet: packets are to lie in what `lend` gives, and stay there, see
  * nbds_classic_lend(). False: they cannot, this kind of file is read otherwise. */
 #define NBDS_CAPTURE_LENT NBDS_CLASSIC_BUFFER
@@ -118,6 +120,17 @@ int nbds_capture_save_fd(struct nbds_capture *c, int fd);
 /* Ends the saving, and the file; another may begin. 0, or -1 with errno set if it could
  * not be written to its end. */
 int nbds_capture_save_end(struct nbds_capture *c);
+/* Why nbds_capture_save() or the like was refused last. */
+const char *nbds_capture_save_refusal(const struct nbds_capture *c);
+/* Another thread has the packets handed out from now on: here they are saved one by one.
+ * This and all other functions of saving are then for one thread, which need not be the one
+ * that reads. */
+void nbds_capture_save_apart(struct nbds_capture *c);
+void nbds_capture_save_packet(struct nbds_capture *c, const struct nbds_packet *p);
+/* To be called now and then, `quiet` in silence: the file is brought up to date. What was
+ * dropped is written at the end as it stands in *info. */
+void nbds_capture_save_time(struct nbds_capture *c, const struct nbds_capture_info *info,
+			    bool quiet);
 /* "": nothing has failed. */
 const char *nbds_capture_save_error(const struct nbds_capture *c);
 
@@ -139,6 +152,9 @@ uint64_t nbds_capture_origin_dropped(const struct nbds_capture *c);
 
 /* The state now. Live: asks the kernel for its drop counters. */
 void nbds_capture_info(struct nbds_capture *c, struct nbds_capture_info *info);
+
+/* The same as far as it is known without asking anybody. */
+const struct nbds_capture_info *nbds_capture_counts(const struct nbds_capture *c);
 
 /* The last error, one line without newline; "" if none. */
 const char *nbds_capture_error(const struct nbds_capture *c);

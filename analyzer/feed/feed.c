@@ -15,9 +15,6 @@
 /* A clock that goes back by more was set: packets come in another order by less. */
 #define SET_BACK_NS 1000000000
 
-/* What the configuration means by 0. */
-#define MEMORY_DEFAULT ((uint64_t)1 << 30)
-
 /* A flow here, in TCP and in the engine, as long as it is no NBD connection. */
 #define FLOW_BYTES  (NBDS_FLOW_BYTES + 384)
 #define RESERVE     8u /* this part of the memory is lost between what is allocated */
@@ -371,7 +368,7 @@ static uint64_t within(uint64_t value, uint64_t least, uint64_t most)
  * is its most, and a quarter is the most for flows; the engine has what these do not take. */
 static void divide(uint64_t *memory, uint64_t remembered, struct nbds_tcp_limits *limits)
 {
-	uint64_t all = *memory ? *memory : MEMORY_DEFAULT;
+	uint64_t all = *memory ? *memory : NBDS_FEED_MEMORY;
 
 	limits->held_total = within(all / 4, 1, (uint64_t)256 << 20);
 	limits->held_direction = within(limits->held_total / 4, 1, (uint64_t)16 << 20);

@@ -66,8 +66,11 @@ struct nbds_feed_hooks {
 	void (*close)(void *ctx, void *user);
 };
 
+/* What the configuration means by 0. */
+#define NBDS_FEED_MEMORY ((uint64_t)1 << 30)
+
 struct nbds_feed_config {
-	/* .memory (0: 1 GiB) bounds engine and TCP together: contents and state, bytes
+	/* .memory (0: NBDS_FEED_MEMORY) bounds engine and TCP together: contents and state, bytes
 	 * that wait for others, and flows, of which the least useful are forgotten when
 	 * there are too many */
 	struct nbds_engine_config engine;

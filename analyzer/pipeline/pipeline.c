@@ -6,7 +6,7 @@
  *	   │                                                    ▲
  *	   └── drops, interfaces ───────────────────────────────┘
  *
- * Of a file, capture and ip may be in another thread: see ../capture/ahead.h.
+ * Capture and ip may be in another thread: see ../capture/ahead.h.
  */
 #include "pipeline.h"
 #include "../capture/ahead.h"
@@ -33,6 +33,10 @@ struct nbds_pipeline {
 	void (*each)(void *ctx, const struct nbds_packet *packet);
 	void *each_ctx;
 	bool live, origin;
+	enum nbds_threads threads;
+	uint64_t memory, shared; /* of the configuration; what the caller takes of it */
+	void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s);
+	void *secrets_ctx;
 	atomic_bool stop;
 	enum nbds_step state; /* END and ERROR are final */
 	bool finished;
@@ -87,14 +91,15 @@ static bool reread(void *ctx, uint64_t at, uint8_t *bytes, size_t size)
 {
 	const struct nbds_pipeline *p = ctx;
 
-	return nbds_capture_reread(p->capture, at, bytes, size);
+	return p->ahead ? nbds_ahead_reread(p->ahead, at, bytes, size)
+			: nbds_capture_reread(p->capture, at, bytes, size);
 }
 
 /* The capture was opened, or not: then there is no pipeline. */
 static struct nbds_pipeline *opened(struct nbds_pipeline *p,
 				    const struct nbds_pipeline_config *config)
 {
-	struct nbds_tcp_reread from = {p, place, reread};
+	struct nbds_tcp_reread from = {.ctx = p, .place = place, .read = reread};
 
 	if (!p->capture) {
 		nbds_pipeline_close(p, NULL, 0);
@@ -104,11 +109,25 @@ static struct nbds_pipeline *opened(struct nbds_pipeline *p,
 		nbds_feed_reread(p->feed, &from);
 	if (config->secrets)
 		nbds_capture_keep_words(p->capture, config->secrets, config->secrets_ctx);
-	if (nbds_capture_is_file(p->capture) &&
-	    (config->threads == NBDS_THREADS_TWO ||
-	     (config->threads == NBDS_THREADS_USEFUL && nbds_ahead_pays(p->capture))))
-		p->ahead = nbds_ahead_new(p->capture, p->ip, config->secrets, config->secrets_ctx);
+	p->secrets = config->secrets;
+	p->secrets_ctx = config->secrets_ctx;
+	p->threads = config->threads;
+	p->memory = config->engine.memory ? config->engine.memory : NBDS_FEED_MEMORY;
 	return p;
+}
+
+void nbds_pipeline_threads(struct nbds_pipeline *p)
+{
+	struct nbds_tcp_reread from = {.ctx = p, .place = place, .read = reread, .brief = true};
+
+	if (p->ahead || p->started || p->finished || !p->capture)
+		return;
+	if (p->threads == NBDS_THREADS_ONE || !nbds_ahead_possible(p->capture) ||
+	    (p->threads == NBDS_THREADS_USEFUL && !nbds_ahead_pays(p->capture, p->memory)))
+		return;
+	p->ahead = nbds_ahead_new(p->capture, p->ip, p->memory, p->secrets, p->secrets_ctx);
+	if (p->ahead && p->live)
+		nbds_feed_reread(p->feed, &from);
 }
 
 struct nbds_pipeline *nbds_pipeline_open(const char *path,
@@ -178,10 +197,12 @@ struct nbds_pipeline *nbds_pipeline_open_packets(const struct nbds_pipeline_conf
 	return pipeline_new(config, false, err, errsize);
 }
 
-/* What follows is not for a capture that another thread reads. False: it does so already. */
+/* What follows is not for a file that another thread reads. False: it does so already. */
 static bool read_here(struct nbds_pipeline *p)
 {
-	if (p->ahead && nbds_ahead_begun(p->ahead))
+	if (p->live || !p->ahead)
+		return true;
+	if (nbds_ahead_begun(p->ahead))
 		return false;
 	nbds_ahead_free(p->ahead);
 	p->ahead = NULL;
@@ -201,8 +222,20 @@ int nbds_pipeline_save_fd(struct nbds_pipeline *p, int fd)
 	return -1;
 }
 
+/* Time has passed for the file that is saved. */
+static void save_time(struct nbds_pipeline *p, bool quiet)
+{
+	struct nbds_capture_info info;
+
+	if (!p->live || !p->ahead || !nbds_ahead_begun(p->ahead))
+		return;
+	nbds_ahead_info(p->ahead, &info);
+	nbds_capture_save_time(p->capture, &info, quiet);
+}
+
 int nbds_pipeline_save_end(struct nbds_pipeline *p)
 {
+	save_time(p, false);
 	return p->capture ? nbds_capture_save_end(p->capture) : 0;
 }
 
@@ -241,7 +274,7 @@ static void drops(struct nbds_pipeline *p)
 
 	if (!p->capture)
 		return;
-	if (p->live && !p->origin) {
+	if (p->live && !p->origin && !p->ahead) {
 		int64_t now = clock_now();
 
 		/* Asking the kernel costs a system call. */
@@ -260,6 +293,8 @@ static void drops(struct nbds_pipeline *p)
 /* A packet has come; what it carries comes next. */
 static void begin(struct nbds_pipeline *p, const struct nbds_packet *packet)
 {
+	if (p->live && p->ahead)
+		nbds_capture_save_packet(p->capture, packet);
 	if (p->each)
 		p->each(p->each_ctx, packet);
 	if (!p->started) {
@@ -269,6 +304,8 @@ static void begin(struct nbds_pipeline *p, const struct nbds_packet *packet)
 	}
 	/* It says so at once, and what comes may be far behind the clock. */
 	if (p->origin && nbds_capture_origin_dropped(p->capture) > p->dropped)
+		drops(p);
+	if (p->live && p->ahead && nbds_ahead_dropped(p->ahead) > p->dropped)
 		drops(p);
 }
 
@@ -332,7 +369,10 @@ void nbds_pipeline_finish(struct nbds_pipeline *p)
 	p->given.complete = true;
 	if (p->state < NBDS_STEP_END)
 		p->state = NBDS_STEP_END;
+	if (p->ahead)
+		nbds_ahead_stop(p->ahead);
 	drops(p);
+	save_time(p, true);
 	nbds_feed_finish(p->feed);
 }
 
@@ -366,6 +406,12 @@ static int handle_next(struct nbds_pipeline *p)
 	return got;
 }
 
+/* Of the memory others take a part, packets that wait among them. */
+static void share(struct nbds_pipeline *p)
+{
+	nbds_feed_share(p->feed, p->shared + (p->ahead ? nbds_ahead_memory(p->ahead) : 0));
+}
+
 static void handle_live(void *ctx, struct nbds_packet *packet)
 {
 	handle(ctx, packet);
@@ -373,6 +419,8 @@ static void handle_live(void *ctx, struct nbds_packet *packet)
 
 enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 {
+	int64_t silence;
+
 	if (!p->capture)
 		nbds_pipeline_finish(p); /* nothing to read */
 	if (p->finished)
@@ -384,7 +432,7 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 			p->state = NBDS_STEP_END;
 			break;
 		}
-		if (p->live)
+		if (p->live && !p->ahead)
 			got = nbds_capture_each(p->capture, (int)(packets - i), handle_live, p);
 		else
 			got = handle_next(p);
@@ -403,9 +451,11 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 		/* Silence: time goes on all the same. */
 		if (p->origin)
 			drops(p);
-		if (p->started)
-			nbds_feed_time(p->feed, clock_now() - LIVE_DELAY_NS);
+		silence = p->ahead ? nbds_ahead_silence(p->ahead) : clock_now();
+		if (p->started && silence)
+			nbds_feed_time(p->feed, silence - LIVE_DELAY_NS);
 		drops(p);
+		save_time(p, true);
 		return NBDS_STEP_IDLE;
 	}
 	if (p->state >= NBDS_STEP_END) {
@@ -413,6 +463,8 @@ enum nbds_step nbds_pipeline_step(struct nbds_pipeline *p, unsigned packets)
 		return p->state;
 	}
 	drops(p);
+	save_time(p, false);
+	share(p);
 	return NBDS_STEP_MORE;
 }
 
@@ -428,7 +480,8 @@ struct nbds_engine *nbds_pipeline_engine(const struct nbds_pipeline *p)
 
 void nbds_pipeline_share(struct nbds_pipeline *p, uint64_t bytes)
 {
-	nbds_feed_share(p->feed, bytes);
+	p->shared = bytes;
+	share(p);
 }
 
 void nbds_pipeline_info(struct nbds_pipeline *p, struct nbds_pipeline_info *info)
@@ -449,7 +502,7 @@ int64_t nbds_pipeline_start(const struct nbds_pipeline *p)
 const char *nbds_pipeline_error(const struct nbds_pipeline *p)
 {
 	if (p->ahead && nbds_ahead_begun(p->ahead) && !nbds_ahead_over(p->ahead))
-		return ""; /* the thread has not failed, as far as one has come */
+		return nbds_capture_save_refusal(p->capture); /* it has not failed, so far */
 	return p->capture ? nbds_capture_error(p->capture) : "";
 }
 

@@ -12,8 +12,9 @@
  *
  * Threads.  Everything belongs to the thread that steps it, callbacks come on
  * that thread, and only nbds_pipeline_stop() may be called from elsewhere, a
- * signal handler included.  With two threads a file is read by one that is made when it is
- * opened, and begins with the first step; nothing else is different.
+ * signal handler included.  With two threads a capture is read by one that
+ * nbds_pipeline_threads() makes, and that begins with the first step; what comes of it is
+ * the same.
  *
  * Failure.  Opening returns NULL with one line in `err`.  A step that fails
  * leaves one line in nbds_pipeline_error(); what was read before is finished
@@ -41,10 +42,10 @@
 
 struct nbds_pipeline;
 
-/* Threads that work on a file; what comes live, or through a pipe, has one. */
+/* Threads that work on a file or an interface; a pipe and a relay have one. */
 enum nbds_threads {
 	NBDS_THREADS_ONE,   /* the one that steps */
-	NBDS_THREADS_TWO,   /* another one reads the file ahead of it, see ahead.h */
+	NBDS_THREADS_TWO,   /* another one reads ahead of it, see ../capture/ahead.h */
 	NBDS_THREADS_USEFUL /* two, where it pays */
 };
 
@@ -58,7 +59,7 @@ struct nbds_pipeline_config {
 	/* A file's decryption secrets, before the packets that they may be for; or NULL. */
 	void (*secrets)(void *ctx, const struct nbds_pcapng_secrets *s);
 	void *secrets_ctx;
-	enum nbds_threads threads;
+	enum nbds_threads threads; /* of nbds_pipeline_threads() */
 };
 
 enum nbds_step {
@@ -102,6 +103,10 @@ void nbds_pipeline_packet(struct nbds_pipeline *p, const struct nbds_packet *pac
 struct nbds_feed *nbds_pipeline_feed(const struct nbds_pipeline *p);
 /* Of those: `bytes` of them came at `time`, which goes on. */
 void nbds_pipeline_fed(struct nbds_pipeline *p, int64_t time, uint64_t bytes);
+
+/* Makes the thread that reads, if there is to be one: once rights were given up, before the
+ * program is confined, and before the first step. Without it all is done by who steps. */
+void nbds_pipeline_threads(struct nbds_pipeline *p);
 
 /* Live: also save the packets to `path`, from now on. 0, or -1: see
  * nbds_pipeline_error(). Of a file only before the first step. */

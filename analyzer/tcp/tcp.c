@@ -1117,6 +1117,8 @@ struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct
 void nbds_tcp_reread(struct nbds_tcp *t, const struct nbds_tcp_reread *from)
 {
 	t->reread = *from;
+	if (from->brief)
+		return;
 	nbds_recall_free(&t->recall);
 	nbds_recall_init(&t->recall, t->limits.remembered / REREAD_SHARE);
 }

@@ -199,6 +199,7 @@ struct nbds_tcp_reread {
 	uint64_t (*place)(void *ctx, const uint8_t *bytes);
 	/* The bytes from such a place on. False: they are not to be had any more. */
 	bool (*read)(void *ctx, uint64_t place, uint8_t *bytes, size_t size);
+	bool brief; /* it has them for a while only */
 };
 
 /* held_now and held_max are bytes of memory, segments all that came in, flows
@@ -216,7 +217,8 @@ struct nbds_tcp;
 /* `limits` NULL: the defaults; a 0 member: its default. NULL without memory. */
 struct nbds_tcp *nbds_tcp_new(const struct nbds_tcp_limits *limits, const struct nbds_tcp_ops *ops,
 			      void *ctx);
-/* Before the first segment. What is remembered then takes a quarter of `remembered`. */
+/* Before the first segment. What is remembered then takes a quarter of `remembered`, unless
+ * the bytes are not there for long. */
 void nbds_tcp_reread(struct nbds_tcp *t, const struct nbds_tcp_reread *from);
 void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *s);
 /* Time has come to `now` (ns): holds that waited long enough are resolved. The

@@ -33,7 +33,7 @@ _arguments -s -S \
 	'--allow-unaudited[exit 0 if there was nothing to audit]' \
 	'--tls-keys=[look inside TLS with the keys of this log]:file:_files' \
 	'--memory=[the most memory for contents and state]:size:' \
-	'--threads=[how many work on a file]:threads:(1 2)' \
+	'--threads=[how many work on a capture]:threads:(1 2)' \
 	'--shard=[judge only the servers of shard K/N]:shard:' \
 	'--baseline=[compare with an earlier report in JSON]:file:_files' \
 	'--merge[make one report of reports in JSON]' \

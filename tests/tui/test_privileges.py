@@ -36,6 +36,11 @@ def has_watcher():
     return b"__tsan_init" in (BIN / "nbdtop").read_bytes()
 
 
+def has_reader():
+    """Where there are two processors packets are read by a thread of their own."""
+    return len(os.sched_getaffinity(0)) > 1
+
+
 def sanitized():
     """Sanitizers need what the sandbox forbids: there is none then."""
     data = (BIN / "nbdtop").read_bytes()
@@ -67,7 +72,7 @@ class Privileges(unittest.TestCase):
         with Terminal(["-i", "lo"]) as t:
             t.wait("LIVE")
             threads = self.check(t.pid(), self.usual_user())
-            self.assertEqual(len(threads), 2 + has_watcher())
+            self.assertEqual(len(threads), 2 + has_reader() + has_watcher())
             for thread in threads:
                 self.assertEqual(int(thread["CapBnd"], 16), 0)
                 self.assertEqual(thread["Seccomp"], "0" if sanitized() else "2")
@@ -162,12 +167,12 @@ class Privileges(unittest.TestCase):
     def test_nbdaudit(self):
         pid = self.audit(BIN / "nbdaudit", "-i", "lo").pid
         self.check(pid, self.usual_user())
-        self.assertEqual(self.priorities(pid), self.hurried([]))
+        self.assertEqual(set(self.priorities(pid)), set(self.hurried([])))
 
     def test_nice(self):
         """A priority that the user chose is kept."""
         process = self.audit("nice", "-n", "3", BIN / "nbdaudit", "-i", "lo")
-        self.assertEqual(self.priorities(process.pid), [3])
+        self.assertEqual(set(self.priorities(process.pid)), {3})
 
     def copies(self):
         """The programs where nobody can run them."""

@@ -816,7 +816,7 @@ static bool file_read(void *ctx, uint64_t place, uint8_t *bytes, size_t size)
 /* Overlapping segments of all sizes, some with other bytes: what is told of them. */
 static char *told_of_copies(bool read_again)
 {
-	const struct nbds_tcp_reread from = {NULL, file_place, file_read};
+	const struct nbds_tcp_reread from = {.place = file_place, .read = file_read};
 	uint64_t random = 1;
 	char bytes[9000], *told;
 
@@ -873,7 +873,7 @@ static void copies_are_read_again(void **state)
 /* The file has become shorter since: they may differ. */
 static void copies_that_are_gone(void **state)
 {
-	const struct nbds_tcp_reread from = {NULL, file_place, file_read};
+	const struct nbds_tcp_reread from = {.place = file_place, .read = file_read};
 	char bytes[1000];
 
 	(void)state;
