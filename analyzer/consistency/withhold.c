@@ -9,6 +9,10 @@
  * for long is told all the same, and so are all at the end; it is then assumed,
  * and said, that nothing of the silent connections was lost.
  *
+ * Where there are several interfaces all wait for the end, as commands of any time may come.
+ * What tells of interfaces stands at the beginning of a capture; one that is told of later, of
+ * a section that was put behind it, does not bring back what was told before.
+ *
  * What waits is the finding itself, not the contents that it was found in.
  */
 #include <stdio.h>
