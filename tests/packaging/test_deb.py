@@ -17,6 +17,13 @@ from delivered import BUILD, ROOT
 PACKAGES = ("libnbdscope-dev", "libnbdscope0", "nbdscope", "nbdscope-wireshark", "python3-nbdscope")
 
 
+def written(word):
+    """Whether it stands in a source: machine code has letters, too."""
+    return any(word in file.read_text(encoding="utf-8")
+               for room in ("analyzer", "dissector", "include", "tui")
+               for file in (ROOT / room).rglob("*") if file.suffix in (".c", ".h", ".def"))
+
+
 class Packages(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -48,6 +55,9 @@ class Packages(unittest.TestCase):
                              env=dict(os.environ, LC_ALL="C.UTF-8"))
         said = [line for line in (done.stdout + done.stderr).splitlines()
                 if "root privileges" not in line]
+        misspelt = re.compile(r"spelling-error-in-binary (\S+) ")
+        said = [line for line in said
+                if not misspelt.search(line) or written(misspelt.search(line)[1])]
         self.assertEqual(said, [])
 
     def test_relations(self):
