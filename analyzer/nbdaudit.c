@@ -10,7 +10,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <langinfo.h>
 #include <limits.h>
@@ -32,13 +31,13 @@
 
 #include "capture/live.h"
 #include "capture/privileges.h"
-#include "capture/sandbox.h"
 #include "evidence/evidence.h"
 #include "log/log.h"
 #include "merge/merge.h"
 #include "metrics/metrics.h"
 #include "options/keys.h"
 #include "options/options.h"
+#include "options/shared.h"
 #include "pipeline/pipeline.h"
 #include "probing.h"
 #include "relay/relay.h"
@@ -56,25 +55,18 @@ enum {
 #define BATCH 512
 
 struct audit_options {
+	struct nbds_shared_options shared;
 	struct nbds_report_options report;
-	struct nbds_engine_config engine;
-	const char *output;    /* NULL: standard output */
-	const char *interface; /* NULL: files, or a relay: */
-	const char *listen, *connect;
-	const char *save;
-	const char *user;     /* whom root becomes; NULL: the usual one */
+	const char *output;   /* NULL: standard output */
 	double min_judged;    /* percent */
-	bool overwrite;       /* unasked */
 	bool list_rules;      /* only that */
 	const char *explain;  /* only this rule; NULL: none */
 	const char *baseline; /* an earlier report; NULL: none */
-	const char *tls_keys; /* a key log; NULL: none */
 	enum nbds_threads threads;
 	uint64_t extract;        /* the number of a finding; 0: none */
 	bool merge;              /* the files are reports */
 	enum nbds_log_where log; /* where findings go besides */
 	bool anonymize;
-	struct nbds_metrics_config metrics;
 	struct nbds_metrics *running_metrics; /* NULL: none */
 	struct probing probing;
 };
@@ -86,7 +78,7 @@ static struct nbds_relay *_Atomic relaying;
 /* Not of files. */
 static bool is_live(const struct audit_options *o)
 {
-	return o->interface || o->listen;
+	return o->shared.interface || o->shared.listen;
 }
 
 static void print_help(void)
@@ -376,16 +368,8 @@ static bool parse_percent(const char *text, double *percent)
 	return false;
 }
 
-/* What --memory means if it is not given. */
-#define MEMORY_DEFAULT ((uint64_t)1 << 30)
-
 enum {
-	OPT_LISTEN = 256,
-	OPT_CONNECT,
-	OPT_SEVERITY,
-	OPT_FAIL_ON,
-	OPT_EXCLUSIVE,
-	OPT_MEMORY,
+	OPT_FAIL_ON = 256,
 	OPT_LIST_RULES,
 	OPT_EXPLAIN,
 	OPT_SUMMARY,
@@ -393,48 +377,33 @@ enum {
 	OPT_ALLOW_UNAUDITED,
 	OPT_WHY,
 	OPT_DEBUG,
-	OPT_OVERWRITE,
 	OPT_EXTRACT,
 	OPT_ANONYMIZE,
 	OPT_BASELINE,
 	OPT_SHARD,
 	OPT_MERGE,
 	OPT_LOG,
-	OPT_METRICS,
-	OPT_METRICS_FILE,
-	OPT_METRICS_INTERVAL,
-	OPT_TLS_KEYS,
 	OPT_THREADS,
 };
 
 static const struct option long_options[] = {
+	NBDS_SHARED_LONG_OPTIONS,
 	{"format", required_argument, NULL, 'f'},
 	{"output", required_argument, NULL, 'o'},
 	{"messages", no_argument, NULL, 'm'},
-	{"port", required_argument, NULL, 'p'},
-	{"interface", required_argument, NULL, 'i'},
-	{"severity", required_argument, NULL, OPT_SEVERITY},
 	{"fail-on", required_argument, NULL, OPT_FAIL_ON},
-	{"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
-	{"memory", required_argument, NULL, OPT_MEMORY},
 	{"summary", no_argument, NULL, OPT_SUMMARY},
 	{"quiet", no_argument, NULL, 'q'},
 	{"debug", required_argument, NULL, OPT_DEBUG},
 	{"why", required_argument, NULL, OPT_WHY},
 	{"min-judged", required_argument, NULL, OPT_MIN_JUDGED},
 	{"allow-unaudited", no_argument, NULL, OPT_ALLOW_UNAUDITED},
-	{"write", required_argument, NULL, 'w'},
-	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
 	{"extract", required_argument, NULL, OPT_EXTRACT},
 	{"anonymize", no_argument, NULL, OPT_ANONYMIZE},
 	{"baseline", required_argument, NULL, OPT_BASELINE},
 	{"shard", required_argument, NULL, OPT_SHARD},
 	{"merge", no_argument, NULL, OPT_MERGE},
 	{"log", required_argument, NULL, OPT_LOG},
-	{"metrics", required_argument, NULL, OPT_METRICS},
-	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
-	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
-	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
 	{"threads", required_argument, NULL, OPT_THREADS},
 	{"probe", required_argument, NULL, OPT_PROBE},
 	{"scratch", no_argument, NULL, OPT_SCRATCH},
@@ -443,14 +412,8 @@ static const struct option long_options[] = {
 	{"probe-seconds", required_argument, NULL, OPT_PROBE_SECONDS},
 	{"probe-seed", required_argument, NULL, OPT_PROBE_SEED},
 	{"probe-kill", required_argument, NULL, OPT_PROBE_KILL},
-	{"list-interfaces", no_argument, NULL, 'D'},
-	{"listen", required_argument, NULL, OPT_LISTEN},
-	{"connect", required_argument, NULL, OPT_CONNECT},
-	{"relinquish-privileges", required_argument, NULL, 'Z'},
 	{"list-rules", no_argument, NULL, OPT_LIST_RULES},
 	{"explain", required_argument, NULL, OPT_EXPLAIN},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -463,17 +426,17 @@ static bool check_extract(const struct audit_options *o, int files)
 		return true;
 	else if (is_live(o))
 		nbds_complain("--extract is for capture files, not for --%s",
-			      o->interface ? "interface" : "listen");
-	else if (!o->save)
+			      o->shared.interface ? "interface" : "listen");
+	else if (!o->shared.save)
 		nbds_complain("--extract needs --write, the file for the evidence");
 	else if (files > 1)
 		nbds_complain("--extract is for one capture file, not %d", files);
-	else if (!strcmp(o->save, "-") && !o->report.quiet &&
+	else if (!strcmp(o->shared.save, "-") && !o->report.quiet &&
 		 (!o->output || !strcmp(o->output, "-")))
 		nbds_complain("the evidence and the report cannot both go to standard output: use "
 			      "--output or --quiet");
-	else if (o->output && !strcmp(o->save, o->output) && strcmp(o->save, "-"))
-		nbds_complain("the evidence and the report cannot both go to %s", o->save);
+	else if (o->output && !strcmp(o->shared.save, o->output) && strcmp(o->shared.save, "-"))
+		nbds_complain("the evidence and the report cannot both go to %s", o->shared.save);
 	else
 		return true;
 	return false;
@@ -482,13 +445,14 @@ static bool check_extract(const struct audit_options *o, int files)
 /* --merge and what does not go with it. */
 static bool check_merge(const struct audit_options *o)
 {
-	if (is_live(o) || o->connect || o->save || o->extract || o->metrics.address ||
-	    o->metrics.file)
+	if (is_live(o) || o->shared.connect || o->shared.save || o->extract ||
+	    o->shared.metrics.address || o->shared.metrics.file)
 		nbds_complain("--merge is for reports, not for captures or interfaces");
 	else if (o->report.messages || o->report.why)
 		nbds_complain("--merge does not know messages, nor why reads were judged as they "
 			      "were: ask of the captures themselves");
-	else if (o->engine.shards || o->engine.exclusive || o->engine.port_count)
+	else if (o->shared.engine.shards || o->shared.engine.exclusive ||
+		 o->shared.engine.port_count)
 		nbds_complain("--shard, --exclusive and --port are for audits: give them where the "
 			      "reports are made");
 	else
@@ -499,11 +463,11 @@ static bool check_merge(const struct audit_options *o)
 /* --metrics and what goes with it. */
 static bool check_metrics(const struct audit_options *o)
 {
-	if (o->metrics.address && !is_live(o))
+	if (o->shared.metrics.address && !is_live(o))
 		nbds_complain(
 			"--metrics serves while traffic is live: it needs --interface or --listen; of "
 			"capture files there is --metrics-file");
-	else if (o->metrics.interval && !o->metrics.file)
+	else if (o->shared.metrics.interval && !o->shared.metrics.file)
 		nbds_complain("--metrics-interval is for the file: it needs --metrics-file");
 	else
 		return true;
@@ -513,15 +477,15 @@ static bool check_metrics(const struct audit_options *o)
 /* --listen and --connect. */
 static bool check_relay(const struct audit_options *o, char **words, int count)
 {
-	if (!o->listen && !o->connect)
+	if (!o->shared.listen && !o->shared.connect)
 		return true;
-	if (!o->listen || !o->connect)
+	if (!o->shared.listen || !o->shared.connect)
 		nbds_complain("a relay needs both --listen and --connect");
-	else if (o->interface)
+	else if (o->shared.interface)
 		nbds_complain("--listen and --interface exclude each other");
 	else if (count)
 		nbds_complain("--listen takes no file and no filter: '%s'", *words);
-	else if (o->engine.shards)
+	else if (o->shared.engine.shards)
 		nbds_complain("--listen stands before one server: there is nothing to --shard");
 	else
 		return true;
@@ -531,12 +495,12 @@ static bool check_relay(const struct audit_options *o, char **words, int count)
 /* --probe and what goes with it. */
 static bool check_probe(struct audit_options *o, int files)
 {
-	bool others = files || is_live(o) || o->extract || o->merge || o->engine.shards ||
-		      o->metrics.address || o->metrics.file || o->tls_keys;
+	bool others = files || is_live(o) || o->extract || o->merge || o->shared.engine.shards ||
+		      o->shared.metrics.address || o->shared.metrics.file || o->shared.tls_keys;
 
-	o->probing.save = o->save;
+	o->probing.save = o->shared.save;
 	o->probing.allow_unknown = o->report.allow_unaudited;
-	o->engine.exclusive |= o->probing.config.uri != NULL;
+	o->shared.engine.exclusive |= o->probing.config.uri != NULL;
 	return probing_check(&o->probing, others,
 			     !o->report.quiet && (!o->output || !strcmp(o->output, "-")));
 }
@@ -547,7 +511,20 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 	char err[NBDS_OPTION_ERROR];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "f:o:mqp:i:w:Z:DhV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, NBDS_SHARED_OPTIONS "f:o:mq", long_options, NULL)) !=
+	       -1) {
+		switch (nbds_shared_option(c, optarg, &o->shared, err)) {
+		case NBDS_SHARED_TAKEN:
+			continue;
+		case NBDS_SHARED_BAD:
+			goto bad;
+		case NBDS_SHARED_DONE:
+			return STATUS_OK;
+		case NBDS_SHARED_FAILED:
+			return STATUS_TROUBLE;
+		case NBDS_SHARED_NOT:
+			break;
+		}
 		switch (c) {
 		case 'f':
 			if (!parse_format(optarg, &o->report.format))
@@ -558,38 +535,6 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			break;
 		case 'm':
 			o->report.messages = true;
-			break;
-		case 'p':
-			if (!nbds_option_ports(optarg, &o->engine, err))
-				goto bad;
-			break;
-		case 'i':
-			o->interface = optarg;
-			break;
-		case OPT_LISTEN:
-			o->listen = optarg;
-			break;
-		case OPT_CONNECT:
-			o->connect = optarg;
-			break;
-		case 'w':
-			o->save = optarg;
-			break;
-		case 'Z':
-			o->user = optarg;
-			break;
-		case OPT_OVERWRITE:
-			o->overwrite = true;
-			break;
-		case 'D':
-			if (!nbds_live_list(stdout, err, sizeof(err))) {
-				nbds_complain("%s", err);
-				return STATUS_TROUBLE;
-			}
-			return nbds_finish_stdout(STATUS_OK);
-		case OPT_SEVERITY:
-			if (!nbds_option_level("--severity", optarg, "", &o->report.severity, err))
-				goto bad;
 			break;
 		case OPT_FAIL_ON:
 			o->report.never_fail = !strcmp(optarg, "never");
@@ -621,10 +566,10 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			o->baseline = optarg;
 			break;
 		case OPT_SHARD:
-			if (!parse_shard(optarg, &o->engine))
+			if (!parse_shard(optarg, &o->shared.engine))
 				return nbds_usage_error();
-			o->report.shard = o->engine.shard;
-			o->report.shards = o->engine.shards;
+			o->report.shard = o->shared.engine.shard;
+			o->report.shards = o->shared.engine.shards;
 			break;
 		case OPT_LOG:
 			if (!parse_log(optarg, &o->log))
@@ -632,21 +577,6 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 			break;
 		case OPT_MERGE:
 			o->merge = true;
-			break;
-		case OPT_METRICS:
-			o->metrics.address = optarg;
-			break;
-		case OPT_METRICS_FILE:
-			o->metrics.file = optarg;
-			break;
-		case OPT_METRICS_INTERVAL:
-			if (!nbds_option_seconds("--metrics-interval", optarg,
-						 NBDS_METRICS_INTERVAL_MAX, &o->metrics.interval,
-						 err))
-				goto bad;
-			break;
-		case OPT_TLS_KEYS:
-			o->tls_keys = optarg;
 			break;
 		case OPT_THREADS:
 			if (!parse_threads(optarg, &o->threads))
@@ -662,13 +592,6 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		case OPT_ALLOW_UNAUDITED:
 			o->report.allow_unaudited = true;
 			break;
-		case OPT_EXCLUSIVE:
-			o->engine.exclusive = true;
-			break;
-		case OPT_MEMORY:
-			if (!nbds_option_memory(optarg, &o->engine.memory, err))
-				goto bad;
-			break;
 		case OPT_LIST_RULES:
 			o->list_rules = true;
 			break;
@@ -678,22 +601,20 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 		case 'h':
 			print_help();
 			return nbds_finish_stdout(STATUS_OK);
-		case 'V':
-			printf("nbdaudit (nbdscope) %s\n", NBDSCOPE_VERSION);
-			return nbds_finish_stdout(STATUS_OK);
 		default:
 			if (!probing_option(&o->probing, c, optarg))
 				return nbds_usage_error();
 			break;
 		}
 	}
+	o->report.severity = o->shared.severity;
 	if (o->list_rules || o->explain)
 		return tell_rules(o);
 	if (!check_probe(o, argc - optind) || !check_extract(o, argc - optind) || !check_metrics(o))
 		return nbds_usage_error();
 	if (!check_relay(o, argv + optind, argc - optind))
 		return nbds_usage_error();
-	if (o->save && !is_live(o) && !o->extract && !o->probing.config.uri) {
+	if (o->shared.save && !is_live(o) && !o->extract && !o->probing.config.uri) {
 		nbds_complain("--write saves live packets: it needs --interface or --listen (or "
 			      "--extract, or --probe)");
 		return nbds_usage_error();
@@ -710,7 +631,7 @@ static int parse_options(int argc, char **argv, struct audit_options *o)
 	}
 	if (o->merge && !check_merge(o))
 		return nbds_usage_error();
-	if (o->engine.shards && o->baseline) {
+	if (o->shared.engine.shards && o->baseline) {
 		nbds_complain("--baseline is for the whole: compare with what --merge makes of the "
 			      "shards");
 		return nbds_usage_error();
@@ -936,19 +857,15 @@ static void tell_save_error(const struct nbds_pipeline *p, const struct audit_op
 	if (*told || !nbds_pipeline_save_error(p)[0])
 		return;
 	*told = true;
-	nbds_complain("%s: %s", o->save, nbds_pipeline_save_error(p));
+	nbds_complain("%s: %s", o->shared.save, nbds_pipeline_save_error(p));
 }
 
 /* What packets can make of the program ends here: it asks for nothing more. */
 static void confine(const struct nbds_metrics *metrics)
 {
-	int listener = nbds_metrics_socket(metrics);
 	char err[256];
 
-	if (!nbds_sandbox_possible())
-		return;
-	if (!(relaying ? nbds_sandbox_relay : nbds_sandbox_enter_serving)(&listener, listener >= 0,
-									  err, sizeof(err)))
+	if (!nbds_shared_confine(metrics, relaying, err, sizeof(err)))
 		nbds_complain("%s", err);
 }
 
@@ -1064,10 +981,12 @@ static bool extraction_open(struct extraction *x, const char *file, const struct
 		extraction_close(x);
 		return false;
 	}
-	x->out = strcmp(o->save, "-") ? nbds_create_or_keep(o->save, 0600, err, sizeof(err))
-				      : dup(STDOUT_FILENO);
+	x->out = strcmp(o->shared.save, "-")
+			 ? nbds_create_or_keep(o->shared.save, 0600, err, sizeof(err))
+			 : dup(STDOUT_FILENO);
 	if (x->out < 0) {
-		nbds_complain("%s: %s", o->save, strcmp(o->save, "-") ? err : strerror(errno));
+		nbds_complain("%s: %s", o->shared.save,
+			      strcmp(o->shared.save, "-") ? err : strerror(errno));
 		extraction_close(x);
 		return false;
 	}
@@ -1078,7 +997,7 @@ static bool extraction_open(struct extraction *x, const char *file, const struct
 static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct nbds_report *report,
 		    const char *name, const struct audit_options *o)
 {
-	struct nbds_engine_config engine = o->engine;
+	struct nbds_engine_config engine = o->shared.engine;
 	struct nbds_evidence_config config = {
 		.engine = &engine,
 		.finding = nbds_report_finding(report, o->extract),
@@ -1088,7 +1007,7 @@ static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct 
 		.in = x->in,
 		.scratch = x->scratch,
 		.out = x->out,
-		.replace = strcmp(o->save, "-") != 0,
+		.replace = strcmp(o->shared.save, "-") != 0,
 		.anonymize = o->anonymize,
 	};
 	struct nbds_evidence_result result;
@@ -1108,15 +1027,16 @@ static bool extract(const struct extraction *x, struct nbds_pipeline *p, struct 
 		return false;
 	}
 	if (!nbds_evidence_cut(&config, &result)) {
-		nbds_complain("%s: finding %" PRIu64 " is not extracted: %s", o->save, o->extract,
-			      result.error);
+		nbds_complain("%s: finding %" PRIu64 " is not extracted: %s", o->shared.save,
+			      o->extract, result.error);
 		return false;
 	}
 	fprintf(stderr,
 		"%s: %" PRIu64 " of %" PRIu64 " frames (%" PRIu64 " bytes of %" PRIu64
 		") prove finding %" PRIu64 ", the %s %s%s%s%s%s.\n",
-		o->save, result.frames, result.of_frames, result.bytes, result.of_bytes, o->extract,
-		nbds_severity_name(config.finding->severity), config.finding->rule->name,
+		o->shared.save, result.frames, result.of_frames, result.bytes, result.of_bytes,
+		o->extract, nbds_severity_name(config.finding->severity),
+		config.finding->rule->name,
 		result.renumbered ? "; connections have other numbers there" : "",
 		o->anonymize ? "; addresses, names and contents are not the real ones" : "",
 		result.by_bytes ? " (which bytes are zero, and which of one place are equal, can "
@@ -1205,19 +1125,10 @@ static int audit_file(const char *file, struct nbds_pipeline_config *config,
 
 static bool save_packets(struct nbds_pipeline *p, const struct audit_options *o)
 {
-	if (!o->save || nbds_pipeline_save(p, o->save) == 0)
+	if (!o->shared.save || nbds_pipeline_save(p, o->shared.save) == 0)
 		return true;
-	nbds_complain("%s: %s", o->save, nbds_pipeline_error(p));
+	nbds_complain("%s: %s", o->shared.save, nbds_pipeline_error(p));
 	return false;
-}
-
-/* A port that was left to the system has to be told. */
-static void tell_where(const struct audit_options *o)
-{
-	const char *where = nbds_metrics_where(o->running_metrics);
-
-	if (*where && (isatty(STDERR_FILENO) || strcmp(where, o->metrics.address) != 0))
-		fprintf(stderr, "Metrics: http://%s/metrics\n", where);
 }
 
 static int audit_live(char **words, int count, struct nbds_pipeline_config *config,
@@ -1235,18 +1146,18 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		return STATUS_TROUBLE;
 	}
 	catch_signals();
-	p = nbds_pipeline_open_live(o->interface, *filter ? filter : NULL, config, err,
+	p = nbds_pipeline_open_live(o->shared.interface, *filter ? filter : NULL, config, err,
 				    sizeof(err));
 	free(filter);
 	if (!p) {
-		nbds_complain("%s: %s", o->interface, err);
+		nbds_complain("%s: %s", o->shared.interface, err);
 		return STATUS_TROUBLE;
 	}
 	/* Root's own file may be one that only root can write. */
 	if (!borrowed && !save_packets(p, o))
 		goto failed;
 	nbds_live_hurry();
-	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0) {
+	if (nbds_privileges_drop(o->shared.user, err, sizeof(err)) < 0) {
 		nbds_complain("%s", err);
 		goto failed;
 	}
@@ -1257,20 +1168,21 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 		nbds_complain("%s", err);
 		goto failed;
 	}
-	tell_where(o);
+	nbds_shared_metrics_tell(&o->shared, o->running_metrics);
 	running = p;
 	if (stopped)
 		nbds_pipeline_stop(p);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "Listening on %s; interrupt (Ctrl-C) for the report.\n",
-			o->interface);
+			o->shared.interface);
 	setvbuf(out, NULL, _IOLBF, 0);
-	status = run(p, report, o->interface, o, NULL, out, true);
+	status = run(p, report, o->shared.interface, o, NULL, out, true);
 	running = NULL;
 	save_told = nbds_pipeline_save_error(p)[0];
 	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
 		if (!save_told)
-			nbds_complain("%s: %s", o->save ? o->save : o->interface, err);
+			nbds_complain("%s: %s",
+				      o->shared.save ? o->shared.save : o->shared.interface, err);
 		status = STATUS_TROUBLE;
 	}
 	return status;
@@ -1330,13 +1242,13 @@ static int audit_relay(struct nbds_pipeline_config *config, struct nbds_report *
 	int status = STATUS_TROUBLE;
 	bool save_told;
 
-	if (!nbds_endpoint_parse(o->listen, true, &listening, err, sizeof(err)) ||
-	    !nbds_endpoint_parse(o->connect, false, &server, err, sizeof(err))) {
+	if (!nbds_endpoint_parse(o->shared.listen, true, &listening, err, sizeof(err)) ||
+	    !nbds_endpoint_parse(o->shared.connect, false, &server, err, sizeof(err))) {
 		nbds_complain("%s", err);
 		return STATUS_TROUBLE;
 	}
 	catch_signals();
-	nbds_relay_name(o->listen, o->connect, o->report.ascii, name);
+	nbds_relay_name(o->shared.listen, o->shared.connect, o->report.ascii, name);
 	nbds_relay_comment(&listening, &server, comment, sizeof(comment));
 	/* There is one order of all that it sees: strictly later is later. */
 	config->engine.epsilon = 1;
@@ -1356,19 +1268,19 @@ static int audit_relay(struct nbds_pipeline_config *config, struct nbds_report *
 	if (!save_packets(p, o))
 		goto done;
 	nbds_metrics_attach(o->running_metrics, p);
-	if (nbds_privileges_drop(o->user, err, sizeof(err)) < 0 ||
+	if (nbds_privileges_drop(o->shared.user, err, sizeof(err)) < 0 ||
 	    !nbds_metrics_begin(o->running_metrics, err, sizeof(err)) ||
 	    !nbds_relay_start(relay, err, sizeof(err))) {
 		nbds_complain("%s", err);
 		goto done;
 	}
-	tell_where(o);
+	nbds_shared_metrics_tell(&o->shared, o->running_metrics);
 	relaying = relay;
 	if (stopped)
 		nbds_relay_stop(relay);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "Relaying %s to %s; interrupt (Ctrl-C) for the report.\n",
-			o->listen, o->connect);
+			o->shared.listen, o->shared.connect);
 	setvbuf(out, NULL, _IOLBF, 0);
 	status = run(p, report, name, o, NULL, out, true);
 	relaying = NULL;
@@ -1378,7 +1290,7 @@ done:
 	save_told = nbds_pipeline_save_error(p)[0];
 	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
 		if (!save_told)
-			nbds_complain("%s: %s", o->save, err);
+			nbds_complain("%s: %s", o->shared.save, err);
 		status = STATUS_TROUBLE;
 	}
 	return status;
@@ -1453,10 +1365,11 @@ static bool load_baseline(struct audit_options *o, char **files, int count, int 
 /* Asks before anything is overwritten, and opens the file of the report. */
 static bool open_outputs(const struct audit_options *o, char **files, int count, FILE **out)
 {
-	if (o->save && strcmp(o->save, "-") && !nbds_may_write(o->save, o->overwrite))
+	if (o->shared.save && strcmp(o->shared.save, "-") &&
+	    !nbds_may_write(o->shared.save, o->shared.overwrite))
 		return false;
-	if (o->extract && o->save && is_input(o->save, files, count)) {
-		nbds_complain("%s: the evidence would overwrite the capture", o->save);
+	if (o->extract && o->shared.save && is_input(o->shared.save, files, count)) {
+		nbds_complain("%s: the evidence would overwrite the capture", o->shared.save);
 		return false;
 	}
 	if (!o->output || !strcmp(o->output, "-"))
@@ -1465,10 +1378,10 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 		nbds_complain("%s: the report would overwrite the capture", o->output);
 		return false;
 	}
-	if (!nbds_may_write(o->output, o->overwrite))
+	if (!nbds_may_write(o->output, o->shared.overwrite))
 		return false;
 	*out = open_output(o->output);
-	if (!*out || !o->save || !is_open(o->save, *out))
+	if (!*out || !o->shared.save || !is_open(o->shared.save, *out))
 		return *out != NULL;
 	nbds_complain("%s and the report cannot both go to %s",
 		      o->extract ? "the evidence" : "the packets", o->output);
@@ -1479,32 +1392,19 @@ static bool open_outputs(const struct audit_options *o, char **files, int count,
 /* As the options want; also if they want none. */
 static bool open_metrics(struct audit_options *o, char **files, int count)
 {
-	char err[512];
+	const char *file = o->shared.metrics.file;
 
-	if (!o->metrics.address && !o->metrics.file)
-		return true;
-	if (o->metrics.file && !is_live(o) && is_input(o->metrics.file, files, count)) {
-		nbds_complain("%s: the metrics would overwrite the capture", o->metrics.file);
-		return false;
-	}
-	o->metrics.program = "nbdaudit";
-	o->metrics.overwrite = o->overwrite;
-	o->metrics.memory = o->engine.memory;
-	o->running_metrics = nbds_metrics_new(&o->metrics, err, sizeof(err));
-	if (!o->running_metrics)
-		nbds_complain("%s", err);
-	return o->running_metrics;
+	return nbds_shared_metrics_open(&o->shared, "nbdaudit",
+					file && !is_live(o) && is_input(file, files, count),
+					&o->running_metrics);
 }
 
 static bool close_metrics(struct audit_options *o)
 {
-	char err[512] = "";
-	bool good = nbds_metrics_close(o->running_metrics, err, sizeof(err));
+	struct nbds_metrics *metrics = o->running_metrics;
 
 	o->running_metrics = NULL;
-	if (!good && *err)
-		nbds_complain("%s", err);
-	return good;
+	return nbds_shared_metrics_close(metrics);
 }
 
 /* --- log --- */
@@ -1555,14 +1455,14 @@ int main(int argc, char **argv)
 	FILE *out = stdout;
 	int status, captures;
 
-	o.report.severity = NBDS_NOTE;
+	o.shared.severity = NBDS_NOTE;
 	nbds_program(argv, "nbdaudit");
 	status = parse_options(argc, argv, &o);
 	if (status >= 0)
 		return status;
 	/* Files are read and written with the rights of who runs the program. */
-	if (nbds_privileges_borrowed() && (!o.interface || o.output)) {
-		if (o.interface) {
+	if (nbds_privileges_borrowed() && (!o.shared.interface || o.output)) {
+		if (o.shared.interface) {
 			nbds_complain("--output with --interface: not with the set-user-ID bit");
 			return STATUS_TROUBLE;
 		}
@@ -1587,12 +1487,12 @@ int main(int argc, char **argv)
 		nbds_merge_free(reports);
 		return STATUS_TROUBLE;
 	}
-	if (!o.engine.memory)
-		o.engine.memory = MEMORY_DEFAULT;
+	if (!o.shared.engine.memory)
+		o.shared.engine.memory = NBDS_MEMORY_DEFAULT;
 	follow = is_live(&o);
-	for (int i = optind; i < argc && !o.interface; i++)
+	for (int i = optind; i < argc && !o.shared.interface; i++)
 		follow |= !strcmp(argv[i], "-"); /* which may come from a live capture */
-	keys = nbds_keys_open(o.tls_keys, follow, o.engine.memory, err);
+	keys = nbds_keys_open(o.shared.tls_keys, follow, o.shared.engine.memory, err);
 	if (!keys) {
 		nbds_complain("%s", err);
 		nbds_merge_free(reports);
@@ -1610,8 +1510,8 @@ int main(int argc, char **argv)
 	o.report.live = is_live(&o);
 	o.report.several = captures > 1;
 	/* What findings take while they wait is a share of the whole. */
-	o.report.memory = o.engine.memory / 8;
-	o.engine.memory -= o.report.memory;
+	o.report.memory = o.shared.engine.memory / 8;
+	o.shared.engine.memory -= o.report.memory;
 	o.report.version = NBDSCOPE_VERSION;
 	if (!open_log(&o) || !open_metrics(&o, argv + optind, argc - optind)) {
 		nbds_log_close(o.report.hooks_ctx);
@@ -1630,8 +1530,8 @@ int main(int argc, char **argv)
 		nbds_tls_reader_free(keys);
 		return STATUS_TROUBLE;
 	}
-	o.engine.tls = keys;
-	config.engine = o.engine;
+	o.shared.engine.tls = keys;
+	config.engine = o.shared.engine;
 	config.threads = o.threads;
 	nbds_keys_use(keys, &config);
 	nbds_report_callbacks(report, &config.ops);
@@ -1643,9 +1543,9 @@ int main(int argc, char **argv)
 	} else if (o.probing.config.uri) {
 		catch_signals();
 		status = probing_run(&o.probing, &config, report, &stopped, STATUS_UNAUDITED);
-	} else if (o.interface) {
+	} else if (o.shared.interface) {
 		status = audit_live(argv + optind, argc - optind, &config, report, &o, out);
-	} else if (o.listen) {
+	} else if (o.shared.listen) {
 		status = audit_relay(&config, report, &o, out);
 	} else {
 		for (int i = optind; i < argc && !ferror(out); i++) {

@@ -344,7 +344,7 @@ static int parse_options(int argc, char **argv, struct relay_options *o)
 			print_help();
 			return nbds_finish_stdout(STATUS_OK);
 		case OPT_VERSION:
-			printf("nbdrelay (nbdscope) %s\n", NBDSCOPE_VERSION);
+			nbds_tell_version();
 			return nbds_finish_stdout(STATUS_OK);
 		default:
 			return nbds_usage_error();

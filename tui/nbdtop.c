@@ -8,7 +8,6 @@
  */
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <langinfo.h>
 #include <limits.h>
@@ -24,21 +23,18 @@
 #include "../analyzer/capture/sandbox.h"
 #include "../analyzer/metrics/metrics.h"
 #include "../analyzer/options/options.h"
+#include "../analyzer/options/shared.h"
 #include "../analyzer/relay/relay.h"
 #include "ui.h"
 
 enum { STATUS_OK = 0, STATUS_TROUBLE = NBDS_STATUS_TROUBLE };
 
-/* What --memory means if it is not given. */
-#define MEMORY_DEFAULT ((uint64_t)1 << 30)
-
 struct top_options {
 	struct worker_config worker;
 	struct screen_options screen;
 	const char *colour; /* auto, always, never */
-	bool overwrite;     /* unasked */
 	bool headless;      /* no screen */
-	struct nbds_metrics_config metrics;
+	struct nbds_shared_options shared;
 };
 
 static void print_help(void)
@@ -169,54 +165,28 @@ static bool parse_history(const char *text, uint64_t *history)
 }
 
 enum {
-	OPT_LISTEN = 256,
-	OPT_CONNECT,
-	OPT_SEVERITY,
-	OPT_EXCLUSIVE,
-	OPT_MEMORY,
-	OPT_REPLAY,
+	OPT_REPLAY = 256,
 	OPT_RING,
-	OPT_OVERWRITE,
 	OPT_LATENCY_ONLY,
 	OPT_HISTORY,
 	OPT_COLOUR,
 	OPT_ASCII,
 	OPT_NO_MOUSE,
-	OPT_METRICS,
-	OPT_METRICS_FILE,
-	OPT_METRICS_INTERVAL,
 	OPT_HEADLESS,
-	OPT_TLS_KEYS,
 };
 
 static const struct option long_options[] = {
-	{"interface", required_argument, NULL, 'i'},
-	{"listen", required_argument, NULL, OPT_LISTEN},
-	{"connect", required_argument, NULL, OPT_CONNECT},
-	{"write", required_argument, NULL, 'w'},
-	{"relinquish-privileges", required_argument, NULL, 'Z'},
-	{"port", required_argument, NULL, 'p'},
-	{"severity", required_argument, NULL, OPT_SEVERITY},
-	{"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
-	{"memory", required_argument, NULL, OPT_MEMORY},
+	NBDS_SHARED_LONG_OPTIONS,
 	{"replay", required_argument, NULL, OPT_REPLAY},
 	{"history", required_argument, NULL, OPT_HISTORY},
-	{"overwrite", no_argument, NULL, OPT_OVERWRITE},
 	{"snaplen", required_argument, NULL, 's'},
 	{"latency-only", no_argument, NULL, OPT_LATENCY_ONLY},
-	{"list-interfaces", no_argument, NULL, 'D'},
 	{"ring", required_argument, NULL, OPT_RING},
 	{"color", required_argument, NULL, OPT_COLOUR},
 	{"colour", required_argument, NULL, OPT_COLOUR},
 	{"ascii", no_argument, NULL, OPT_ASCII},
 	{"no-mouse", no_argument, NULL, OPT_NO_MOUSE},
-	{"metrics", required_argument, NULL, OPT_METRICS},
-	{"metrics-file", required_argument, NULL, OPT_METRICS_FILE},
-	{"metrics-interval", required_argument, NULL, OPT_METRICS_INTERVAL},
 	{"headless", no_argument, NULL, OPT_HEADLESS},
-	{"tls-keys", required_argument, NULL, OPT_TLS_KEYS},
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
 };
 
@@ -242,7 +212,7 @@ static int check_relay(int argc, const struct top_options *o, char **argv)
 /* What options mean together. -1: go on. */
 static int check(int argc, struct top_options *o, char **argv)
 {
-	if (o->metrics.interval && !o->metrics.file) {
+	if (o->shared.metrics.interval && !o->shared.metrics.file) {
 		nbds_complain("--metrics-interval is for the file: it needs --metrics-file");
 		return nbds_usage_error();
 	}
@@ -257,7 +227,7 @@ static int check(int argc, struct top_options *o, char **argv)
 			o->worker.snaplen = SNAPLEN_HEADS;
 		return -1;
 	}
-	if (o->metrics.address) {
+	if (o->shared.metrics.address) {
 		nbds_complain(
 			"--metrics serves while traffic is live: it needs --interface or --listen; "
 			"of a capture file there is --metrics-file");
@@ -284,50 +254,44 @@ static int check(int argc, struct top_options *o, char **argv)
 	return -1;
 }
 
+/* What the worker has to know of the options that nbdaudit has, too. */
+static void take_shared(struct top_options *o)
+{
+	const struct nbds_shared_options *s = &o->shared;
+
+	o->worker.interface = s->interface;
+	o->worker.listen = s->listen;
+	o->worker.connect = s->connect;
+	o->worker.save = s->save;
+	o->worker.user = s->user;
+	o->worker.tls_keys = s->tls_keys;
+	o->worker.severity = s->severity;
+	o->worker.engine = s->engine;
+}
+
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, struct top_options *o)
 {
 	char err[NBDS_OPTION_ERROR];
 	int c;
 
-	while ((c = getopt_long(argc, argv, "i:w:Z:p:s:DhV", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, NBDS_SHARED_OPTIONS "s:", long_options, NULL)) != -1) {
+		switch (nbds_shared_option(c, optarg, &o->shared, err)) {
+		case NBDS_SHARED_TAKEN:
+			continue;
+		case NBDS_SHARED_BAD:
+			goto bad;
+		case NBDS_SHARED_DONE:
+			return STATUS_OK;
+		case NBDS_SHARED_FAILED:
+			return STATUS_TROUBLE;
+		case NBDS_SHARED_NOT:
+			break;
+		}
 		switch (c) {
-		case 'i':
-			o->worker.interface = optarg;
-			break;
-		case OPT_LISTEN:
-			o->worker.listen = optarg;
-			break;
-		case OPT_CONNECT:
-			o->worker.connect = optarg;
-			break;
-		case 'w':
-			o->worker.save = optarg;
-			break;
-		case 'Z':
-			o->worker.user = optarg;
-			break;
-		case 'p':
-			if (!nbds_option_ports(optarg, &o->worker.engine, err))
-				goto bad;
-			break;
-		case OPT_SEVERITY:
-			if (!nbds_option_level("--severity", optarg, "", &o->worker.severity, err))
-				goto bad;
-			break;
-		case OPT_EXCLUSIVE:
-			o->worker.engine.exclusive = true;
-			break;
-		case OPT_MEMORY:
-			if (!nbds_option_memory(optarg, &o->worker.engine.memory, err))
-				goto bad;
-			break;
 		case OPT_REPLAY:
 			if (!parse_speed(optarg, &o->worker.replay))
 				return nbds_usage_error();
-			break;
-		case OPT_OVERWRITE:
-			o->overwrite = true;
 			break;
 		case 's':
 			if (!parse_snaplen(optarg, &o->worker.snaplen))
@@ -336,12 +300,6 @@ static int parse_options(int argc, char **argv, struct top_options *o)
 		case OPT_LATENCY_ONLY:
 			o->worker.heads = true;
 			break;
-		case 'D':
-			if (!nbds_live_list(stdout, err, sizeof(err))) {
-				nbds_complain("%s", err);
-				return STATUS_TROUBLE;
-			}
-			return nbds_finish_stdout(STATUS_OK);
 		case OPT_RING:
 			o->worker.ring_given = true;
 			if (strcmp(optarg, "0") != 0 &&
@@ -364,23 +322,8 @@ static int parse_options(int argc, char **argv, struct top_options *o)
 		case OPT_ASCII:
 			o->screen.ascii = true;
 			break;
-		case OPT_TLS_KEYS:
-			o->worker.tls_keys = optarg;
-			break;
 		case OPT_NO_MOUSE:
 			o->screen.mouse = false;
-			break;
-		case OPT_METRICS:
-			o->metrics.address = optarg;
-			break;
-		case OPT_METRICS_FILE:
-			o->metrics.file = optarg;
-			break;
-		case OPT_METRICS_INTERVAL:
-			if (!nbds_option_seconds("--metrics-interval", optarg,
-						 NBDS_METRICS_INTERVAL_MAX, &o->metrics.interval,
-						 err))
-				goto bad;
 			break;
 		case OPT_HEADLESS:
 			o->headless = true;
@@ -388,13 +331,11 @@ static int parse_options(int argc, char **argv, struct top_options *o)
 		case 'h':
 			print_help();
 			return nbds_finish_stdout(STATUS_OK);
-		case 'V':
-			printf("nbdtop (nbdscope) %s\n", NBDSCOPE_VERSION);
-			return nbds_finish_stdout(STATUS_OK);
 		default:
 			return nbds_usage_error();
 		}
 	}
+	take_shared(o);
 	return check(argc, o, argv);
 bad:
 	nbds_complain("%s", err);
@@ -420,7 +361,7 @@ static bool has_terminal(struct top_options *o, const char *filter)
 	if (!which || o->headless)
 		return true;
 	/* Somebody else looks. */
-	if (o->metrics.address || o->metrics.file) {
+	if (o->shared.metrics.address || o->shared.metrics.file) {
 		o->headless = true;
 		return true;
 	}
@@ -474,31 +415,11 @@ static void last_words(const struct snapshot *s)
 /* As the options want; also if they want none. */
 static bool open_metrics(struct top_options *o)
 {
-	char err[512];
+	const char *file = o->shared.metrics.file;
 
-	if (!o->metrics.address && !o->metrics.file)
-		return true;
-	/* What there is at the same name may be the capture. */
-	if (o->metrics.file && o->worker.file && same_file(o->metrics.file, o->worker.file)) {
-		nbds_complain("%s: the metrics would overwrite the capture", o->metrics.file);
-		return false;
-	}
-	o->metrics.program = "nbdtop";
-	o->metrics.overwrite = o->overwrite;
-	o->metrics.memory = o->worker.engine.memory ? o->worker.engine.memory : MEMORY_DEFAULT;
-	o->worker.metrics = nbds_metrics_new(&o->metrics, err, sizeof(err));
-	if (!o->worker.metrics)
-		nbds_complain("%s", err);
-	return o->worker.metrics;
-}
-
-/* A port that was left to the system has to be told; on a screen there is no place. */
-static void tell_where(const struct top_options *o)
-{
-	const char *where = nbds_metrics_where(o->worker.metrics);
-
-	if (*where && (isatty(STDERR_FILENO) || strcmp(where, o->metrics.address) != 0))
-		fprintf(stderr, "Metrics: http://%s/metrics\n", where);
+	return nbds_shared_metrics_open(&o->shared, "nbdtop",
+					file && o->worker.file && same_file(file, o->worker.file),
+					&o->worker.metrics);
 }
 
 /* --- the end --- */
@@ -506,11 +427,7 @@ static void tell_where(const struct top_options *o)
 /* What packets can make of the program ends here. False: reason in `err`. */
 static bool confine(const struct top_options *o, char *err, size_t errsize)
 {
-	int listener = nbds_metrics_socket(o->worker.metrics);
-
-	return !nbds_sandbox_possible() ||
-	       (o->worker.listen ? nbds_sandbox_relay : nbds_sandbox_enter_serving)(
-		       &listener, listener >= 0, err, errsize);
+	return nbds_shared_confine(o->worker.metrics, o->worker.listen, err, errsize);
 }
 
 /* Of a file that could not be read to its end, as there is no screen that shows it. */
@@ -554,7 +471,7 @@ int main(int argc, char **argv)
 		return STATUS_TROUBLE;
 	}
 	if (o.worker.save && strcmp(o.worker.save, "-") &&
-	    !nbds_may_write(o.worker.save, o.overwrite)) {
+	    !nbds_may_write(o.worker.save, o.shared.overwrite)) {
 		free(filter);
 		return STATUS_TROUBLE;
 	}
@@ -590,7 +507,7 @@ int main(int argc, char **argv)
 	o.screen.colour = wants_colour(&o);
 	o.screen.keyboard_from_tty = o.worker.file && !strcmp(o.worker.file, "-");
 	if (o.headless) {
-		tell_where(&o);
+		nbds_shared_metrics_tell(&o.shared, o.worker.metrics);
 		if (!confine(&o, err, sizeof(err)))
 			nbds_complain("%s", err);
 		worker_go(ui.worker);
@@ -614,12 +531,8 @@ int main(int argc, char **argv)
 		nbds_complain("%s", err);
 		status = STATUS_TROUBLE;
 	}
-	*err = '\0';
-	if (!nbds_metrics_close(o.worker.metrics, err, sizeof(err))) {
-		if (*err)
-			nbds_complain("%s", err);
+	if (!nbds_shared_metrics_close(o.worker.metrics))
 		status = STATUS_TROUBLE;
-	}
 	free(filter);
 	return status;
 }

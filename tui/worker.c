@@ -23,6 +23,7 @@
 #include "../analyzer/capture/privileges.h"
 #include "../analyzer/metrics/metrics.h"
 #include "../analyzer/options/keys.h"
+#include "../analyzer/options/shared.h"
 
 /* Packets between two looks at the clock. */
 #define BATCH 256
@@ -49,9 +50,8 @@
 #define HISTORY_FINDING  16
 #define HISTORY_FINISHED 128
 
-/* What --memory means if it is not given, and what a finding takes. */
-#define MEMORY_DEFAULT ((uint64_t)1 << 30)
-#define FINDING_BYTES  2048
+/* What a finding takes. */
+#define FINDING_BYTES 2048
 
 static int64_t clock_ns(clockid_t id)
 {
@@ -609,7 +609,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 		return false;
 	/* after the opener has begun: it has no use for keys */
 	w->keys = nbds_keys_open(c->tls_keys, !c->file || !strcmp(c->file, "-"),
-				 c->engine.memory ? c->engine.memory : MEMORY_DEFAULT, err);
+				 c->engine.memory ? c->engine.memory : NBDS_MEMORY_DEFAULT, err);
 	if (!w->keys)
 		return false;
 	nbds_keys_use(w->keys, &config);
@@ -689,7 +689,8 @@ static void destroy(struct worker *w)
  * engine has the rest, less what rows take. */
 static void divide(struct worker *w, uint64_t *history)
 {
-	uint64_t all = w->config.engine.memory ? w->config.engine.memory : MEMORY_DEFAULT, spent;
+	uint64_t all = w->config.engine.memory ? w->config.engine.memory : NBDS_MEMORY_DEFAULT,
+		 spent;
 
 	if (!*history) {
 		uint64_t most = forgets(w) ? HISTORY_LIVE : HISTORY_FILE;

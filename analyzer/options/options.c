@@ -50,6 +50,11 @@ void nbds_complain(const char *format, ...)
 	free(shown);
 }
 
+void nbds_tell_version(void)
+{
+	printf("%s (nbdscope) %s\n", program, NBDSCOPE_VERSION);
+}
+
 int nbds_usage_error(void)
 {
 	fprintf(stderr, "Try '%s --help'.\n", program);

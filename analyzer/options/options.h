@@ -27,6 +27,8 @@
 void nbds_program(char **argv, const char *name);
 /* One line on standard error, after the program's name. */
 void nbds_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* "nbdtop (nbdscope) 1.2.3", on standard output. */
+void nbds_tell_version(void);
 /* Points to --help; the exit status. */
 int nbds_usage_error(void);
 /* All of standard output is written: `status`, or the status of the complaint. */
