@@ -238,7 +238,8 @@ class Serve(peers.LiveTest):
             self.assertIn("CapEff:\t0000000000000000", status)
         if os.geteuid() == 0 and not sanitized():
             nice = sorted(os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks)
-            self.assertEqual(nice, [-10, 0])
+            # who takes packets out of the ring may be a thread of its own
+            self.assertEqual(set(nice), {-10, 0})
         main = pathlib.Path("/proc/%d/task/%d" % (self.process.pid, self.process.pid))
         (helper,) = (main / "children").read_text().split()
         status = pathlib.Path("/proc/%s/status" % helper).read_text()
