@@ -16,6 +16,7 @@
 #define RING_ENOUGH     8192u
 #define RING_SHARE_MOST 256u
 #define RING_LOOKED     256u /* sectors, for that */
+#define RING_NUMBERS    ((UINT64_C(1) << 56) - 1)
 
 /* Where the sampled bytes of a sector lie: one in each quarter. */
 static const uint16_t samples[SAMPLES] = {37, 171, 299, 445};
@@ -101,8 +102,8 @@ void piece_mark(struct piece *p, const struct mask *old)
 	memcpy(p->bytes + (p->to - p->from), &m, sizeof(m));
 }
 
-struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes,
-			bool marked)
+static struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to,
+			       const uint8_t *bytes, bool marked)
 {
 	struct piece *p = world_alloc(w, piece_size(from, to, marked));
 
@@ -121,48 +122,59 @@ struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const 
 }
 
 /*
- * The ring: what was written last, sector by sector.  An entry remembers where its first
- * sector went, and the ring whose first one is at each place.  Where bytes matter, since the
- * sector was written before or is written again, that they are wanted is all that is noted:
- * nearly always what is older is buried, and nothing is wanted any more, before the ring comes
- * around.  If it comes before, they are rescued.
+ * The ring: what was written last, sector by sector, in places that are numbered on and on.  An
+ * entry remembers the number of the place of its first sector there; all of them are there as
+ * long as that one is.  Where bytes matter, since the sector was written before or is written
+ * again, that they are wanted is all that is noted, and the ring knows of whom: nearly always
+ * what is older is buried, and nothing is wanted any more, before it comes around.  If it comes
+ * before, they are rescued.
  */
 static uint8_t *ring_at(const struct ring *r, uint32_t at)
 {
 	return r->bytes + (size_t)at * NBDS_SECTOR;
 }
 
-static uint32_t ring_place(const struct ring *r, const struct entry *e, unsigned i)
+/* Is what the entry has put there last, there still? */
+static bool ring_has(const struct ring *r, const struct entry *e)
 {
-	uint32_t at = e->ring + (i - e->ring_first);
+	return e->held && r->end - e->ring <= r->filled;
+}
 
-	return at < r->size ? at : at - r->size;
+/* Of what is there. */
+static uint32_t ring_place(const struct ring *r, uint64_t number)
+{
+	uint32_t ago = (uint32_t)(r->end - number);
+
+	NBDS_ASSERT(ago && ago <= r->filled);
+	return r->next >= ago ? r->next - ago : r->next + r->size - ago;
 }
 
 const uint8_t *ring_bytes(const struct nbds_world *w, const struct entry *e, unsigned i)
 {
 	const struct ring *r = &w->blocks->ring;
 
-	return e->held >> i & 1 ? ring_at(r, ring_place(r, e, i)) : NULL;
+	return (e->held >> i & 1) && ring_has(r, e)
+		       ? ring_at(r, ring_place(r, e->ring + (i - e->ring_first)))
+		       : NULL;
 }
 
 /* To so many sectors. False without memory: it is as it was. */
 static bool ring_grow(struct nbds_world *w, uint32_t size)
 {
 	struct ring *r = &w->blocks->ring;
-	struct entry **owner = world_alloc(w, size * sizeof(struct entry *));
-	uint8_t *bytes = owner ? world_realloc(w, r->bytes, (size_t)r->size * NBDS_SECTOR,
-					       (size_t)size * NBDS_SECTOR)
-			       : NULL;
+	struct entry **wanted = world_alloc(w, size * sizeof(struct entry *));
+	uint8_t *bytes = wanted ? world_realloc(w, r->bytes, (size_t)r->size * NBDS_SECTOR,
+						(size_t)size * NBDS_SECTOR)
+				: NULL;
 
 	if (!bytes) {
-		world_dealloc(w, owner, size * sizeof(struct entry *));
+		world_dealloc(w, wanted, size * sizeof(struct entry *));
 		return false;
 	}
 	if (r->size)
-		memcpy(owner, r->owner, r->size * sizeof(struct entry *));
-	world_dealloc(w, r->owner, r->size * sizeof(struct entry *));
-	r->owner = owner;
+		memcpy(wanted, r->wanted, r->size * sizeof(struct entry *));
+	world_dealloc(w, r->wanted, r->size * sizeof(struct entry *));
+	r->wanted = wanted;
 	r->bytes = bytes;
 	r->size = size;
 	return true;
@@ -174,7 +186,7 @@ static bool ring_wanted(const struct ring *r)
 	unsigned wanted = 0;
 
 	for (uint32_t at = 0; at < RING_LOOKED && at < r->size; at++) {
-		const struct entry *e = r->owner[at];
+		const struct entry *e = r->wanted[at];
 
 		wanted += e ? (unsigned)__builtin_popcount(e->wanted) : 0;
 	}
@@ -231,93 +243,8 @@ static void ring_free(struct nbds_world *w)
 	struct ring *r = &w->blocks->ring;
 
 	world_dealloc(w, r->bytes, (size_t)r->size * NBDS_SECTOR);
-	world_dealloc(w, r->owner, r->size * sizeof(struct entry *));
+	world_dealloc(w, r->wanted, r->size * sizeof(struct entry *));
 	*r = (struct ring){.failed = true};
-}
-
-void entry_unwant(struct nbds_world *w, struct entry *e, uint8_t sectors)
-{
-	unsigned gone = e->wanted & sectors;
-
-	w->piece_bytes -= (uint64_t)__builtin_popcount(gone) * NBDS_SECTOR;
-	e->wanted &= (uint8_t)~gone;
-}
-
-/* The entry's bytes are not looked for there any more. */
-static void ring_leave(struct nbds_world *w, struct entry *e)
-{
-	struct ring *r = &w->blocks->ring;
-
-	if (!e->held)
-		return;
-	NBDS_ASSERT(r->owner[e->ring] == e);
-	r->owner[e->ring] = NULL;
-	e->held = 0;
-}
-
-/* Does the next place follow those of the entry's sectors before i? */
-static bool ring_follows(const struct ring *r, const struct entry *e, unsigned i)
-{
-	return e->held && i > e->ring_first && ring_place(r, e, i) == r->next;
-}
-
-/* The next places are to be used again: what is wanted of the bytes there is rescued. */
-static void ring_clear(struct nbds_world *w, uint32_t places)
-{
-	struct ring *r = &w->blocks->ring;
-
-	for (uint32_t at = r->next; at < r->next + places; at++) {
-		struct entry *e = r->owner[at];
-
-		if (!e)
-			continue;
-		for (unsigned left = e->wanted; left; left &= left - 1)
-			entry_rescue(w, e, (unsigned)__builtin_ctz(left));
-		ring_leave(w, e);
-	}
-}
-
-void ring_put(struct nbds_world *w, struct entry *e, unsigned i, unsigned sectors,
-	      const uint8_t *bytes)
-{
-	struct ring *r = &w->blocks->ring;
-	uint8_t put = (uint8_t)(((1u << sectors) - 1) << i);
-
-	NBDS_ASSERT(sectors && i + sectors <= BLOCK_SECTORS);
-	if (!bytes && e->held & put) {
-		entry_unwant(w, e, put);
-		if (e->held == (e->held & put))
-			ring_leave(w, e);
-		e->held &= (uint8_t)~put;
-	}
-	if (!bytes || !ring_room(w))
-		return;
-	if (!ring_follows(r, e, i)) {
-		/* if others came in between, of what a write had before only the value is
-		 * known, unless it is wanted; of a read, which may come in any order, or beyond
-		 * a gap it is kept */
-		bool gap = i > 0 && !(e->valued >> (i - 1) & 1);
-		unsigned left = (gap || is_seen(e) ? e->held : e->wanted) & ~(unsigned)put;
-
-		for (; left; left &= left - 1)
-			entry_rescue(w, e, (unsigned)__builtin_ctz(left));
-		ring_leave(w, e);
-		e->ring = r->next;
-		e->ring_first = (uint8_t)i;
-	}
-	while (sectors) {
-		uint32_t n = r->size - r->next < sectors ? r->size - r->next : sectors;
-
-		ring_clear(w, n);
-		memcpy(ring_at(r, r->next), bytes, (size_t)n * NBDS_SECTOR);
-		r->next += n;
-		bytes += (size_t)n * NBDS_SECTOR;
-		sectors -= n;
-		if (sectors)
-			ring_room(w);
-	}
-	r->owner[e->ring] = e;
-	e->held |= put;
 }
 
 /* --- what is kept --------------------------------------------------------- */
@@ -329,73 +256,160 @@ struct extra *extra_get(struct nbds_world *w, struct entry *e)
 	return e->extra;
 }
 
-static bool has_piece(const struct entry *e, unsigned i)
+static struct piece *piece_put(struct nbds_world *w, struct entry *e, unsigned i, struct piece *p)
 {
-	return e->extra && e->extra->piece[i];
+	if (!p)
+		return NULL;
+	if (!extra_get(w, e)) {
+		piece_unref(w, p);
+		return NULL;
+	}
+	e->extra->piece[i] = p;
+	e->kept |= (uint8_t)(1u << i);
+	return p;
 }
 
 void entry_want(struct nbds_world *w, struct entry *e, uint8_t sectors)
 {
-	unsigned left = sectors & e->held & e->valued & ~(unsigned)e->wanted;
+	struct ring *r = &w->blocks->ring;
+	unsigned left = sectors & e->held & e->valued & ~(unsigned)(e->wanted | e->kept);
 
+	if (!left || !ring_has(r, e))
+		return;
+	r->wanted[ring_place(r, e->ring)] = e;
 	for (; left && w->piece_bytes <= w->memory_cap / PIECE_SHARE; left &= left - 1) {
-		unsigned i = (unsigned)__builtin_ctz(left);
-
-		if (has_piece(e, i))
-			continue;
-		e->wanted |= (uint8_t)(1u << i);
+		e->wanted |= (uint8_t)(left & -left);
 		w->piece_bytes += NBDS_SECTOR;
 	}
+	if (!e->wanted)
+		r->wanted[ring_place(r, e->ring)] = NULL;
+}
+
+void entry_unwant(struct nbds_world *w, struct entry *e, uint8_t sectors)
+{
+	struct ring *r = &w->blocks->ring;
+	unsigned gone = e->wanted & sectors;
+
+	if (!gone)
+		return;
+	NBDS_ASSERT(r->wanted[ring_place(r, e->ring)] == e);
+	w->piece_bytes -= (uint64_t)__builtin_popcount(gone) * NBDS_SECTOR;
+	e->wanted &= (uint8_t)~gone;
+	if (!e->wanted)
+		r->wanted[ring_place(r, e->ring)] = NULL;
 }
 
 void entry_rescue(struct nbds_world *w, struct entry *e, unsigned i)
 {
 	const uint8_t *bytes = ring_bytes(w, e, i);
 
-	if (!bytes || !(e->valued >> i & 1) || has_piece(e, i))
+	if (!bytes || !(e->valued >> i & 1) || (e->kept >> i & 1))
 		return;
 	if (e->wanted >> i & 1)
 		entry_unwant(w, e, (uint8_t)(1u << i));
 	else if (w->piece_bytes > w->memory_cap / PIECE_SHARE)
 		return;
 	NBDS_ASSERT(e->coarse || sector_value(bytes) == e->value[i]);
-	if (extra_get(w, e))
-		e->extra->piece[i] = piece_new(w, 0, NBDS_SECTOR, bytes, false);
+	piece_put(w, e, i, piece_new(w, 0, NBDS_SECTOR, bytes, false));
 }
 
-struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i)
+static void rescue_all(struct nbds_world *w, struct entry *e, unsigned sectors)
+{
+	for (; sectors; sectors &= sectors - 1)
+		entry_rescue(w, e, (unsigned)__builtin_ctz(sectors));
+}
+
+struct piece *piece_begin(struct nbds_world *w, struct entry *e, unsigned i, unsigned from,
+			  unsigned to, const uint8_t *bytes, bool marked)
+{
+	NBDS_ASSERT(!((e->kept | e->wanted) >> i & 1));
+	return piece_put(w, e, i, piece_new(w, from, to, bytes, marked));
+}
+
+struct piece *piece_kept(struct nbds_world *w, struct entry *e, unsigned i)
 {
 	if (e->wanted >> i & 1)
 		entry_rescue(w, e, i);
-	return extra_get(w, e) ? &e->extra->piece[i] : NULL;
-}
-
-const struct piece *piece_kept(struct nbds_world *w, struct entry *e, unsigned i)
-{
-	if (e->wanted >> i & 1)
-		entry_rescue(w, e, i);
-	return e->extra ? e->extra->piece[i] : NULL;
+	return e->kept >> i & 1 ? e->extra->piece[i] : NULL;
 }
 
 void piece_drop(struct nbds_world *w, struct entry *e, unsigned i)
 {
 	entry_unwant(w, e, (uint8_t)(1u << i));
-	if (!e->extra)
+	if (!(e->kept >> i & 1))
 		return;
 	piece_unref(w, e->extra->piece[i]);
 	e->extra->piece[i] = NULL;
+	e->kept &= (uint8_t) ~(1u << i);
 }
 
 void extra_drop(struct nbds_world *w, struct entry *e)
 {
-	bool any = e->extra && e->extra->seen;
-
-	for (unsigned i = 0; i < BLOCK_SECTORS && e->extra; i++)
-		any |= e->extra->piece[i] != NULL;
-	if (any)
+	if (e->kept || !e->extra || e->extra->seen)
 		return;
 	world_dealloc(w, e->extra, sizeof(*e->extra));
 	e->extra = NULL;
+}
+
+/* --- into the ring -------------------------------------------------------- */
+
+/* The next places are to be used again: what is wanted of the bytes there is rescued. */
+static void ring_clear(struct nbds_world *w, uint32_t places)
+{
+	struct ring *r = &w->blocks->ring;
+
+	for (uint32_t at = r->next; at < r->next + places; at++)
+		if (r->wanted[at])
+			rescue_all(w, r->wanted[at], r->wanted[at]->wanted);
+}
+
+/* The entry's sectors in `put` go elsewhere, or are not known: those that are there are found no
+ * more, and of the others only what is wanted, and of `also`. */
+static void ring_leave(struct nbds_world *w, struct entry *e, uint8_t put, uint8_t also)
+{
+	entry_unwant(w, e, put);
+	rescue_all(w, e, (e->wanted | also) & e->held & ~(unsigned)put);
+	NBDS_ASSERT(!e->wanted);
+	e->held = 0;
+}
+
+void ring_put(struct nbds_world *w, struct entry *e, unsigned i, unsigned sectors,
+	      const uint8_t *bytes)
+{
+	struct ring *r = &w->blocks->ring;
+	uint8_t put = (uint8_t)(((1u << sectors) - 1) << i);
+
+	NBDS_ASSERT(sectors && i + sectors <= BLOCK_SECTORS);
+	if (!bytes && e->held & put) {
+		entry_unwant(w, e, put);
+		e->held &= (uint8_t)~put;
+	}
+	if (!bytes || !ring_room(w))
+		return;
+	if (!e->held || i <= e->ring_first || e->ring + (i - e->ring_first) != r->end) {
+		/* if others came in between, of what a write had before only the value is
+		 * known, unless it is wanted; of a read, which may come in any order, or beyond
+		 * a gap it is kept */
+		bool gap = i > 0 && !(e->valued >> (i - 1) & 1);
+
+		ring_leave(w, e, put, gap || is_seen(e) ? 0xff : 0);
+		e->ring = r->end & RING_NUMBERS;
+		e->ring_first = i & (BLOCK_SECTORS - 1);
+	}
+	while (sectors) {
+		uint32_t n = r->size - r->next < sectors ? r->size - r->next : sectors;
+
+		ring_clear(w, n);
+		memcpy(ring_at(r, r->next), bytes, (size_t)n * NBDS_SECTOR);
+		r->next += n;
+		r->end += n;
+		r->filled = r->size - r->filled < n ? r->size : r->filled + n;
+		bytes += (size_t)n * NBDS_SECTOR;
+		sectors -= n;
+		if (sectors)
+			ring_room(w);
+	}
+	e->held |= put;
 }
 
 /* --- blocks -------------------------------------------------------------- */
@@ -441,6 +455,24 @@ struct block *block_find(struct nbds_world *w, uint64_t number)
 	__builtin_prefetch(
 		&w->blocks->buckets[hash_number(w, number + 2) & (w->blocks->bucket_count - 1)]);
 	return b ? (w->blocks->found = b) : NULL;
+}
+
+void block_soon(const struct nbds_world *w, uint64_t number)
+{
+	if (w->blocks->bucket_count)
+		__builtin_prefetch(
+			w->blocks->buckets[hash_number(w, number) & (w->blocks->bucket_count - 1)]);
+}
+
+void block_near(struct nbds_world *w, uint64_t number)
+{
+	const struct block *b = block_find(w, number);
+
+	if (!b)
+		return;
+	__builtin_prefetch(b->entries, 1);
+	__builtin_prefetch(b->lru_prev, 1);
+	__builtin_prefetch(b->lru_next, 1);
 }
 
 void lru_remove(struct nbds_world *w, struct block *b)
@@ -570,14 +602,10 @@ static void begun_free(void *arg, struct nbds_table_node *n)
 
 void entry_free(struct nbds_world *w, struct entry *e)
 {
-	if (e->wanted)
-		entry_unwant(w, e, 0xff);
-	ring_leave(w, e);
-	if (e->extra) {
-		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
-			piece_unref(w, e->extra->piece[i]);
-		world_dealloc(w, e->extra, sizeof(*e->extra));
-	}
+	entry_unwant(w, e, 0xff);
+	for (unsigned left = e->kept; left; left &= left - 1)
+		piece_unref(w, e->extra->piece[__builtin_ctz(left)]);
+	world_dealloc(w, e->extra, sizeof(*e->extra));
 	op_unref(e->op);
 	world_dealloc(w, e, sizeof(*e));
 }

@@ -46,19 +46,20 @@ struct extra {
 };
 
 struct entry {
-	struct entry *next;  /* older */
-	struct nbds_op *op;  /* a WRITE, or a READ that showed these values */
-	uint8_t valued;      /* sectors with a value */
-	uint8_t unknown;     /* sectors touched in part: see the piece */
-	uint8_t full;        /* sectors covered wholly */
-	bool coarse;         /* its values slept: only 32 bits are known of each */
-	bool alone;          /* it superseded all older writes to the block */
-	uint8_t initial;     /* READ: sectors that it found as they were before the capture, */
-	uint8_t wholly;      /* and not only some of their bytes */
-	uint8_t held;        /* sectors whose bytes are in the ring: */
-	uint8_t ring_first;  /* this one's, if it is among them, */
-	uint32_t ring;       /* at this place, in sectors, and so on */
-	uint8_t wanted;      /* of those: sectors whose bytes are to be kept */
+	struct entry *next; /* older */
+	struct nbds_op *op; /* a WRITE, or a READ that showed these values */
+	uint8_t valued;     /* sectors with a value */
+	uint8_t unknown;    /* sectors touched in part: see the piece */
+	uint8_t full;       /* sectors covered wholly */
+	uint8_t initial;    /* READ: sectors that it found as they were before the capture, */
+	uint8_t wholly;     /* and not only some of their bytes */
+	uint8_t held;       /* sectors whose bytes went to the ring: see there */
+	uint8_t wanted;     /* of those: sectors whose bytes are to be kept */
+	uint8_t kept;       /* sectors whose bytes, or some of them, are in extra */
+	uint64_t ring : 56; /* number of the place of ring_first, if it is held; and so on */
+	uint64_t ring_first : 3;
+	bool coarse : 1;     /* its values slept: only 32 bits are known of each */
+	bool alone : 1;      /* it superseded all older writes to the block */
 	struct extra *extra; /* or NULL */
 	uint64_t value[BLOCK_SECTORS];
 };
@@ -82,10 +83,12 @@ struct block {
 /* The sectors that were written last, one after the other, and around. */
 struct ring {
 	uint8_t *bytes;
-	struct entry **owner; /* of each place: whose first one it is; NULL: nobody's */
-	uint32_t size;        /* sectors */
-	uint32_t full, most;  /* what it will be; and can be, if that is too few */
-	uint32_t next;        /* place of the next one; it may be the size */
+	struct entry **wanted; /* by the place of its first sector, if it wants any; or NULL */
+	uint32_t size;         /* sectors */
+	uint32_t full, most;   /* what it will be; and can be, if that is too few */
+	uint32_t next;         /* place of the next one; it may be the size */
+	uint32_t filled;       /* those before it, around, that are there */
+	uint64_t end;          /* number of the next one: of all that ever came */
 	bool failed;
 };
 
@@ -124,6 +127,9 @@ unsigned sample_at(unsigned i);
 
 /* NULL: there is none. */
 struct block *block_find(struct nbds_world *w, uint64_t number);
+/* It is looked for soon: brings it nearer; and then what is needed of it. */
+void block_soon(const struct nbds_world *w, uint64_t number);
+void block_near(struct nbds_world *w, uint64_t number);
 /* One that there is not yet; NULL without memory. */
 struct block *block_make(struct nbds_world *w, uint64_t number);
 void block_free(struct nbds_world *w, struct block *b);
@@ -176,9 +182,6 @@ void ring_put(struct nbds_world *w, struct entry *e, unsigned i, unsigned sector
 	      const uint8_t *bytes);
 /* Those of sector i, until something is put into the ring; NULL: they are not there. */
 const uint8_t *ring_bytes(const struct nbds_world *w, const struct entry *e, unsigned i);
-/* Bytes [from, to) of a sector; `bytes` may be NULL: still to come. NULL without memory. */
-struct piece *piece_new(struct nbds_world *w, unsigned from, unsigned to, const uint8_t *bytes,
-			bool marked);
 /* Those of a read that it found as they were before the capture; false: not kept. */
 bool piece_old(const struct piece *p, struct mask *old);
 /* Those of `old` are such. */
@@ -186,10 +189,12 @@ void piece_mark(struct piece *p, const struct mask *old);
 void piece_unref(struct nbds_world *w, struct piece *p);
 /* The entry's extra, made now if it has none; NULL without memory. */
 struct extra *extra_get(struct nbds_world *w, struct entry *e);
-/* Where the bytes of the entry's sector i are kept; NULL without memory. */
-struct piece **piece_slot(struct nbds_world *w, struct entry *e, unsigned i);
-/* What is kept of them, or NULL. */
-const struct piece *piece_kept(struct nbds_world *w, struct entry *e, unsigned i);
+/* What is kept of the bytes of the entry's sector i, or NULL. */
+struct piece *piece_kept(struct nbds_world *w, struct entry *e, unsigned i);
+/* A new piece there, where nothing was kept, of bytes [from, to) of the sector; `bytes` may be
+ * NULL: still to come. NULL without memory. */
+struct piece *piece_begin(struct nbds_world *w, struct entry *e, unsigned i, unsigned from,
+			  unsigned to, const uint8_t *bytes, bool marked);
 /* They are not kept any more. */
 void piece_drop(struct nbds_world *w, struct entry *e, unsigned i);
 /* The entry's extra, if there is nothing in it. */

@@ -369,14 +369,16 @@ static void bury(struct burial *k, size_t at, bool bytes)
 	struct nbds_op *of_all = NULL;
 	bool same = alike(k);
 
-	if (same && e->valued == 0xff && !e->unknown && !(bytes && (e->extra || e->held))) {
+	if (same && e->valued == 0xff && !e->unknown && !(bytes && (e->kept || e->held))) {
 		of_all = successor(k, 0, e->op, at + 1);
-		if (of_all && bury_whole(w, k->b, e, of_all))
+		if (of_all && bury_whole(w, k->b, e, of_all)) {
 			e->valued = e->full = 0;
+			entry_unwant(w, e, 0xff);
+		}
 		return;
 	}
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
-		const struct piece *p = e->extra ? e->extra->piece[i] : NULL;
+		const struct piece *p = e->kept >> i & 1 ? e->extra->piece[i] : NULL;
 		struct grave_value v = {.op = e->op, .sector = i, .to = NBDS_SECTOR};
 		struct nbds_op *by;
 		bool done;
@@ -676,10 +678,13 @@ void block_limit(struct nbds_world *w, struct block *b, const struct nbds_point 
 /* Drops the bytes of whole sectors. */
 static void entry_thin(struct nbds_world *w, struct entry *e)
 {
+	unsigned left = e->kept & ~(unsigned)e->unknown;
+
 	entry_unwant(w, e, (uint8_t)~e->unknown);
-	for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
-		if (!(e->unknown >> i & 1))
-			piece_drop(w, e, i);
+	if (!left)
+		return;
+	for (; left; left &= left - 1)
+		piece_drop(w, e, (unsigned)__builtin_ctz(left));
 	extra_drop(w, e);
 }
 

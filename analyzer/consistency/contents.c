@@ -160,12 +160,12 @@ void contents_seen(struct nbds_op *op, uint64_t sector, uint64_t value, const ui
 	if (as == SEEN_INITIAL) {
 		e->wholly |= (uint8_t)(1u << i);
 	} else if (as == SEEN_PARTLY && bytes) {
-		struct piece **slot = piece_slot(op->world, e, i);
+		struct piece *p = piece_kept(op->world, e, i);
 
-		if (slot && !*slot && op->world->piece_bytes <= op->world->memory_cap / PIECE_SHARE)
-			*slot = piece_new(op->world, 0, NBDS_SECTOR, bytes, true);
-		if (slot && *slot)
-			piece_mark(*slot, old);
+		if (!p && op->world->piece_bytes <= op->world->memory_cap / PIECE_SHARE)
+			p = piece_begin(op->world, e, i, 0, NBDS_SECTOR, bytes, true);
+		if (p)
+			piece_mark(p, old);
 	} else {
 		entry_want(op->world, e, (uint8_t)(1u << i));
 	}
@@ -193,17 +193,17 @@ void contents_seen_part(struct nbds_op *op, uint64_t sector, unsigned from, unsi
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
 	unsigned last = end - start < NBDS_SECTOR ? (unsigned)(end - start) : NBDS_SECTOR;
 	struct entry *e = entry_get(op, sector, NULL);
-	struct piece **slot = e && to <= last ? piece_slot(w, e, i) : NULL, *p;
+	struct piece *p;
 
-	if (!slot || (e->valued >> i & 1))
+	if (!e || to > last || (e->valued >> i & 1))
 		return;
-	if (!*slot) {
-		*slot = piece_new(w, from, last, NULL, true);
+	p = piece_kept(w, e, i);
+	if (!p) {
+		p = piece_begin(w, e, i, from, last, NULL, true);
 		keep_older(w, e, (uint8_t)(1u << i));
 		if (as == SEEN_INITIAL)
 			e->wholly |= (uint8_t)(1u << i);
 	}
-	p = *slot;
 	/* in order; what comes after a gap is not kept */
 	if (!p || p->from + p->have != from || to > p->to)
 		return;
@@ -225,21 +225,18 @@ struct nbds_op *contents_partial(struct nbds_op *op, uint64_t sector, unsigned f
 	struct nbds_op *overlaps = NULL;
 	struct entry *e = entry_get(op, sector, &overlaps);
 	unsigned i = (unsigned)(sector % BLOCK_SECTORS);
-	struct piece **slot, *p;
+	struct piece *p;
 
 	if (!e) {
 		w->blind = true;
 		return overlaps;
 	}
 	e->unknown |= (uint8_t)(1u << i);
-	slot = piece_slot(w, e, i);
-	if (!slot)
-		return overlaps;
-	if (!*slot) {
-		*slot = piece_new(w, from, to, NULL, false);
+	p = piece_kept(w, e, i);
+	if (!p) {
+		p = piece_begin(w, e, i, from, to, NULL, false);
 		keep_older(w, e, (uint8_t)(1u << i));
 	}
-	p = *slot;
 	/* in order; what was lost in between leaves it unknown */
 	if (p && p->from == from && p->to == to && from + p->have == at && at + len <= to) {
 		memcpy(p->bytes + p->have, bytes, len);
@@ -357,7 +354,7 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 	c->coarse = e->coarse;
 	c->valued = sorts && !unknown;
 	c->value = e->value[i];
-	c->piece = e->extra ? e->extra->piece[i] : NULL;
+	c->piece = e->kept >> i & 1 ? e->extra->piece[i] : NULL;
 	c->establishes = !c->seen;
 	c->why = NBDS_UNCHECKED_PARTIAL;
 	c->lone_from = UINT64_MAX;

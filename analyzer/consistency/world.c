@@ -540,8 +540,10 @@ static void write_block(struct cutter *c, uint64_t block, const uint8_t *bytes)
 			write_whole(c, first + i, bytes + (size_t)i * NBDS_SECTOR);
 		return;
 	}
+	block_soon(op->world, block);
 	block_values(bytes, values);
 	placed_soon(op->world, values[0]);
+	block_near(op->world, block);
 	wrote(op, contents_block(op, block, values, bytes));
 	placed_note(op->world, op, first, values[0]);
 	for (unsigned i = 0; i < BLOCK_SECTORS && op->world->ranges->wanted; i++)
@@ -922,6 +924,7 @@ static void read_block(struct cutter *c, uint64_t block, const uint8_t *bytes)
 	enum judgement glance = JUDGE_WRONG;
 
 	if (op->type == NBD_CMD_READ && !(nbds_trace_topics & NBDS_TRACE_JUDGE)) {
+		block_soon(op->world, block);
 		block_values(bytes, values);
 		glance = block_at_a_glance(op->world, op, block, values);
 	}
