@@ -37,6 +37,7 @@
 #define NBDS_SHARK_H
 
 #include "compat.h"
+#include "pile.h"
 
 #include <nbdscope/engine.h>
 #include <nbdscope/fields.h>
@@ -110,20 +111,16 @@ struct conn {
 	int server_dir;   /* the direction that the server sends in */
 	uint64_t skip[2]; /* by direction: bytes before the first one decoded */
 	struct {
-		struct msg *items;
-		uint32_t count, room;
-		uint32_t near; /* that was looked for last */
+		struct pile messages; /* struct msg */
+		uint32_t near;        /* that was looked for last */
 		struct trouble *troubles;
 		uint32_t trouble_count, trouble_room;
 		uint32_t open;    /* message that awaits its last byte, or NO_INDEX */
 		uint64_t ignored; /* first bytes that are not to be shown */
 	} side[2];                /* by enum nbds_side */
-	struct msg_more *more;
-	uint32_t more_count, more_room;
-	struct op *ops; /* requests, by their serial number - 1 */
-	uint32_t op_count, op_room;
-	struct op *options;
-	uint32_t option_count, option_room;
+	struct pile more;         /* struct msg_more */
+	struct pile ops;          /* struct op: requests, by their serial number - 1 */
+	struct pile options;      /* struct op */
 	/* Messages of earlier frames that became known since the last look. */
 	struct {
 		uint8_t side;
@@ -286,9 +283,14 @@ const struct nbds_finding *nbds_watch_news(void);
 /* A name that messages have by its number; NULL of 0. */
 const char *nbds_shark_name(uint32_t number);
 
+static inline struct msg *nbds_shark_msg(const struct conn *k, int side, uint32_t i)
+{
+	return PILE_AT(&k->side[side].messages, struct msg, i);
+}
+
 static inline const struct msg_more *nbds_shark_more(const struct conn *k, const struct msg *m)
 {
-	return m->more == NO_INDEX ? NULL : &k->more[m->more];
+	return m->more == NO_INDEX ? NULL : PILE_AT(&k->more, struct msg_more, m->more);
 }
 
 /* Which of the messages of its reply it is, from 1; 0: it answers nothing. */
@@ -302,18 +304,19 @@ static inline uint32_t nbds_shark_number(const struct conn *k, const struct msg 
 }
 
 /* The next message of the same reply, in a circle. */
-static inline const struct msg *nbds_shark_next(const struct conn *k, const struct msg *m)
+static inline uint32_t nbds_shark_next(const struct conn *k, uint32_t reply)
 {
-	const struct msg_more *more = nbds_shark_more(k, m);
+	const struct msg_more *more = nbds_shark_more(k, nbds_shark_msg(k, NBDS_SERVER, reply));
 
-	return more && more->number ? &k->side[NBDS_SERVER].items[more->next] : m;
+	return more && more->number ? more->next : reply;
 }
 
 static inline struct op *nbds_shark_op(const struct conn *k, const struct msg *m)
 {
 	if (m->op == NO_INDEX)
 		return NULL;
-	return m->type <= NBDS_MSG_EXPORT_NAME_REPLY ? &k->options[m->op] : &k->ops[m->op];
+	return PILE_AT(m->type <= NBDS_MSG_EXPORT_NAME_REPLY ? &k->options : &k->ops, struct op,
+		       m->op);
 }
 
 /* --- show.c --- */

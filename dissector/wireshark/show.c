@@ -505,16 +505,17 @@ static void add_time(proto_tree *tree, tvbuff_t *tvb, const struct op *op)
 static void add_reply_links(struct show *s, proto_tree *tree, const struct msg *kept,
 			    const struct op *op)
 {
-	const struct msg *replies = s->k->side[NBDS_SERVER].items;
-	uint32_t count =
-		op->last_reply == NO_INDEX ? 0 : nbds_shark_number(s->k, &replies[op->last_reply]);
+	uint32_t count = op->last_reply == NO_INDEX
+				 ? 0
+				 : nbds_shark_number(s->k, nbds_shark_msg(s->k, NBDS_SERVER,
+									  op->last_reply));
 	proto_item *item;
 	proto_tree *sub;
 	char text[256];
 
 	if (op->request != NO_INDEX) {
 		item = add_frame(tree, SF_RESPONSE_TO, s->tvb,
-				 s->k->side[NBDS_CLIENT].items[op->request].own_frame);
+				 nbds_shark_msg(s->k, NBDS_CLIENT, op->request)->own_frame);
 		if (kept->type >= NBDS_MSG_REQUEST) {
 			op_text(op, text, sizeof(text));
 			proto_item_append_text(item, ": %s", text);
@@ -524,8 +525,7 @@ static void add_reply_links(struct show *s, proto_tree *tree, const struct msg *
 		}
 	}
 	if (kept->type == NBDS_MSG_CHUNK && (count > 1 || !op->end_frame)) {
-		const struct msg *other = &replies[op->last_reply];
-		uint32_t links = 0;
+		uint32_t links = 0, reply = op->last_reply;
 
 		item = generated(proto_tree_add_uint(tree, nbds_shark_gen[SF_CHUNK_NUMBER], s->tvb,
 						     0, 0, nbds_shark_number(s->k, kept)));
@@ -533,7 +533,10 @@ static void add_reply_links(struct show *s, proto_tree *tree, const struct msg *
 		generated(proto_tree_add_uint(sub, nbds_shark_gen[SF_CHUNK_COUNT], s->tvb, 0, 0,
 					      count));
 		for (uint32_t i = 0; i < count && links < CHUNK_LINKS_MAX; i++) {
-			other = nbds_shark_next(s->k, other);
+			const struct msg *other;
+
+			reply = nbds_shark_next(s->k, reply);
+			other = nbds_shark_msg(s->k, NBDS_SERVER, reply);
 			if (other == kept)
 				continue;
 			item = add_frame(sub, SF_CHUNK_FRAME, s->tvb, other->own_frame);
@@ -577,7 +580,7 @@ static void add_expert(struct show *s, proto_item *item, const struct msg *kept)
 		expert_add_info_format(
 			s->pinfo, item, &nbds_shark_ei[SE_ERROR_REPLY], "NBD: %s failed with %s",
 			op->request != NO_INDEX
-				? name_of(&s->k->side[NBDS_CLIENT].items[op->request])
+				? name_of(nbds_shark_msg(s->k, NBDS_CLIENT, op->request))
 				: "request",
 			nbds_text_of(&nbds_errors, op->error, error));
 }
@@ -771,8 +774,8 @@ static const struct trouble *trouble_at(const struct show *s, uint64_t offset)
 /* Nothing was said of these bytes yet: they wait for more. */
 static bool awaits(const struct show *s, uint64_t offset, const struct trouble *t)
 {
-	uint32_t count = s->k->side[s->side].count;
-	const struct msg *last = count ? &s->k->side[s->side].items[count - 1] : NULL;
+	uint32_t count = s->k->side[s->side].messages.count;
+	const struct msg *last = count ? nbds_shark_msg(s->k, s->side, count - 1) : NULL;
 
 	if (PINFO_FD_VISITED(s->pinfo))
 		return false;
@@ -972,17 +975,21 @@ static bool is_first_after(const struct conn *k, int side, uint32_t i, uint64_t 
 {
 	const struct msg *m;
 
-	if (i >= k->side[side].count)
+	if (i >= k->side[side].messages.count)
 		return false;
-	m = &k->side[side].items[i];
-	return m->offset + message_length(m) > offset &&
-	       (i == 0 || m[-1].offset + message_length(&m[-1]) <= offset);
+	m = nbds_shark_msg(k, side, i);
+	if (m->offset + message_length(m) <= offset)
+		return false;
+	if (!i)
+		return true;
+	m = nbds_shark_msg(k, side, i - 1);
+	return m->offset + message_length(m) <= offset;
 }
 
 /* The first message that ends after `offset`. */
 static uint32_t first_after(struct conn *k, int side, int64_t offset)
 {
-	uint32_t low = 0, high = k->side[side].count, near = k->side[side].near;
+	uint32_t low = 0, high = k->side[side].messages.count, near = k->side[side].near;
 
 	if (offset < 0)
 		return 0;
@@ -993,7 +1000,7 @@ static uint32_t first_after(struct conn *k, int side, int64_t offset)
 	}
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
-		const struct msg *m = &k->side[side].items[middle];
+		const struct msg *m = nbds_shark_msg(k, side, middle);
 
 		if (m->offset + message_length(m) > (uint64_t)offset)
 			high = middle;
@@ -1017,8 +1024,8 @@ bool nbds_show_wanted(const struct rec *r, tvbuff_t *tvb, packet_info *pinfo)
 
 	if (!PINFO_FD_VISITED(pinfo) && k->late_count)
 		return true;
-	for (uint32_t i = first_after(k, side, from); i < k->side[side].count; i++) {
-		const struct msg *m = &k->side[side].items[i];
+	for (uint32_t i = first_after(k, side, from); i < k->side[side].messages.count; i++) {
+		const struct msg *m = nbds_shark_msg(k, side, i);
 
 		if ((int64_t)m->offset >= to)
 			break;
@@ -1040,12 +1047,11 @@ static bool shown_here(const struct show *s, const struct msg *m, int64_t from, 
 
 static void show_range(struct show *s, int64_t from, int64_t to)
 {
-	const struct msg *items = s->k->side[s->side].items;
-	uint32_t count = s->k->side[s->side].count;
+	uint32_t count = s->k->side[s->side].messages.count;
 	int64_t at = from < 0 ? 0 : from;
 
 	for (uint32_t i = first_after(s->k, s->side, from); i < count; i++) {
-		const struct msg *m = &items[i];
+		const struct msg *m = nbds_shark_msg(s->k, s->side, i);
 		uint64_t end = m->offset + message_length(m);
 
 		if ((int64_t)m->offset >= to)
@@ -1071,7 +1077,7 @@ static void show_late(struct show *s)
 {
 	for (uint32_t i = 0; i < s->k->late_count; i++) {
 		int side = s->k->late[i].side;
-		const struct msg *m = &s->k->side[side].items[s->k->late[i].index];
+		const struct msg *m = nbds_shark_msg(s->k, side, s->k->late[i].index);
 
 		if (m->own_frame >= s->pinfo->num)
 			continue;

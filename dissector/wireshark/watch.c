@@ -16,7 +16,6 @@
 #include <base/table.h>
 
 #define HEAD_CHUNK 65536u
-#define REC_CHUNK  1024u
 
 #define RECENT_NAMES 64u
 
@@ -33,8 +32,7 @@ static struct {
 	bool on; /* a file is open */
 	bool finished;
 	struct nbds_feed *feed;
-	GPtrArray *recs; /* arrays of REC_CHUNK records, in the order of frames */
-	uint32_t rec_count;
+	struct pile recs;  /* struct rec, in the order of frames */
 	uint32_t rec_near; /* one that was looked for last */
 	GArray *unflushed; /* struct left_unflushed, in the same order */
 	wmem_map_t *notes; /* frame number to struct note */
@@ -140,19 +138,19 @@ static uint32_t number_bytes(const void *bytes, size_t len)
 
 static struct rec *rec_at(uint32_t i)
 {
-	return (struct rec *)g_ptr_array_index(w.recs, i / REC_CHUNK) + i % REC_CHUNK;
+	return PILE_AT(&w.recs, struct rec, i);
 }
 
 static bool is_after(uint32_t i, uint32_t frame)
 {
-	return i <= w.rec_count && (i == w.rec_count || rec_at(i)->frame > frame) &&
+	return i <= w.recs.count && (i == w.recs.count || rec_at(i)->frame > frame) &&
 	       (i == 0 || rec_at(i - 1)->frame <= frame);
 }
 
 /* The first record of a frame after this one. */
 static uint32_t rec_after(uint32_t frame)
 {
-	uint32_t low = 0, high = w.rec_count;
+	uint32_t low = 0, high = w.recs.count;
 
 	/* frames come in order, as a rule */
 	for (unsigned n = 0; n < 3; n++)
@@ -171,7 +169,7 @@ static uint32_t rec_after(uint32_t frame)
 
 static bool is_rec(uint32_t i, uint32_t frame, uint32_t layer, bool inside)
 {
-	const struct rec *r = i < w.rec_count ? rec_at(i) : NULL;
+	const struct rec *r = i < w.recs.count ? rec_at(i) : NULL;
 
 	return r && r->frame == frame && r->layer == layer && r->inside == inside;
 }
@@ -196,12 +194,9 @@ static struct rec *rec_add(uint32_t frame, uint32_t layer, bool inside)
 {
 	struct rec *r;
 
-	if (layer > UINT16_MAX || (w.rec_count && rec_at(w.rec_count - 1)->frame > frame))
+	if (layer > UINT16_MAX || (w.recs.count && rec_at(w.recs.count - 1)->frame > frame))
 		return NULL;
-	if (w.rec_count % REC_CHUNK == 0)
-		g_ptr_array_add(w.recs, wmem_alloc_array(wmem_file_scope(), struct rec, REC_CHUNK));
-	r = rec_at(w.rec_count++);
-	memset(r, 0, sizeof(*r));
+	r = PILE_ADD(&w.recs, struct rec);
 	r->frame = frame;
 	r->layer = (uint16_t)layer;
 	r->inside = inside;
@@ -233,7 +228,7 @@ static void close_open(struct conn *k, int side, const struct nbds_mark *mark)
 
 	k->side[side].open = NO_INDEX;
 	if (open != NO_INDEX)
-		message_end(k, &k->side[side].items[open], mark);
+		message_end(k, nbds_shark_msg(k, side, open), mark);
 }
 
 /* Bytes of a direction were decoded, or are lost. */
@@ -248,7 +243,7 @@ static void progressed(struct flow *f, int dir, const struct nbds_mark *mark)
 	side = dir == k->server_dir ? NBDS_SERVER : NBDS_CLIENT;
 	if (k->side[side].open == NO_INDEX)
 		return;
-	m = &k->side[side].items[k->side[side].open];
+	m = nbds_shark_msg(k, side, k->side[side].open);
 	if (m->payload == NBDS_PAYLOAD_WRITE)
 		w.last_write = MAX(w.last_write, (uint32_t)mark->frame);
 	if (m->offset + m->head_len + m->payload_len <= f->fed[dir] - k->skip[dir])
@@ -258,10 +253,10 @@ static void progressed(struct flow *f, int dir, const struct nbds_mark *mark)
 static struct msg_more *more_of(struct conn *k, struct msg *m)
 {
 	if (m->more == NO_INDEX) {
-		m->more = k->more_count;
-		VECTOR_ADD(k->more, k->more_count, k->more_room);
+		m->more = k->more.count;
+		return PILE_ADD(&k->more, struct msg_more);
 	}
-	return &k->more[m->more];
+	return PILE_AT(&k->more, struct msg_more, m->more);
 }
 
 static void op_init(struct op *op, uint32_t index, const struct nbds_message *m)
@@ -273,12 +268,10 @@ static void op_init(struct op *op, uint32_t index, const struct nbds_message *m)
 
 static void link_reply(struct conn *k, struct op *op, struct msg *kept, uint32_t index)
 {
-	struct msg *items = k->side[NBDS_SERVER].items;
-
 	if (op->last_reply != NO_INDEX) {
-		struct msg *last = &items[op->last_reply];
+		struct msg *last = nbds_shark_msg(k, NBDS_SERVER, op->last_reply);
 		uint32_t number = nbds_shark_number(k, last);
-		uint32_t first = (uint32_t)(nbds_shark_next(k, last) - items);
+		uint32_t first = nbds_shark_next(k, op->last_reply);
 		struct msg_more *more = more_of(k, last);
 
 		more->number = number;
@@ -293,10 +286,12 @@ static void link_reply(struct conn *k, struct op *op, struct msg *kept, uint32_t
 static void keep_option(struct conn *k, struct msg *kept, uint32_t index,
 			const struct nbds_message *m)
 {
-	kept->op = k->option_count;
-	VECTOR_ADD(k->options, k->option_count, k->option_room);
-	op_init(&k->options[kept->op], index, m);
-	k->options[kept->op].length = m->u.option.option;
+	struct op *op;
+
+	kept->op = k->options.count;
+	op = PILE_ADD(&k->options, struct op);
+	op_init(op, index, m);
+	op->length = m->u.option.option;
 }
 
 /* Options are answered one after the other: the reply is to the oldest that has
@@ -304,10 +299,10 @@ static void keep_option(struct conn *k, struct msg *kept, uint32_t index,
 static void keep_option_reply(struct conn *k, struct msg *kept, uint32_t index,
 			      const struct nbds_message *m)
 {
-	uint32_t from = k->option_count > 64 ? k->option_count - 64 : 0;
+	uint32_t from = k->options.count > 64 ? k->options.count - 64 : 0;
 
-	for (uint32_t at = from; at < k->option_count; at++) {
-		struct op *op = &k->options[at];
+	for (uint32_t at = from; at < k->options.count; at++) {
+		struct op *op = PILE_AT(&k->options, struct op, at);
 
 		if (op->end_frame ||
 		    (m->type == NBDS_MSG_OPTION_REPLY && op->length != m->u.option_reply.option))
@@ -321,15 +316,15 @@ static void keep_option_reply(struct conn *k, struct msg *kept, uint32_t index,
 /* The operation of a request; serial numbers have no holes, or few. */
 static struct op *op_of(struct conn *k, const struct nbds_request *r, uint32_t *at)
 {
-	if (!r->serial || r->serial - 1 > k->op_count + UINT64_C(65536))
+	if (!r->serial || r->serial - 1 > k->ops.count + UINT64_C(65536))
 		return NULL;
 	*at = (uint32_t)(r->serial - 1);
-	while (k->op_count <= *at) {
-		VECTOR_ADD(k->ops, k->op_count, k->op_room);
-		k->ops[k->op_count - 1].request = NO_INDEX;
-		k->ops[k->op_count - 1].last_reply = NO_INDEX;
+	while (k->ops.count <= *at) {
+		struct op *op = PILE_ADD(&k->ops, struct op);
+
+		op->request = op->last_reply = NO_INDEX;
 	}
-	return &k->ops[*at];
+	return PILE_AT(&k->ops, struct op, *at);
 }
 
 static void keep_request(struct conn *k, struct msg *kept, uint32_t index,
@@ -411,9 +406,8 @@ static void on_message(void *ctx, struct nbds_connection *c, const struct nbds_m
 	if (!k || m->offset < k->side[m->from].ignored)
 		return;
 	close_open(k, (int)m->from, &w.mark);
-	index = k->side[m->from].count;
-	VECTOR_ADD(k->side[m->from].items, k->side[m->from].count, k->side[m->from].room);
-	kept = &k->side[m->from].items[index];
+	index = k->side[m->from].messages.count;
+	kept = PILE_ADD(&k->side[m->from].messages, struct msg);
 	kept->offset = m->offset;
 	kept->payload_len = m->payload_len;
 	kept->head_len = m->head_len;
@@ -476,9 +470,9 @@ static void on_message_end(void *ctx, struct nbds_connection *c, const struct nb
 
 	(void)ctx;
 	if (open == NO_INDEX || came >= m->payload_len ||
-	    k->side[m->from].items[open].offset != m->offset)
+	    nbds_shark_msg(k, (int)m->from, open)->offset != m->offset)
 		return;
-	k->side[m->from].items[open].flags |= NBDS_MSG_INCOMPLETE;
+	nbds_shark_msg(k, (int)m->from, open)->flags |= NBDS_MSG_INCOMPLETE;
 	k->side[m->from].open = NO_INDEX;
 }
 
@@ -1024,9 +1018,9 @@ static void greet_again(struct flow *f, const struct conn *outside)
 		[NBDS_SERVER] = NBDS_MSG_GREETING, [NBDS_CLIENT] = NBDS_MSG_CLIENT_FLAGS};
 
 	for (int side = 0; side < 2; side++)
-		f->greeting[side] = outside->side[side].items[0].head_len;
+		f->greeting[side] = nbds_shark_msg(outside, side, 0)->head_len;
 	for (int side = NBDS_SERVER; side >= NBDS_CLIENT; side--) {
-		const struct msg *m = &outside->side[side].items[0];
+		const struct msg *m = nbds_shark_msg(outside, side, 0);
 		struct nbds_mark mark = {.frame = m->own_frame,
 					 .lo_frame = m->own_frame,
 					 .time = outside->greeted[side],
@@ -1042,9 +1036,9 @@ static void greet_again(struct flow *f, const struct conn *outside)
 
 static bool greeted(const struct conn *k)
 {
-	return k->side[NBDS_SERVER].count && k->side[NBDS_CLIENT].count &&
-	       k->side[NBDS_SERVER].items[0].type == NBDS_MSG_GREETING &&
-	       k->side[NBDS_CLIENT].items[0].type == NBDS_MSG_CLIENT_FLAGS;
+	return k->side[NBDS_SERVER].messages.count && k->side[NBDS_CLIENT].messages.count &&
+	       nbds_shark_msg(k, NBDS_SERVER, 0)->type == NBDS_MSG_GREETING &&
+	       nbds_shark_msg(k, NBDS_CLIENT, 0)->type == NBDS_MSG_CLIENT_FLAGS;
 }
 
 /* NULL without memory. */
@@ -1189,12 +1183,12 @@ static void conn_free(void *data)
 	struct conn *k = data;
 
 	for (int i = 0; i < 2; i++) {
-		g_free(k->side[i].items);
+		pile_free(&k->side[i].messages);
 		g_free(k->side[i].troubles);
 	}
-	g_free(k->more);
-	g_free(k->ops);
-	g_free(k->options);
+	pile_free(&k->more);
+	pile_free(&k->ops);
+	pile_free(&k->options);
 	g_free(k->late);
 	g_free(k);
 }
@@ -1245,7 +1239,7 @@ static void cleanup(void)
 	g_hash_table_destroy(w.shares);
 	g_hash_table_destroy(w.name_number);
 	g_ptr_array_free(w.names, TRUE);
-	g_ptr_array_free(w.recs, TRUE);
+	pile_free(&w.recs);
 	g_array_free(w.unflushed, TRUE);
 	memset(&w, 0, sizeof(w));
 }
@@ -1278,7 +1272,6 @@ static void init(void)
 	w.names = g_ptr_array_new_with_free_func(g_free);
 	g_ptr_array_add(w.names, NULL);
 	w.name_number = g_hash_table_new(name_hash, g_str_equal);
-	w.recs = g_ptr_array_new();
 	w.unflushed = g_array_new(FALSE, FALSE, sizeof(struct left_unflushed));
 	w.shares = g_hash_table_new(share_hash, share_equal);
 	w.on = true;
