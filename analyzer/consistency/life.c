@@ -49,10 +49,11 @@ void life_extend(struct nbds_party *p)
 	struct nbds_world *w = p->world;
 	struct lifetimes *l = &w->parties->lives;
 	struct lifetime life = {p->first_heard, p->last_alive};
-	size_t i = began(l, life.from.frame);
+	size_t i;
 
 	if (!p->heard || !p->alive)
 		return;
+	i = began(l, life.from.frame);
 	if (i && overlap(w, &l->at[i - 1], &life)) {
 		i--;
 		if (point_before(w, &l->at[i].to, &life.to))

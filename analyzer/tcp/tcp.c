@@ -940,25 +940,34 @@ static struct nbds_flow *flow_for(struct nbds_tcp *t, const struct nbds_segment 
 	return f;
 }
 
-void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *segment)
+static void mend(struct nbds_segment *s)
 {
-	struct nbds_segment s = *segment;
+	if (s->caplen > s->len)
+		s->caplen = s->len;
+	if (s->len > NBDS_FAR / 16) /* no frame is as long */
+		s->len = s->caplen;
+	if (s->flags & NBDS_TCP_RST) {
+		s->len = s->caplen = 0; /* an explanation, if anything */
+		s->flags &= (uint8_t) ~(NBDS_TCP_SYN | NBDS_TCP_FIN);
+	}
+}
+
+void nbds_tcp_segment(struct nbds_tcp *t, const struct nbds_segment *s)
+{
+	struct nbds_segment mended;
 	struct nbds_flow *f;
 	int dir;
 
 	t->stats.segments++;
-	if (s.caplen > s.len)
-		s.caplen = s.len;
-	if (s.len > NBDS_FAR / 16) /* no frame is as long */
-		s.len = s.caplen;
-	if (s.flags & NBDS_TCP_RST) {
-		s.len = s.caplen = 0; /* an explanation, if anything */
-		s.flags &= (uint8_t) ~(NBDS_TCP_SYN | NBDS_TCP_FIN);
+	if (s->caplen > s->len || s->len > NBDS_FAR / 16 || s->flags & NBDS_TCP_RST) {
+		mended = *s;
+		mend(&mended);
+		s = &mended;
 	}
-	look(t, s.packet->time, LOOKS_EACH);
-	f = flow_for(t, &s, &dir);
+	look(t, s->packet->time, LOOKS_EACH);
+	f = flow_for(t, s, &dir);
 	if (f)
-		live_segment(f, dir, &s);
+		live_segment(f, dir, s);
 	sync_stats(t);
 }
 
@@ -989,11 +998,17 @@ bool nbds_tcp_offset(const struct nbds_flow *f, int dir, uint32_t seq, int64_t *
 	return true;
 }
 
+/* Nothing of it waits. (While it is worked on that is not known yet.) */
+static bool flows_on(const struct nbds_flow *f)
+{
+	return !f->stalled && !f->busy;
+}
+
 bool nbds_tcp_held_since(const struct nbds_flow *f, int dir, struct nbds_mark *since)
 {
 	const struct nbds_half *h;
 
-	if (f->state != NBDS_FLOW_LIVE || f->ignored || !f->reasm)
+	if (flows_on(f) || f->state != NBDS_FLOW_LIVE || f->ignored || !f->reasm)
 		return false;
 	h = &f->reasm->half[dir];
 	if (!nbds_half_waits(h))
@@ -1040,7 +1055,8 @@ bool nbds_tcp_complete(const struct nbds_flow *f)
 
 		if (h->base_kind == NBDS_BASE_NONE && !h->raw_ack_known)
 			continue;
-		if (h->base_kind != NBDS_BASE_KNOWN || nbds_half_waits(h) || h->sent > h->next)
+		if (h->base_kind != NBDS_BASE_KNOWN || h->sent > h->next ||
+		    (!flows_on(f) && nbds_half_waits(h)))
 			return false;
 	}
 	return true;

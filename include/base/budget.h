@@ -82,6 +82,7 @@ static inline void *nbds_budget_alloc(struct nbds_budget *b, size_t size)
 	if (spare) {
 		b->spares[cost / 16] = spare->next;
 		b->spare -= cost;
+		__builtin_prefetch(spare->next, 1); /* which is the next, soon */
 		p = memset(spare, 0, size);
 	} else {
 		p = calloc(1, size);
