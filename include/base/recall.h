@@ -149,6 +149,9 @@ static inline struct nbds_recall_record *nbds_recall_add(struct nbds_recall *r, 
 			made.jump_depth = before->depth;
 		}
 	}
+	/* far away as a rule, and read for the next one of the chain */
+	over = nbds_recall_at(r, made.jump);
+	__builtin_prefetch(over);
 	*chain = r->end;
 	record = (struct nbds_recall_record *)(void *)(r->bytes + (r->end & (r->size - 1)));
 	r->end += all;
