@@ -107,7 +107,7 @@ static bool over_for_readers(struct nbds_world *w, const struct nbds_op *op,
 		not_waited_for(f->first);
 	for (struct nbds_op *r = f->late, *next;
 	     r && looked < FLYING_LOOKED && too_old(&f->late_lo, now); r = next, looked++) {
-		next = r->flying[FLYING_READS].next;
+		next = r->flight->flying[FLYING_READS].next;
 		if (too_old(&r->lo, now))
 			not_waited_for(r);
 	}
@@ -130,7 +130,7 @@ static void look_around(struct burial *k)
 	unsigned looked = 0;
 
 	for (const struct nbds_op *x = w->parties->write_first; x && !k->crowded;
-	     x = x->next_write) {
+	     x = x->flight->write.next) {
 		if (++looked > FLYING_MAX)
 			k->crowded = true;
 		if (x->offset >= k->end || k->start >= x->offset + x->length)
@@ -142,7 +142,7 @@ static void look_around(struct burial *k)
 	}
 	looked = 0;
 	for (const struct nbds_op *x = w->order->flight_first; x && !k->crowded;
-	     x = x->next_flight) {
+	     x = x->flight->awaited.next) {
 		if (++looked > FLYING_MAX)
 			k->crowded = true;
 		if (!x->voider)

@@ -22,13 +22,13 @@ static struct entry *entry_get(struct nbds_op *op, uint64_t sector, struct nbds_
 		return b->entries;
 	/* interleaved with another command's: it is among the newest */
 	unsigned looked = 0;
-	for (e = b->number < op->blocks_end ? b->entries : NULL; e && looked < 8;
+	for (e = b->number < op->flight->blocks_end ? b->entries : NULL; e && looked < 8;
 	     e = e->next, looked++)
 		if (e->op == op)
 			return e;
 	block_limit(w, b, &op->lo);
-	if (b->number >= op->blocks_end)
-		op->blocks_end = b->number + 1;
+	if (b->number >= op->flight->blocks_end)
+		op->flight->blocks_end = b->number + 1;
 	e = world_alloc(w, sizeof(*e));
 	if (!e)
 		return NULL;

@@ -112,7 +112,7 @@ static void flush_sent(struct nbds_op *op)
 	for (unsigned n = 0; first && n < FLIGHT_SCAN; n++) {
 		if (first->party != op->party && first->party->xport == op->party->xport)
 			break;
-		first = first->next_write;
+		first = first->flight->write.next;
 	}
 	if (!first)
 		return;

@@ -9,6 +9,12 @@ void op_ref(struct nbds_op *op)
 	op->refs++;
 }
 
+void op_landed(struct nbds_op *op)
+{
+	world_dealloc(op->world, op->flight, sizeof(*op->flight));
+	op->flight = NULL;
+}
+
 static struct flying *flying_of(const struct nbds_op *op, enum flying_role role)
 {
 	return &op->world->reads->flying[role];
@@ -23,19 +29,19 @@ static bool in_order(const struct flying *f, const struct nbds_point *lo)
 void flying_add(struct nbds_op *op, enum flying_role role)
 {
 	struct flying *f = flying_of(op, role);
-	struct op_link *at = &op->flying[role];
+	struct op_link *at = &op->flight->flying[role];
 
 	if (in_order(f, &op->lo)) {
 		op->places[role] = FLYING_IN_ORDER;
 		f->newest = op->lo;
 		at->prev = f->last;
-		*(f->last ? &f->last->flying[role].next : &f->first) = op;
+		*(f->last ? &f->last->flight->flying[role].next : &f->first) = op;
 		f->last = op;
 		return;
 	}
 	op->places[role] = FLYING_LATE;
 	if (f->late) {
-		f->late->flying[role].prev = op;
+		f->late->flight->flying[role].prev = op;
 		earlier_of(&f->late_lo, &op->lo);
 	} else {
 		f->late_lo = op->lo;
@@ -49,17 +55,18 @@ void flying_add(struct nbds_op *op, enum flying_role role)
 void flying_remove(struct nbds_op *op, enum flying_role role)
 {
 	struct flying *f = flying_of(op, role);
-	struct op_link *at = &op->flying[role];
+	struct op_link *at;
 
 	if (op->places[role] == FLYING_NOT)
 		return;
+	at = &op->flight->flying[role];
 	if (op->places[role] == FLYING_IN_ORDER) {
-		*(at->prev ? &at->prev->flying[role].next : &f->first) = at->next;
-		*(at->next ? &at->next->flying[role].prev : &f->last) = at->prev;
+		*(at->prev ? &at->prev->flight->flying[role].next : &f->first) = at->next;
+		*(at->next ? &at->next->flight->flying[role].prev : &f->last) = at->prev;
 	} else {
-		*(at->prev ? &at->prev->flying[role].next : &f->late) = at->next;
+		*(at->prev ? &at->prev->flight->flying[role].next : &f->late) = at->next;
 		if (at->next)
-			at->next->flying[role].prev = at->prev;
+			at->next->flight->flying[role].prev = at->prev;
 		f->late_count--;
 		f->late_gone = true;
 	}
@@ -74,7 +81,7 @@ static const struct nbds_point *late_first(struct flying *f, enum flying_role ro
 		return &f->late_lo;
 	f->late_gone = false;
 	f->late_lo = f->late->lo;
-	for (const struct nbds_op *op = f->late; op; op = op->flying[role].next)
+	for (const struct nbds_op *op = f->late; op; op = op->flight->flying[role].next)
 		earlier_of(&f->late_lo, &op->lo);
 	return &f->late_lo;
 }

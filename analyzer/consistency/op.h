@@ -37,7 +37,7 @@ struct op_link {
 struct nbds_op {
 	struct nbds_world *world;
 	struct nbds_party *party;
-	uint64_t blocks_end; /* its entries are all in blocks before this number */
+	struct flight *flight; /* NULL: it is over, and nothing more of it comes */
 	uint64_t serial;
 	uint64_t offset, length;
 	uint16_t type, flags;
@@ -65,22 +65,27 @@ struct nbds_op {
 	uint64_t header_end, acked;        /* of the request */
 	uint64_t status_end, status_acked; /* of the status */
 	uint64_t request_frame, reply_frame;
-	int64_t replied;                           /* time of the reply, whatever `hi` is */
-	struct nbds_op *prev_flight, *next_flight; /* awaited, oldest first */
-	struct nbds_op *prev_write, *next_write;   /* writes in flight, oldest first */
-	struct nbds_table_node place;              /* WRITE: among those that may be sent again, */
-	bool placed;                               /* if it is */
-	struct nbds_op *next_early;                /* the party's answered before their payload */
-	struct op_link flying[FLYING_ROLES];
+	int64_t replied;              /* time of the reply, whatever `hi` is */
+	struct nbds_table_node place; /* WRITE: among those that may be sent again, */
+	bool placed;                  /* if it is */
 
 	/* WRITE in progress */
-	uint64_t next_at; /* bytes of payload seen or known lost */
 	bool payload_over;
 	union {
 		uint64_t in_flight;   /* FLUSH: writes in flight when it was sent */
 		uint64_t flight_from; /* a write: serial of the oldest of those */
 	};
 	struct reading *reading; /* READ and BLOCK_STATUS in progress */
+};
+
+/* What only those have that are in flight, or were answered before their payload. */
+struct flight {
+	struct op_link awaited;              /* those, oldest first */
+	struct op_link write;                /* writes in flight, oldest first */
+	struct op_link flying[FLYING_ROLES]; /* by enum flying_role */
+	struct nbds_op *next_early;          /* the party's answered before their payload */
+	uint64_t blocks_end;                 /* its entries are all in blocks before this number */
+	uint64_t next_at;                    /* WRITE: bytes of payload seen or known lost */
 };
 
 /* What is known of a read that is not over, or waits for its verdict. */
@@ -130,6 +135,8 @@ struct pasts {
 };
 
 void op_ref(struct nbds_op *op);
+/* Nothing more of it comes, and it is in no list. */
+void op_landed(struct nbds_op *op);
 /* When it was sent, for people: where nothing seen before bounds it, when it was answered,
  * or what is now. */
 int64_t op_shown(const struct nbds_op *op);

@@ -309,7 +309,7 @@ bool flights_void(const struct nbds_op *w, const struct nbds_point *hi)
 
 	if (!world->order->fails)
 		return false;
-	for (const struct nbds_op *x = world->order->flight_first; x; x = x->next_flight)
+	for (const struct nbds_op *x = world->order->flight_first; x; x = x->flight->awaited.next)
 		if (x != w && (++looked > AWAITED_SCAN ||
 			       (x->voider && !(hi && point_before(world, hi, &x->lo)) &&
 				!flush_between(w, x, party_mc(w->party)))))
@@ -486,7 +486,8 @@ bool may_be_voided(const struct nbds_op *n)
 {
 	unsigned looked = 0;
 
-	for (const struct nbds_op *x = n->world->order->flight_first; x; x = x->next_flight)
+	for (const struct nbds_op *x = n->world->order->flight_first; x;
+	     x = x->flight->awaited.next)
 		if (x != n && (++looked > AWAITED_SCAN ||
 			       (x->voider && !flush_between(n, x, party_mc(n->party)))))
 			return true;

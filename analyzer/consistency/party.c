@@ -318,6 +318,7 @@ void op_unref(struct nbds_op *op)
 		op->world->pasts->list[op->past - 1].op = NULL;
 	if (op->cover)
 		op_unref(op->cover);
+	world_dealloc(op->world, op->flight, sizeof(*op->flight));
 	world_dealloc(op->world, op->reading, sizeof(*op->reading));
 	world_dealloc(op->world, op, sizeof(*op));
 }

@@ -264,7 +264,7 @@ static bool status_open(const struct haste *haste, const struct miss *m)
 	uint64_t start = m->sector * NBDS_SECTOR, end = start + NBDS_SECTOR;
 	unsigned looked = 0;
 
-	for (const struct nbds_op *x = haste->flights; x; x = x->next_flight)
+	for (const struct nbds_op *x = haste->flights; x; x = x->flight->awaited.next)
 		if (++looked > AWAITED_SCAN)
 			return true;
 		else if (!from_before(haste, x))

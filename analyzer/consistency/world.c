@@ -341,9 +341,17 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	settle(w);
 	misses_close(w, &order->lo);
 	w->last = order->lo;
+	if (op) {
+		op->flight = world_alloc(w, sizeof(*op->flight));
+		if (!op->flight) {
+			world_dealloc(w, op, sizeof(*op));
+			op = NULL;
+		}
+	}
 	if (op && (type == NBD_CMD_READ || type == NBD_CMD_BLOCK_STATUS)) {
 		op->reading = world_alloc(w, sizeof(*op->reading));
 		if (!op->reading) {
+			world_dealloc(w, op->flight, sizeof(*op->flight));
 			world_dealloc(w, op, sizeof(*op));
 			op = NULL;
 		}
@@ -399,8 +407,8 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 	/* a report of a hole, too, may excuse a read that was before it */
 	op->awaited = op->voider || type == NBD_CMD_BLOCK_STATUS;
 	if (op->awaited) {
-		op->prev_flight = w->order->flight_last;
-		*(w->order->flight_last ? &w->order->flight_last->next_flight
+		op->flight->awaited.prev = w->order->flight_last;
+		*(w->order->flight_last ? &w->order->flight_last->flight->awaited.next
 					: &w->order->flight_first) = op;
 		w->order->flight_last = op;
 		flying_add(op, FLYING_AWAITED);
@@ -409,8 +417,9 @@ struct nbds_op *nbds_world_request(struct nbds_party *p, uint16_t type, uint16_t
 		op->flight_from = op->serial;
 		if (w->parties->write_first)
 			op->flight_from = w->parties->write_first->serial;
-		op->prev_write = w->parties->write_last;
-		*(op->prev_write ? &op->prev_write->next_write : &w->parties->write_first) = op;
+		op->flight->write.prev = w->parties->write_last;
+		*(w->parties->write_last ? &w->parties->write_last->flight->write.next
+					 : &w->parties->write_first) = op;
 		w->parties->write_last = op;
 		w->parties->writes_in_flight++;
 		p->writes_in_flight++;
@@ -597,14 +606,14 @@ void nbds_op_write_data(struct nbds_op *op, uint64_t at, const uint8_t *data, si
 
 	if (!goes_on(op, false, op->offset + at))
 		settle(op->world);
-	if (!op->write_class || op->payload_over || !range_fits(op->offset, op->length) ||
-	    at > op->length || at < op->next_at)
+	if (!op->write_class || !op->flight || op->payload_over ||
+	    !range_fits(op->offset, op->length) || at > op->length || at < op->flight->next_at)
 		return;
 	if (len > op->length - at)
 		len = (size_t)(op->length - at);
-	if (at > op->next_at)
-		write_lost(op, op->next_at, at);
-	op->next_at = at + len;
+	if (at > op->flight->next_at)
+		write_lost(op, op->flight->next_at, at);
+	op->flight->next_at = at + len;
 	c = write_cutter(op);
 	cut_sectors(&c, op->offset + at, data, len);
 }
@@ -618,8 +627,8 @@ void nbds_op_write_end(struct nbds_op *op)
 	flying_remove(op, FLYING_TELLING);
 	if (op->type != NBD_CMD_WRITE || !range_fits(op->offset, op->length))
 		return;
-	if (op->next_at < op->length)
-		write_lost(op, op->next_at, op->length);
+	if (op->flight->next_at < op->length)
+		write_lost(op, op->flight->next_at, op->length);
 	hazard_written(op);
 	if (op->owed) {
 		op->owed = false;
@@ -988,8 +997,9 @@ void nbds_op_read_data(struct nbds_op *op, uint64_t offset, const uint8_t *data,
 
 	if (!goes_on(op, true, offset))
 		settle(op->world);
-	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
-	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
+	if (!op->reading || !op->flight || offset < op->offset ||
+	    offset - op->offset > op->length || len > op->length - (offset - op->offset) ||
+	    !range_fits(op->offset, op->length))
 		return;
 	op->reading->seen_bytes += len;
 	c = read_cutter(op, hi);
@@ -1189,20 +1199,19 @@ static void flight_remove(struct nbds_op *op)
 {
 	struct nbds_world *w = op->world;
 	struct nbds_party *p = op->party;
+	const struct op_link *at;
 
 	if (op->awaited) {
-		*(op->prev_flight ? &op->prev_flight->next_flight : &w->order->flight_first) =
-			op->next_flight;
-		*(op->next_flight ? &op->next_flight->prev_flight : &w->order->flight_last) =
-			op->prev_flight;
+		at = &op->flight->awaited;
+		*(at->prev ? &at->prev->flight->awaited.next : &w->order->flight_first) = at->next;
+		*(at->next ? &at->next->flight->awaited.prev : &w->order->flight_last) = at->prev;
 	}
 	for (unsigned role = 0; role < FLYING_ROLES; role++)
 		flying_remove(op, role);
 	if (op->write_class) {
-		*(op->prev_write ? &op->prev_write->next_write : &w->parties->write_first) =
-			op->next_write;
-		*(op->next_write ? &op->next_write->prev_write : &w->parties->write_last) =
-			op->prev_write;
+		at = &op->flight->write;
+		*(at->prev ? &at->prev->flight->write.next : &w->parties->write_first) = at->next;
+		*(at->next ? &at->next->flight->write.prev : &w->parties->write_last) = at->prev;
 		w->parties->writes_in_flight--;
 		p->writes_in_flight--;
 		if (p->xport)
@@ -1262,6 +1271,8 @@ static void op_over(struct nbds_op *op)
 	if (op->write_class && op->type == NBD_CMD_WRITE)
 		nbds_op_write_end(op);
 	flight_remove(op);
+	if (!op->early)
+		op_landed(op);
 	if (op->write_class) {
 		if (op->state == OP_OK && op->proves) {
 			wrote_last(op);
@@ -1340,15 +1351,15 @@ static void payloads_shown(struct nbds_party *p, const struct nbds_op *by,
 		    !(by->serial > op->serial ||
 		      (by->status_acked != NBDS_NO_ACK &&
 		       by->status_acked >= op->header_end + op->length))) {
-			at = &op->next_early;
+			at = &op->flight->next_early;
 			continue;
 		}
 		if (over) {
-			*at = op->next_early;
+			*at = op->flight->next_early;
 		} else { /* it stays until it is told */
 			op->arrived = true;
 			op_ref(op);
-			at = &op->next_early;
+			at = &op->flight->next_early;
 		}
 		payload_arrived(op, hi);
 	}
@@ -1369,24 +1380,24 @@ static void early_sweep(struct nbds_party *p)
 {
 	for (struct nbds_op **at = &p->early, *op; (op = *at);) {
 		if (!op->arrived || !op->early_told) {
-			at = &op->next_early;
+			at = &op->flight->next_early;
 			continue;
 		}
-		*at = op->next_early;
+		*at = op->flight->next_early;
 		op_unref(op);
 	}
 }
 
 static void lengths_shown(struct nbds_party *p)
 {
-	for (struct nbds_op *op = p->early; op; op = op->next_early)
+	for (struct nbds_op *op = p->early; op; op = op->flight->next_early)
 		length_shown(op);
 	early_sweep(p);
 }
 
 static void lengths_doubted(struct nbds_party *p)
 {
-	for (struct nbds_op *op = p->early; op; op = op->next_early) {
+	for (struct nbds_op *op = p->early; op; op = op->flight->next_early) {
 		if (op->early_told)
 			continue;
 		op->early_told = true;
@@ -1402,8 +1413,8 @@ static void payloads_lost(struct nbds_party *p)
 		struct nbds_op *op = p->early;
 
 		if (!op->early_told)
-			hazard_early(op, op->next_at == op->length);
-		p->early = op->next_early;
+			hazard_early(op, op->flight->next_at == op->length);
+		p->early = op->flight->next_early;
 		if (op->arrived)
 			op_unref(op);
 		else
@@ -1435,7 +1446,7 @@ bool nbds_op_reply(struct nbds_op *op, uint32_t error, const struct nbds_reply_o
 		op->hi = (struct nbds_point){UINT64_MAX, INT64_MAX, op->lo.interface};
 		if (p->early)
 			payloads_shown(p, op, &order->hi);
-		op->next_early = p->early;
+		op->flight->next_early = p->early;
 		p->early = op;
 		if (p->newest > op->serial)
 			length_shown(op);
@@ -1542,7 +1553,7 @@ void nbds_world_finish(struct nbds_world *w)
 
 		if (x->voider)
 			fails(x);
-		w->order->flight_first = x->next_flight;
+		w->order->flight_first = x->flight->awaited.next;
 		flying_remove(x, FLYING_AWAITED);
 		x->awaited = x->voider = false; /* no longer in the list */
 	}
