@@ -253,7 +253,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	struct nbds_pipeline *p;
 	bool save_told;
 	char err[512];
-	int status;
+	int status, session = -1;
 
 	if (!filter) {
 		nbds_complain("out of memory");
@@ -271,6 +271,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	if (!borrowed && !save_packets(p, o))
 		goto failed;
 	nbds_live_hurry();
+	session = nbds_live_hurry_session();
 	if (nbds_privileges_drop(o->shared.user, err, sizeof(err)) < 0) {
 		nbds_complain("%s", err);
 		goto failed;
@@ -292,6 +293,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	setvbuf(out, NULL, _IOLBF, 0);
 	status = run(p, report, o->shared.interface, o, NULL, out, true);
 	running = NULL;
+	nbds_live_relax_session(session);
 	save_told = nbds_pipeline_save_error(p)[0];
 	if (nbds_pipeline_close(p, err, sizeof(err)) < 0) {
 		if (!save_told)
@@ -301,6 +303,7 @@ static int audit_live(char **words, int count, struct nbds_pipeline_config *conf
 	}
 	return status;
 failed:
+	nbds_live_relax_session(session);
 	nbds_metrics_detach(o->running_metrics);
 	nbds_pipeline_close(p, NULL, 0);
 	return STATUS_TROUBLE;

@@ -645,7 +645,8 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 	if (!w->pipeline)
 		return false;
 	w->state = STATE_LIVE;
-	nbds_live_hurry(); /* for the thread that is to be started */
+	nbds_live_hurry(); /* for the threads that are to be started */
+	w->session = nbds_live_hurry_session();
 	for (int turn = 0; turn < 2; turn++) {
 		/* Root's own file may be one that only root can write. */
 		if (c->save && turn == borrowed) {
@@ -664,6 +665,7 @@ static bool open_all(struct worker *w, char *err, size_t errsize)
 
 static void destroy(struct worker *w)
 {
+	nbds_live_relax_session(w->session);
 	nbds_tls_reader_free(w->keys);
 	log_free(w->told.log);
 	ring_close(&w->ring);
@@ -721,7 +723,7 @@ struct worker *worker_start(const struct worker_config *config, char *err, size_
 	}
 	w->config = *config;
 	w->speed = config->replay;
-	w->fd = w->orders.save = w->again = -1;
+	w->fd = w->orders.save = w->again = w->session = -1;
 	w->back = &w->snapshots[0];
 	w->ready = &w->snapshots[1];
 	w->taken = &w->snapshots[2];

@@ -30,6 +30,7 @@ struct worker {
 	struct worker_config config;
 	pthread_t thread;
 	int fd;
+	int session; /* see nbds_live_hurry_session() */
 	atomic_bool quit, poked, go;
 	struct nbds_opener *opener; /* the screen's thread asks it */
 

@@ -33,6 +33,13 @@ int nbds_live_buffer(void);
 void nbds_live_hurry(void);
 void nbds_live_relax(void);
 
+/* The same for the session, as Linux shares the processors between sessions before it looks
+ * at priorities inside of them (autogroup), and what is watched may be in another one. The
+ * session of a terminal has a shell in it, too: it is to be undone in the end, also without
+ * rights, with what this returns; -1: nothing was changed. */
+int nbds_live_hurry_session(void);
+void nbds_live_relax_session(int session);
+
 struct nbds_live *nbds_live_open(const char *device, const char *filter, uint32_t snaplen,
 				 int buffer_size, char *err, size_t errsize);
 void nbds_live_close(struct nbds_live *live);

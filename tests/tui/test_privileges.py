@@ -174,6 +174,20 @@ class Privileges(unittest.TestCase):
         process = self.audit("nice", "-n", "3", BIN / "nbdaudit", "-i", "lo")
         self.assertEqual(set(self.priorities(process.pid)), {3})
 
+    def test_session(self):
+        """Where sessions share the processors, that of the watcher comes first, and only as
+        long as it watches."""
+        mine = pathlib.Path("/proc/self/autogroup")
+        if not mine.exists() or not mine.read_text().strip() or self.hurried([]) != [-10]:
+            self.skipTest("sessions have no share here")
+        script = 'timeout 30 "$0" -i lo >/dev/null 2>&1 & for i in $(seq 100); do ' \
+            'grep -q -e -10 /proc/self/autogroup && break; sleep 0.1; done; ' \
+            'cat /proc/self/autogroup; sleep 0.3; kill -TERM $!; wait $!; cat /proc/self/autogroup'
+        run = subprocess.run(["bash", "-c", script, BIN / "nbdaudit"], start_new_session=True,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                             timeout=60)
+        self.assertEqual([line.split()[-1] for line in run.stdout.splitlines()], ["-10", "0"])
+
     def copies(self):
         """The programs where nobody can run them."""
         work = pathlib.Path(tempfile.mkdtemp(prefix="nbdscope-privileges-"))
