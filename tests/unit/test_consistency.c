@@ -1453,6 +1453,69 @@ static void test_pieces(void **state)
 	assert_int_equal(r.length, 1024);
 }
 
+/* Sectors of two versions that are possible: half of one and half of the other, and perhaps one
+ * byte that neither has, where no byte is sampled. */
+static void read_both(struct run *r, unsigned k, size_t len, bool foreign)
+{
+	uint8_t *buf = malloc(len), *other = malloc(len);
+	struct nbds_op *op = request(r, k, NBD_CMD_READ, 0, len);
+	struct nbds_point p = now(r);
+
+	fill(buf, len, 0, 2);
+	fill(other, len, 0, 3);
+	for (size_t at = 0; at < len; at += NBDS_SECTOR)
+		memcpy(buf + at + NBDS_SECTOR / 2, other + at + NBDS_SECTOR / 2, NBDS_SECTOR / 2);
+	if (foreign)
+		buf[len - NBDS_SECTOR] ^= 0x55;
+	nbds_op_read_data(op, 0, buf, len, &p);
+	reply(r, op);
+	free(buf);
+	free(other);
+}
+
+/* Bytes that matter are known however much is written after them, and to whatever size the
+ * room for what was written last is grown meanwhile; they came in one piece, or in several. */
+static void test_bytes_kept(void **state)
+{
+	enum { LEN = 4096 };
+	static const size_t pieces[] = {LEN, 3 * NBDS_SECTOR, 1000};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(pieces) / sizeof(*pieces); i++) {
+		uint8_t buf[LEN];
+		struct nbds_op *op;
+		struct run r;
+
+		start(&r, 2, MC, 64 << 20);
+		write_at(&r, 0, 0, LEN, 1);
+		write_at(&r, 0, 0, LEN, 2);
+		flush(&r, 0);
+		op = request(&r, 0, NBD_CMD_WRITE, 0, LEN);
+		fill(buf, LEN, 0, 3);
+		for (size_t at = 0; at < LEN; at += pieces[i]) {
+			nbds_op_write_data(op, at, buf + at,
+					   LEN - at < pieces[i] ? LEN - at : pieces[i]);
+			write_at(&r, 1, (UINT64_C(1) << 20) + at * 8, LEN, 1);
+		}
+		nbds_op_write_end(op);
+		for (unsigned n = 0; n < 100; n++) {
+			/* one that is wanted, too, and one that is not */
+			write_at(&r, 1, (2 + n) * UINT64_C(4096), LEN, 1);
+			write_at(&r, 1, (2 + n) * UINT64_C(4096), LEN, 2);
+			write_at(&r, 1, (1000 + n) * UINT64_C(4096), LEN, 1);
+		}
+		read_both(&r, 1, LEN, false);
+		nbds_world_tick(r.w, r.time);
+		assert_int_equal(r.findings, 0);
+		read_both(&r, 1, LEN, true);
+		reply(&r, op);
+		finish(&r);
+		assert_int_equal(r.findings, 1);
+		assert_string_equal(r.rule, "read-unexplained-data");
+		assert_int_equal(r.offset, LEN - NBDS_SECTOR);
+	}
+}
+
 /* Data that nothing explains where it was read, and that was written to another place: which is
  * named, whether it sleeps by then or not, unless it is superseded there. */
 static void test_misplaced(void **state)
@@ -1899,6 +1962,7 @@ int main(void)
 		cmocka_unit_test(test_flush_too_close),
 		cmocka_unit_test(test_hung_commands),
 		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_bytes_kept),
 		cmocka_unit_test(test_misplaced),
 		cmocka_unit_test(test_resizes),
 		cmocka_unit_test(test_hash),
