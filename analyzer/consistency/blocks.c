@@ -209,8 +209,8 @@ static uint32_t within(uint64_t n, uint32_t least, uint32_t most)
 	return n < least ? least : n > most ? most : (uint32_t)n;
 }
 
-/* Room for one sector more at ring.next. */
-static bool ring_room(struct nbds_world *w)
+/* At its end, or where there is none yet. False without memory. */
+static bool ring_more(struct nbds_world *w)
 {
 	struct ring *r = &w->blocks->ring;
 	uint64_t sectors = w->memory_cap / NBDS_SECTOR;
@@ -224,7 +224,7 @@ static bool ring_room(struct nbds_world *w)
 	if (!r->size)
 		return false;
 	if (r->next < r->size)
-		return true;
+		return true; /* it is new */
 	/* small worlds need little: it grows where it would come around else. Nothing in it
 	 * goes over its end then: what did was overwritten since. */
 	if (ring_may_grow(w)) {
@@ -236,6 +236,14 @@ static bool ring_room(struct nbds_world *w)
 	if (r->next == r->size)
 		r->next = 0;
 	return true;
+}
+
+/* Room for one sector more at ring.next. */
+static inline bool ring_room(struct nbds_world *w)
+{
+	const struct ring *r = &w->blocks->ring;
+
+	return r->next < r->size || ring_more(w);
 }
 
 static void ring_free(struct nbds_world *w)
@@ -356,11 +364,12 @@ void extra_drop(struct nbds_world *w, struct entry *e)
 /* The next places are to be used again: what is wanted of the bytes there is rescued. */
 static void ring_clear(struct nbds_world *w, uint32_t places)
 {
-	struct ring *r = &w->blocks->ring;
+	const struct ring *r = &w->blocks->ring;
+	struct entry *const *const first = r->wanted + r->next;
 
-	for (uint32_t at = r->next; at < r->next + places; at++)
-		if (r->wanted[at])
-			rescue_all(w, r->wanted[at], r->wanted[at]->wanted);
+	for (uint32_t i = 0; i < places; i++)
+		if (first[i])
+			rescue_all(w, first[i], first[i]->wanted);
 }
 
 /* The entry's sectors in `put` go elsewhere, or are not known: those that are there are found no
