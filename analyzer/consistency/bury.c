@@ -803,7 +803,8 @@ static bool over_range(struct nbds_world *w, const struct range *r, const struct
 	if (!range_within(r, n))
 		return false;
 	if (r->kind == RANGE_SEEN_ZERO)
-		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party;
+		return n->kind == RANGE_SEEN_ZERO && n->op->party == r->op->party &&
+		       (n->initial || !r->initial);
 	if (r->kind == RANGE_HOLE)
 		return n->kind == RANGE_HOLE && over_hole(w, r, n, now);
 	if (n->kind != RANGE_ZERO || r->kind == RANGE_DAMAGE ||

@@ -419,6 +419,7 @@ static bool gather_run(struct nbds_world *w, const struct range *r, const struct
 		break;
 	case RANGE_SEEN_ZERO:
 		c->seen = true;
+		c->initial = r->initial;
 		c->bytes = zeroes;
 		c->valued = c->from == 0 && c->to == NBDS_SECTOR;
 		break;
@@ -485,6 +486,51 @@ bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value)
 				return false;
 	}
 	sort(out);
+	return true;
+}
+
+/* Blocks that are looked at for one hole. */
+#define HOLE_LOOKED 64u
+
+/* Nothing was written to these sectors of the block. */
+static bool block_unwritten(const struct nbds_world *w, uint64_t number, uint8_t sectors)
+{
+	const struct block *b = block_find((struct nbds_world *)w, number);
+
+	if (!b)
+		return !quiet_find(w, number);
+	if (b->based || b->cut)
+		return false;
+	for (const struct entry *e = b->entries; e; e = e->next)
+		if (!is_seen(e) && ((e->valued | e->unknown) & sectors))
+			return false;
+	for (const struct grave *g = b->graves; g; g = g->next)
+		for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+			if (g->by[i] && (sectors >> i & 1))
+				return false;
+	return true;
+}
+
+bool contents_unwritten(const struct nbds_world *w, uint64_t start, uint64_t end)
+{
+	uint64_t first = start / BLOCK_BYTES, last = (end - 1) / BLOCK_BYTES;
+	const struct range *range;
+	unsigned ranges;
+
+	if (w->blind || w->poisoned || w->blocks->forgot || end <= start ||
+	    last - first >= HOLE_LOOKED || !ranges_near(w, start, end, &range, 1, &ranges) ||
+	    ranges)
+		return false;
+	for (uint64_t n = first; n <= last; n++) {
+		uint64_t base = n * BLOCK_BYTES;
+		unsigned from = start > base ? (unsigned)(start - base) / NBDS_SECTOR : 0;
+		unsigned to = end - base < BLOCK_BYTES
+				      ? (unsigned)(end - base + NBDS_SECTOR - 1) / NBDS_SECTOR
+				      : BLOCK_SECTORS;
+
+		if (!block_unwritten(w, n, (uint8_t)((1u << to) - (1u << from))))
+			return false;
+	}
 	return true;
 }
 

@@ -101,6 +101,8 @@ struct nbds_op *contents_range(struct nbds_op *op, uint64_t start, uint64_t end,
 /* The same of what block status says, in the order of the reply. */
 void contents_told(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
 		   const struct nbds_point *hi, uint64_t lone_from);
+/* Nothing was written to [start, end) bytes so far. (False also if that is too much to ask.) */
+bool contents_unwritten(const struct nbds_world *w, uint64_t start, uint64_t end);
 /* Into contents.gathered: who may have left its data in a sector. `value`: what to look for
  * among old ones. False: without memory. */
 bool contents_gather(struct nbds_world *w, uint64_t sector, uint64_t value);

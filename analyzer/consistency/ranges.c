@@ -178,6 +178,16 @@ static struct granule *range_file(struct range *r, unsigned size_class, uint64_t
 	return g;
 }
 
+struct range *range_newest(const struct nbds_world *w, const struct nbds_op *op, uint64_t start,
+			   uint64_t end)
+{
+	unsigned size_class = range_class(end - start);
+	const struct granule *g = granule_find(w, size_class, start >> size_class);
+	struct range *r = g && g->links ? g->links->range : NULL;
+
+	return r && r->op == op && r->start == start && r->end == end ? r : NULL;
+}
+
 struct nbds_op *range_add(struct nbds_op *op, uint64_t start, uint64_t end, enum range_kind kind,
 			  const struct nbds_point *hi, uint64_t lone_from)
 {

@@ -44,6 +44,7 @@ struct range {
 	uint16_t run_count, run_room;
 	uint8_t kind;
 	uint8_t links; /* granules that file it */
+	bool initial;  /* RANGE_SEEN_ZERO of a READ: nothing had been written there before */
 };
 
 struct link {
@@ -120,6 +121,9 @@ void ranges_at(const struct nbds_world *w, uint64_t start, uint64_t end,
  * False: there are more than `max`, or too many places to look at. */
 bool ranges_near(const struct nbds_world *w, uint64_t start, uint64_t end,
 		 const struct range **list, unsigned max, unsigned *count);
+/* The newest range, if it is this one; or NULL. */
+struct range *range_newest(const struct nbds_world *w, const struct nbds_op *op, uint64_t start,
+			   uint64_t end);
 /* The size class of a range that is so long. */
 unsigned range_class(uint64_t length);
 void range_unlink(struct nbds_world *w, struct granule *g, struct link **at);

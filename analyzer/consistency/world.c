@@ -1145,14 +1145,22 @@ static uint64_t alone_from(const struct nbds_op *op)
 void nbds_op_read_hole(struct nbds_op *op, uint64_t offset, uint64_t len,
 		       const struct nbds_point *hi)
 {
+	struct range *r;
+	bool initial;
+
 	settle(op->world);
 	if (!op->reading || offset < op->offset || offset - op->offset > op->length ||
 	    len > op->length - (offset - op->offset) || !range_fits(op->offset, op->length))
 		return;
 	op->reading->seen_bytes += len;
 	zeroes_seen(op, offset, len, hi);
-	if (op->proves)
-		contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi, alone_from(op));
+	if (!op->proves)
+		return;
+	initial = op->type == NBD_CMD_READ && contents_unwritten(op->world, offset, offset + len);
+	contents_range(op, offset, offset + len, RANGE_SEEN_ZERO, hi, alone_from(op));
+	r = initial ? range_newest(op->world, op, offset, offset + len) : NULL;
+	if (r)
+		r->initial = true;
 }
 
 void nbds_op_status_extents(struct nbds_op *op, uint64_t offset, const struct nbds_extent *list,
