@@ -20,7 +20,9 @@
 #define SAMPLES     4u /* bytes of a sector that its value has */
 /* Of more blocks than these that are awake none need be old to fall asleep, and those that were
  * not used for longest are known by their values. */
+#ifndef BLOCKS_MANY
 #define BLOCKS_MANY 4096u
+#endif
 
 /* Bytes of a sector, one bit each. */
 struct mask {
@@ -110,6 +112,7 @@ struct blocks {
 	struct block lru;    /* list head: next is the oldest */
 	struct block *sweep; /* the oldest that is not swept, or the head */
 	size_t unswept;
+	size_t deep;                 /* blocks that sleep with old versions: quiet.h */
 	bool iterating;              /* over them: none may go to sleep */
 	bool forgot;                 /* some are forgotten, */
 	struct nbds_point forgot_at; /* which were answered until then */

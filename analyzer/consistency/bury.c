@@ -584,6 +584,15 @@ static const struct entry *plain_newest(const struct block *b)
 	return newest;
 }
 
+/* x is superseded by `by`, and in force only where that is, if a flush puts that in force. */
+static bool plainly_over(const struct nbds_op *x, const struct nbds_op *by)
+{
+	if (x->party == by->party) /* E1, and perhaps more */
+		return op_before(x, by) && !voided(x, &by->hi);
+	return one_export(x, by) && established(x, by, &by->hi, NULL) &&
+	       strength_of(x, NULL) != STRENGTH_OWN;
+}
+
 /*
  * The plain case: does the newest write of the whole block, which is in force for all by a
  * flush, stand for each other one? So it does if these are in force for it, and
@@ -609,10 +618,7 @@ static bool plainly_stands(struct nbds_world *w, const struct block *b, const st
 	    ranges)
 		return false;
 	for (const struct entry *e = newest->next; e; e = e->next)
-		if (!is_seen(e) &&
-		    (!established(e->op, by, &by->hi, NULL) ||
-		     (e->op->party != by->party &&
-		      (!one_export(e->op, by) || strength_of(e->op, NULL) == STRENGTH_OWN))))
+		if (!is_seen(e) && !plainly_over(e->op, by))
 			return false;
 	return true;
 }
@@ -698,6 +704,7 @@ void block_thin(struct nbds_world *w, struct block *b)
 void block_tidy(struct nbds_world *w, struct block *b)
 {
 	const struct nbds_point now = w->last;
+	bool many;
 
 	if (b->count > 1 && !b->pins && !b->tidy) {
 		block_prune(w, b, &now, false);
@@ -707,8 +714,8 @@ void block_tidy(struct nbds_world *w, struct block *b)
 		if (b->count == 1)
 			entry_thin(w, b->entries);
 	}
-	for (struct entry *e = b->entries; e && !b->pins && w->blocks->count > BLOCKS_MANY;
-	     e = e->next)
+	many = w->blocks->count + w->blocks->deep > BLOCKS_MANY;
+	for (struct entry *e = b->entries; e && !b->pins && many; e = e->next)
 		entry_thin(w, e);
 	if (w->memory > w->memory_cap / 2)
 		block_thin(w, b);

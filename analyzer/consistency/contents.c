@@ -554,7 +554,7 @@ bool contents_elsewhere(struct nbds_world *w, uint64_t sector, uint64_t value, s
 		return true;
 	}
 	c = b ? NULL : quiet_find(w, block);
-	if (c && quiet_value(c, i) == coarse_value(value)) {
+	if (c && quiet_shows(c, i, value)) {
 		const struct past *p = &w->pasts->list[c->past];
 
 		at->frame = p->lo_frame + p->request_delta;
@@ -605,6 +605,7 @@ void contents_shrink(struct nbds_world *w, uint64_t goal)
 		next = b->lru_next;
 		quiet_settle(w, b);
 	}
+	quiet_thin(w, goal);
 	while (w->memory > goal && quiet_forget(w))
 		;
 	for (struct block *b = w->blocks->lru.lru_next, *next;
@@ -660,6 +661,7 @@ void contents_distrust(struct nbds_world *w)
 		while (quiet_forget(w))
 			;
 	}
+	quiet_wake_buried(w);
 	for (struct block *b = w->blocks->lru.lru_next; b != &w->blocks->lru; b = b->lru_next) {
 		if (o->relied)
 			based_on(b, &o->relied_upto);

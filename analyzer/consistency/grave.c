@@ -332,6 +332,16 @@ static void blocks_drop(struct nbds_world *w, struct grave_blocks *l)
 	world_dealloc(w, l, blocks_size(l->room));
 }
 
+void grave_blocks_free(struct nbds_world *w, struct grave_blocks *blocks)
+{
+	while (blocks) {
+		struct grave_blocks *l = blocks;
+
+		blocks = l->next;
+		blocks_drop(w, l);
+	}
+}
+
 /* All of them into a run. False without memory. */
 static bool flush_blocks(struct nbds_world *w, struct grave *g)
 {
@@ -361,13 +371,9 @@ static bool flush_blocks(struct nbds_world *w, struct grave *g)
 		return false;
 	}
 	g->count -= all - n;
+	grave_blocks_free(w, g->blocks);
+	g->blocks = NULL;
 	g->blocks_count = 0;
-	while (g->blocks) {
-		struct grave_blocks *l = g->blocks;
-
-		g->blocks = l->next;
-		blocks_drop(w, l);
-	}
 	run_add(w, g, r);
 	return true;
 }
@@ -503,12 +509,8 @@ static void empty(struct nbds_world *w, struct grave *g)
 	world_dealloc(w, g->recent, g->recent_room * sizeof(*g->recent));
 	g->recent = NULL;
 	g->recent_count = g->recent_room = 0;
-	while (g->blocks) {
-		struct grave_blocks *l = g->blocks;
-
-		g->blocks = l->next;
-		blocks_drop(w, l);
-	}
+	grave_blocks_free(w, g->blocks);
+	g->blocks = NULL;
 	g->blocks_count = 0;
 	g->count = 0;
 	drop_all_bytes(w, g);
@@ -673,6 +675,53 @@ void graves_succeed_block(struct grave *list, struct nbds_op *old, struct nbds_o
 			g->by[i] = by;
 		}
 	}
+}
+
+struct grave *graves_plain(struct grave *list, const struct nbds_op *by)
+{
+	if (!list || list->next || list->recent_count || list->runs || list->sets)
+		return NULL;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		if (list->by[i] != by || !(list->incomplete >> i & 1))
+			return NULL;
+	return list;
+}
+
+struct grave_blocks *graves_take(struct nbds_world *w, struct grave **list, uint8_t *count)
+{
+	struct grave *g = *list;
+	struct grave_blocks *blocks = g->blocks;
+
+	NBDS_ASSERT(!g->next);
+	*count = g->blocks_count;
+	g->blocks = NULL;
+	*list = NULL;
+	grave_free(w, g);
+	return blocks;
+}
+
+bool graves_give(struct grave **list, struct grave_blocks *blocks, uint8_t count,
+		 struct nbds_op *by)
+{
+	struct grave *g = world_alloc(by->world, sizeof(*g));
+
+	if (!g)
+		return false;
+	g->blocks = blocks;
+	g->blocks_count = count;
+	g->count = (uint64_t)count * BLOCK_SECTORS;
+	g->incomplete = 0xff;
+	for (const struct grave_blocks *l = blocks; l; l = l->next)
+		for (unsigned i = 0; i < l->count; i++)
+			if (l->list[i].coarse)
+				g->coarse = 0xff;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
+		g->by[i] = by;
+		op_ref(by);
+	}
+	g->next = *list;
+	*list = g;
+	return true;
 }
 
 /* One list of sectors and who stands for them is enough for both. */
@@ -872,8 +921,7 @@ bool none_held(const struct nbds_world *w, const struct nbds_op *op)
 	return !w->ops.settled || w->ops.settled(w->ctx, &op->hi);
 }
 
-/* No reader that came before it will be told of any more. */
-static bool over_for_all(const struct nbds_op *by)
+bool over_for_all(const struct nbds_op *by)
 {
 	const struct nbds_world *w = by->world;
 

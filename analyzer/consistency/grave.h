@@ -132,6 +132,15 @@ bool grave_put_block(struct grave **list, const struct nbds_op *op,
 void graves_succeed(struct grave *list, unsigned sector, struct nbds_op *old, struct nbds_op *by);
 /* The same in all sectors. */
 void graves_succeed_block(struct grave *list, struct nbds_op *old, struct nbds_op *by);
+/* What is in a list that has values of whole blocks alone, which `by` stands for; NULL: there is
+ * anything else in it. */
+struct grave *graves_plain(struct grave *list, const struct nbds_op *by);
+/* Those values, *count writes, are the caller's; the list is gone. */
+struct grave_blocks *graves_take(struct nbds_world *w, struct grave **list, uint8_t *count);
+/* ... and go into an empty list. False without memory: they are still the caller's. */
+bool graves_give(struct grave **list, struct grave_blocks *blocks, uint8_t count,
+		 struct nbds_op *by);
+void grave_blocks_free(struct nbds_world *w, struct grave_blocks *blocks);
 /* Puts those into one that can be. */
 void graves_join(struct nbds_world *w, struct grave **list);
 /* Is a value of this sector in it? */
@@ -152,6 +161,8 @@ void graves_pack(struct nbds_world *w, struct grave *list);
  * nothing else tells what was there, once it leaves no trace. (One that is in a grave is still
  * possible for whoever came before its successor.) */
 bool none_held(const struct nbds_world *w, const struct nbds_op *op);
+/* No reader that came before it will be told of any more, and nothing drops it. */
+bool over_for_all(const struct nbds_op *by);
 /* What `by` superseded will be in nobody's way any more, whoever reads and whatever fails:
  * it may be gone without a trace. */
 bool gone_for_all(const struct nbds_world *w, const struct nbds_op *by);

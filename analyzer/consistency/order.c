@@ -486,6 +486,10 @@ bool may_be_voided(const struct nbds_op *n)
 {
 	unsigned looked = 0;
 
+	/* what is in flight began after a flush that covers it */
+	if (n->cover && party_mc(n->party) && op_before(n, n->cover) &&
+	    flying_after(n->world, FLYING_AWAITED, &n->cover->hi))
+		return false;
 	for (const struct nbds_op *x = n->world->order->flight_first; x;
 	     x = x->flight->awaited.next)
 		if (x != n && (++looked > AWAITED_SCAN ||

@@ -10,6 +10,10 @@
  *
  *   region of 32 blocks (128 KiB): which are present, and their cells in order
  *     cell: index of the past | 8 values of 32 bits
+ *     or    index of the past | address ──► 8 values of 64 bits, a read, old versions
+ *
+ * The second form is for blocks that were rewritten, or were read before they were written:
+ * of the old versions their values are kept, as in a grave (grave.h).
  *
  * A block that is touched again wakes: it gets its entry back, marked coarse,
  * and a command made from the past.  Coarse values are compared by their 32
@@ -27,6 +31,17 @@
 #define QUIET_AGE INT64_C(1000000000)
 #endif
 
+/* What is kept of a block that was rewritten, or read before. */
+struct deep {
+	struct grave_blocks *old; /* versions that the write stands for, */
+	uint8_t old_count;
+	bool buried; /* if there ever were any */
+	bool coarse, before_coarse;
+	uint32_t reader; /* past + 1 of a read of what was there before the capture; 0: none */
+	uint64_t value[BLOCK_SECTORS];
+	uint64_t before[]; /* BLOCK_SECTORS values that the read showed, if there is one */
+};
+
 static uint32_t pack(uint64_t value)
 {
 	return (uint32_t)(value >> 32 & 0xff) << 24 | (uint32_t)(value & 0xffffff);
@@ -37,9 +52,34 @@ static uint64_t unpack(uint32_t packed)
 	return (uint64_t)(packed >> 24) << 32 | (packed & 0xffffff);
 }
 
-uint64_t quiet_value(const struct cell *c, unsigned i)
+static struct deep *deep_of(const struct cell *c)
 {
-	return unpack(c->value[i]);
+	struct deep *d;
+
+	memcpy(&d, c->value, sizeof(d));
+	return d;
+}
+
+static size_t deep_size(bool read)
+{
+	return sizeof(struct deep) + (read ? BLOCK_SECTORS * sizeof(uint64_t) : 0);
+}
+
+bool quiet_shows(const struct cell *c, unsigned i, uint64_t value)
+{
+	const struct deep *d;
+
+	if (!c->deep)
+		return unpack(c->value[i]) == coarse_value(value);
+	d = deep_of(c);
+	return d->value[i] == (d->coarse ? coarse_value(value) : value);
+}
+
+bool quiet_is_later(const struct nbds_world *w, const struct cell *c, const struct nbds_op *op)
+{
+	const struct past *p = &w->pasts->list[c->past];
+
+	return p->serial > op->serial && p->party == op->party;
 }
 
 /* --- regions ------------------------------------------------------------- */
@@ -123,6 +163,22 @@ static void past_unref(struct nbds_world *w, uint32_t index)
 	w->pasts->room = w->pasts->free = 0;
 }
 
+static void deep_free(struct nbds_world *w, struct deep *d)
+{
+	w->blocks->deep--;
+	grave_blocks_free(w, d->old);
+	if (d->reader)
+		past_unref(w, d->reader - 1);
+	world_dealloc(w, d, deep_size(d->reader != 0));
+}
+
+static void cell_free(struct nbds_world *w, struct cell *c)
+{
+	if (c->deep)
+		deep_free(w, deep_of(c));
+	past_unref(w, c->past);
+}
+
 static void region_free(struct nbds_world *w, struct region *r)
 {
 	struct region **at = region_slot(w, r->number);
@@ -133,7 +189,7 @@ static void region_free(struct nbds_world *w, struct region *r)
 	*(r->older ? &r->older->newer : &w->quiet->oldest) = r->newer;
 	*(r->newer ? &r->newer->older : &w->quiet->newest) = r->older;
 	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++)
-		past_unref(w, r->cells[i].past);
+		cell_free(w, &r->cells[i]);
 	world_dealloc(w, r->cells, r->room * sizeof(*r->cells));
 	world_dealloc(w, r, sizeof(*r));
 	w->quiet->count--;
@@ -180,13 +236,11 @@ static struct cell *cell_new(struct nbds_world *w, uint64_t block)
 	return &r->cells[at];
 }
 
-static void cell_remove(struct nbds_world *w, uint64_t block)
+/* The block's cell goes from its region, and nothing that it refers to. */
+static void cell_out(struct nbds_world *w, struct region *r, unsigned i)
 {
-	struct region *r = region_find(w, block / REGION_BLOCKS);
-	unsigned i = (unsigned)(block % REGION_BLOCKS), at = cell_at(r, i);
-	unsigned count = (unsigned)__builtin_popcount(r->present);
+	unsigned at = cell_at(r, i), count = (unsigned)__builtin_popcount(r->present);
 
-	past_unref(w, r->cells[at].past);
 	memmove(r->cells + at, r->cells + at + 1, (count - at - 1) * sizeof(*r->cells));
 	r->present &= ~(UINT32_C(1) << i);
 	if (!r->present)
@@ -309,72 +363,196 @@ static bool fits(const struct nbds_op *op)
 	       op->epoch < UINT16_MAX && op->flags < UINT8_MAX;
 }
 
+/* Nothing is open about a write of the whole block, or a read of all of it as it was before the
+ * capture. */
+static bool is_quiet(const struct entry *e)
+{
+	const struct nbds_op *op = e->op;
+
+	return e->valued == 0xff && e->full == 0xff && !e->unknown && !op->early &&
+	       op->state == OP_OK && op->proves && fits(op) &&
+	       (op->type != NBD_CMD_READ || e->wholly == 0xff);
+}
+
+/* Nobody was the only writer for it. */
+static bool among_others(const struct entry *e)
+{
+	for (unsigned i = 0; e->extra && i < BLOCK_SECTORS; i++)
+		if (e->extra->alone[i])
+			return false;
+	return true;
+}
+
+static bool is_flushed(const struct nbds_op *op)
+{
+	return party_mc(op->party) && ((op->cover && op_before(op, op->cover)) || flush_after(op));
+}
+
+/* Besides the newest write there is nothing but what is buried, and one read of what was there
+ * before the capture: so few may sleep where each other export, and each connection, is
+ * promised what a flush does, as is where many blocks are awake, or memory is short. */
+static bool is_deep(const struct nbds_world *w, const struct block *b)
+{
+	const struct entry *e = b->entries, *read = e->next;
+
+	return e->op->type == NBD_CMD_WRITE && !w->parties->others &&
+	       (w->blocks->count > BLOCKS_MANY || w->memory > w->memory_cap / 2) &&
+	       (!read || (!read->next && is_seen(read) && is_quiet(read) && among_others(read))) &&
+	       (!b->graves || graves_plain(b->graves, e->op)) && is_flushed(e->op);
+}
+
+/* A reference to its past; the index, or UINT32_MAX. */
+static uint32_t past_ref(struct nbds_world *w, struct nbds_op *op)
+{
+	uint32_t past = past_get(op);
+
+	if (!past)
+		return UINT32_MAX;
+	w->pasts->list[past - 1].refs++;
+	return past - 1;
+}
+
+/* What the block has besides a write. NULL without memory: the block is as it was. */
+static struct deep *deep_new(struct nbds_world *w, struct block *b)
+{
+	const struct entry *e = b->entries, *read = e->next;
+	struct deep *d = world_alloc(w, deep_size(read != NULL));
+	uint32_t past = d && read ? past_ref(w, read->op) : 0;
+
+	if (!d || past == UINT32_MAX) {
+		world_dealloc(w, d, deep_size(read != NULL));
+		return NULL;
+	}
+	memcpy(d->value, e->value, sizeof(d->value));
+	d->coarse = e->coarse;
+	if (read) {
+		d->reader = past + 1;
+		memcpy(d->before, read->value, sizeof(read->value));
+		d->before_coarse = read->coarse;
+	}
+	w->blocks->deep++;
+	d->buried = b->graves != NULL;
+	if (b->graves)
+		d->old = graves_take(w, &b->graves, &d->old_count);
+	return d;
+}
+
 /* Puts the block to sleep if nothing is open about it. */
 bool quiet_settle(struct nbds_world *w, struct block *b)
 {
 	struct entry *e = b->entries;
 	struct nbds_op *op;
-	struct cell *c;
+	struct cell *c = NULL;
+	struct deep *d = NULL;
 	uint32_t past;
+	bool deep;
 
-	if (!e || e->next || b->pins || b->cut || b->graves || w->no_t3)
+	if (!e || b->pins || b->cut || w->no_t3 || !is_quiet(e))
 		return false;
 	op = e->op;
-	if (e->valued != 0xff || e->full != 0xff || e->unknown || op->early || op->state != OP_OK ||
-	    !op->proves || !fits(op) || w->now < op->hi.time ||
+	if (w->now < op->hi.time ||
 	    (w->now - op->hi.time < QUIET_AGE && w->blocks->count <= BLOCKS_MANY))
 		return false;
-	if (op->type == NBD_CMD_READ ? e->wholly != 0xff
-				     : !in_force_for_all(op) || may_be_voided(op))
+	if (op->type != NBD_CMD_READ && (!in_force_for_all(op) || may_be_voided(op)))
+		return false;
+	deep = e->next || b->graves;
+	if (deep && !is_deep(w, b))
 		return false;
 	if (b->based && op->type != NBD_CMD_READ && !renewed(op->party, &b->base, op))
 		return false; /* what was forgotten before it may still show */
-	past = past_get(op);
-	c = past ? cell_new(w, b->number) : NULL;
-	if (!c) {
-		if (past && !w->pasts->list[past - 1].refs) {
-			w->pasts->list[past - 1].refs = 1;
-			past_unref(w, past - 1);
-		}
+	past = past_ref(w, op);
+	if (past != UINT32_MAX)
+		c = cell_new(w, b->number);
+	if (c && deep) {
+		d = deep_new(w, b);
+		if (!d)
+			cell_out(w, region_find(w, b->number / REGION_BLOCKS),
+				 (unsigned)(b->number % REGION_BLOCKS));
+	}
+	if (!c || (deep && !d)) {
+		if (past != UINT32_MAX)
+			past_unref(w, past);
 		return false;
 	}
 	if (b->based && op->type != NBD_CMD_READ)
 		order_relied(w, &b->base);
-	w->pasts->list[past - 1].refs++;
-	c->past = past - 1;
-	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+	c->past = past & INT32_MAX;
+	c->deep = deep;
+	if (deep)
+		memcpy(c->value, &d, sizeof(d));
+	for (unsigned i = 0; i < BLOCK_SECTORS && !deep; i++)
 		c->value[i] = pack(e->value[i]);
 	block_free(w, b);
 	return true;
 }
 
-/* Gives a sleeping block its entry back. `b` is new and empty. */
-static void quiet_wake(struct nbds_world *w, struct block *b)
+/* An entry of the whole block, by a command that slept; NULL without memory. */
+static struct entry *entry_wake(struct nbds_world *w, uint32_t past, bool coarse)
 {
-	struct cell *c = quiet_find(w, b->number);
-	struct entry *e;
+	struct entry *e = world_alloc(w, sizeof(*e));
 
-	if (!c)
-		return;
-	e = world_alloc(w, sizeof(*e));
-	if (e)
-		e->op = past_op(w, c->past);
-	if (!e || !e->op) {
+	if (!e)
+		return NULL;
+	e->op = past_op(w, past);
+	if (!e->op) {
 		world_dealloc(w, e, sizeof(*e));
-		w->blind = true;
-		return;
+		return NULL;
 	}
 	e->valued = e->full = 0xff;
 	e->initial = e->wholly = e->op->type == NBD_CMD_READ ? 0xff : 0;
-	e->coarse = true;
-	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
-		e->value[i] = unpack(c->value[i]);
+	e->coarse = coarse;
+	return e;
+}
+
+/* The block's entry has woken: now the rest of it. False without memory. */
+static bool deep_wake(struct nbds_world *w, struct block *b, struct deep *d)
+{
+	struct entry *e = b->entries;
+
+	memcpy(e->value, d->value, sizeof(e->value));
+	if (d->reader) {
+		e->next = entry_wake(w, d->reader - 1, d->before_coarse);
+		if (!e->next)
+			return false;
+		memcpy(e->next->value, d->before, sizeof(e->next->value));
+		b->count++;
+	}
+	b->tidy = true;
+	if (!d->buried)
+		return true;
+	if (!graves_give(&b->graves, d->old, d->old_count, e->op))
+		return false;
+	d->old = NULL;
+	return true;
+}
+
+/* Gives a sleeping block its entries back. `b` is new and empty. */
+static void quiet_wake(struct nbds_world *w, struct block *b)
+{
+	struct region *r = region_find(w, b->number / REGION_BLOCKS);
+	unsigned i = (unsigned)(b->number % REGION_BLOCKS);
+	struct cell *c;
+	struct entry *e;
+
+	if (!r || !(r->present >> i & 1))
+		return;
+	c = &r->cells[cell_at(r, i)];
+	e = entry_wake(w, c->past, c->deep ? deep_of(c)->coarse : true);
+	if (!e) {
+		w->blind = true;
+		return;
+	}
 	/* what was written superseded all that was forgotten; what was read did not */
 	if (e->op->type != NBD_CMD_READ)
 		b->based = false;
 	b->entries = e;
 	b->count = 1;
-	cell_remove(w, b->number);
+	for (unsigned n = 0; n < BLOCK_SECTORS && !c->deep; n++)
+		e->value[n] = unpack(c->value[n]);
+	if (c->deep && !deep_wake(w, b, deep_of(c)))
+		w->blind = true;
+	cell_free(w, c);
+	cell_out(w, r, i);
 }
 
 /* What is looked at after `b` is on its way from memory meanwhile, a step nearer each time: a
@@ -476,7 +654,7 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 			c = &r->cells[cell_at(r, i)];
 			for (unsigned s = 0; s < BLOCK_SECTORS; s++)
 				other |= c->value[s] != zero;
-			if (!other || w->pasts->list[c->past].type == NBD_CMD_READ)
+			if (!(other || c->deep) || w->pasts->list[c->past].type == NBD_CMD_READ)
 				continue;
 			bool last_one = (r->present & (r->present - 1)) == 0;
 
@@ -489,22 +667,97 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last)
 	}
 }
 
+/* The old versions of a block, unless a name is not all that they may be needed for. */
+static void thin(struct nbds_world *w, uint64_t block, struct cell *c)
+{
+	struct deep *d = deep_of(c);
+	struct nbds_op op;
+
+	past_fill(w, c->past, &op);
+	if (!over_for_all(&op))
+		return;
+	forget_range(w, block, 1, 0, (uint64_t)d->old_count * BLOCK_SECTORS);
+	grave_blocks_free(w, d->old);
+	d->old = NULL;
+	d->old_count = 0;
+	if (w->parties->others)
+		return;
+	if (d->buried)
+		order_relied(w, &op.hi);
+	d->buried = false;
+	if (d->reader)
+		return;
+	c->deep = false;
+	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
+		c->value[i] = pack(coarse_value(d->value[i]));
+	deep_free(w, d);
+}
+
+void quiet_thin(struct nbds_world *w, uint64_t goal)
+{
+	for (struct region *r = w->quiet->oldest; r && w->memory > goal; r = r->newer) {
+		unsigned at = 0;
+
+		for (unsigned i = 0; i < REGION_BLOCKS; i++) {
+			if (!(r->present >> i & 1))
+				continue;
+			if (r->cells[at].deep)
+				thin(w, r->number * REGION_BLOCKS + i, &r->cells[at]);
+			at++;
+		}
+	}
+}
+
+void quiet_wake_buried(struct nbds_world *w)
+{
+	struct region *next;
+
+	for (struct region *r = w->quiet->oldest; r; r = next) {
+		uint64_t number = r->number;
+		uint32_t deep = 0;
+		unsigned at = 0;
+
+		next = r->newer;
+		for (unsigned i = 0; i < REGION_BLOCKS; i++) {
+			if (!(r->present >> i & 1))
+				continue;
+			if (r->cells[at].deep && deep_of(&r->cells[at])->buried)
+				deep |= UINT32_C(1) << i;
+			at++;
+		}
+		/* (the region is gone with its last cell) */
+		for (; deep; deep &= deep - 1) {
+			struct block *b = block_make(w, number * REGION_BLOCKS +
+								(unsigned)__builtin_ctz(deep));
+
+			if (b)
+				quiet_wake(w, b);
+			else
+				w->blind = true;
+		}
+	}
+}
+
 /* Forgets the oldest region. False: there is none. */
 bool quiet_forget(struct nbds_world *w)
 {
 	struct region *r = w->quiet->oldest;
+	uint64_t versions = 0;
 
 	if (!r)
 		return false;
 	for (unsigned i = 0; i < (unsigned)__builtin_popcount(r->present); i++) {
-		const struct past *p = &w->pasts->list[r->cells[i].past];
+		const struct cell *c = &r->cells[i];
+		const struct past *p = &w->pasts->list[c->past];
 		uint64_t hi = p->lo_frame + p->hi_delta;
 
 		if (p->type != NBD_CMD_READ)
 			forget_point(w, &(struct nbds_point){hi, p->hi_time, p->interface});
+		if (c->deep)
+			versions += (uint64_t)deep_of(c)->old_count * BLOCK_SECTORS;
 	}
 	forget_range(w, r->number * REGION_BLOCKS, REGION_BLOCKS,
-		     (unsigned)__builtin_popcount(r->present), 0);
+		     (unsigned)__builtin_popcount(r->present), versions);
 	region_free(w, r);
 	return true;
 }

@@ -11,7 +11,8 @@
 #define REGION_BLOCKS 32u
 
 struct cell {
-	uint32_t past; /* index into the world's pasts */
+	uint32_t past : 31; /* index into the world's pasts */
+	uint32_t deep : 1;  /* instead of values: the address of more than these */
 	uint32_t value[BLOCK_SECTORS];
 };
 
@@ -30,7 +31,10 @@ struct quiet {
 };
 
 struct cell *quiet_find(const struct nbds_world *w, uint64_t block);
-uint64_t quiet_value(const struct cell *c, unsigned i);
+/* Is this the value of sector i? */
+bool quiet_shows(const struct cell *c, unsigned i, uint64_t value);
+/* Did its connection ask for it after `op`? */
+bool quiet_is_later(const struct nbds_world *w, const struct cell *c, const struct nbds_op *op);
 /* Makes a command of a past. */
 void past_fill(struct nbds_world *w, uint32_t index, struct nbds_op *op);
 bool quiet_settle(struct nbds_world *w, struct block *b);
@@ -38,6 +42,11 @@ void quiet_wake_data(struct nbds_world *w, uint64_t first, uint64_t last);
 /* The block, awake; a new one if there was none. NULL without memory. */
 struct block *block_get(struct nbds_world *w, uint64_t number);
 bool quiet_forget(struct nbds_world *w);
+/* Gives up old versions that nothing but names rests on, until no more than `goal` bytes are
+ * kept. */
+void quiet_thin(struct nbds_world *w, uint64_t goal);
+/* Blocks that sleep with old versions wake. */
+void quiet_wake_buried(struct nbds_world *w);
 void quiet_free(struct nbds_world *w);
 
 #endif

@@ -715,7 +715,7 @@ static enum judgement at_a_glance(struct nbds_world *w, const struct nbds_op *re
 	} else {
 		const struct cell *c = quiet_find(w, sector / BLOCK_SECTORS);
 
-		if (!c || quiet_value(c, i) != coarse_value(value))
+		if (!c || !quiet_shows(c, i, value) || quiet_is_later(w, c, read))
 			return JUDGE_WRONG;
 		if (!w->ranges->classes)
 			return w->pasts->list[c->past].type == NBD_CMD_READ ? JUDGE_UNKNOWN
@@ -904,10 +904,10 @@ static enum judgement block_at_a_glance(struct nbds_world *w, const struct nbds_
 		return other_range_of(w, block, e->op) ? JUDGE_WRONG : JUDGE_FINE;
 	}
 	cell = quiet_find(w, block);
-	if (!cell)
+	if (!cell || quiet_is_later(w, cell, read))
 		return JUDGE_WRONG;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++)
-		if (quiet_value(cell, i) != coarse_value(values[i]))
+		if (!quiet_shows(cell, i, values[i]))
 			return JUDGE_WRONG;
 	if (w->ranges->classes) {
 		past_fill(w, cell->past, &slept);
