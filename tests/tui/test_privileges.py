@@ -180,7 +180,8 @@ class Privileges(unittest.TestCase):
         mine = pathlib.Path("/proc/self/autogroup")
         if not mine.exists() or not mine.read_text().strip() or self.hurried([]) != [-10]:
             self.skipTest("sessions have no share here")
-        script = 'timeout 30 "$0" -i lo >/dev/null 2>&1 & for i in $(seq 100); do ' \
+        # in the foreground: else timeout(1) sends the signal twice, which ends all at once
+        script = 'timeout --foreground 30 "$0" -i lo >/dev/null 2>&1 & for i in $(seq 100); do ' \
             'grep -q -e -10 /proc/self/autogroup && break; sleep 0.1; done; ' \
             'cat /proc/self/autogroup; sleep 0.3; kill -TERM $!; wait $!; cat /proc/self/autogroup'
         run = subprocess.run(["bash", "-c", script, BIN / "nbdaudit"], start_new_session=True,
