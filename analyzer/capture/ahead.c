@@ -239,9 +239,9 @@ static bool publish(struct nbds_ahead *a)
 
 	if (a->stopped)
 		return false;
-	if (a->live && a->buffer)
+	if (a->buffer && a->live)
 		b->place = a->buffer->number * BUFFER_SIZE;
-	else if (a->lends && b->count)
+	else if (a->buffer && a->lends && b->count)
 		b->place = nbds_capture_place(a->capture, a->buffer->bytes);
 	pthread_mutex_lock(&a->lock);
 	*a->last = b;

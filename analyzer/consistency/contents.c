@@ -354,7 +354,7 @@ static bool gather_entry(struct nbds_world *w, struct entry *e, unsigned i, uint
 	c->coarse = e->coarse;
 	c->valued = sorts && !unknown;
 	c->value = e->value[i];
-	c->piece = e->kept >> i & 1 ? e->extra->piece[i] : NULL;
+	c->piece = e->extra && (e->kept >> i & 1) ? e->extra->piece[i] : NULL;
 	c->establishes = !c->seen;
 	c->why = NBDS_UNCHECKED_PARTIAL;
 	c->lone_from = UINT64_MAX;
