@@ -805,15 +805,22 @@ static void test_fragment_limit(void **state)
 	assert_int_equal(nbds_ip_stats(ip)->fragments_lost, 1 + 1 + 4000 - 64);
 }
 
-/* Who sends nothing but first fragments pushes out nobody else's. */
+/* Who sends nothing but first fragments pushes out nobody else's. Sources share a list where their
+ * hashes do, of one seed in 256: not with each of three. */
 static void test_fragment_flood(void **state)
 {
-	(void)state;
-	make_datagram(180);
-	assert_false(send6(7, 0, 104, TCP));
-	for (uint32_t id = 0; id < 5000; id++)
-		assert_false(send4(id, 0, 104));
-	assert_int_equal(nbds_ip_stats(ip)->fragments_lost, 5000 - 64);
+	uint64_t lost = 0;
+
+	for (int tries = 0; tries < 3 && lost != 5000 - 64; tries++) {
+		stop(state);
+		start(state);
+		make_datagram(180);
+		assert_false(send6(7, 0, 104, TCP));
+		for (uint32_t id = 0; id < 5000; id++)
+			assert_false(send4(id, 0, 104));
+		lost = nbds_ip_stats(ip)->fragments_lost;
+	}
+	assert_int_equal(lost, 5000 - 64);
 	assert_true(send6(7, 104, 96, TCP));
 	assert_ipv6(180);
 }
