@@ -335,10 +335,14 @@ static bool keep_together(struct nbds_ahead *a, struct nbds_segment *s)
 	struct batch *b = a->filling;
 
 	NBDS_ASSERT(s->caplen <= TOGETHER);
-	if (!b->together)
+	if (!b->together) {
 		b->together = malloc(TOGETHER);
-	if (!b->together)
-		return false;
+		if (!b->together)
+			return false;
+		pthread_mutex_lock(&a->lock);
+		a->taken_memory += TOGETHER;
+		pthread_mutex_unlock(&a->lock);
+	}
 	memcpy(b->together, s->payload, s->caplen);
 	s->payload = b->together;
 	return true;
@@ -565,8 +569,9 @@ struct nbds_ahead *nbds_ahead_new(struct nbds_capture *c, struct nbds_ip *ip, ui
 		return NULL;
 	a->live = nbds_capture_is_live(c);
 	a->buffer_most = a->live ? share(memory, LIVE_BUFFERS, BUFFER_SIZE, LEAST) : FILE_BUFFERS;
-	a->batch_most = a->live ? share(memory, LIVE_BATCHES, sizeof(struct batch), LEAST)
-				: FILE_BATCHES;
+	a->batch_most =
+		a->live ? share(memory, LIVE_BATCHES, sizeof(struct batch) + TOGETHER, LEAST)
+			: FILE_BATCHES;
 	if (a->live)
 		a->keep = share(kept, 1, BUFFER_SIZE, 1);
 	a->last = &a->first;

@@ -562,6 +562,17 @@ enum strength strength_of(const struct nbds_op *op, const struct nbds_op **flush
 	return f ? STRENGTH_FLUSH : op->fua && party_mc(op->party) ? STRENGTH_FUA : STRENGTH_OWN;
 }
 
+/* One more in the list, in front; NULL without memory. */
+static struct grave *grave_new(struct nbds_world *w, struct grave **list)
+{
+	struct grave *g = world_alloc(w, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->next = *list;
+	return *list = g;
+}
+
 bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op *by)
 {
 	struct nbds_world *w = v->op->world;
@@ -574,13 +585,10 @@ bool grave_put(struct grave **list, const struct grave_value *v, struct nbds_op 
 
 	while (g && g->by[i] && g->by[i] != by)
 		g = g->next;
-	if (!g) {
-		g = world_alloc(w, sizeof(*g));
-		if (!g)
-			return false;
-		g->next = *list;
-		*list = g;
-	}
+	if (!g)
+		g = grave_new(w, list);
+	if (!g)
+		return false;
 	if (!g->by[i])
 		g->incomplete &= (uint8_t) ~(1u << i);
 	/* what is known by its bytes alone is not to make those of others unknown */
@@ -632,13 +640,10 @@ bool grave_put_block(struct grave **list, const struct nbds_op *op,
 	memcpy(b.value, value, sizeof(b.value));
 	while (g && !is_of(g, by))
 		g = g->next;
-	if (!g) {
-		g = world_alloc(w, sizeof(*g));
-		if (!g)
-			return false;
-		g->next = *list;
-		*list = g;
-	}
+	if (!g)
+		g = grave_new(w, list);
+	if (!g)
+		return false;
 	if (!add_block(w, g, &b))
 		return false;
 	for (unsigned i = 0; i < BLOCK_SECTORS; i++) {
@@ -703,7 +708,7 @@ struct grave_blocks *graves_take(struct nbds_world *w, struct grave **list, uint
 bool graves_give(struct grave **list, struct grave_blocks *blocks, uint8_t count,
 		 struct nbds_op *by)
 {
-	struct grave *g = world_alloc(by->world, sizeof(*g));
+	struct grave *g = grave_new(by->world, list);
 
 	if (!g)
 		return false;
@@ -719,8 +724,6 @@ bool graves_give(struct grave **list, struct grave_blocks *blocks, uint8_t count
 		g->by[i] = by;
 		op_ref(by);
 	}
-	g->next = *list;
-	*list = g;
 	return true;
 }
 
